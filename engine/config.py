@@ -1,0 +1,237 @@
+"""Run specs: the only place where options exist.
+
+A spec is a frozen pydantic model; unknown keys are refused. `load_spec` reads YAML and
+turns every mistake into one readable line (`SpecError`). Paths in a spec are relative to
+the spec's folder.
+"""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+Split = Literal["train", "validation", "test_heldout", "test_iid"]
+ExplainerKind = Literal["ridge", "linear", "mlp"]
+Mode = Literal["direct", "difference"]
+Regime = Literal["frozen", "online", "refit"]
+NoiseKind = Literal["shuffle", "flip", "gaussian"]
+Position = Literal["last", "span"]
+Share = Annotated[float, Field(ge=0, le=1)]
+
+CHECKPOINT_NAME = re.compile(r"^[A-Za-z0-9._]+--[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*$")
+
+
+class SpecError(ValueError):
+    """A spec that can't be used; the message says what is wrong, where, and how to mend it."""
+
+
+class Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class CheckpointSpec(Strict):
+    """One causal language model: a local folder, or a hub id at a revision, maybe with an adapter."""
+
+    name: str = Field(description="family--name, such as gpt2--step-0300; names its files in the run")
+    path: str = Field(description="a local folder (relative to the spec) or a hub id")
+    revision: str | None = Field(None, description="a branch, tag or commit of a hub id")
+    adapter: str | None = Field(None, description="a peft adapter on top of the model")
+    step: int = Field(0, ge=0, description="training step, the x axis of trajectories")
+    trust_remote_code: bool = Field(False, description="run code that ships with the checkpoint")
+    untrained: bool = Field(False, description="keep the architecture, draw the weights at random")
+
+    @model_validator(mode="after")
+    def _name_is_a_safe_file_name(self) -> CheckpointSpec:
+        if not CHECKPOINT_NAME.match(self.name):
+            raise ValueError(f"name {self.name!r} must look like family--name (letters, digits, . _ -)")
+        return self
+
+    @property
+    def family(self) -> str:
+        return self.name.split("--", 1)[0]
+
+
+class PromptCounts(Strict):
+    """How many prompts a built-in task draws for each split."""
+
+    train: int = Field(2000, ge=1)
+    validation: int = Field(400, ge=1)
+    test_heldout: int = Field(1000, ge=1)
+    test_iid: int = Field(600, ge=1)
+
+
+class TaskSpec(Strict):
+    name: Literal["sycophancy", "refusal", "from_file"]
+    path: str | None = Field(None, description="from_file: a JSON Lines file of examples")
+    edits: tuple[str, ...] = Field((), description="kinds of edit; empty: all that the task offers")
+    prompts: PromptCounts = PromptCounts()
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _from_file_needs_a_path(self) -> TaskSpec:
+        if (self.name == "from_file") != (self.path is not None):
+            raise ValueError("path goes with name: from_file, and from_file needs it")
+        return self
+
+
+class HiddenSpec(Strict):
+    """Which hidden states are read, and which of them the finished run keeps."""
+
+    layers: tuple[int, ...] = Field((-1,), min_length=1, description="0: embeddings; k: after block k; -1: the last")
+    positions: tuple[Position, ...] = Field(("last",), min_length=1)
+    dtype: Literal["float16", "float32"] = "float32"
+    keep: Literal["all", "prompts", "none"] = Field(
+        "prompts", description="prompts: h(x) at the last position only, enough for a live refit of direct explainers"
+    )
+
+
+class ExplainerSpec(Strict):
+    kinds: tuple[ExplainerKind, ...] = Field(("ridge",), min_length=1)
+    modes: tuple[Mode, ...] = Field(("direct",), min_length=1)
+    regimes: tuple[Regime, ...] = Field(("frozen",), min_length=1)
+    headline_edits: tuple[str, ...] = Field((), description="edits the chosen setting is picked among; empty: all")
+    penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="ridge: added to the eigenvalues of XᵀX"
+    )
+    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = Field((1e-4, 1e-2), min_length=1)
+    folds: int = Field(5, ge=2, description="of the grouped cross-validation")
+    width: int = Field(64, ge=1, description="hidden units of the mlp")
+    steps: int = Field(400, ge=1, description="Adam steps of linear and mlp, from scratch")
+    online_steps: int = Field(40, ge=1, description="Adam steps per checkpoint in the online regime")
+    learning_rate: float = Field(3e-3, gt=0)
+    batch: int = Field(256, ge=1)
+    seeds: int = Field(2, ge=1, description="initialisations of linear and mlp")
+
+
+class NoiseSpec(Strict):
+    kinds: tuple[NoiseKind, ...] = ("shuffle", "flip", "gaussian")
+    levels: tuple[Share, ...] = tuple(round(0.1 * i, 1) for i in range(11))
+    seeds: int = Field(5, ge=1)
+
+
+class MetricSpec(Strict):
+    bootstrap: int = Field(1000, ge=200)
+    null_shuffles: int = Field(200, ge=200)
+    confidence: float = Field(0.95, gt=0.5, lt=1)
+    absent_within: float = Field(0.03, gt=0)
+    seed: int = Field(0, ge=0)
+
+
+class RunSpec(Strict):
+    """All of a run. `target` gives the fixed labels; the explainers are trained at the first checkpoint.
+
+    In an own-target run the target *is* the first checkpoint (and `target` may be left out);
+    with another model family as the target, the labels come from that family.
+    """
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    note: str = Field("", description="shown with the run: what it is, which seeds are development seeds")
+    task: TaskSpec
+    target: CheckpointSpec | None = None
+    checkpoints: tuple[CheckpointSpec, ...] = Field(min_length=1)
+    other_model: CheckpointSpec | None = Field(None, description="control; none: the first checkpoint, untrained")
+    hidden: HiddenSpec = HiddenSpec()
+    explainers: ExplainerSpec = ExplainerSpec()
+    noise: NoiseSpec = NoiseSpec()
+    metrics: MetricSpec = MetricSpec()
+    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    batch_size: int | None = Field(None, ge=1, description="none: found by trial and recorded")
+    seed: int = Field(0, ge=0)
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> RunSpec:
+        names = [c.name for c in self.checkpoints]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"checkpoints: {name!r} stands there twice; every checkpoint needs its own name")
+        if self.target and self.target.name in names[1:]:
+            raise ValueError(f"target: {self.target.name!r} may only be the first of the checkpoints")
+        if self.target and self.target.name == names[0] and self.target != self.checkpoints[0]:
+            raise ValueError(f"target: {self.target.name!r} differs from the first checkpoint of that name")
+        return self
+
+    @property
+    def target_checkpoint(self) -> CheckpointSpec:
+        return self.target or self.checkpoints[0]
+
+    @property
+    def all_checkpoints(self) -> tuple[CheckpointSpec, ...]:
+        """Target and currents, each once."""
+        if self.target and self.target.name != self.checkpoints[0].name:
+            return (self.target, *self.checkpoints)
+        return self.checkpoints
+
+
+def _one_line(error: ValidationError, where: Path) -> str:
+    first = error.errors()[0]
+    key = ".".join(str(part) for part in first["loc"]) or "the spec"
+    more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
+    if first["type"] == "extra_forbidden":
+        return f"{where}: unknown key {key!r}: check its spelling, or remove it{more}"
+    if first["type"] == "missing":
+        return f"{where}: {key!r} is missing: add it{more}"
+    return f"{where}: {key}: {first['msg'].removeprefix('Value error, ')}{more}"
+
+
+def parse_spec(data: Any, where: Path) -> RunSpec:
+    """Validate plain data. `where` is only named in errors."""
+    if not isinstance(data, dict):
+        raise SpecError(f"{where}: a spec is a mapping of keys to values, this is {type(data).__name__}")
+    try:
+        return RunSpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(_one_line(error, where)) from None
+
+
+def _resolved(path: str, base: Path) -> str:
+    """A path that exists beside the spec becomes absolute; anything else is left as a hub id."""
+    local = (base / path).expanduser()
+    looks_local = path.startswith((".", "/", "~")) or local.exists()
+    return str(local.resolve()) if looks_local else path
+
+
+def resolve_paths(spec: RunSpec, base: Path) -> RunSpec:
+    """Make local paths absolute, relative to `base` (the spec's folder)."""
+
+    def checkpoint(c: CheckpointSpec | None) -> CheckpointSpec | None:
+        if c is None:
+            return None
+        adapter = _resolved(c.adapter, base) if c.adapter else None
+        return c.model_copy(update={"path": _resolved(c.path, base), "adapter": adapter})
+
+    task = spec.task
+    if task.path:
+        task = task.model_copy(update={"path": str((base / task.path).expanduser().resolve())})
+    return spec.model_copy(
+        update={
+            "task": task,
+            "target": checkpoint(spec.target),
+            "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),
+            "other_model": checkpoint(spec.other_model),
+        }
+    )
+
+
+def load_spec(path: Path | str) -> RunSpec:
+    """Read a YAML spec; raises SpecError with one line that says what, where and how to mend it."""
+    path = Path(path)
+    if path.is_dir():
+        raise SpecError(f"{path}: is a folder; give the spec file itself")
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise SpecError(f"{path}: no such file; specs to start from stand in sample_runs/specs") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: can't be read: {error}") from None
+    try:
+        data = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        line = f", line {mark.line + 1}" if mark else ""
+        raise SpecError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    return resolve_paths(parse_spec(data, path), path.parent.resolve())

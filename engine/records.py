@@ -1,0 +1,187 @@
+"""Row types and the Arrow schemas of the tables in a run.
+
+Units: f and effects are in nats. `null` stands for "not computed" or "not defined"; no NaN
+is ever written. Columns that start with `meta_` are the example's own metadata, as text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+
+import pandas as pd
+import pyarrow as pa
+
+FORMAT_VERSION = 1
+META = "meta_"
+
+Span = tuple[int, int]
+"""Half-open range of characters."""
+
+
+def example_id(task: str, prompt: str, edited: str, answers: Sequence[str]) -> str:
+    """16 hex digits that identify an example by its content, whatever its row."""
+    digest = hashlib.sha256("\x1f".join((task, prompt, edited, *answers)).encode())
+    return digest.hexdigest()[:16]
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt with one counterfactual edit."""
+
+    task: str
+    prompt: str
+    """x"""
+    edited: str
+    """x'"""
+    edit: str
+    """The kind of edit."""
+    spans: tuple[Span, ...]
+    """What was edited, in characters of x."""
+    edited_spans: tuple[Span, ...]
+    """What stands there now, in characters of x'; empty ranges after a deletion."""
+    answer_a: str
+    """The cued answer, or the refusal, exactly as it continues the prompt (with its leading space)."""
+    answer_b: str
+    group: str
+    """What is resampled and split by."""
+    split: str
+    cue: str | None = None
+    """First factor of the two-way bootstrap; null where the data have no such factors."""
+    entity: str | None = None
+    """Second factor of the two-way bootstrap."""
+    metadata: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def example_id(self) -> str:
+        return example_id(self.task, self.prompt, self.edited, (self.answer_a, self.answer_b))
+
+
+_SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32())]))
+_NUMBER = pa.float64()
+
+EXAMPLES = pa.schema(
+    [
+        ("example_id", pa.string()),
+        ("prompt_id", pa.int32()),  # row of h(x) in the hidden states: examples of one prompt share it
+        ("task", pa.string()),
+        ("prompt", pa.string()),
+        ("edited", pa.string()),
+        ("edit", pa.string()),
+        ("spans", _SPANS),
+        ("edited_spans", _SPANS),
+        ("answer_a", pa.string()),
+        ("answer_b", pa.string()),
+        ("group", pa.string()),
+        ("cue", pa.string()),
+        ("entity", pa.string()),
+        ("split", pa.string()),
+    ]
+)
+"""`meta_*` string columns follow."""
+
+BEHAVIOR = pa.schema([("example_id", pa.string()), ("f", pa.float32()), ("f_edited", pa.float32())])
+"""behavior/<checkpoint>.parquet, in the order of the examples; the effect is f_edited − f."""
+
+SETTING: list[tuple[str, pa.DataType]] = [
+    ("checkpoint", pa.string()),
+    ("target", pa.string()),
+    ("step", pa.int64()),
+    ("explainer", pa.string()),
+    ("condition", pa.string()),
+    ("control", pa.string()),
+    ("edit", pa.string()),
+    ("mode", pa.string()),
+    ("position", pa.string()),
+    ("layer", pa.int32()),
+    ("penalty", _NUMBER),
+    ("regime", pa.string()),
+    ("noise_kind", pa.string()),
+    ("noise", _NUMBER),
+]
+"""What names one setting. In rows of explanations and metrics alike; `control` is null for the explainer itself."""
+
+EXPLANATIONS = pa.schema(
+    [
+        *((n, pa.dictionary(pa.int32(), t) if t == pa.string() else t) for n, t in SETTING),
+        ("chosen", pa.bool_()),
+        ("example_id", pa.dictionary(pa.int32(), pa.string())),
+        ("explanation", pa.float32()),
+        ("text", pa.string()),
+    ]
+)
+"""One row an example of every split but train: the number explained (nats), averaged over seeds, or, for
+`verbal`, its words. Kept: noise 0 and 0.5 of each explainer × regime × edit at its own best
+setting (mode direct), and the per-example controls beside it."""
+
+INTERVALS = ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "self_minus_stale", "direction")
+"""Each is a number with `_low` and `_high`."""
+
+METRICS = pa.schema(
+    [
+        *SETTING,
+        ("seeds", pa.int32()),
+        ("split", pa.string()),
+        ("metric", pa.string()),
+        ("n", pa.int32()),
+        ("n_groups", pa.int32()),
+        *((f"{name}{end}", _NUMBER) for name in INTERVALS for end in ("", "_low", "_high")),
+        ("testable", pa.bool_()),
+        ("target_current", _NUMBER),
+        ("noisy_clean", _NUMBER),  # corr(noisy targets, clean targets) in training, the x axis of noise plots
+        ("slope", _NUMBER),
+        ("mean_effect_error", _NUMBER),
+        ("mse_orig_minus_mse_self", _NUMBER),
+        ("span_ranking", _NUMBER),
+        ("spearman", _NUMBER),
+        ("sign_agreement", _NUMBER),
+        ("null_mean", _NUMBER),
+        ("null_low", _NUMBER),
+        ("null_high", _NUMBER),
+        ("verdict_coupling", pa.string()),
+        ("verdict_counterfactual", pa.string()),
+        ("cv", _NUMBER),  # cross-validated correlation with the targets, which chose the setting
+        ("chosen", pa.bool_()),
+    ]
+)
+
+CONTROLS = ("output", "output_text", "text_only", "stale", "other_model", "null", "ceiling", "difference")
+VERDICTS = ("holds", "reverses", "absent", "inconclusive", "not testable")
+SPLITS = ("train", "validation", "test_heldout", "test_iid")
+
+
+def examples_table(examples: Iterable[Example]) -> pa.Table:
+    """Examples as a table, duplicates (same example_id) removed, first one kept."""
+    rows: dict[str, dict] = {}
+    prompts: dict[str, int] = {}
+    keys: dict[str, None] = {}
+    for e in examples:
+        keys.update(dict.fromkeys(e.metadata))
+        row = {
+            "example_id": e.example_id,
+            "prompt_id": prompts.setdefault(e.prompt, len(prompts)),
+            "spans": [{"start": s, "end": t} for s, t in e.spans],
+            "edited_spans": [{"start": s, "end": t} for s, t in e.edited_spans],
+        }
+        row |= {name: getattr(e, name) for name in EXAMPLES.names if name not in row}
+        rows.setdefault(e.example_id, row | {META + k: v for k, v in e.metadata.items()})
+    schema = pa.schema([*EXAMPLES, *((META + k, pa.string()) for k in keys)])
+    return pa.Table.from_pylist(list(rows.values()), schema=schema)
+
+
+def spans_of(value: Iterable[dict] | None) -> tuple[Span, ...]:
+    """Spans as read back from a table."""
+    return tuple((int(s["start"]), int(s["end"])) for s in (() if value is None else value))
+
+
+def metrics_table(rows: Sequence[dict]) -> pa.Table:
+    """Rows by name; what is absent, NaN or infinite becomes null."""
+    frame = pd.DataFrame(list(rows)).reindex(columns=METRICS.names)
+    columns = []
+    for column in METRICS:
+        values = frame[column.name].astype(object)
+        if pa.types.is_floating(column.type):
+            values = pd.to_numeric(values, errors="coerce").replace([float("inf"), float("-inf")], float("nan"))
+        columns.append(pa.array(values.tolist(), type=column.type, from_pandas=True))
+    return pa.Table.from_arrays(columns, schema=METRICS)
