@@ -1,0 +1,142 @@
+"""Files that survive a crash: whole or not at all, hashed, locked. The ground that the run store stands on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO
+
+from filelock import FileLock, Timeout
+
+from engine.records import FORMAT_VERSION
+
+MANIFEST = "run.json"
+LOCK = ".lock"
+TEMPORARY = ".tmp"
+DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
+
+
+class RunError(ValueError):
+    """A run that can't be used or written; the message says in one line what, where and how to mend it."""
+
+
+def content_hash(path: Path | str) -> str:
+    """SHA-256 in hex of a file, or of a folder's files (names and contents; hidden files and *.md left out)."""
+    path = Path(path)
+    if path.is_file():
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    files = {str(f.relative_to(path).as_posix()): f for f in path.rglob("*") if f.is_file() and f.suffix != ".md"}
+    visible = {name: f for name, f in files.items() if not any(p.startswith(".") for p in PurePosixPath(name).parts)}
+    digest = hashlib.sha256()
+    for name in sorted(visible):
+        digest.update(f"{name}\0{content_hash(visible[name])}\n".encode())
+    return digest.hexdigest()
+
+
+def read_manifest(path: Path) -> dict[str, Any]:
+    """`run.json` of a run folder, its outline checked; raises RunError."""
+    file = path / MANIFEST
+    if not path.is_dir():
+        raise RunError(f"{path}: no such folder: give the folder of a run")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise RunError(f"{path}: not a run (it has no {MANIFEST}): give the folder of a run") from None
+    except OSError as error:
+        raise RunError(f"{file}: can't be read: {error.strerror}") from None
+    except ValueError:
+        raise RunError(f"{file}: damaged (cut off, or not JSON): remove the folder and make the run again") from None
+    if not isinstance(manifest, dict) or not isinstance(manifest.get("format_version"), int):
+        raise RunError(f"{file}: not the record of a run (no format_version): give the folder of a run")
+    if manifest["format_version"] > FORMAT_VERSION:
+        raise RunError(
+            f"{file}: written in format {manifest['format_version']} by a newer version, this one reads up to "
+            f"{FORMAT_VERSION}: update this program"
+        )
+    kinds = {"spec": dict, "provenance": dict, "parts": dict, "notes": dict, "timings": dict, "status": str}
+    for key, kind in kinds.items():
+        if not isinstance(manifest.get(key), kind):
+            raise RunError(f"{file}: damaged ({key!r} is missing or of the wrong kind): make the run again")
+    return manifest
+
+
+def refuse_foreign(path: Path) -> None:
+    """Raise RunError unless a run may be started here: nothing there, or nothing but traces of a start cut short."""
+    if path.exists() and not path.is_dir():
+        raise RunError(f"{path}: is a file: give a folder for the run")
+    ours = (LOCK, f".{MANIFEST}{TEMPORARY}")
+    if path.is_dir() and any(child.name not in ours for child in path.iterdir()):
+        raise RunError(f"{path}: not empty, and not a run: give a new or an empty folder")
+
+
+def safe_part(part: str) -> str:
+    """A part's name, refused where it would leave the run's folder (manifests are data, maybe somebody else's)."""
+    pure = PurePosixPath(part)
+    if pure.is_absolute() or ".." in pure.parts or "\\" in part or not part:
+        raise RunError(f"part {part!r}: not a path inside the run")
+    return part
+
+
+def locked(path: Path) -> FileLock:
+    """The writer's lock of a folder, held; the system gives it back when the process dies. Raises RunError."""
+    lock = FileLock(path / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0.5)  # a look at `state` holds it for an instant
+    except Timeout:
+        raise RunError(f"{path}: another process is writing this run: wait for it, or give another folder") from None
+    except OSError as error:
+        raise RunError(f"{path}: can't be written: {error.strerror or error}") from None
+    return lock
+
+
+def is_locked(path: Path) -> bool:
+    """Whether some process holds the writer's lock."""
+    if not (path / LOCK).exists():
+        return False
+    lock = FileLock(path / LOCK, thread_local=False)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        return True
+    except OSError:  # a folder we may only read: we can't tell
+        return False
+    lock.release()
+    return False
+
+
+@contextmanager
+def readable_errors(target: Path) -> Iterator[None]:
+    """OSError becomes RunError; a full disk is said as such."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in DISK_FULL:
+            raise RunError(
+                f"{target}: the disk is full: make room, then give the same command again; it goes on from here"
+            ) from None
+        raise RunError(f"{target}: can't be written: {error.strerror or error}") from None
+
+
+def replace_file(target: Path, write: Callable[[BinaryIO], Any]) -> None:
+    """Fill a temporary file, flush it to the disk, and rename it; nothing is left behind where that fails."""
+    temporary = target.with_name(f".{target.name}{TEMPORARY}")
+    try:
+        with temporary.open("wb") as file:
+            write(file)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(target)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    if os.name == "posix":
+        folder = os.open(target.parent, os.O_RDONLY)
+        try:
+            os.fsync(folder)
+        finally:
+            os.close(folder)
