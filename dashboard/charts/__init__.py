@@ -1,0 +1,26 @@
+"""DataFrame in, Plotly figure out. Pure: nothing here reads a run or calls Streamlit."""
+
+from dashboard.charts.noise import noise_curve
+from dashboard.charts.overview import Estimate, example_effects, ladder
+from dashboard.charts.points import QUADRANTS, Limits, quadrants, scatter
+from dashboard.charts.style import config, interval, number, safe
+from dashboard.charts.trajectory import Series, example_moves, heatmap, trajectory
+
+__all__ = [
+    "QUADRANTS",
+    "Estimate",
+    "Limits",
+    "Series",
+    "config",
+    "example_effects",
+    "example_moves",
+    "heatmap",
+    "interval",
+    "ladder",
+    "noise_curve",
+    "number",
+    "quadrants",
+    "safe",
+    "scatter",
+    "trajectory",
+]

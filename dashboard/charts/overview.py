@@ -1,0 +1,98 @@
+"""One picture of a run: the explainer and its controls on one axis; one example's effects."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import plotly.graph_objects as go
+
+from dashboard.charts import style
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number with its interval; `kind` is "explainer", "control" or "reference"."""
+
+    name: str
+    value: float | None
+    low: float | None = None
+    high: float | None = None
+    kind: str = "control"
+
+
+_LOOKS = {
+    "explainer": (style.BLUE, "circle", 13),
+    "control": (style.ORANGE, "diamond", 10),
+    "reference": (style.GREY, "square-open", 10),
+}
+
+
+def ladder(
+    estimates: Sequence[Estimate],
+    *,
+    x_title: str,
+    null: tuple[float, float] | None = None,
+    zero: bool = True,
+    absent_within: float | None = None,
+    title: str | None = None,
+) -> go.Figure:
+    """Every estimate on a line of its own, interval as a bar, null band shaded; values written beside."""
+    shown = [e for e in estimates if e.value is not None and e.value == e.value]
+    figure = go.Figure()
+    if null is not None and null[0] is not None and null[1] is not None:
+        figure.add_vrect(x0=null[0], x1=null[1], fillcolor=style.faded(style.GREY, 0.25), line_width=0, layer="below")
+        figure.add_annotation(
+            x=(null[0] + null[1]) / 2, y=1, yref="paper", yanchor="bottom", text="null, 95% band", showarrow=False,
+            font={"size": 11, "color": style.GREY},
+        )  # fmt: skip
+    if absent_within:
+        figure.add_vrect(x0=-absent_within, x1=absent_within, fillcolor=style.faded(style.GREY, 0.25), line_width=0)
+    if zero:
+        figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
+    for kind, (colour, symbol, size) in _LOOKS.items():
+        mine = [e for e in shown if e.kind == kind]
+        if not mine:
+            continue
+        value = [float(e.value or 0.0) for e in mine]
+        up = [max((e.high if e.high is not None else v) - v, 0.0) for e, v in zip(mine, value, strict=True)]
+        down = [max(v - (e.low if e.low is not None else v), 0.0) for e, v in zip(mine, value, strict=True)]
+        figure.add_trace(
+            go.Scatter(
+                x=value, y=[style.safe(e.name, 60) for e in mine], mode="markers", name=kind,
+                error_x={"type": "data", "symmetric": False, "array": up, "arrayminus": down, "thickness": 2},
+                marker={"color": colour, "symbol": symbol, "size": size},
+                text=[style.interval(e.value, e.low, e.high) for e in mine],
+                hovertemplate="%{y}: %{text}<extra></extra>",
+            )
+        )  # fmt: skip
+    style.finish(figure, height=110 + 36 * max(len(shown), 1), title=title, legend=False)
+    names = [style.safe(e.name, 60) for e in shown]
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None)
+    figure.update_xaxes(title=x_title)
+    return figure
+
+
+def example_effects(target: tuple[float, float], current: tuple[float, float], explanation: float | None) -> go.Figure:
+    """f(x) → f(x') of the target and of the current checkpoint as arrows, and where the explanation points, in nats."""
+    figure = go.Figure()
+    rows = [("target", target, style.TARGET, "diamond"), ("current", current, style.CURRENT, "circle")]
+    if explanation is not None:
+        rows.append(("explanation", (current[0], current[0] + explanation), style.EXPLANATION, "square"))
+    for name, (start, end), colour, symbol in rows:
+        figure.add_trace(
+            go.Scatter(
+                x=[start, end], y=[name, name], mode="lines+markers", name=name,
+                line={"color": colour, "width": 3}, hovertemplate="%{x:.2f} nats<extra>" + name + "</extra>",
+                marker={"symbol": [f"{symbol}-open", symbol], "size": 12},
+            )
+        )  # fmt: skip
+        figure.add_annotation(
+            x=end, y=name, text=f"Δ {style.number(end - start, sign=True)}", showarrow=False, yshift=16,
+            font={"color": colour},
+        )  # fmt: skip
+    figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
+    style.finish(figure, height=70 + 60 * len(rows), legend=False)
+    figure.update_yaxes(categoryorder="array", categoryarray=[r[0] for r in rows][::-1])
+    figure.update_xaxes(title="f, log-odds of answer a over answer b, nats (open: x, filled: x')")
+    return figure

@@ -1,0 +1,88 @@
+"""What all figures share: colours, symbols, escaping, layout.
+
+Colours are mid-tones that keep a contrast of 3:1 on white and on Streamlit's dark
+background; they differ in lightness as well as in hue, and every series also has its own
+symbol or dash, so that nothing rests on colour alone.
+"""
+
+from __future__ import annotations
+
+import html
+import unicodedata
+from typing import Any
+
+import plotly.graph_objects as go
+
+BLUE, ORANGE, GREEN, PURPLE, GREY = "#3B7DD8", "#D55E00", "#1A936F", "#A259B5", "#808890"
+CATEGORICAL = (BLUE, ORANGE, GREEN, PURPLE, "#B07D00", "#C2557F", "#2794A8", "#8A6E5A")
+SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "triangle-down")
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+
+SELF, ORIG, CURRENT, TARGET, EXPLANATION = BLUE, ORANGE, BLUE, ORANGE, GREEN
+
+SEQUENTIAL = "Cividis"
+DIVERGING = [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#DADDE0"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]]
+
+TRANSPARENT = "rgba(0,0,0,0)"
+
+
+def faded(colour: str, alpha: float) -> str:
+    """`#RRGGBB` with an opacity, for bands."""
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{alpha:g})"
+
+
+def safe(value: object, limit: int = 120) -> str:
+    """Text from data as Plotly may show it: no tags, no links, no TeX, no control characters, cut to `limit`."""
+    text = "" if value is None else str(value)[: 4 * limit]
+    text = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
+    if len(text) > limit:
+        text = text[: limit - 1] + "…"
+    return html.escape(text, quote=True).replace("$", "&#36;")
+
+
+def config(name: str, image_format: str = "png", *, selectable: bool = False) -> dict[str, Any]:
+    """Plotly's options: the modebar's camera saves `name` as PNG (at twice the size) or SVG."""
+    hidden = ["autoScale2d"] if selectable else ["select2d", "lasso2d", "autoScale2d"]
+    return {
+        "displaylogo": False,
+        "scrollZoom": False,
+        "modeBarButtonsToRemove": hidden,
+        "toImageButtonOptions": {"format": image_format, "filename": name, "scale": 2},
+    }
+
+
+def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: bool = True) -> go.Figure:
+    """Margins, legend below the plot, hover in one style. Fonts and grids come from the page's theme."""
+    figure.update_layout(
+        height=height,
+        title={"text": title, "font": {"size": 15}, "x": 0, "xref": "paper", "yanchor": "top"} if title else None,
+        margin={"l": 12, "r": 12, "t": 44 if title else 24, "b": 12},
+        showlegend=legend,
+        legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0, "xanchor": "left", "title": None},
+        hoverlabel={"align": "left", "namelength": -1},
+        paper_bgcolor=TRANSPARENT,
+        plot_bgcolor=TRANSPARENT,
+    )
+    figure.update_xaxes(automargin=True, zeroline=False)
+    figure.update_yaxes(automargin=True, zeroline=False)
+    return figure
+
+
+def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
+    """`0.81`, `+0.05`, `−0.11`; "n/a" for what is not defined. A true minus, as in the text."""
+    if value is None or value != value:
+        return "n/a"
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = f"{0:.{digits}f}"
+    return text.replace("-", "−")
+
+
+def interval(value: float | None, low: float | None, high: float | None, *, sign: bool = False) -> str:
+    """`0.81 [0.78, 0.84]`."""
+    if value is None or value != value:
+        return "n/a"
+    if low is None or high is None or low != low or high != high:
+        return number(value, sign=sign)
+    return f"{number(value, sign=sign)} [{number(low, sign=sign)}, {number(high, sign=sign)}]"

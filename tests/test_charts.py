@@ -1,0 +1,205 @@
+"""Figures carry what the frames say, stay small for many points, and show hostile text as text."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import plotly.io
+import pytest
+
+from dashboard import charts
+from dashboard.charts import points as points_module
+from dashboard.charts import style
+
+HOSTILE = '<script>alert(1)</script><a href="https://canary.example/x.png">$x^2$</a>\x00\u202e%{x}'
+
+
+def some_points(n: int, seed: int = 0) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    effect = rng.standard_normal(n).astype(np.float32)
+    return pd.DataFrame(
+        {
+            "example_id": [f"{i:016x}" for i in range(n)],
+            "explanation": 0.5 * effect + 0.1 * rng.standard_normal(n).astype(np.float32),
+            "effect_current": effect,
+            "edit": np.where(np.arange(n) % 3 == 0, "delete_cue", "mask_cue"),
+        }
+    )
+
+
+def draw(frame: pd.DataFrame, **kwargs):
+    limits = charts.Limits.of(frame["effect_current"], frame["explanation"])
+    return charts.scatter(frame, "effect_current", x_title="Δ (nats)", y_title="e (nats)", limits=limits, **kwargs)
+
+
+def named(figure, name: str):
+    return next(t for t in figure.data if t.name and t.name.startswith(name))
+
+
+def test_scatter_holds_every_point_once_with_its_id():
+    frame = some_points(300)
+    figure = draw(frame, colour="edit")
+    ids = np.concatenate([t.customdata for t in figure.data if t.mode == "markers"])
+    assert sorted(ids) == sorted(frame["example_id"])
+    symbols = {t.marker.symbol for t in figure.data if t.mode == "markers"}
+    colours = {t.marker.color for t in figure.data if t.mode == "markers"}
+    assert len(symbols) == len(colours) == 2
+    assert figure.layout.xaxis.range == figure.layout.yaxis.range
+
+
+def test_fit_line_is_least_squares():
+    frame = some_points(500)
+    expected = np.polyfit(frame["effect_current"].astype(float), frame["explanation"].astype(float), 1)
+    assert points_module.fit_line(frame["effect_current"], frame["explanation"]) == pytest.approx(
+        tuple(expected), abs=1e-6
+    )
+    assert points_module.fit_line(np.ones(5), np.arange(5.0)) is None
+
+
+@pytest.mark.parametrize(("n", "kind"), [(200, "scatter"), (1_000, "scattergl"), (60_000, "scattergl")])
+def test_webgl_from_a_thousand_points(n, kind):
+    assert named(draw(some_points(n)), "sampled" if n > 50_000 else "examples").type == kind
+
+
+def test_raster_counts_every_row_and_is_small():
+    frame = some_points(1_000_000)
+    figure = draw(frame)
+    assert figure.data[0].type == "heatmap"
+    plain = len(json.dumps(frame["effect_current"].tolist())) + len(json.dumps(frame["explanation"].tolist()))
+    assert plain / len(plotly.io.to_json(figure, validate=False)) > 20
+    assert len(named(figure, "sampled").x) == points_module.RASTER_POINTS
+
+
+def test_raster_density_sums_to_n():
+    frame = some_points(60_000)
+    limits = charts.Limits.of(frame["effect_current"], frame["explanation"])
+    z = points_module._raster(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy(), limits).z
+    histogram, _, _ = np.histogram2d(
+        frame["explanation"],
+        frame["effect_current"],
+        bins=points_module.RASTER_BINS,
+        range=[[limits.low, limits.high]] * 2,
+    )
+    assert (np.asarray(z) > 0).sum() == pytest.approx((histogram > 0).sum(), rel=0.02)
+
+
+def test_slice_is_highlighted_and_sampled_first():
+    frame = some_points(60_000)
+    selected = np.zeros(len(frame), bool)
+    selected[:50] = True
+    trace = named(draw(frame, selected=selected), "sampled")
+    assert len(trace.selectedpoints) == 50
+
+
+def test_rows_without_numbers_are_left_out():
+    frame = some_points(10)
+    frame.loc[3, "explanation"] = np.nan
+    figure = draw(frame, selected=np.ones(10, bool))
+    assert len(named(figure, "examples").x) == 9
+    assert draw(frame.iloc[:0]).data is not None
+
+
+def test_points_are_sent_as_float32():
+    assert json.loads(plotly.io.to_json(draw(some_points(2_000))))["data"][0]["x"]["dtype"] == "f4"
+
+
+def test_quadrants_compare_signs():
+    one = charts.quadrants(np.array([1, 1, 1, 1]), np.array([1, 1, -1, -1]), np.array([1, -1, 1, -1]))
+    assert one.tolist() == list(charts.QUADRANTS)
+
+
+def test_many_categories_become_other():
+    values = [f"v{i % 30}" for i in range(300)] + [None]
+    codes, names = points_module.categories(values)
+    assert len(names) == points_module.MAX_CATEGORIES and names[-1].startswith("other (")
+    assert codes.max() == len(names) - 1 and len(codes) == 301
+
+
+def test_hostile_text_is_escaped_everywhere():
+    frame = some_points(20)
+    frame["edit"] = HOSTILE
+    moves = pd.DataFrame({"example_id": ["a"] * 2, "step": [0, 1], "effect_current": [0.0, 1.0], "explanation": [0, 1]})
+    rows = pd.DataFrame({"step": [0], "checkpoint": [f"a--{HOSTILE}"], "layer": [1], "self": [0.5]})
+    for figure in (
+        draw(frame, colour="edit"),
+        charts.example_moves(moves, ["a"], [HOSTILE]),
+        charts.heatmap(rows, "self", title="Self", centred=False),
+        charts.ladder([charts.Estimate(HOSTILE, 0.5)], x_title="r"),
+        charts.trajectory([charts.Series(rows, "self", HOSTILE, style.SELF)]),
+    ):
+        text = plotly.io.to_json(figure, validate=False)
+        assert "<script" not in text and "\\u003cscript" not in text and "<a href" not in text
+        assert "\u202e" not in text and "$x" not in text
+
+
+def test_safe_cuts_long_text():
+    assert len(charts.safe("a" * 1_000_000, 50)) == 50
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.81, "0.81"), (-0.114, "−0.11"), (-0.001, "0.00"), (None, "n/a"), (float("nan"), "n/a")]
+)
+def test_numbers_read_like_the_text(value, text):
+    assert charts.number(value) == text
+
+
+def test_interval_says_both_ends():
+    assert charts.interval(0.05, 0.01, 0.09, sign=True) == "+0.05 [+0.01, +0.09]"
+    assert charts.interval(0.05, None, None) == "0.05"
+
+
+def curve(**extra) -> pd.DataFrame:
+    levels = np.linspace(0, 1, 11)
+    return pd.DataFrame(
+        {"noise": levels, "noisy_clean": 1 - levels, "self": 0.8 - 0.7 * levels, "orig": 0.7 - 0.6 * levels} | extra
+    )
+
+
+def test_noise_curve_draws_both_curves_and_marks_the_break():
+    figure = charts.noise_curve(curve(), curve(), null=(-0.1, 0.1), ceiling=0.9, breaks_at=0.85, level=0.5)
+    names = [t.name for t in figure.data]
+    assert {"Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now"} <= set(names)
+    assert any("breaks at 0.85" in (a.text or "") for a in figure.layout.annotations)
+
+
+def test_trajectory_skips_what_was_not_computed():
+    rows = pd.DataFrame(
+        {"step": [0, 100], "self": [0.8, 0.7], "self_low": [0.7, 0.6], "self_high": [0.9, 0.8], "gap": [np.nan] * 2}
+    )
+    figure = charts.trajectory(
+        [charts.Series(rows, "self", "Self", style.SELF), charts.Series(rows, "gap", "gap", style.SELF, panel=2)],
+        lost_at=100, lost_text="coupling lost at 100",
+    )  # fmt: skip
+    assert [t.name for t in figure.data if t.name] == ["Self"]
+
+
+def test_heatmap_is_ordered_by_step_and_layer():
+    rows = pd.DataFrame(
+        {
+            "step": [100, 100, 0, 0],
+            "checkpoint": ["m--b", "m--b", "m--a", "m--a"],
+            "layer": [4, 1, 4, 1],
+            "gap": [0.1, -0.2, 0, 0],
+        }
+    )
+    heat = charts.heatmap(rows, "gap", title="gap", centred=True).data[0]
+    assert list(heat.x) == ["a", "b"] and list(heat.y) == ["layer 1", "layer 4"]
+    assert heat.zmin == pytest.approx(-0.2) and heat.z[0][1] == pytest.approx(-0.2)
+
+
+def test_one_example_moves_in_a_panel_of_its_own():
+    frame = pd.DataFrame({"example_id": ["a", "a", "b", "b"], "step": [0, 1] * 2, "effect_current": [0, 1, 2, 3.0],
+                          "effect_target": [0, 0, 2, 2.0], "explanation": [0, 0.5, 2, 2.5]})  # fmt: skip
+    figure = charts.example_moves(frame, ["a", "b"], ["one", "two"])
+    assert len(figure.data) == 6 and {t.yaxis for t in figure.data} == {"y", "y2"}
+
+
+def test_example_effects_and_ladder_write_their_numbers():
+    figure = charts.example_effects((0.0, -1.0), (0.5, 1.0), 0.25)
+    assert [a.text for a in figure.layout.annotations] == ["Δ −1.00", "Δ +0.50", "Δ +0.25"]
+    ladder = charts.ladder(
+        [charts.Estimate("ridge", 0.8, 0.7, 0.9, "explainer"), charts.Estimate("output", None)], x_title="r"
+    )
+    assert sum(len(t.x) for t in ladder.data) == 1
