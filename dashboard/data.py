@@ -207,7 +207,7 @@ def _options(path: Path, stamp: str) -> Options:
         layers=tuple(sorted(int(layer) for layer in settings.layer.dropna().unique())),
         edits=tuple(sorted(found.edit.unique())),
         noises=tuple(sorted(levels, key=lambda pair: (pair[0] != "none", *pair))),
-        splits=tuple(s for s in SPLITS if s in set(found.split)),
+        splits=tuple(s for s in SPLITS if s in set(found.split) and s != "train"),  # train is never explained
         columns=("group", "cue", "entity", *metadata_columns(path)),
     )
 

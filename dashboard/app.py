@@ -1,0 +1,38 @@
+"""Page configuration and navigation, nothing else.
+
+Started by `coupling dashboard`, or by hand: `streamlit run dashboard/app.py -- DIR…`.
+"""
+
+from pathlib import Path
+
+import streamlit as st
+
+PAGES = Path(__file__).resolve().parent.parent / "pages"
+
+TITLES = {
+    "What a run shows": [
+        ("overview", "Overview", ":material/visibility:"),
+        ("examples", "Examples", ":material/article:"),
+        ("correlation", "Correlation", ":material/scatter_plot:"),
+        ("trajectory", "Trajectory", ":material/timeline:"),
+        ("robustness", "Robustness", ":material/tune:"),
+        ("compare", "Compare", ":material/compare_arrows:"),
+    ],
+    "Try it": [
+        ("lab", "Lab", ":material/science:"),
+        ("audit", "Audit", ":material/fact_check:"),
+        ("learn", "Learn", ":material/school:"),
+    ],
+    "Runs": [("runs", "Runs", ":material/folder_open:")],
+}
+
+st.set_page_config("Introspective Coupling", ":material/link:", layout="wide")
+sections = {
+    section: [
+        st.Page(PAGES / f"{name}.py", title=title, icon=icon, default=name == "overview")
+        for name, title, icon in pages
+        if (PAGES / f"{name}.py").exists()
+    ]
+    for section, pages in TITLES.items()
+}
+st.navigation({section: pages for section, pages in sections.items() if pages}).run()
