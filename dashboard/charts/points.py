@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -50,7 +50,7 @@ def quadrants(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) 
     return np.asarray(QUADRANTS, dtype=object)[index]
 
 
-def categories(values: Sequence[object], limit: int = MAX_CATEGORIES) -> tuple[np.ndarray, list[str]]:
+def categories(values: Iterable[object], limit: int = MAX_CATEGORIES) -> tuple[np.ndarray, list[str]]:
     """Codes [n] and names, the most frequent first; the rest becomes "other", the absent "(none)"."""
     column = pd.Series(list(values), dtype=object)
     column = column.where(column.notna(), "(none)").astype(str)

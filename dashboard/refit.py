@@ -1,0 +1,132 @@
+"""A ridge probe refitted while somebody moves a slider: numpy only, one factorisation for everything.
+
+The slow pieces (`factorise`, `engine.noise.noise_matrix`) depend on few settings and are cached by the page;
+what a slider changes costs two small products. Correlations come from second moments of the projected
+test rows, so that no prediction is made for the levels and seeds that are only plotted.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from engine.noise import NoiseMatrix
+from engine.probes.ridge import Ridge
+
+
+@dataclass(frozen=True)
+class Factorisation:
+    """Training rows factorised, test rows projected."""
+
+    ridge: Ridge
+    z: np.ndarray
+    """Test rows in the basis of the eigenvectors, [m, r]."""
+    z_mean: np.ndarray
+    """[r]"""
+    covariance: np.ndarray
+    """Of z, [r, r]."""
+
+
+def factorise(x_train: np.ndarray, x_test: np.ndarray) -> Factorisation:
+    """X_train [n, d], X_test [m, d]. Raises ValueError for fewer than two training rows or numbers not finite."""
+    ridge = Ridge.fit(x_train)
+    z = ridge.project(x_test)
+    mean = z.mean(axis=0)
+    centred = z - mean
+    return Factorisation(ridge, z, mean, centred.T @ centred / max(len(z), 1))
+
+
+def training_rows(n: int, size: int, seed: int = 0) -> np.ndarray:
+    """`size` of n rows, in order; smaller sizes of one seed are parts of larger ones."""
+    order = np.random.default_rng((seed, 7)).permutation(n)
+    return np.sort(order[: max(2, min(size, n))])
+
+
+def weights(made: Factorisation, targets: np.ndarray, penalty: float, mix: np.ndarray | None = None) -> np.ndarray:
+    """Coefficients [r, k] in the basis of the eigenvectors for targets Y [n, b] (times mix [b, k])."""
+    ridge = made.ridge
+    y = targets if ridge.dual else ridge.centred.T @ targets
+    if ridge.dual:
+        y = y - y.mean(axis=0)
+    coefficients = (ridge.vectors.T @ y) / (ridge.eigenvalues + penalty)[:, None]
+    return coefficients if mix is None else coefficients @ mix
+
+
+def correlations(made: Factorisation, coefficients: np.ndarray, effects: np.ndarray) -> np.ndarray:
+    """Pearson r [k, e] of the predictions of coefficients [r, k] with effects [m, e]; NaN where undefined."""
+    centred = effects - effects.mean(axis=0)
+    with_effects = (made.z - made.z_mean).T @ centred / max(len(centred), 1)  # [r, e]
+    top = coefficients.T @ with_effects
+    spread = np.sqrt(np.maximum((coefficients * (made.covariance @ coefficients)).sum(axis=0), 0))
+    bottom = np.outer(spread, centred.std(axis=0))
+    return np.clip(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 1e-12), -1, 1)
+
+
+def sweep(made: Factorisation, noise: NoiseMatrix, penalty: float, effects: np.ndarray) -> pd.DataFrame:
+    """One row for each kind × level × seed: kind, noise, seed, noisy_clean, self, orig.
+
+    effects [m, 2] of the test rows: the current model's, the target's (clean).
+    """
+    r = correlations(made, weights(made, noise.basis, penalty, noise.mix), effects)
+    return pd.DataFrame(
+        {
+            "kind": [label.kind for label in noise.labels],
+            "noise": [label.level for label in noise.labels],
+            "seed": [label.seed for label in noise.labels],
+            "noisy_clean": noise.noisy_clean,
+            "self": r[:, 0],
+            "orig": r[:, 1],
+        }
+    )
+
+
+def curve(rows: pd.DataFrame) -> pd.DataFrame:
+    """Mean over seeds at every level, with the range over seeds as `_low` and `_high`; in order of the level."""
+    levels = rows.groupby("noise", sort=True)
+    columns = {"noisy_clean": levels["noisy_clean"].mean(), "seeds": levels["seed"].nunique()}
+    for name in ("self", "orig"):
+        columns |= {name: levels[name].mean(), f"{name}_low": levels[name].min(), f"{name}_high": levels[name].max()}
+    return pd.DataFrame(columns).reset_index()
+
+
+def predictions(made: Factorisation, noise: NoiseMatrix, penalty: float, level: float) -> np.ndarray:
+    """The explanation [m] of each test row at one level, averaged over seeds, in nats."""
+    columns = [j for j, label in enumerate(noise.labels) if label.level == level]
+    mix = noise.mix[:, columns].mean(axis=1, keepdims=True)
+    intercept = float((noise.basis.mean(axis=0) @ mix)[0])
+    return (made.z @ weights(made, noise.basis, penalty, mix))[:, 0] + intercept
+
+
+def null_band(
+    made: Factorisation, shuffled: np.ndarray, penalty: float, effects: np.ndarray, confidence: float = 0.95
+) -> tuple[float, float, float]:
+    """Mean and band of Self when the probe is trained on shuffled targets [n, shuffles]."""
+    r = correlations(made, weights(made, shuffled, penalty), effects[:, :1])[:, 0]
+    r = r[np.isfinite(r)]
+    if not len(r):
+        return float("nan"), float("nan"), float("nan")
+    tail = (1 - confidence) / 2
+    low, high = np.quantile(r, [tail, 1 - tail])
+    return float(r.mean()), float(low), float(high)
+
+
+def falls_below(levels: np.ndarray, values: np.ndarray, limit: float) -> float | None:
+    """The level at which a curve first reaches `limit` from above, by linear interpolation; None if it never does."""
+    order = np.argsort(levels)
+    levels, values = np.asarray(levels, float)[order], np.asarray(values, float)[order]
+    below = np.flatnonzero(values <= limit)
+    if not len(below):
+        return None
+    i = int(below[0])
+    if i == 0:
+        return float(levels[0])
+    drop = values[i - 1] - values[i]
+    share = (values[i - 1] - limit) / drop if drop > 0 else 1.0
+    return float(levels[i - 1] + share * (levels[i] - levels[i - 1]))
+
+
+def flipped(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    """[m] bool: the predicted sign of the effect changed."""
+    return (before >= 0) != (after >= 0)
