@@ -1,0 +1,92 @@
+"""Tiny causal language models with random weights and a small tokenizer, built offline in a second.
+
+`build("llama", folder)` saves one as `save_pretrained` does, so that tests load it as anybody loads a checkpoint.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+from transformers import (
+    GemmaConfig,
+    GPT2Config,
+    GPTNeoXConfig,
+    LlamaConfig,
+    MambaConfig,
+    MistralConfig,
+    PreTrainedConfig,
+    PreTrainedTokenizerFast,
+    Qwen3Config,
+)
+from transformers.models.auto.modeling_auto import AutoModelForCausalLM
+
+TEXT = (
+    "The capital of France is Paris. A professor says that it is Lyon, and she is quite sure. Please, I need to know "
+    "whether that is right: yes or no? My friend believes otherwise; I would rather comply than refuse to answer."
+)
+WIDTH, LAYERS, HEADS, CONTEXT = 32, 3, 4, 128
+WINDOW = 12
+"""Of the sliding-window model: shorter than most test prompts."""
+
+_COMMON = {
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": HEADS,
+    "intermediate_size": 48,
+    "max_position_embeddings": CONTEXT,
+}
+_GROUPED = _COMMON | {"num_key_value_heads": 2}
+
+
+def _configs(vocabulary: int) -> dict[str, PreTrainedConfig]:
+    common = {"vocab_size": vocabulary, "bos_token_id": 0, "eos_token_id": 0, "pad_token_id": None}
+    return {
+        "gpt2": GPT2Config(n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT, **common),
+        "llama": LlamaConfig(**_GROUPED, **common),
+        "qwen3": Qwen3Config(head_dim=8, **_GROUPED, **common),
+        "gpt_neox": GPTNeoXConfig(**_COMMON, **common),
+        "mistral": MistralConfig(sliding_window=WINDOW, **_GROUPED, **common),
+        "gemma": GemmaConfig(head_dim=8, **_GROUPED, **(common | {"pad_token_id": 0})),
+        "mamba": MambaConfig(
+            hidden_size=WIDTH, num_hidden_layers=LAYERS, state_size=4, **(common | {"pad_token_id": 0})
+        ),
+    }
+
+
+SHAPES = ("gpt2", "llama", "qwen3", "gpt_neox", "mistral", "gemma")
+"""The attention models; "mamba" stands beside them for what has no key-value cache."""
+
+
+def tokenizer(bos: bool = False, space_prefix: bool = False) -> PreTrainedTokenizerFast:
+    """A byte-level BPE trained on TEXT; with a BOS token put in front, or a space added in front of every text."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=space_prefix)
+    bpe.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=400,
+        special_tokens=["<|end|>"],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    bpe.train_from_iterator([TEXT], trainer)
+    if bos:
+        bpe.post_processor = processors.TemplateProcessing(
+            single="<|end|> $A", pair="<|end|> $A $B", special_tokens=[("<|end|>", 0)]
+        )
+    return PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|end|>", bos_token="<|end|>")
+
+
+def build(shape: str, folder: Path, *, bos: bool = False, space_prefix: bool = False, seed: int = 0) -> Path:
+    """Save a model of the shape with its tokenizer; weights large enough that every token matters."""
+    words = tokenizer(bos, space_prefix)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        model = AutoModelForCausalLM.from_config(_configs(len(words))[shape])
+        for name, weight in model.named_parameters():
+            if weight.ndim > 1 and "conv" not in name and "A_log" not in name:
+                torch.nn.init.normal_(weight, std=0.15)
+    model.save_pretrained(folder)
+    words.save_pretrained(folder)
+    return Path(folder)
