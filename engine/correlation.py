@@ -1,0 +1,341 @@
+"""Correlations, partial correlations on splines, paired bootstraps and verdicts.
+
+Shapes: A [n, k] holds k explanations of the same n examples, B [n, m] what they are compared
+with. What is not defined (a constant column, too few rows) is NaN here and null in a run; no
+function warns. numpy, scipy and scikit-learn only.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy import sparse, stats
+from sklearn.preprocessing import SplineTransformer
+
+TINY = 1e-10
+"""A sum of squares below this share of the original is rounding error."""
+
+
+def _columns(a: np.ndarray) -> np.ndarray:
+    a = np.asarray(a, dtype=np.float64)
+    return a[:, None] if a.ndim == 1 else a
+
+
+def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
+    """top / bottom, NaN where the bottom is not above zero."""
+    top, bottom = np.broadcast_arrays(top, bottom)
+    return np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+
+
+def standardized(a: np.ndarray) -> np.ndarray:
+    """Columns with mean 0 and variance 1; a constant column becomes NaN. [n, k]"""
+    a = _columns(a)
+    if len(a) == 0:
+        return a
+    centred = a - a.mean(axis=0)
+    square = (centred**2).mean(axis=0)
+    # A constant column keeps rounding error of its mean; it is no signal.
+    square = np.where(square <= (TINY * np.abs(a).max(axis=0)) ** 2, 0.0, square)
+    return _divide(centred, np.sqrt(square))
+
+
+def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson correlation of A [n, k] with b [n] or, column by column, B [n, k]: [k]."""
+    za, zb = standardized(a), standardized(b)
+    if len(za) < 2:
+        return np.full(max(za.shape[1], zb.shape[1]), np.nan)
+    return np.clip((za * zb).mean(axis=0), -1, 1)
+
+
+def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Pearson correlation of the ranks, ties averaged: [k]."""
+    a, b = _columns(a), _columns(b)
+    if len(a) < 2:
+        return np.full(max(a.shape[1], b.shape[1]), np.nan)
+    return pearson(stats.rankdata(a, axis=0), stats.rankdata(b, axis=0))
+
+
+def spline_basis(*variables: np.ndarray, knots: int = 5) -> np.ndarray:
+    """Orthonormal basis Z [n, q] of a constant and additive cubic splines of each variable [n].
+
+    Knots stand at quantiles. A variable with few distinct values gets fewer knots, a constant one
+    none; columns that repeat others (f_t = f_0 at the first checkpoint) are dropped.
+    """
+    n = len(variables[0])
+    columns = [np.ones((n, 1))]
+    for variable in variables:
+        v = _columns(variable)
+        distinct = len(np.unique(v))
+        if distinct < 2 or np.isnan(standardized(v)).any():
+            continue
+        if distinct <= 4:
+            columns.append(np.stack([v[:, 0] == level for level in np.unique(v)[1:]], axis=1).astype(float))
+            continue
+        quantiles = np.unique(np.quantile(v, np.linspace(0, 1, min(knots, distinct // 2 + 1))))
+        if len(quantiles) < 2:
+            quantiles = np.array([v.min(), v.max()])
+        splines = SplineTransformer(degree=3, knots=quantiles[:, None], include_bias=False)
+        columns += [standardized(v), splines.fit_transform(v)]
+    stacked = np.concatenate(columns, axis=1)
+    centred = stacked[:, 1:] - stacked[:, 1:].mean(axis=0)
+    norms = np.linalg.norm(centred, axis=0)
+    centred = centred[:, norms > 0] / norms[norms > 0]
+    left, singular, _ = np.linalg.svd(centred, full_matrices=False)
+    kept = left[:, singular > 1e-6 * singular.max(initial=0)]
+    return np.concatenate([np.full((n, 1), 1 / np.sqrt(n)), kept], axis=1)
+
+
+def residuals(a: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """What is left of A [n, k] beside the orthonormal columns of Z [n, q]; exact zeros where nothing is."""
+    a = _columns(a)
+    a = a - a.mean(axis=0)
+    left = a - z @ (z.T @ a)
+    left -= z @ (z.T @ left)  # once more: the second pass removes the rounding error of the first
+    return np.where((left**2).sum(axis=0) > TINY * (a**2).sum(axis=0), left, 0.0)
+
+
+def _nothing_beyond(r: np.ndarray, a: np.ndarray, b_square: np.ndarray) -> np.ndarray:
+    """An explanation that Z explains fully knows nothing beyond Z: its partial correlation is 0, not undefined."""
+    varies = ~np.isnan(standardized(a)).any(axis=0)
+    vanishes = (r == 0).all(axis=0)
+    return (varies & vanishes)[:, None] & (b_square > 0)
+
+
+def partial(a: np.ndarray, b: np.ndarray, z: np.ndarray) -> np.ndarray:
+    """Partial correlation of A [n, k] with B [n, m] given Z (from `spline_basis`): [k, m].
+
+    NaN where A's column is constant, where nothing of B's is left beside Z, or where fewer than
+    three degrees of freedom are. Where Z explains a varying column of A fully, 0 by convention.
+    """
+    a, b = _columns(a), _columns(b)
+    if len(a) < z.shape[1] + 3:
+        return np.full((a.shape[1], b.shape[1]), np.nan)
+    ra, rb = residuals(a, z), residuals(b, z)
+    square = (rb**2).sum(axis=0)
+    out = _divide(ra.T @ rb, np.sqrt(np.outer((ra**2).sum(axis=0), square)))
+    out[_nothing_beyond(ra, a, square)] = 0.0
+    return np.clip(out, -1, 1)
+
+
+@dataclass(frozen=True)
+class Resamples:
+    """Bootstrap weights [draws, n], kept by unit (rows that are always drawn together).
+
+    One object serves all explanations of the same examples, which makes their intervals paired.
+    """
+
+    weights: np.ndarray
+    """[draws, units]; NaN where there is but one unit, so that intervals are null and not of width 0."""
+    unit: np.ndarray
+    """The unit of each row, [n]."""
+    n_groups: int
+
+    @property
+    def rows(self) -> np.ndarray:
+        """W [draws, n]"""
+        return self.weights[:, self.unit]
+
+    def sums(self, values: np.ndarray) -> np.ndarray:
+        """Weighted sums W @ values of [n, m]: [draws, m]."""
+        n, units = len(self.unit), self.weights.shape[1]
+        if units < n:  # rows of one unit share their weight: add them first
+            member = sparse.csr_matrix((np.ones(n), self.unit, np.arange(n + 1)), shape=(n, units))
+            values = member.T @ values
+        else:
+            values = values[np.argsort(self.unit)]
+        return self.weights @ values
+
+
+def _codes(values: Iterable) -> np.ndarray:
+    return pd.factorize(np.asarray(values, dtype=object))[0]
+
+
+def bootstrap_weights(
+    rng: np.random.Generator,
+    draws: int,
+    groups: Iterable,
+    cue: Iterable | None = None,
+    entity: Iterable | None = None,
+) -> Resamples:
+    """Seeded bootstrap weights for rows with these groups [n].
+
+    Where every row has a cue and an entity, the two-way pigeonhole bootstrap: cue values and
+    entities are drawn with replacement, each by itself, and a row's weight is the product (Owen
+    2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). Else whole groups are drawn.
+    """
+    group = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
+    n_groups = int(group.max(initial=-1)) + 1
+    if cue is not None and entity is not None:
+        c, e = _codes(cue), _codes(entity)
+        if min(c.min(initial=0), e.min(initial=0)) >= 0 and max(c.max(initial=0), e.max(initial=0)) > 0:
+            cells, unit = np.unique(np.stack([c, e], axis=1), axis=0, return_inverse=True)
+            by_cue, by_entity = _multinomial(rng, draws, c.max() + 1), _multinomial(rng, draws, e.max() + 1)
+            return Resamples(by_cue[:, cells[:, 0]] * by_entity[:, cells[:, 1]], unit.ravel(), n_groups)
+    weights = _multinomial(rng, draws, n_groups) if n_groups > 1 else np.full((draws, n_groups), np.nan)
+    return Resamples(weights, group, n_groups)
+
+
+def _multinomial(rng: np.random.Generator, draws: int, units: int) -> np.ndarray:
+    return rng.multinomial(units, np.full(units, 1 / units), size=draws).astype(np.float64)
+
+
+def bootstrap_pearson(resamples: Resamples, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Weighted correlations of A [n, k] with B [n, m] in every draw, by matrix products: [draws, k, m]."""
+    za, zb = standardized(a), standardized(b)  # standardised first: raw moments lose no digits
+    k, m = za.shape[1], zb.shape[1]
+    products = (za[:, :, None] * zb[:, None, :]).reshape(len(za), k * m)
+    total = resamples.sums(np.ones((len(za), 1)))
+    moments = resamples.sums(np.concatenate([za, zb, za**2, zb**2, products], axis=1))
+    moments = _divide(moments, total)
+    ma, mb, aa, bb, ab = np.split(moments, np.cumsum([k, m, k, m]), axis=1)
+    covariance = ab.reshape(-1, k, m) - ma[:, :, None] * mb[:, None, :]
+    va, vb = _variance(aa, ma), _variance(bb, mb)
+    return np.clip(_divide(covariance, np.sqrt(va[:, :, None] * vb[:, None, :])), -1, 1)
+
+
+def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
+    variance = square - mean**2
+    return np.where(variance > TINY, variance, 0.0)
+
+
+def bootstrap_partial(resamples: Resamples, a: np.ndarray, b: np.ndarray, z: np.ndarray, chunk: int = 32) -> np.ndarray:
+    """Partial correlations of A [n, k] with B [n, m] given Z [n, q] in every draw: [draws, k, m].
+
+    The knots stay; the regression on Z is refitted in each draw from weighted second moments,
+    all draws in one batched solve. Memory: `chunk` columns of A at a time, n × q × chunk numbers.
+    """
+    a, b = _columns(a), _columns(b)
+    n, q = z.shape
+    draws = len(resamples.weights)
+    out = np.full((draws, a.shape[1], b.shape[1]), np.nan)
+    if n < q + 3:
+        return out
+    # Residuals first: by Frisch, Waugh and Lovell nothing changes, and no digits are lost.
+    ra, rb = residuals(a, z), residuals(b, z)
+    ra, rb = ra / _nonzero(np.abs(ra).max(axis=0)), rb / _nonzero(np.abs(rb).max(axis=0))
+    z = z * np.sqrt(n)
+    inverse = _pseudo_inverse(resamples.sums(_products(z, z)).reshape(draws, q, q))
+    zb = resamples.sums(_products(z, rb)).reshape(draws, q, -1)
+    solved = inverse @ zb
+    bb = _left(resamples.sums(rb**2), (zb * solved).sum(axis=1))
+    for start in range(0, a.shape[1], chunk):
+        part = ra[:, start : start + chunk]
+        za = resamples.sums(_products(z, part)).reshape(draws, q, -1)
+        aa = _left(resamples.sums(part**2), (za * (inverse @ za)).sum(axis=1))
+        ab = resamples.sums(_products(part, rb)).reshape(draws, part.shape[1], -1)
+        ab -= np.swapaxes(za, 1, 2) @ solved
+        out[:, start : start + chunk] = _divide(ab, np.sqrt(aa[:, :, None] * bb[:, None, :]))
+    zero = _nothing_beyond(ra, a, (rb**2).sum(axis=0))
+    out[:, zero] = 0.0
+    return np.clip(out, -1, 1)
+
+
+def _nonzero(scale: np.ndarray) -> np.ndarray:
+    return np.where(scale > 0, scale, 1.0)
+
+
+def _left(square: np.ndarray, explained: np.ndarray) -> np.ndarray:
+    return np.where(square - explained > TINY * square, square - explained, 0.0)
+
+
+def _products(u: np.ndarray, v: np.ndarray) -> np.ndarray:
+    return (u[:, :, None] * v[:, None, :]).reshape(len(u), -1)
+
+
+def _pseudo_inverse(matrices: np.ndarray) -> np.ndarray:
+    """Of symmetric [draws, q, q]: a draw may leave a spline without rows."""
+    bad = np.isnan(matrices).any(axis=(1, 2))
+    values, vectors = np.linalg.eigh(np.where(bad[:, None, None], 0.0, matrices))
+    kept = values > 1e-9 * values.max(axis=1, keepdims=True)
+    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
+    return (vectors * inverse[:, None, :]) @ np.swapaxes(vectors, 1, 2)
+
+
+def interval(draws: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
+    """Percentile interval over the first axis, undefined draws left out: (low, high), NaN where none is defined."""
+    tail = (1 - confidence) / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # a column of NaN is an answer here
+        low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
+    return low, high
+
+
+def simultaneous(
+    estimates: np.ndarray, draws: np.ndarray, confidence: float = 0.95
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Max-|t| bands over T checkpoints: (low [T], high [T], p [T]).
+
+    estimates [T], draws [D, T] of paired bootstraps. A band covers all checkpoints at once; p is
+    the share of draws whose largest |t| reaches the checkpoint's own. Where the draws do not vary
+    (target = current) the band is the estimate itself, with p = 1 at zero.
+    """
+    estimates = np.asarray(estimates, dtype=np.float64)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)
+        centre, spread = np.nanmean(draws, axis=0), np.nanstd(draws, axis=0)
+        t = _divide(np.abs(draws - centre), np.where(spread > 1e-12, spread, 0.0))
+        largest = np.nanmax(t, axis=1) if t.size else np.empty(0)
+    largest = np.sort(largest[~np.isnan(largest)])
+    critical = np.quantile(largest, confidence) if len(largest) else 0.0
+    low, high = estimates - critical * spread, estimates + critical * spread
+    own = np.where(spread > 1e-12, np.abs(_divide(estimates, spread)), np.where(estimates == 0, 0.0, np.inf))
+    reached = len(largest) - np.searchsorted(largest, own, side="left")
+    p = np.where(np.isnan(spread) | np.isnan(estimates), np.nan, (reached + 1) / (len(largest) + 1))
+    return low, high, np.where(own == 0, 1.0, p)
+
+
+def seed_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean of independent seeds with its t interval: (mean, low, high); no interval below 5 seeds."""
+    v = np.asarray(values, dtype=np.float64)
+    v = v[~np.isnan(v)]
+    if len(v) < 5:
+        return (float(v.mean()) if len(v) else np.nan), np.nan, np.nan
+    half = stats.t.ppf((1 + confidence) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v))
+    return float(v.mean()), float(v.mean() - half), float(v.mean() + half)
+
+
+def holm(p: Sequence[float]) -> np.ndarray:
+    """Holm's adjusted p-values [m] (Holm 1979, Scandinavian Journal of Statistics 6); NaN stays and is not counted."""
+    p = np.asarray(p, dtype=np.float64)
+    out = np.full(p.shape, np.nan)
+    order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
+    running = 0.0
+    for rank, i in enumerate(order):
+        running = max(running, min(1.0, (len(order) - rank) * p[i]))
+        out[i] = running
+    return out
+
+
+def verdict(
+    low: float,
+    high: float,
+    estimate: float,
+    null_low: float | None,
+    null_high: float | None,
+    absent_within: float,
+    testable: bool,
+) -> str:
+    """One of records.VERDICTS, from a simultaneous interval and the null control's band.
+
+    `holds` and `reverses`: the interval excludes 0 and the estimate lies outside the null band.
+    `absent`: the interval lies inside ±absent_within. `not testable`: said by the caller, or the
+    estimate is not defined. Else, and without an interval, `inconclusive`.
+    """
+
+    def missing(*values: float | None) -> bool:
+        return any(v is None or np.isnan(v) for v in values)
+
+    if not testable or missing(estimate):
+        return "not testable"
+    if missing(low, high):
+        return "inconclusive"
+    outside_null = missing(null_low, null_high) or not null_low <= estimate <= null_high
+    if outside_null and low > 0:
+        return "holds"
+    if outside_null and high < 0:
+        return "reverses"
+    return "absent" if -absent_within <= low and high <= absent_within else "inconclusive"
