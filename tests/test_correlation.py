@@ -122,7 +122,7 @@ def test_one_way_weights_count_group_draws():
     w = c.bootstrap_weights(np.random.default_rng(1), 50, GROUPS)
     assert w.rows.shape == (50, 300) and w.n_groups == 25
     for rows in w.rows:
-        counts = [set(rows[GROUPS == g]) for g in range(25)]
+        counts = [set(rows[g == GROUPS]) for g in range(25)]
         assert all(len(count) == 1 for count in counts) and sum(count.pop() for count in counts) == 25
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -43,7 +45,7 @@ def test_shuffle_permutes_and_flip_flips_the_share(level, seed):
 def test_changed_rows_are_nested_over_levels():
     y = targets()
     changed = [set(np.flatnonzero(noisy(y, "flip", level, np.random.default_rng(3)) != y)) for level in LEVELS]
-    assert all(a <= b for a, b in zip(changed[:-1], changed[1:], strict=True))
+    assert all(a <= b for a, b in itertools.pairwise(changed))
 
 
 def test_gaussian_noise_has_the_stated_size():

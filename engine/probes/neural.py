@@ -1,0 +1,172 @@
+"""Linear and mlp explainers by Adam on squared error, many replicates trained at once.
+
+A replicate is one column of targets with its own weights, weight decay and, if asked, its own
+training rows: seeds, noise levels, weight decays and folds are replicates alike. All of them read
+the same mini-batches, so the first layer of R replicates is one matrix product.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+KINDS = ("linear", "mlp")
+
+
+class Ensemble(nn.Module):
+    """R explainers h ↦ [rows, R] as one module, differentiable in its input too.
+
+    `linear`: h·w + b. `mlp`: relu(h·W + b)·v + c with `width` hidden units. Inputs [rows, d] and
+    outputs (nats) are scaled by buffers that `standardize` sets; until then they are taken as they are.
+    """
+
+    def __init__(self, kind: str, inputs: int, replicates: int, width: int, generator: torch.Generator) -> None:
+        super().__init__()
+        if kind not in KINDS:
+            raise ValueError(f"explainer kind {kind!r} is none of {', '.join(KINDS)}")
+        self.kind, self.replicates, self.width = kind, replicates, width if kind == "mlp" else 1
+
+        def uniform(shape: tuple[int, ...], fan_in: int) -> nn.Parameter:
+            bound = 1 / math.sqrt(fan_in)
+            return nn.Parameter((torch.rand(shape, generator=generator) * 2 - 1) * bound)
+
+        self.first = uniform((inputs, replicates * self.width), inputs)
+        self.first_bias = nn.Parameter(torch.zeros(replicates * self.width))
+        if kind == "mlp":
+            self.second = uniform((replicates, width), width)
+            self.second_bias = nn.Parameter(torch.zeros(replicates))
+        self.input_mean: Tensor
+        self.input_scale: Tensor
+        self.target_mean: Tensor
+        self.target_scale: Tensor
+        self.register_buffer("input_mean", torch.zeros(inputs))
+        self.register_buffer("input_scale", torch.ones(inputs))
+        self.register_buffer("target_mean", torch.zeros(replicates))
+        self.register_buffer("target_scale", torch.ones(replicates))
+
+    def standardize(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> None:
+        """Set the scales from training inputs [n, d] and targets [n, R] (of each replicate's own `rows`)."""
+        self.input_mean.copy_(x.mean(0))
+        self.input_scale.copy_(_scale(x.var(0, correction=0)))
+        weight = torch.ones_like(y) if rows is None else rows.to(y.dtype)
+        total = weight.sum(0).clamp(min=1)
+        mean = (weight * y).sum(0) / total
+        self.target_mean.copy_(mean)
+        self.target_scale.copy_(_scale((weight * (y - mean) ** 2).sum(0) / total))
+
+    def standardized(self, x: Tensor) -> Tensor:
+        """Outputs in units of the targets' standard deviation: what the loss is taken on."""
+        return self._network((x - self.input_mean) / self.input_scale)
+
+    def _network(self, x: Tensor) -> Tensor:
+        hidden = torch.addmm(self.first_bias, x, self.first)
+        if self.kind == "linear":
+            return hidden
+        hidden = hidden.relu().view(len(x), self.replicates, self.width)
+        return (hidden * self.second).sum(-1) + self.second_bias
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Explanations [rows, R] in nats, of hidden states [rows, d]."""
+        return self.standardized(x) * self.target_scale + self.target_mean
+
+    def loss(self, x: Tensor, y: Tensor) -> Tensor:
+        """Sum over replicates of the mean squared error on standardised targets; flows into x."""
+        target = (y - self.target_mean) / self.target_scale
+        return ((self.standardized(x) - target) ** 2).mean(0).sum()
+
+
+def _scale(variance: Tensor) -> Tensor:
+    return torch.where(variance > 1e-12, variance, 1.0).sqrt()
+
+
+class NeuralExplainers:
+    """An Ensemble with its optimiser and generator, so that training can go on (the online regime)."""
+
+    def __init__(
+        self,
+        kind: str,
+        inputs: int,
+        replicates: int,
+        *,
+        weight_decays: float | Sequence[float] = 0.0,
+        width: int = 64,
+        learning_rate: float = 3e-3,
+        batch: int = 256,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> None:
+        """weight_decays: the factor of ‖weights‖² / 2 in each replicate's loss (biases are free), one or [R]."""
+        self.generator = torch.Generator().manual_seed(seed)
+        self.ensemble = Ensemble(kind, inputs, replicates, width, self.generator).to(device)
+        self.batch, self.device = batch, device
+        decay = torch.as_tensor(weight_decays, dtype=torch.float32, device=device).expand(replicates)
+        self.decay_first = decay.repeat_interleave(self.ensemble.width)
+        self.decay_second = decay[:, None]
+        self.decays = bool((decay > 0).any())
+        fused = device == "cpu" or device.startswith("cuda")
+        self.adam = torch.optim.Adam(self.ensemble.parameters(), lr=learning_rate, fused=fused)
+        self.started = False
+
+    def train(self, x: np.ndarray, y: np.ndarray, steps: int, rows: np.ndarray | None = None) -> NeuralExplainers:
+        """`steps` of Adam on X [n, d], Y [n, R] (nats); rows [n, R] of booleans: which rows a replicate learns from.
+
+        The scales are set at the first call and kept, so that a warm start goes on where it was.
+        """
+        net = self.ensemble
+        inputs, targets = self._tensor(x), self._tensor(_matrix(y))
+        if targets.shape != (len(inputs), net.replicates):
+            raise ValueError(f"targets have shape {tuple(targets.shape)}, not ({len(inputs)}, {net.replicates})")
+        mask = None if rows is None else self._tensor(rows)
+        if not self.started:
+            net.standardize(inputs, targets, mask)
+            self.started = True
+        inputs = (inputs - net.input_mean) / net.input_scale
+        targets = (targets - net.target_mean) / net.target_scale
+        for chosen in self._batches(len(inputs), steps):
+            error = (net._network(inputs[chosen]) - targets[chosen]) ** 2
+            if mask is None:
+                loss = error.mean(0).sum()
+            else:
+                own = mask[chosen]
+                loss = ((error * own).sum(0) / own.sum(0).clamp(min=1)).sum()
+            self.adam.zero_grad()
+            loss.backward()
+            if self.decays:
+                self._add_decay()
+            self.adam.step()
+        return self
+
+    def _add_decay(self) -> None:
+        """The gradient of the penalty, by hand: every replicate has its own factor."""
+        net = self.ensemble
+        with torch.no_grad():
+            net.first.grad.addcmul_(net.first, self.decay_first)
+            if net.kind == "mlp":
+                net.second.grad.addcmul_(net.second, self.decay_second)
+
+    def _batches(self, n: int, steps: int):
+        """Epochs of shuffled rows cut into batches; a last piece shorter than half a batch is left out."""
+        done = 0
+        while done < steps:
+            order = torch.randperm(n, generator=self.generator).to(self.device)
+            for piece in order.split(self.batch):
+                if done < steps and (2 * len(piece) >= self.batch or len(piece) == n):
+                    done += 1
+                    yield piece
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        """Explanations [n, R] in nats, float64."""
+        with torch.inference_mode():
+            return self.ensemble(self._tensor(x)).cpu().numpy().astype(np.float64)
+
+    def _tensor(self, a: np.ndarray) -> Tensor:
+        return torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)).to(self.device)
+
+
+def _matrix(y: np.ndarray) -> np.ndarray:
+    y = np.asarray(y)
+    return y[:, None] if y.ndim == 1 else y

@@ -1,0 +1,184 @@
+"""Ridge regression for many right-hand sides and penalties at once, in float64, without torch.
+
+With centred X = [n, d] and λ, Q = eigh(XᵀX), each penalty α predicts Z @ (B / (λ + α)), where
+Z = X_test Q and B = Qᵀ(XᵀY). All noise levels, seeds and targets are columns of Y: they share one
+factorisation. Where n < d the same holds in the n × n dual. An intercept is always fitted and
+never penalised; α is what scikit-learn's `Ridge(alpha=α)` calls alpha.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from engine.correlation import pearson
+
+Folds = list[tuple[np.ndarray, np.ndarray]]
+"""(train rows, test rows) of each fold."""
+
+
+@dataclass(frozen=True)
+class Ridge:
+    """One factorisation of training inputs X [n, d]; make it with `Ridge.fit(X)`."""
+
+    mean: np.ndarray
+    """[d]"""
+    eigenvalues: np.ndarray
+    """λ [r] of the centred XᵀX (primal, r = d) or XXᵀ (dual, r = n)."""
+    vectors: np.ndarray
+    """Eigenvectors, [d, d] or [n, n]."""
+    centred: np.ndarray
+    """X − mean, [n, d]"""
+
+    @classmethod
+    def fit(cls, x: np.ndarray) -> Ridge:
+        """Factorise X [n, d]. Raises ValueError for fewer than two rows or for numbers that are not finite."""
+        x = np.asarray(x, dtype=np.float64)
+        if x.ndim != 2 or len(x) < 2:
+            raise ValueError(f"ridge needs at least two training rows, X has shape {x.shape}")
+        mean = x.mean(axis=0)
+        centred = x - mean
+        n, d = x.shape
+        gram = centred.T @ centred if n >= d else centred @ centred.T
+        if not np.isfinite(gram).all():
+            raise ValueError("ridge: the inputs hold NaN or infinite numbers")
+        values, vectors = np.linalg.eigh(gram)
+        return cls(mean, values.clip(min=0.0), vectors, centred)
+
+    @property
+    def dual(self) -> bool:
+        return self.centred.shape[0] < self.centred.shape[1]
+
+    def _right(self, y: np.ndarray) -> np.ndarray:
+        """B [r, k] of targets Y [n, k]. X is centred, so Y need not be."""
+        return self.vectors.T @ y if self.dual else self.vectors.T @ (self.centred.T @ y)
+
+    def project(self, x: np.ndarray) -> np.ndarray:
+        """Z [n_test, r]: inputs in the basis of the eigenvectors. Worth keeping when Y changes and X does not."""
+        x = np.asarray(x, dtype=np.float64) - self.mean
+        return (x @ self.centred.T) @ self.vectors if self.dual else x @ self.vectors
+
+    def predict(self, y: np.ndarray, penalties: Sequence[float], x_test: np.ndarray) -> np.ndarray:
+        """Predictions [penalties, n_test, k] at X_test [n_test, d] of ridges fitted to Y [n, k]."""
+        return self.predict_projected(y, penalties, self.project(x_test))
+
+    def predict_projected(self, y: np.ndarray, penalties: Sequence[float], z: np.ndarray) -> np.ndarray:
+        """As `predict`, from Z = project(X_test)."""
+        y = _matrix(y)
+        mean = y.mean(axis=0)
+        right = self._right(y - mean)
+        shrunk = right / (self.eigenvalues[:, None] + _penalties(penalties)[:, None, None])  # [penalties, r, k]
+        out = z @ shrunk
+        out += mean
+        return out
+
+    def coefficients(self, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
+        """Weights [d, k] and intercepts [k]."""
+        y = _matrix(y)
+        right = self._right(y - y.mean(axis=0)) / (self.eigenvalues + _penalties([penalty])[0])[:, None]
+        weights = self.centred.T @ (self.vectors @ right) if self.dual else self.vectors @ right
+        return weights, y.mean(axis=0) - self.mean @ weights
+
+    def leave_out(self, y: np.ndarray, penalties: Sequence[float], groups: Iterable | None = None) -> np.ndarray:
+        """Predictions [penalties, n, k] for each training row by the ridge fitted without it, in closed form.
+
+        Without groups, leave-one-out: residual e / (1 − h), h = 1/n + Σⱼ (XQ)²ⱼ / (λⱼ + α). It leaks
+        between edits of one prompt; with groups [n], the whole group of the row is left out:
+        (I − H_GG)⁻¹ e_G, exact as well, from the same factorisation.
+        """
+        y = _matrix(y)
+        n = len(y)
+        left = self.vectors if self.dual else self.centred @ self.vectors  # [n, r]
+        fitted = self.predict_projected(y, penalties, self.project(self.centred + self.mean))
+        out = np.empty_like(fitted)
+        for p, penalty in enumerate(_penalties(penalties)):
+            shrink = (self.eigenvalues if self.dual else 1.0) / (self.eigenvalues + penalty)
+            residual = y - fitted[p]
+            if groups is None:
+                h = 1 / n + (left**2) @ shrink
+                out[p] = y - residual / (1 - h)[:, None]
+                continue
+            for rows in _rows_by_group(groups):
+                hat = 1 / n + (left[rows] * shrink) @ left[rows].T
+                out[p, rows] = y[rows] - np.linalg.solve(np.eye(len(rows)) - hat, residual[rows])
+        return out
+
+
+def _matrix(y: np.ndarray) -> np.ndarray:
+    y = np.asarray(y, dtype=np.float64)
+    return y[:, None] if y.ndim == 1 else y
+
+
+def _penalties(penalties: Sequence[float]) -> np.ndarray:
+    alphas = np.asarray(penalties, dtype=np.float64).ravel()
+    if not (alphas > 0).all():
+        raise ValueError(f"ridge penalties must be above zero, not {alphas.min()}")
+    return alphas
+
+
+def _rows_by_group(groups: Iterable) -> list[np.ndarray]:
+    codes = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
+    order = np.argsort(codes, kind="stable")
+    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+
+
+def _fold_of(values: Iterable, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """A fold for each row such that equal values share one; folds are of about equal numbers of rows."""
+    codes = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=False)[0]
+    sizes = np.bincount(codes)
+    fold_of_value, filled = np.empty(len(sizes), dtype=int), np.zeros(folds)
+    order = rng.permutation(len(sizes))
+    for value in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first, each to the emptiest fold
+        fold_of_value[value] = np.argmin(filled)
+        filled[fold_of_value[value]] += sizes[value]
+    return fold_of_value[codes]
+
+
+def grouped_folds(
+    groups: Iterable, cue: Iterable | None = None, entity: Iterable | None = None, folds: int = 5, seed: int = 0
+) -> Folds:
+    """Folds for choosing a setting: (train, test) row numbers, each row tested exactly once.
+
+    Where all rows have a cue and an entity (two distinct values at least of each), values of both
+    are dealt into folds, and each of the folds × folds pairs tests the rows that lie in both and
+    trains on the rows that lie in neither, as the held-out split does. Else whole groups are held
+    out. Fewer distinct values than folds: as many folds as values. Raises ValueError for one group.
+    """
+    rng = np.random.default_rng(seed)
+    factors = [pd.factorize(np.asarray(v, dtype=object))[0] for v in (cue, entity) if v is not None]
+    if len(factors) == 2 and all(codes.min(initial=0) >= 0 and codes.max(initial=0) >= 1 for codes in factors):
+        by_cue, by_entity = (_fold_of(codes, min(folds, codes.max() + 1), rng) for codes in factors)
+        pairs = [
+            (np.flatnonzero((by_cue != c) & (by_entity != e)), np.flatnonzero((by_cue == c) & (by_entity == e)))
+            for c in range(by_cue.max() + 1)
+            for e in range(by_entity.max() + 1)
+        ]
+        pairs = [(train, test) for train, test in pairs if len(train) >= 2 and len(test)]
+        if pairs:
+            return pairs
+    codes = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
+    if codes.max(initial=-1) < 1:
+        raise ValueError("cross-validation needs at least two groups")
+    fold = _fold_of(codes, min(folds, codes.max() + 1), rng)
+    return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(fold.max() + 1)]
+
+
+def cross_validated_predictions(
+    x: np.ndarray, y: np.ndarray, folds: Folds, penalties: Sequence[float]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Out-of-fold predictions [penalties, rows, k] and the rows they are for, of X [n, d] and Y [n, k]."""
+    x, y = np.asarray(x, dtype=np.float64), _matrix(y)
+    parts = [Ridge.fit(x[train]).predict(y[train], penalties, x[test]) for train, test in folds]
+    return np.concatenate(parts, axis=1), np.concatenate([test for _, test in folds])
+
+
+def cross_validated_correlation(
+    x: np.ndarray, y: np.ndarray, folds: Folds, penalties: Sequence[float], clean: np.ndarray | None = None
+) -> np.ndarray:
+    """Correlation [penalties, k] of out-of-fold predictions, pooled over folds, with Y [n, k] (or `clean` [n])."""
+    predictions, rows = cross_validated_predictions(x, y, folds, penalties)
+    truth = _matrix(y if clean is None else clean)[rows]
+    return np.stack([pearson(p, truth) for p in predictions])
