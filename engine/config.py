@@ -7,6 +7,7 @@ the spec's folder.
 
 from __future__ import annotations
 
+import os
 import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -25,8 +26,12 @@ Share = Annotated[float, Field(ge=0, le=1)]
 CHECKPOINT_NAME = re.compile(r"^[A-Za-z0-9._]+--[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*$")
 
 
-class SpecError(ValueError):
-    """A spec that can't be used; the message says what is wrong, where, and how to mend it."""
+class InputError(ValueError):
+    """Bad input, of whatever kind. The message is one line: what is wrong, where, and how to mend it."""
+
+
+class SpecError(InputError):
+    """A spec that can't be used."""
 
 
 class Strict(BaseModel):
@@ -160,6 +165,13 @@ class RunSpec(Strict):
         return self.target or self.checkpoints[0]
 
     @property
+    def control_model(self) -> CheckpointSpec:
+        """Whose hidden states the control `other_model` reads: as the spec says, else an untrained copy."""
+        first = self.checkpoints[0]
+        untrained = {"name": f"{first.family}--untrained", "untrained": True}
+        return self.other_model or first.model_copy(update=untrained)
+
+    @property
     def all_checkpoints(self) -> tuple[CheckpointSpec, ...]:
         """Target and currents, each once."""
         if self.target and self.target.name != self.checkpoints[0].name:
@@ -235,3 +247,25 @@ def load_spec(path: Path | str) -> RunSpec:
         line = f", line {mark.line + 1}" if mark else ""
         raise SpecError(f"{path}{line}: not valid YAML: {getattr(error, 'problem', error)}") from None
     return resolve_paths(parse_spec(data, path), path.parent.resolve())
+
+
+def relative_paths(spec: RunSpec, base: Path) -> RunSpec:
+    """The spec as a run stores it: local paths relative to the run's folder, so that both can move together."""
+
+    def relative(path: str) -> str:
+        return os.path.relpath(path, base) if os.path.isabs(path) else path
+
+    def checkpoint(c: CheckpointSpec | None) -> CheckpointSpec | None:
+        if c is None:
+            return None
+        return c.model_copy(update={"path": relative(c.path), "adapter": c.adapter and relative(c.adapter)})
+
+    task = spec.task.model_copy(update={"path": spec.task.path and relative(spec.task.path)})
+    return spec.model_copy(
+        update={
+            "task": task,
+            "target": checkpoint(spec.target),
+            "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),
+            "other_model": checkpoint(spec.other_model),
+        }
+    )

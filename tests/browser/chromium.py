@@ -63,7 +63,7 @@ def main() -> int:
         print(f"browser tests use {found}")
         return 0
     print(
-        "No Chromium for the browser tests: install one (on Debian: apt install chromium), or set CHROMIUM to its path.",
+        "No Chromium for the browser tests: install one (Debian: apt install chromium) or set CHROMIUM to its path.",
         file=sys.stderr,
     )
     return 1

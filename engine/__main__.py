@@ -1,0 +1,136 @@
+"""The command `coupling`."""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from engine.config import InputError, load_spec
+
+app = typer.Typer(
+    help="Measure whether a language model's explanations of itself track what it does now.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+SAMPLES = ROOT / "sample_runs"
+
+
+@app.command()
+def run(
+    spec: Annotated[Path, typer.Argument(help="a YAML spec; sample_runs/specs has some to start from")],
+    out: Annotated[Path | None, typer.Option(help="the run's folder; default: runs/NAME of the spec")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+) -> None:
+    """Run it all: examples, behavior, explanations, metrics. A run that was stopped goes on where it was."""
+    resolved = load_spec(spec)
+    from engine import pipeline
+    from engine.progress import bars
+
+    folder = out or Path("runs") / resolved.name
+    with bars(quiet) as progress:
+        finished = pipeline.run(resolved, folder, progress=progress)
+    typer.echo(finished.path)
+
+
+@app.command()
+def report(
+    run: Annotated[Path, typer.Argument(help="the folder of a run")],
+    as_json: Annotated[bool, typer.Option("--json", help="every row, as JSON")] = False,
+    split: Annotated[str, typer.Option(help="the split that the table shows")] = "test_heldout",
+) -> None:
+    """Print the metrics of a run, with their controls."""
+    from engine.report import print_report
+    from engine.report import report as read
+
+    if as_json:
+        typer.echo(json.dumps(read(run), ensure_ascii=False, allow_nan=False, indent=1))
+    else:
+        print_report(run, split=split)
+
+
+@app.command()
+def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) -> None:
+    """Check hashes and schemas; exit 1 and say which part is damaged."""
+    from engine.store import verify as problems_of
+
+    damaged = False
+    for path in runs:
+        problems = problems_of(path)
+        damaged |= bool(problems)
+        for problem in problems:
+            typer.echo(f"{path}: {problem}")
+        if not problems:
+            typer.echo(f"{path}: sound")
+    if damaged:
+        raise typer.Exit(1)
+
+
+@app.command()
+def dashboard(
+    folders: Annotated[
+        list[Path] | None, typer.Argument(help="folders that hold runs; default: runs sample_runs")
+    ] = None,
+    port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one is taken if it is busy")] = 8501,
+) -> None:
+    """Serve the dashboard on 127.0.0.1 until Ctrl-C."""
+    from engine.serve import serve
+
+    serve(folders or [Path("runs"), SAMPLES], port)
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one is taken if it is busy")] = 8501,
+    out: Annotated[Path, typer.Option(help="where the fresh run goes")] = Path("runs/demo"),
+) -> None:
+    """Make a small fresh run from the sample checkpoints, then open it beside the sample runs."""
+    from engine.serve import serve
+
+    run(SAMPLES / "specs" / "demo.yaml", out)
+    serve([out.parent, SAMPLES], port, first=out)
+
+
+@app.command()
+def samples(
+    out: Annotated[Path, typer.Option(help="where checkpoints and runs go")] = SAMPLES,
+    seed: Annotated[int, typer.Option(min=0, help="0 is the committed one; 3 and up are held back for reporting")] = 0,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+) -> None:
+    """Rebuild the sample checkpoints and runs from nothing. Goes on where it was stopped."""
+    from engine import samples as build
+    from engine.progress import bars
+
+    with bars(quiet) as progress:
+        for folder in build.build(out, seed=seed, progress=progress):
+            typer.echo(folder)
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    print(message, file=sys.stderr)
+    sys.exit(code)
+
+
+def main() -> None:
+    """Entry point: bad input ends with one line and exit code 2, Ctrl-C with 130; nothing is lost by either."""
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        app()
+    except InputError as error:
+        _fail(f"coupling: {error}", 2)
+    except KeyboardInterrupt:
+        _fail("coupling: stopped; the same command goes on from here", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        sys.exit(0)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,186 @@
+"""The explanation stage: choose settings, train explainers on fixed targets, score them at every checkpoint.
+
+Nothing here looks at a gap before everything is chosen: settings are picked by grouped cross-validation of
+the correlation with the targets, at the checkpoint where the explainers are trained.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pyarrow as pa
+
+from engine import metrics
+from engine.config import ExplainerKind, Regime, RunSpec
+from engine.noise import NoiseLabel, NoiseMatrix, noise_matrix
+from engine.observed import EVALUATED, Observed, Place
+from engine.probes.regimes import REGIMES, best, cross_validate
+from engine.probes.regimes import explain as predict
+from engine.probes.ridge import grouped_folds
+from engine.progress import Progress, silent
+from engine.records import EXPLANATIONS, metrics_table
+from engine.store import Run
+
+CLEAN = NoiseLabel("none", 0.0, 0)
+STORED_NOISE = 0.5
+"""The one level of noise whose explanations are kept example by example."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """An explainer's place and penalty, and how it came to be chosen."""
+
+    kind: ExplainerKind
+    place: Place
+    penalty: float
+    cv: float
+    best: bool = False
+    """The best of its kind, edit and mode."""
+    chosen: bool = False
+    """The headline: the best direct one of its kind among the headline edits."""
+
+
+@dataclass(frozen=True)
+class Explained:
+    """One setting under one regime: explanations of the evaluated rows at every checkpoint."""
+
+    setting: Setting
+    regime: Regime
+    rows: np.ndarray
+    """Rows of the examples, [n]."""
+    labels: tuple[NoiseLabel, ...]
+    """Of the columns; seeds of one noise level stand in several columns."""
+    noisy_clean: np.ndarray
+    """corr(noisy, clean targets) of each column."""
+    explanations: list[np.ndarray]
+    """[n, k] a checkpoint, nats."""
+    stale: list[np.ndarray]
+    """[n, k] a checkpoint: the same explainer on the hidden states of the checkpoint it started at."""
+
+
+def choose(observed: Observed, kind: ExplainerKind) -> list[Setting]:
+    """All settings of one kind of explainer, each with its best penalty; marks `best` and `chosen`."""
+    spec = observed.spec.explainers
+    modes = spec.modes if kind == "ridge" else ("direct",)
+    target = observed.behavior(observed.target).effect
+    settings = []
+    for edit in observed.edits:
+        rows = observed.rows(edit, "train")
+        if len(rows) < 2 * spec.folds:
+            continue
+        folds = grouped_folds(**observed.factors(rows), folds=spec.folds, seed=observed.spec.seed)
+        for place in observed.places(modes, [edit]):
+            x = observed.features(observed.start, place, rows)
+            scores = cross_validate(kind, x, target[rows], folds, spec, seed=observed.spec.seed)
+            penalty = best(scores)
+            settings.append(Setting(kind, place, penalty, float(scores[penalty])))
+
+    def winner(among: list[Setting]) -> Setting | None:
+        return max(among, key=lambda s: np.nan_to_num(s.cv, nan=-2.0), default=None)
+
+    winners = [
+        winner([s for s in settings if (s.place.edit, s.place.mode) == key])
+        for key in dict.fromkeys((s.place.edit, s.place.mode) for s in settings)
+    ]
+    headline = winner([s for s in settings if s.place.mode == "direct" and s.place.edit in observed.headline_edits])
+    return [replace(s, best=s in winners, chosen=s is headline) for s in settings]
+
+
+def labels_of(observed: Observed, setting: Setting, rows: np.ndarray) -> NoiseMatrix:
+    """The fixed targets of the training rows: clean, and with every noise for the chosen setting."""
+    target = observed.behavior(observed.target).effect[rows]
+    noise = observed.spec.noise
+    seeds = noise.seeds if setting.kind == "ridge" else min(noise.seeds, observed.spec.explainers.seeds)
+    levels = noise.levels if setting.chosen else ()
+    return noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=observed.spec.seed)
+
+
+def explain_setting(observed: Observed, setting: Setting, regime: Regime) -> Explained:
+    """Train one setting under one regime on the fixed targets, and apply it at every checkpoint."""
+    place, spec = setting.place, observed.spec.explainers
+    train, rows = observed.rows(place.edit, "train"), observed.rows(place.edit, *EVALUATED)
+    matrix = labels_of(observed, setting, train)
+    labels, noisy_clean, n = matrix.labels, matrix.noisy_clean, len(rows)
+
+    def hidden() -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
+        then = observed.features(observed.start, place, rows)
+        for name in observed.currents:
+            x_train = None
+            if regime != "frozen" or name == observed.start:
+                x_train = observed.features(name, place, train)
+            # the same explainer is also asked about the first checkpoint's hidden states: `stale`
+            yield x_train, np.concatenate([observed.features(name, place, rows), then])
+
+    if setting.kind == "ridge":  # linear in its targets: predict the basis, mix the predictions
+        predicted = predict("ridge", regime, hidden(), matrix.basis, penalty=setting.penalty, spec=spec)
+        predicted = [p @ matrix.mix for p in predicted]
+    else:
+        copies = np.concatenate([np.zeros(spec.seeds - 1, dtype=int), np.arange(len(labels))])
+        labels, noisy_clean = tuple(labels[c] for c in copies), noisy_clean[copies]
+        targets = matrix.targets[:, copies]
+        seed = observed.spec.seed
+        predicted = predict(setting.kind, regime, hidden(), targets, penalty=setting.penalty, spec=spec, seed=seed)
+    now, then = [p[:n] for p in predicted], [p[n:] for p in predicted]
+    return Explained(setting, regime, rows, labels, noisy_clean, now, then)
+
+
+def explain(record: Run, spec: RunSpec, progress: Progress = silent) -> None:
+    """Write explanations.parquet and metrics.parquet of a run whose behavior is measured."""
+    if record.has("explanations.parquet") and record.has("metrics.parquet"):
+        return
+    observed = Observed(record, spec)
+    kinds = spec.explainers.kinds
+    settings: list[Setting] = []
+    for done, kind in enumerate(kinds):
+        progress("choosing settings", done, len(kinds))
+        settings += choose(observed, kind)
+    progress("choosing settings", len(kinds), len(kinds))
+    work = [(s, regime) for s in settings for regime in spec.explainers.regimes if regime in REGIMES[s.kind]]
+    scorer = metrics.Scorer(observed)
+    tables: list[pa.Table] = []
+    for done, (setting, regime) in enumerate(work):
+        progress("explaining and scoring", done, len(work))
+        explained = explain_setting(observed, setting, regime)
+        scorer.add(explained)
+        if setting.best and setting.place.mode == "direct":
+            tables += stored(observed, explained)
+    progress("explaining and scoring", len(work), len(work))
+    controls = scorer.controls(settings, progress)
+    tables += [explanation_rows(observed, **row) for row in controls]
+    table = pa.concat_tables(tables).unify_dictionaries() if tables else EXPLANATIONS.empty_table()
+    record.write_table("explanations.parquet", table)
+    record.write_table("metrics.parquet", metrics_table(scorer.rows()))
+
+
+def stored(observed: Observed, explained: Explained) -> Iterator[pa.Table]:
+    """The rows of one Explained that are kept example by example, averaged over seeds."""
+    kept = [CLEAN, *(NoiseLabel(kind, STORED_NOISE, 0) for kind in observed.spec.noise.kinds)]
+    for label in kept:
+        columns = [i for i, own in enumerate(explained.labels) if (own.kind, own.level) == (label.kind, label.level)]
+        if not columns:
+            continue
+        for checkpoint, explanations in zip(observed.spec.checkpoints, explained.explanations, strict=True):
+            setting = metrics.naming(observed, checkpoint, explained.setting, explained.regime, label)
+            values = explanations[:, columns].mean(axis=1)
+            yield explanation_rows(observed, setting, explained.rows, values)
+
+
+def explanation_rows(observed: Observed, setting: dict, rows: np.ndarray, explanations: np.ndarray) -> pa.Table:
+    """Rows of records.EXPLANATIONS; what names the setting is the same in all of them."""
+    n = len(rows)
+    columns = []
+    for column in EXPLANATIONS:
+        if column.name == "example_id":
+            values = pa.array(observed.examples["example_id"].to_numpy()[rows]).dictionary_encode()
+        elif column.name == "explanation":
+            values = pa.array(explanations.astype(np.float32))
+        elif setting.get(column.name) is None:
+            values = pa.nulls(n, column.type)
+        elif pa.types.is_dictionary(column.type):
+            values = pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), [setting[column.name]])
+        else:
+            values = pa.repeat(pa.scalar(setting[column.name], column.type), n)
+        columns.append(values)
+    return pa.Table.from_arrays(columns, schema=EXPLANATIONS)

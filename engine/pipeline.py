@@ -1,0 +1,238 @@
+"""From a spec to a finished run, one function a stage.
+
+examples → behavior (and hidden states) of every checkpoint → explanations and metrics. Every stage writes its
+parts as they are ready and skips those that are there, so the same call goes on with a run that was stopped.
+`executor` is anything with a lazy, ordered `map(function, items)`: the built-in one here, Ray's in `cluster`.
+"""
+
+from __future__ import annotations
+
+import functools
+import platform
+import subprocess
+import time
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from importlib.metadata import version
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import pyarrow as pa
+
+from engine import explanations
+from engine.config import CheckpointSpec, HiddenSpec, InputError, RunSpec, relative_paths, resolve_paths
+from engine.progress import Progress, silent
+from engine.records import BEHAVIOR, examples_table
+from engine.store import Run, RunError, content_hash
+from engine.tasks import task_examples
+
+PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
+SHARD = 2048
+"""Prompts measured between two parts on disk: what is lost at most when a run is killed."""
+
+
+class Executor(Protocol):
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        """Results in the order of the items, each as soon as it is ready."""
+
+
+class Serial:
+    """Work in this process, one item after the other."""
+
+    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
+        return map(function, items)
+
+
+def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress: Progress = silent) -> Run:
+    """Make the run, or go on with it, and return it finished. `spec` has absolute paths (`load_spec`).
+
+    Raises InputError (bad input, full disk); the folder then says what happened and can be gone on with.
+    """
+    out = out.resolve()
+    examples = load_examples(spec)
+    record = Run.create(out, relative_paths(spec, out), provenance=provenance(spec))
+    if record.state == "complete":
+        return record
+    started = time.perf_counter()
+    try:
+        if not record.has("examples.parquet"):
+            record.write_table("examples.parquet", examples)
+        measure(record, spec, examples, executor or Serial(), progress)
+        measured = time.perf_counter()
+        explanations.explain(record, spec, progress)
+        drop_hidden(record, spec)
+        timings = {"behavior_seconds": measured - started, "explanations_seconds": time.perf_counter() - measured}
+        record.finish({name: round(seconds, 2) for name, seconds in timings.items()})
+    except InputError as error:
+        record.fail(str(error))
+        raise
+    except KeyboardInterrupt:
+        record.close()
+        raise
+    return record
+
+
+def load_examples(spec: RunSpec) -> pa.Table:
+    """The task's examples as a table, in the order of their prompts; raises InputError where there are none."""
+    table = examples_table(task_examples(spec.task))
+    if table.num_rows == 0:
+        raise InputError(f"task {spec.task.name}: gives no examples: check its edits and prompts")
+    kinds = set(table["edit"].to_pylist())
+    if unknown := [e for e in spec.explainers.headline_edits if e not in kinds]:
+        raise InputError(f"explainers.headline_edits: no example has the edit {unknown[0]!r}: use {sorted(kinds)}")
+    return table.sort_by("prompt_id")
+
+
+def provenance(spec: RunSpec) -> dict[str, Any]:
+    """What the run came from: content hashes, versions, the machine. No paths, no names of people."""
+    import torch
+
+    content = {
+        c.name: content_hash(c.path)
+        for c in (*spec.all_checkpoints, *((spec.other_model,) if spec.other_model else ()))
+        if Path(c.path).is_dir()
+    }
+    if spec.task.path and Path(spec.task.path).is_file():
+        content["examples"] = content_hash(spec.task.path)
+    return {
+        "content": content,
+        "git_commit": _git_commit(),
+        "packages": {name: version(name) for name in PACKAGES},
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}",
+        "device": spec.device,
+        "threads": torch.get_num_threads(),
+    }
+
+
+def _git_commit() -> str | None:
+    here = Path(__file__).parent
+    try:
+        done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=here, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
+
+
+# -- behavior ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Shard:
+    """The work of one worker: some prompts with all their examples, at one checkpoint."""
+
+    checkpoint: CheckpointSpec
+    index: int
+    examples: pa.Table
+    hidden: HiddenSpec | None
+    examples_too: bool
+    """Whether hidden states of x' or of spans are read."""
+    device: str
+    dtype: str
+    batch_size: int | None
+
+
+def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table, batch_size: int | None) -> list[Shard]:
+    """Cut at prompts. The target of another family needs no hidden states."""
+    prompt = examples["prompt_id"].to_numpy()
+    bounds = np.searchsorted(prompt, np.arange(0, prompt[-1] + 1 + SHARD, SHARD))
+    reads_hidden = checkpoint in spec.checkpoints or checkpoint == spec.control_model
+    examples_too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
+    return [
+        Shard(
+            checkpoint,
+            index,
+            examples.slice(start, stop - start),
+            spec.hidden if reads_hidden else None,
+            examples_too,
+            spec.device,
+            spec.dtype,
+            batch_size,
+        )
+        for index, (start, stop) in enumerate(pairwise(bounds))
+        if stop > start
+    ]
+
+
+@functools.lru_cache(maxsize=1)
+def _loaded(checkpoint: CheckpointSpec, device: str, dtype: str) -> Any:
+    from engine.checkpoints import load
+
+    return load(checkpoint, device=device, dtype=dtype)
+
+
+def measure_shard(shard: Shard) -> Any:
+    """Behavior and hidden states of one shard (`behavior.Measured`); pure, so it can run anywhere."""
+    from engine.behavior import measure as measure_examples
+
+    return measure_examples(
+        _loaded(shard.checkpoint, shard.device, shard.dtype),
+        shard.examples,
+        hidden=shard.hidden,
+        examples_too=shard.examples_too,
+        batch_size=shard.batch_size,
+    )
+
+
+def measure(record: Run, spec: RunSpec, examples: pa.Table, executor: Executor, progress: Progress) -> None:
+    """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/… of every checkpoint that lacks them."""
+    for checkpoint in (*spec.all_checkpoints, spec.control_model):
+        final = f"behavior/{checkpoint.name}.parquet"
+        if record.has(final):
+            continue
+        name = checkpoint.name
+        known = record.manifest["notes"].get("batch_size", {}).get(name)
+        work = shards(spec, checkpoint, examples, spec.batch_size or known)
+        left = [s for s in work if not record.has(_piece(name, s.index))]
+        done = len(work) - len(left)
+        progress(f"behavior {name}", done, len(work))
+        for shard, measured in zip(left, executor.map(measure_shard, left), strict=True):
+            _note(record, name, measured)
+            if measured.prompts:
+                record.write_arrays(f"hidden/{name}/{shard.index:05d}.safetensors", measured.prompts)
+            if measured.examples:
+                record.write_arrays(f"hidden/{name}/examples-{shard.index:05d}.safetensors", measured.examples)
+            columns = [shard.examples["example_id"], measured.f, measured.f_edited]
+            record.write_table(_piece(name, shard.index), pa.table(columns, names=BEHAVIOR.names).cast(BEHAVIOR))
+            done += 1
+            progress(f"behavior {name}", done, len(work))
+        pieces = [_piece(name, s.index) for s in work]
+        record.write_table(final, pa.concat_tables([record.read_table(p) for p in pieces]))
+        for piece in pieces:
+            record.drop(piece)
+
+
+def _piece(checkpoint: str, index: int) -> str:
+    return f"behavior/{checkpoint}/{index:05d}.parquet"
+
+
+def _note(record: Run, checkpoint: str, measured: Any) -> None:
+    """Record, once, what was found by trial, so that a resumed run does the same."""
+    notes = record.manifest["notes"]
+    if checkpoint not in notes.get("batch_size", {}):
+        record.record(
+            batch_size=notes.get("batch_size", {}) | {checkpoint: measured.batch_size},
+            forward_path=notes.get("forward_path", {}) | {checkpoint: measured.path},
+        )
+
+
+def drop_hidden(record: Run, spec: RunSpec) -> None:
+    """Remove the hidden states that the finished run is not asked to keep, and the control model's in any case."""
+    control = spec.control_model.name
+    keep = spec.hidden.keep
+    for part in [p for p in record.parts if p.startswith("hidden/")]:
+        _, checkpoint, name = part.split("/")
+        if keep == "none" or checkpoint == control or (keep == "prompts" and name.startswith("examples-")):
+            record.drop(part)
+    if record.has(f"behavior/{control}.parquet") and spec.other_model is None:
+        record.drop(f"behavior/{control}.parquet")
+
+
+def resolved_spec(record: Run) -> RunSpec:
+    """A stored run's spec with paths that can be opened."""
+    return resolve_paths(record.spec, record.path)
+
+
+__all__ = ["Executor", "RunError", "Serial", "measure", "resolved_spec", "run"]

@@ -1,0 +1,109 @@
+"""Every metric of a run, as JSON rows or as a table to read in a terminal."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from engine.config import InputError
+from engine.store import Run
+
+PART = "metrics.parquet"
+COLUMNS = ("checkpoint", "ρ", "Self", "Orig", "gap", "coupling", "counterfactual gap", "verdict", "change tracking")
+
+
+def report(path: Path) -> dict[str, Any]:
+    """`rows` (explainers) and `controls` of a run; null for what is not defined. Raises InputError without metrics."""
+    run = Run.open(path)
+    if not run.has(PART):
+        raise InputError(f"{path}: has no metrics yet (it is {run.state}): run its spec again, it goes on from there")
+    rows = [_plain(row) for row in run.read_table(PART).to_pylist()]
+    return {
+        "run": run.spec.name,
+        "status": run.state,
+        "note": run.spec.note,
+        "rows": [{k: v for k, v in row.items() if k != "control"} for row in rows if row["control"] is None],
+        "controls": [row for row in rows if row["control"] is not None],
+    }
+
+
+def _plain(row: dict[str, Any]) -> dict[str, Any]:
+    """NaN and infinities, which JSON has not, become null."""
+    return {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.2f}"
+
+
+def _interval(row: dict[str, Any], name: str) -> str:
+    if row[name] is None:
+        return "–"
+    low, high = row[f"{name}_low"], row[f"{name}_high"]
+    return _number(row[name]) + (f" [{low:+.2f}, {high:+.2f}]" if low is not None and high is not None else "")
+
+
+def print_report(path: Path, console: Console | None = None, *, split: str = "test_heldout") -> None:
+    """The chosen settings on one split, each with its controls; `--json` has everything."""
+    content = report(path)
+    console = console or Console()
+    width = None if console.is_terminal else 200
+    console.print(f"[bold]{content['run']}[/]  {content['status']}  split {split}", width=width)
+    shown = [r for r in content["rows"] if r["chosen"] and r["split"] == split and not r["noise"]]
+    keys = sorted({(r["explainer"], r["regime"]) for r in shown})
+    for explainer, regime in keys:
+        rows = sorted((r for r in shown if (r["explainer"], r["regime"]) == (explainer, regime)), key=_step)
+        first = rows[0]
+        table = Table(
+            title=f"{explainer}, {regime}: {first['edit']}, {first['mode']}, {first['position']}, layer "
+            f"{first['layer']}, penalty {first['penalty']:g}; n = {first['n']}, {first['n_groups']} groups",
+            title_justify="left",
+        )
+        for name in (
+            "checkpoint",
+            "ρ",
+            "Self",
+            "Orig",
+            "gap",
+            "coupling",
+            "counterfactual gap",
+            "verdict",
+            "change tracking",
+        ):
+            table.add_column(name, no_wrap=True)
+        for row in rows:
+            table.add_row(
+                row["checkpoint"],
+                _number(row["target_current"]),
+                _interval(row, "self"),
+                _number(row["orig"]),
+                _interval(row, "gap"),
+                row["verdict_coupling"] or "–",
+                _interval(row, "counterfactual_gap"),
+                row["verdict_counterfactual"] or "–",
+                _interval(row, "change_tracking"),
+            )
+        console.print(table, width=width)
+    controls = [r for r in content["controls"] if r["chosen"] and r["split"] == split and not r["noise"]]
+    if controls:
+        table = Table(title="controls beside the chosen ridge, frozen: Self (counterfactual gap)", title_justify="left")
+        names = list(dict.fromkeys(r["control"] for r in controls))
+        table.add_column("checkpoint", no_wrap=True)
+        for name in names:
+            table.add_column(name, no_wrap=True)
+        for checkpoint in dict.fromkeys(r["checkpoint"] for r in sorted(controls, key=_step)):
+            cells = []
+            for name in names:
+                row = next((r for r in controls if (r["control"], r["checkpoint"]) == (name, checkpoint)), None)
+                cells.append("–" if row is None else f"{_number(row['self'])} ({_number(row['counterfactual_gap'])})")
+            table.add_row(checkpoint, *cells)
+        console.print(table, width=width)
+    console.print("Coupled is not correct, and not aware. Every number with its interval: --json.", width=width)
+
+
+def _step(row: dict[str, Any]) -> tuple[int, str]:
+    return row["step"] or 0, row["checkpoint"]

@@ -1,0 +1,55 @@
+"""Start the dashboard as a subprocess, on this machine only."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from urllib.parse import quote
+
+from engine.config import InputError
+
+APP = Path(__file__).resolve().parent.parent / "dashboard" / "app.py"
+ADDRESS = "127.0.0.1"
+PORTS_TRIED = 20
+
+
+def free_port(port: int) -> int:
+    """`port`, or the next one that nobody listens on; raises InputError where twenty in a row are busy."""
+    for candidate in range(port, min(port + PORTS_TRIED, 65536)):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((ADDRESS, candidate))
+            except OSError:
+                continue
+            return candidate
+    raise InputError(f"port {port} and the next {PORTS_TRIED - 1} are busy: give another one with --port")
+
+
+def serve(folders: Sequence[Path], port: int, first: Path | None = None) -> None:
+    """Serve until interrupted. `first` is the run that the printed address opens."""
+    missing = [f for f in folders if not f.exists() and f.name != "runs"]
+    if missing:
+        raise InputError(f"{missing[0]}: no such folder: give a folder that holds runs")
+    chosen = free_port(port)
+    if chosen != port:
+        print(f"Port {port} is busy; using {chosen}.")
+    query = f"/?run={quote(first.name)}" if first else ""
+    print(f"Dashboard: http://{ADDRESS}:{chosen}{query}   (Ctrl-C ends it)", flush=True)
+    environment = os.environ | {"COUPLING_RUNS": os.pathsep.join(str(f.resolve()) for f in folders)}
+    command = [sys.executable, "-m", "streamlit", "run", str(APP)]
+    options = ["--server.address", ADDRESS, "--server.port", str(chosen), "--server.headless", "true"]
+    process = subprocess.Popen([*command, *options], env=environment, cwd=APP.parent)
+    try:
+        code = process.wait()
+    except KeyboardInterrupt:
+        process.terminate()
+        process.wait()
+        print("\nDashboard stopped.")
+        return
+    if code:
+        raise InputError(f"the dashboard ended with exit code {code}; its own message stands above")
