@@ -66,6 +66,8 @@ def spline_basis(*variables: np.ndarray, knots: int = 5) -> np.ndarray:
     none; columns that repeat others (f_t = f_0 at the first checkpoint) are dropped.
     """
     n = len(variables[0])
+    if n == 0:
+        return np.zeros((0, 1))
     columns = [np.ones((n, 1))]
     for variable in variables:
         v = _columns(variable)
