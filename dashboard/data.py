@@ -272,7 +272,7 @@ EFFECTS = """
 def _behavior(path: Path, checkpoint: str, stamp: str) -> pd.DataFrame:
     names = ("example_id", "prompt_id", "edit", "split", "group", "cue", "entity", *metadata_columns(path))
     sql = f"""
-      SELECT {", ".join("e." + quoted(n) for n in names)}, {EFFECTS}
+      SELECT {", ".join("e." + quoted(n) for n in names)}, e.file_row_number AS row_number, {EFFECTS}
       FROM read_parquet(?, file_row_number=true) e
       JOIN read_parquet(?) t USING (example_id) JOIN read_parquet(?) c USING (example_id)
       ORDER BY e.file_row_number"""
@@ -287,7 +287,8 @@ def behavior_files(path: Path, checkpoint: str) -> list[str]:
 
 def behavior(path: Path, checkpoint: str) -> pd.DataFrame:
     """Every example of every split, in the run's order, without its texts: example_id, prompt_id (the row of its
-    hidden state), edit, split, group, cue, entity, meta_*, and f_…, f_edited_…, effect_… at `target` and `current`."""
+    hidden state), edit, split, group, cue, entity, meta_*, row_number (of examples.parquet), and f_…, f_edited_…,
+    effect_… at `target` and `current`."""
     return _behavior(path, checkpoint, stamp(path))
 
 

@@ -1,31 +1,33 @@
-"""Pages of examples: filtered, sorted and cut out in SQL, so that a run of millions of rows stays quick."""
+"""Pages of examples: filtered and sorted once in SQL, then cut out by row, so that millions of rows stay quick."""
 
 # ruff: noqa: S608 (values go in as parameters; column names are the schema's own, and quoted)
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import EFFECTS, Setting, behavior_files, part, query, stamp
+from dashboard.data import EFFECTS, UNDECIDABLE, Setting, behavior_files, part, query, stamp
 from dashboard.slices import Slice
 
 SORTS = {
     "order": ("as in the run", "row_number"),
-    "nearest_current": ("explanation nearer to current", "abs(explanation - effect_target) - error DESC NULLS LAST"),
-    "nearest_target": ("explanation nearer to target", "error - abs(explanation - effect_target) DESC NULLS LAST"),
+    "nearest_current": ("clearest for the current model", "abs(explanation - effect_target) - error DESC NULLS LAST"),
+    "nearest_target": ("clearest for the target", "error - abs(explanation - effect_target) DESC NULLS LAST"),
     "error": ("largest error of the explanation", "error DESC NULLS LAST"),
     "shift": ("largest shift from target to current", "abs(effect_current - effect_target) DESC"),
     "sign_flips": (
-        "effects of opposite sign first",
+        "effects of opposite sign",
         "CASE WHEN sign(effect_target) = -sign(effect_current)"
         " THEN least(abs(effect_target), abs(effect_current)) ELSE -1 END DESC",
     ),
 }
-"""How the examples page may be ordered: key → (label, SQL). Ties go by the order in the run."""
+"""How examples may be ordered: key → (label, SQL). Ties go by the order in the run."""
 
 
 @dataclass(frozen=True)
@@ -36,46 +38,82 @@ class Page:
     total: int
 
 
-def _examples_sql(path: Path, setting: Setting) -> tuple[str, list]:
-    """One row an explained example: texts, behavior at target and current, explanation."""
-    sql = f"""
-      SELECT e.*, e.file_row_number AS row_number, {EFFECTS},
-        x.explanation, x.text, x.layer, abs(x.explanation - effect_current) AS error
-      FROM read_parquet(?, file_row_number=true) e
-      JOIN read_parquet(?) t USING (example_id) JOIN read_parquet(?) c USING (example_id)
-      JOIN (SELECT CAST(example_id AS VARCHAR) AS example_id, explanation, text, layer FROM read_parquet(?)
-            WHERE control IS NULL AND checkpoint = ? AND explainer = ? AND regime = ? AND noise_kind = ?
-              AND noise = ? AND mode IS DISTINCT FROM 'difference') x USING (example_id)"""
-    s = setting
-    files = [*behavior_files(path, s.checkpoint), part(path, "explanations.parquet")]
-    return sql, [*files, s.checkpoint, s.explainer, s.regime, s.noise_kind, s.noise]
+@dataclass(frozen=True)
+class Query:
+    """Which explained examples, in which order."""
+
+    setting: Setting
+    split: str | None = None
+    edit: str | None = None
+    where: Slice = Slice()  # noqa: RUF009 (frozen)
+    sort: str = "order"
+
+
+def _files(path: Path, setting: Setting) -> list[str]:
+    return [*behavior_files(path, setting.checkpoint), part(path, "explanations.parquet")]
+
+
+def _mine(setting: Setting) -> list:
+    return [setting.checkpoint, setting.explainer, setting.regime, setting.noise_kind, setting.noise]
+
+
+_JOINED = f"""
+  SELECT e.*, e.file_row_number AS row_number, {EFFECTS},
+    x.explanation, x.text, x.layer, abs(x.explanation - effect_current) AS error
+  FROM (SELECT * FROM read_parquet(?, file_row_number=true) WHERE {{examples}}) e
+  JOIN read_parquet(?) t USING (example_id) JOIN read_parquet(?) c USING (example_id)
+  {{join}} JOIN (
+    SELECT CAST(example_id AS VARCHAR) AS example_id, explanation, text, layer FROM read_parquet(?)
+    WHERE control IS NULL AND checkpoint = ? AND explainer = ? AND regime = ? AND noise_kind = ?
+      AND noise = ? AND mode IS DISTINCT FROM 'difference') x USING (example_id)"""
+
+
+@st.cache_resource(max_entries=6, show_spinner="Sorting the examples")
+def _order(path: Path, asked: str, _query: Query, stamp: str) -> np.ndarray:
+    """`asked` is the text of `_query`, which Streamlit can hash."""
+    setting = _query.setting
+    condition, parameters = _query.where.where()
+    for column, value in (("split", _query.split), ("edit", _query.edit)):
+        if value is not None:
+            condition += f" AND {column} = ?"
+            parameters.append(value)
+    joined = _JOINED.format(examples="TRUE", join="INNER")
+    ordered = f"SELECT row_number FROM ({joined}) WHERE {condition} ORDER BY {SORTS[_query.sort][1]}, row_number"
+    rows = query(ordered, [*_files(path, setting), *_mine(setting), *parameters], path)
+    found = rows.row_number.to_numpy(np.int32)
+    found.flags.writeable = False  # shared by all sessions
+    return found
+
+
+def order(path: Path, asked: Query) -> np.ndarray:
+    """Rows of examples.parquet [n] that fit, in order. Sorted once for each query, then kept."""
+    return _order(path, repr(asked), asked, stamp(path))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _examples_page(
-    path: Path,
-    setting: Setting,
-    split: str | None,
-    edit: str | None,
-    where: str,
-    parameters: tuple,
-    sort: str,
-    limit: int,
-    offset: int,
-    stamp: str,
-) -> Page:
-    sql, arguments = _examples_sql(path, setting)
-    conditions = [where]
-    for column, value in (("split", split), ("edit", edit)):
-        if value is not None:
-            conditions.append(f"{column} = ?")
-            parameters = (*parameters, value)
-    ordered = f"""
-      SELECT *, count(*) OVER () AS total FROM ({sql}) WHERE {" AND ".join(conditions)}
-      ORDER BY {SORTS[sort][1]}, row_number LIMIT {int(limit)} OFFSET {int(offset)}"""
-    rows = query(ordered, [*arguments, *parameters], path)
-    total = int(rows.total.iloc[0]) if len(rows) else 0
-    return Page(rows.drop(columns="total"), total)
+def _rows(path: Path, setting: Setting, numbers: tuple[int, ...], stamp: str) -> pd.DataFrame:
+    marks = ", ".join("?" * len(numbers)) or "NULL"
+    joined = _JOINED.format(examples=f"file_row_number IN ({marks})", join="LEFT")
+    files = _files(path, setting)
+    found = query(joined, [files[0], *numbers, *files[1:], *_mine(setting)], path)
+    return found.drop_duplicates("row_number").set_index("row_number", drop=False).reindex(list(numbers))
+
+
+def rows(path: Path, setting: Setting, numbers: Sequence[int]) -> pd.DataFrame:
+    """Those rows with their texts, behavior at target and current, and explanation (null where none was kept)."""
+    return _rows(path, setting, tuple(int(n) for n in numbers), stamp(path)).reset_index(drop=True)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _find(path: Path, example_id: str, stamp: str) -> int | None:
+    sql = "SELECT file_row_number AS at FROM read_parquet(?, file_row_number=true) WHERE example_id = ?"
+    found = query(sql, [part(path, "examples.parquet"), example_id], path)
+    return int(found["at"].iloc[0]) if len(found) else None
+
+
+def find(path: Path, example_id: str) -> int | None:
+    """The row of an example in examples.parquet, or None."""
+    return _find(path, example_id, stamp(path))
 
 
 def examples_page(
@@ -89,13 +127,36 @@ def examples_page(
     limit: int = 20,
     offset: int = 0,
 ) -> Page:
-    """Explained examples with their texts, filtered, sorted and cut out in SQL."""
-    condition, parameters = (where or Slice()).where()
-    return _examples_page(path, setting, split, edit, condition, tuple(parameters), sort, limit, offset, stamp(path))
+    """Explained examples with their texts, filtered, sorted and cut out."""
+    numbers = order(path, Query(setting, split, edit, where or Slice(), sort))
+    return Page(rows(path, setting, numbers[offset : offset + limit].tolist()), len(numbers))
 
 
 def example(path: Path, setting: Setting, example_id: str) -> dict | None:
-    """One example as in `examples_page`, whatever its split, plus the controls kept for it; None if not there."""
-    sql, arguments = _examples_sql(path, setting)
-    rows = query(f"SELECT * FROM ({sql}) WHERE example_id = ?", [*arguments, example_id], path)
-    return None if rows.empty else rows.iloc[0].to_dict()
+    """One example as in `examples_page`, whatever its split; its explanation is null where none was kept."""
+    number = find(path, example_id)
+    return None if number is None else rows(path, setting, [number]).iloc[0].to_dict()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _controls(path: Path, setting: Setting, example_id: str, stamp: str) -> dict[str, float]:
+    sql = """
+      SELECT CAST(control AS VARCHAR) AS control, explanation FROM read_parquet(?)
+      WHERE example_id = ? AND control IS NOT NULL AND checkpoint = ? AND noise_kind IS NOT DISTINCT FROM 'none'"""
+    found = query(sql, [part(path, "explanations.parquet"), example_id, setting.checkpoint], path)
+    return {str(c): float(e) for c, e in zip(found.control, found.explanation, strict=True) if e == e}
+
+
+def controls(path: Path, setting: Setting, example_id: str) -> dict[str, float]:
+    """What each control that the run keeps said of one example, in nats."""
+    return _controls(path, setting, example_id, stamp(path))
+
+
+def nearer(explanation: float | None, target: float, current: float) -> str:
+    """Which effect an explanation lies nearer to: "current", "target", "undecidable" where the effects lie within
+    `UNDECIDABLE` nats of each other, "no number" where there is none."""
+    if explanation is None or explanation != explanation:
+        return "no number"
+    if abs(target - current) < UNDECIDABLE:
+        return "undecidable"
+    return "current" if abs(explanation - current) < abs(explanation - target) else "target"

@@ -129,13 +129,14 @@ def metrics_row(e: np.ndarray, now: np.ndarray, then: np.ndarray, groups: int) -
     rho = correlation(now, then)
     if own is None or orig is None:
         return {"n": len(e), "n_groups": groups, "metric": "pearson"}
-    half = 2.2 / np.sqrt(max(len(e), 4))
+    half = 1.2 / np.sqrt(max(len(e), 4))
     gap = own - orig
     numbers = {"self": own, "orig": orig, "gap": gap, "counterfactual_gap": 0.6 * gap, "change_tracking": 0.5 * gap}
     numbers |= {"self_minus_stale": 0.4 * gap, "direction": gap / np.sqrt(2 * max(1 - (rho or 0), 1e-6))}
     row: dict = {"n": len(e), "n_groups": groups, "metric": "pearson", "target_current": rho, "testable": rho < 0.95}
     for name in INTERVALS:
-        row |= {name: numbers[name], f"{name}_low": numbers[name] - half, f"{name}_high": numbers[name] + half}
+        low, high = np.clip([numbers[name] - half, numbers[name] + half], -1, 1)
+        row |= {name: numbers[name], f"{name}_low": float(low), f"{name}_high": float(high)}
     row |= {"slope": float(np.polyfit(e, now, 1)[0]), "mean_effect_error": float((e - now).mean())}
     row |= {"mse_orig_minus_mse_self": float(((e - then) ** 2).mean() - ((e - now) ** 2).mean())}
     row |= {"spearman": own, "sign_agreement": float((np.sign(e) == np.sign(now)).mean())}
@@ -239,6 +240,8 @@ def explain(
                 chosen = kind == kinds[0]
                 rows += _rows(s | {"chosen": chosen, "seeds": 1}, e, now, then, mine, split, group)
                 blocks.append(_block(s, chosen, ids, e, mine & (split != "train")))
+            s = setting(**base, edit=kind, control="null", layer=int(layers[-1]))
+            rows += _null_rows(s | {"chosen": kind == kinds[0], "seeds": 200}, mine, split, group)
     return pa.concat_tables(blocks).unify_dictionaries(), rows
 
 
@@ -263,6 +266,19 @@ def _rows(
         keep = mine & (split == part)
         numbers = metrics_row(e[keep], now[keep], then[keep], len(set(group[keep])))
         found.append(s | {"split": part} | numbers)
+    return found
+
+
+def _null_rows(s: dict, mine: np.ndarray, split: np.ndarray, group: np.ndarray) -> list[dict]:
+    """Each statistic's mean and 95% band under shuffled targets."""
+    found = []
+    for part in ("validation", "test_heldout", "test_iid"):
+        keep = mine & (split == part)
+        half = 2.2 / np.sqrt(max(int(keep.sum()), 4))
+        row: dict = {"n": int(keep.sum()), "n_groups": len(set(group[keep])), "metric": "pearson"}
+        for name in ("self", "orig", "gap", "counterfactual_gap"):
+            row |= {name: 0.0, f"{name}_low": -half, f"{name}_high": half}
+        found.append(s | {"split": part} | row | {"null_mean": 0.0, "null_low": -half, "null_high": half})
     return found
 
 

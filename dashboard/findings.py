@@ -1,0 +1,187 @@
+"""From metrics to words: what a run shows, and no more than its intervals support.
+
+Each function takes the chosen rows of one explainer and regime over checkpoints (columns:
+`engine.records.METRICS`, in order of training) and returns a `Finding`. Nothing here reads a run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from dashboard.text import interval, signed
+
+GOOD, FAIR = 0.7, 0.4
+"""Words for Self go by the lower end of its interval."""
+
+RIVALS = ("output", "output_text", "text_only", "stale", "other_model")
+"""Controls that an explanation has to clear before it is said to know the counterfactual."""
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One question answered."""
+
+    question: str
+    answer: str
+    """A few words."""
+    number: str
+    """The number they rest on, with its interval."""
+    sentence: str
+    settled: bool | None
+    """True: shown; False: shown not to be so; None: open."""
+
+
+def estimate(row: Mapping, name: str) -> str:
+    """`+0.12 [+0.05, +0.19]`; an en dash where it is not defined."""
+    value, low, high = row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high")
+    sign = name not in ("self", "orig", "target_current")
+    text = signed(value) if sign else signed(value).lstrip("+")
+    span = interval(low, high)
+    return f"{text} {span if sign else span.replace('+', '')}".strip()
+
+
+def grade(row: Mapping) -> str:
+    """good, fair, weak, "not above chance" or "not measured", by the lower end of the interval of Self."""
+    low, chance = row.get("self_low"), row.get("null_high")
+    if low is None or low != low:
+        return "not measured"
+    if low >= GOOD:
+        return "good"
+    if low >= FAIR:
+        return "fair"
+    above = max(0.0, chance) if chance is not None and chance == chance else 0.0
+    return "weak" if low > above else "not above chance"
+
+
+def quality(rows: pd.DataFrame) -> Finding:
+    """How well explanations agree with the model they explain, first and last."""
+    first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
+    start, end = grade(first), grade(last)
+    number = f"{estimate(first, 'self')} → {estimate(last, 'self')}" if len(rows) > 1 else estimate(first, "self")
+    answer = start.capitalize() + " where it was trained"
+    if len(rows) > 1:
+        answer += ", and at the last checkpoint" if end == start else f", {end} at the last checkpoint"
+    sentence = (
+        "Self: the correlation of the explained effect with the model's own effect, "
+        f"at {place(first)}" + (f" and at {place(last)}" if len(rows) > 1 else "") + ". "
+        f"Good: the interval lies above {GOOD}; fair: above {FAIR}; weak: above 0 and the null band."
+    )
+    settled = {"good": True, "fair": True, "weak": None, "not measured": None}.get(end, False)
+    return Finding("Are the explanations good?", answer, number, sentence, settled)
+
+
+def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
+    """Whether explanations agree with the current model better than with the target they were trained on."""
+    later = rows[rows.checkpoint != rows.target]
+    question = "Do they follow the current model?"
+    if later.empty:
+        return Finding(question, "Nothing to follow", "", "The run has no checkpoint after its target.", None)
+    said = later.verdict_coupling.fillna("inconclusive")
+    holds, reverses = later[said == "holds"], later[said == "reverses"]
+    count = len(later)
+    if len(holds):
+        answer = f"Coupled at {_of(len(holds), count)}"
+    elif len(reverses):
+        answer = f"No: they recite the target at {_of(len(reverses), count)}"
+    elif (said == "absent").all():
+        answer = "No: the gap is absent"
+    else:
+        answer = "Not established"
+    sentence = "Gap: Self − Orig. " + _verdicts(later, said, "gap")
+    rival = _rival_gaps(holds, controls)
+    if rival:
+        sentence += f" −f(x) alone, which knows nothing of the edit, has as large a gap at {rival}."
+    if len(reverses) and len(holds):
+        sentence += f" At {places(reverses)} they recite the target instead."
+    shown = holds if len(holds) else reverses if len(reverses) else later
+    best = shown.iloc[shown.gap.abs().fillna(-1).argmax()].to_dict()
+    settled = True if len(holds) else False if len(reverses) or (said == "absent").all() else None
+    return Finding(question, answer, f"{estimate(best, 'gap')} at {place(best)}", sentence, settled)
+
+
+def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
+    """Whether explanations know more of the unseen run than the present output gives away."""
+    later = rows[rows.checkpoint != rows.target]
+    question = "Do they know more than the output gives away?"
+    if later.empty:
+        return Finding(question, "Nothing to know", "", "The run has no checkpoint after its target.", None)
+    said = later.verdict_counterfactual.fillna("inconclusive")
+    holds = later[said == "holds"]
+    clear = holds[[cleared(row, controls) for row in holds.to_dict("records")]] if len(holds) else holds
+    if len(clear):
+        answer = f"Yes, at {_of(len(clear), len(later))}"
+    elif len(holds):
+        answer = "Not shown: a control does as well"
+    elif (said == "not testable").all():
+        answer = "Not testable in this run"
+    elif (said == "absent").all():
+        answer = "No: nothing beyond the output"
+    else:
+        answer = "Not shown"
+    sentence = (
+        "Counterfactual gap: what the explanation knows of f(x′), with f(x) before and after held fixed, now against "
+        "at the target. " + _verdicts(later, said, "counterfactual_gap")
+    )
+    if len(holds) > len(clear):
+        rest = holds[~holds.checkpoint.isin(clear.checkpoint)]
+        sentence += f" At {places(rest)} change tracking or a control does not let us say it."
+    shown = clear if len(clear) else later
+    best = shown.iloc[shown.counterfactual_gap.fillna(-9).argmax()].to_dict()
+    settled = True if len(clear) else False if said.isin(("absent", "reverses")).all() else None
+    number = (
+        f"{estimate(best, 'counterfactual_gap')} at {place(best)}" if best["counterfactual_gap"] is not None else ""
+    )
+    return Finding(question, answer, number, sentence, settled)
+
+
+def cleared(row: Mapping, controls: pd.DataFrame) -> bool:
+    """Counterfactual gap and change tracking above 0 and above every control's, by their intervals' lower ends."""
+    rivals = controls[(controls.checkpoint == row["checkpoint"]) & controls.control.isin(RIVALS)]
+    for name in ("counterfactual_gap", "change_tracking"):
+        low = row.get(f"{name}_low")
+        if low is None or not low > 0 or not (rivals[name].dropna() < low).all():
+            return False
+    return True
+
+
+def _rival_gaps(holds: pd.DataFrame, controls: pd.DataFrame) -> str:
+    """Where the untrained −f(x) has at least the explainer's gap."""
+    output = controls[controls.control == "output"].drop_duplicates("checkpoint").set_index("checkpoint").gap
+    beaten = holds[[bool(output.get(c, float("nan")) >= g) for c, g in zip(holds.checkpoint, holds.gap, strict=True)]]
+    return f"{_of(len(beaten), len(holds), 'of these')}" if len(beaten) else ""
+
+
+def _verdicts(later: pd.DataFrame, said: pd.Series, name: str) -> str:
+    """`Holds at steps 100 and 200; inconclusive at step 300.`"""
+    parts = [f"{v} at {places(later[said == v])}" for v in dict.fromkeys(said)]
+    text = "; ".join(parts) + "."
+    return text[0].upper() + text[1:]
+
+
+def place(row: Mapping) -> str:
+    step = row.get("step")
+    return f"step {int(step)}" if step is not None and step == step else str(row["checkpoint"])
+
+
+def places(rows: pd.DataFrame) -> str:
+    """`step 100`, `steps 100, 200 and 300`."""
+    steps = [f"{int(s)}" for s in rows.step]
+    if len(steps) == 1:
+        return f"step {steps[0]}"
+    return f"steps {', '.join(steps[:-1])} and {steps[-1]}" if steps else "no step"
+
+
+def _of(count: int, total: int, tail: str = "later checkpoints") -> str:
+    if tail == "of these":
+        return f"{count} of these {total}" if total > 1 else "this checkpoint"
+    if total == 1:
+        return "the later checkpoint"
+    return f"all {total} {tail}" if count == total else f"{count} of {total} {tail}"
+
+
+def shared_setting(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, object]:
+    """Those of the columns that hold one value in all rows."""
+    return {n: rows[n].iloc[0] for n in names if rows[n].nunique(dropna=False) == 1 and pd.notna(rows[n].iloc[0])}

@@ -1,0 +1,189 @@
+"""What a run shows: three questions answered in words, and one picture."""
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import data, findings, parts
+from dashboard.charts import Series, config, style, trajectory
+from dashboard.selection import Selection, problem, sidebar
+from dashboard.text import escaped
+from engine.store import RunError
+
+MEASURES = {
+    "self": ("Self", "agreement with the current model's effect (Pearson r)"),
+    "gap": ("Gap", "Self − Orig (difference of Pearson r)"),
+    "counterfactual_gap": ("Counterfactual gap", "difference of partial correlations with f(x′)"),
+}
+LINES = {
+    "output": ("output: −f(x)", style.ORANGE, "diamond", "dash"),
+    "output_text": ("output and text", "#B07D00", "square", "dot"),
+    "text_only": ("text only", style.PURPLE, "triangle-up", "dashdot"),
+    "stale": ("stale: the target's hidden states", "#2794A8", "x", "longdash"),
+    "other_model": ("another model's hidden states", "#8A6E5A", "cross", "longdashdot"),
+    "ceiling": ("ceiling: trained on the current model", style.GREEN, "star", "dot"),
+}
+TONES = {
+    True: (":material/check_circle:", "shown", "blue"),
+    False: (":material/cancel:", "shown not to be so", "orange"),
+    None: (":material/help:", "open", "gray"),
+}
+
+
+def main() -> None:
+    st.title("What this run shows", anchor=False)
+    selection = sidebar("run", "explainer", "regime", "split")
+    if selection is None:
+        return
+    try:
+        rows, controls = headline(selection)
+    except RunError as error:
+        problem(str(error))
+        return
+    if rows.empty:
+        st.info(
+            "No setting of this explainer and regime is marked as chosen on this split: look at Trajectory instead."
+        )
+        return
+    parts.small_print(pair(selection))
+    answers(rows, controls)
+    picture(selection, rows, controls)
+    table(selection, rows, controls)
+    fine_print()
+
+
+def headline(selection: Selection) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The chosen rows over checkpoints, and the controls' (those of the chosen frozen ridge where it has none)."""
+    wanted = {"split": selection.split, "chosen": True, "noise_kind": "none"}
+    mine = {"explainer": selection.explainer, "regime": selection.regime}
+    rows = data.metrics(selection.path, control=None, **mine, **wanted)
+    every = data.metrics(selection.path, **wanted)
+    controls = every[every.control.notna()]
+    own = controls[(controls.explainer == selection.explainer) & (controls.regime == selection.regime)]
+    order = {name: i for i, name in enumerate(selection.options.checkpoints)}
+
+    def sorted_rows(frame: pd.DataFrame) -> pd.DataFrame:
+        known = frame[frame.checkpoint.isin(order)]
+        return known.sort_values("checkpoint", key=lambda c: c.map(order)).reset_index(drop=True)
+
+    rows = sorted_rows(rows).drop_duplicates("checkpoint")
+    return rows, sorted_rows(own if len(own) else controls).drop_duplicates(["checkpoint", "control"])
+
+
+def pair(selection: Selection) -> str:
+    o = selection.options
+    return f"{selection.run.key} · {selection.run.task} · target {o.target} · {len(o.checkpoints)} checkpoints"
+
+
+def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
+    """The three questions, side by side; one below the other on a phone."""
+    found = (findings.quality(rows), findings.coupling(rows, controls), findings.counterfactual(rows, controls))
+    for column, finding in zip(st.columns(3), found, strict=True):
+        icon, said, colour = TONES[finding.settled]
+        with column.container(border=True, height="stretch", gap="xsmall"):
+            st.html(
+                f'<h2 style="margin: 0; padding: 0; font-size: 1rem; opacity: 0.75">{escaped(finding.question)}</h2>'
+            )
+            st.badge(said, icon=icon, color=colour)
+            st.html(
+                f'<p style="margin: 0.2rem 0 0.5rem; font-size: 1.3rem; font-weight: 600; line-height: 1.25">'
+                f"{escaped(finding.answer)}</p>"
+                f'<p style="margin: 0 0 0.5rem; font-variant-numeric: tabular-nums">{escaped(finding.number)}</p>'
+                f'<p style="margin: 0; font-size: 0.9rem; opacity: 0.85; line-height: 1.5">'
+                f"{escaped(finding.sentence)}</p>"
+            )
+
+
+def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
+    st.subheader("The explainer among its controls", anchor=False)
+    measure = st.segmented_control(
+        "Measure",
+        list(MEASURES),
+        default="self",
+        required=True,
+        format_func=lambda m: MEASURES[m][0],
+        key="overview_measure",
+        help="Self: agreement with what the current model does. Gap: Self minus agreement with the target. "
+        "Counterfactual gap: what is known of the unseen run beyond the present output.",
+    )
+    name, axis = MEASURES[measure]
+    own = f"{selection.explainer}, {selection.regime}"
+    lines = [Series(rows, measure, own, style.BLUE, "circle", "solid")]
+    for control, (label, colour, symbol, dash) in LINES.items():
+        at = controls[controls.control == control][["step", "checkpoint", measure]]
+        if at[measure].notna().any():
+            lines.append(Series(at, measure, label, colour, symbol, dash))
+    null = null_band(rows, controls, measure)
+    figure = trajectory(lines, panels=(axis,), null=null, height=500)
+    figure.update_layout(legend_y=-0.2)
+    figure.add_hline(y=0, line={"color": style.GREY, "width": 1})
+    first, last = rows.iloc[0], rows.iloc[-1]
+    alt = (
+        f"Line chart of {name} over training steps. {own}: {findings.estimate(first, measure)} at "
+        f"{findings.place(first)}, {findings.estimate(last, measure)} at {findings.place(last)}; controls beside it."
+    )
+    st.plotly_chart(figure, config=config(f"{selection.run.key}-{measure}".replace("/", "-")), alt=alt)
+    setting = findings.shared_setting(rows, ("edit", "mode", "position", "layer", "penalty"))
+    counts = f"n = {rows.n.min():,}" + (f" to {rows.n.max():,}" if rows.n.nunique() > 1 else "")
+    extra = (
+        f"Bars and bands: 95% intervals. {counts} examples in {rows.n_groups.min():,} groups, split {selection.split}, "
+        f"{int(rows.seeds.max() or 1)} seed(s). Setting, chosen by cross-validation at the target: "
+        + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in setting.items())
+    )
+    parts.provenance(selection.path, extra=extra)
+
+
+def null_band(rows: pd.DataFrame, controls: pd.DataFrame, measure: str) -> pd.DataFrame | None:
+    """step, null_low, null_high: what explainers trained on shuffled targets score."""
+    null = controls[controls.control == "null"]
+    if null[f"{measure}_low"].notna().any():
+        renamed = {f"{measure}_low": "null_low", f"{measure}_high": "null_high"}
+        return null[["step", *renamed]].rename(columns=renamed)
+    return rows[["step", "null_low", "null_high"]] if measure == "self" and rows.null_low.notna().any() else None
+
+
+COLUMNS = {
+    "checkpoint": ("Checkpoint", "The current model"),
+    "target_current": ("ρ", "Correlation of the current model's effects with the target's: 1 is unchanged behavior"),
+    "self": ("Self", "Agreement of the explanation with the current model's effect, with a 95% interval"),
+    "orig": ("Orig", "Agreement of the explanation with the target's effect"),
+    "gap": ("Gap", "Self − Orig"),
+    "verdict_coupling": ("Coupling", "As computed: the simultaneous interval of the gap against 0 and the null band"),
+    "counterfactual_gap": ("Counterfactual gap", "What is known of f(x′) beyond f(x) before and after"),
+    "verdict_counterfactual": ("Counterfactual", "As computed for the counterfactual gap"),
+    "change_tracking": ("Change tracking", "Whether changes of the explanation go with changes of the effect"),
+    "self_minus_stale": ("Self − stale", "Against the same explainer on the target's hidden states"),
+}
+
+
+def table(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
+    st.subheader("Verdicts, checkpoint by checkpoint", anchor=False)
+    shown = pd.DataFrame(
+        {
+            label: [
+                row[name] if name in ("checkpoint", "verdict_coupling", "verdict_counterfactual") else
+                findings.estimate(row, name)
+                for row in rows.to_dict("records")
+            ]
+            for name, (label, _) in COLUMNS.items()
+        }
+    )  # fmt: skip
+    help_lines = {label: st.column_config.TextColumn(label, help=text) for label, text in COLUMNS.values()}
+    st.dataframe(shown, hide_index=True, column_config=help_lines, alt="Verdicts at each checkpoint")
+    parts.downloads(lambda: pd.concat([rows, controls]), f"{selection.run.key}-overview".replace("/", "-"), "overview")
+
+
+def fine_print() -> None:
+    with st.expander("How to read this"):
+        st.markdown(
+            "- **Coupled is not correct.** A gap above zero says that explanations moved with the model; whether they "
+            "are right is Self, which comes first.\n"
+            "- **Coupled is not aware.** The effect contains −f(x), and a hidden state contains f(x): reading one's "
+            "own present output moves with the model too. That is why the counterfactual gap and the controls stand "
+            "beside every gap.\n"
+            "- **Absent** means that the interval lies within ±0.03. **Inconclusive** means that it does not say.\n"
+            "- **Not testable**: the current f(x′) and the target's can't be told apart, so nothing can be said.\n"
+            "- Numbers are correlations, without unit; effects on the page Examples are in nats of log-odds."
+        )
+
+
+main()
