@@ -302,12 +302,12 @@ def seed_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
 
 def holm(p: Sequence[float]) -> np.ndarray:
     """Holm's adjusted p-values [m] (Holm 1979, Scandinavian Journal of Statistics 6); NaN stays and is not counted."""
-    p = np.asarray(p, dtype=np.float64)
-    out = np.full(p.shape, np.nan)
-    order = [i for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
+    own = np.asarray(p, dtype=np.float64)
+    out = np.full(own.shape, np.nan)
+    order = [i for i in np.argsort(own, kind="stable") if not np.isnan(own[i])]
     running = 0.0
     for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * p[i]))
+        running = max(running, min(1.0, (len(order) - rank) * own[i]))
         out[i] = running
     return out
 
@@ -328,16 +328,13 @@ def verdict(
     estimate is not defined. Else, and without an interval, `inconclusive`.
     """
 
-    def missing(*values: float | None) -> bool:
-        return any(v is None or np.isnan(v) for v in values)
-
-    if not testable or missing(estimate):
+    if not testable or np.isnan(estimate):
         return "not testable"
-    if missing(low, high):
+    if np.isnan(low) or np.isnan(high):
         return "inconclusive"
-    outside_null = missing(null_low, null_high) or not null_low <= estimate <= null_high
-    if outside_null and low > 0:
+    inside_null = null_low is not None and null_high is not None and null_low <= estimate <= null_high
+    if low > 0 and not inside_null:
         return "holds"
-    if outside_null and high < 0:
+    if high < 0 and not inside_null:
         return "reverses"
     return "absent" if -absent_within <= low and high <= absent_within else "inconclusive"

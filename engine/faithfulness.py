@@ -144,7 +144,7 @@ def _optional(a: np.ndarray | None) -> np.ndarray | None:
     return None if a is None else _matrix(a)
 
 
-def _number(value: float) -> float | None:
+def _number(value: float | np.ndarray) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
@@ -322,31 +322,22 @@ def verdicts(
     step-down sets their confidence: the i-th most significant of m gets 1 − (1 − confidence) / (m − i),
     and after the first that does not clear it none of the rest may hold or reverse.
     """
-    bands = {name: _holm_bands(trajectories, name, confidence) for name in ("gap", "counterfactual_gap")}
-    out = []
+    out: list[list[Verdict]] = [[] for _ in trajectories]
+    gap_bands = _holm_bands(trajectories, "gap", confidence)
+    unseen_bands = _holm_bands(trajectories, "counterfactual_gap", confidence)
     for i, trajectory in enumerate(trajectories):
-        own: list[Verdict] = []
         for t, at in enumerate(trajectory):
             null_at = nulls[i][t] if nulls is not None else None
-            said = {}
-            for name, testable in (
-                ("gap", _told_apart(at, absent_within)),
-                ("counterfactual_gap", at["testable"] == 1),
-            ):
-                band = null_at.bands[name] if null_at else None
-                low, high = bands[name][i][0][t], bands[name][i][1][t]
-                said[name] = verdict(
-                    low, high, at[name], band and band.low, band and band.high, absent_within, testable
-                )
-            own.append(
-                Verdict(
-                    said["gap"],
-                    said["counterfactual_gap"],
-                    tuple(float(b[t]) for b in bands["gap"][i]),
-                    tuple(float(b[t]) for b in bands["counterfactual_gap"][i]),
-                )
-            )
-        out.append(own)
+
+            def say(name: str, band: tuple[float, float], testable: bool, at=at, null_at=null_at) -> str:
+                of_null = null_at.bands[name] if null_at else None
+                null_low, null_high = (of_null.low, of_null.high) if of_null else (None, None)
+                return verdict(*band, at[name], null_low, null_high, absent_within, testable)
+
+            gap_band, unseen_band = gap_bands[i][t], unseen_bands[i][t]
+            coupling = say("gap", gap_band, _told_apart(at, absent_within))
+            counterfactual = say("counterfactual_gap", unseen_band, at.values["testable"] is True)
+            out[i].append(Verdict(coupling, counterfactual, gap_band, unseen_band))
     return out
 
 
@@ -356,8 +347,10 @@ def _told_apart(at: Score, absent_within: float) -> bool:
     return bool(np.sqrt(2 * max(0.0, 1 - rho)) > absent_within) if np.isfinite(rho) else False
 
 
-def _holm_bands(trajectories: Sequence[Sequence[Score]], name: str, confidence: float) -> list:
-    """(low [T], high [T]) for each trajectory, at the confidence that Holm's step-down leaves it."""
+def _holm_bands(
+    trajectories: Sequence[Sequence[Score]], name: str, confidence: float
+) -> list[list[tuple[float, float]]]:
+    """(low, high) for each trajectory and checkpoint, at the confidence that Holm's step-down leaves it."""
     estimates = [np.array([at[name] for at in trajectory]) for trajectory in trajectories]
     size = max((len(d) for trajectory in trajectories for at in trajectory for d in at.draws.values()), default=1)
     nothing = np.full(size, np.nan)
@@ -373,4 +366,8 @@ def _holm_bands(trajectories: Sequence[Sequence[Score]], name: str, confidence: 
         level[i] = stopped_at or 1 - (1 - confidence) / (len(order) - rank)
         if stopped_at is None and p[i] >= 1 - level[i]:
             stopped_at = level[i]
-    return [simultaneous(e, d, level[i])[:2] for i, (e, d) in enumerate(zip(estimates, draws, strict=True))]
+    out = []
+    for i, (e, d) in enumerate(zip(estimates, draws, strict=True)):
+        low, high, _ = simultaneous(e, d, level[i])
+        out.append(list(zip(low.tolist(), high.tolist(), strict=True)))
+    return out

@@ -8,7 +8,7 @@ the same mini-batches, so the first layer of R replicates is one matrix product.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
@@ -143,12 +143,13 @@ class NeuralExplainers:
     def _add_decay(self) -> None:
         """The gradient of the penalty, by hand: every replicate has its own factor."""
         net = self.ensemble
+        decayed = [(net.first, self.decay_first)] + ([(net.second, self.decay_second)] if net.kind == "mlp" else [])
         with torch.no_grad():
-            net.first.grad.addcmul_(net.first, self.decay_first)
-            if net.kind == "mlp":
-                net.second.grad.addcmul_(net.second, self.decay_second)
+            for weights, decay in decayed:
+                assert weights.grad is not None
+                weights.grad.addcmul_(weights, decay)
 
-    def _batches(self, n: int, steps: int):
+    def _batches(self, n: int, steps: int) -> Iterator[Tensor]:
         """Epochs of shuffled rows cut into batches; a last piece shorter than half a batch is left out."""
         done = 0
         while done < steps:
