@@ -42,6 +42,13 @@ class Limits:
         margin = 0.04 * (high - low) or 0.5
         return Limits(low - margin, high + margin)
 
+    @property
+    def tick(self) -> float:
+        """A round step of 1, 2 or 5 that gives five to ten ticks, the same on both axes."""
+        rough = (self.high - self.low) / 6
+        power = 10.0 ** np.floor(np.log10(rough))
+        return float(power * next(m for m in (1, 2, 5, 10) if m * power >= rough))
+
 
 def quadrants(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) -> np.ndarray:
     """[n] of QUADRANTS: with which model's sign of the effect the explanation agrees. Zero counts as positive."""
@@ -188,7 +195,7 @@ def scatter(
         figure.add_trace(_line(*fit, limits, name, "#C2557F", "solid"))
     style.finish(figure, height=height, title=title)
     span = [limits.low, limits.high]
-    figure.update_xaxes(title=x_title, range=span)
-    figure.update_yaxes(title=y_title, range=span)
+    figure.update_xaxes(title=x_title, range=span, dtick=limits.tick, showgrid=True)
+    figure.update_yaxes(title=y_title, range=span, dtick=limits.tick)
     figure.update_layout(dragmode="select", clickmode="event+select")
     return figure

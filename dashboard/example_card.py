@@ -1,0 +1,45 @@
+"""One example in a few lines: what was changed, both effects, the explanation, and a way to its page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit as st
+
+from dashboard import charts
+from dashboard.examples import example
+from dashboard.parts import small_print
+from dashboard.selection import Selection, with_changes
+from dashboard.text import diff, markdown_escaped
+
+PAGE = Path(__file__).resolve().parent.parent / "pages" / "examples.py"
+
+
+def example_card(selection: Selection, identity: str) -> None:
+    """Draw it; says so where the run has no such example."""
+    row = example(selection.path, selection.setting, identity)
+    if row is None:
+        st.info(f"This run has no explained example {markdown_escaped(identity)} in this setting.")
+        return
+    st.caption(f"{markdown_escaped(row['edit'])} · {markdown_escaped(row['group'])} · {row['split']}")
+    st.html(diff(row["prompt"], row["edited"]))
+    target = (float(row["f_target"]), float(row["f_edited_target"]))
+    current = (float(row["f_current"]), float(row["f_edited_current"]))
+    explanation = float(row["explanation"])
+    st.plotly_chart(
+        charts.example_effects(target, current, explanation),
+        key=f"card_{identity}",
+        alt=f"Effects: target {target[1] - target[0]:+.2f}, current {current[1] - current[0]:+.2f}, explanation "
+        f"{explanation:+.2f} nats",
+        config=charts.config("example"),
+    )
+    error = charts.number(row["error"])
+    output = charts.number(-current[0], sign=True)
+    small_print(f"Error of the explanation {error} nats; −f(x) alone would have said {output}. Example {identity}")
+    if PAGE.exists():
+        st.page_link(
+            PAGE,
+            label="Open on the page Examples",
+            icon=":material/open_in_new:",
+            query_params=with_changes(selection, example=identity),
+        )

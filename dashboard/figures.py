@@ -1,0 +1,127 @@
+"""A figure on a page: with its alternative text, where its numbers come from, and the same as a table.
+
+Page options that are not part of the selection (an axis, a colour) live in the URL too: `choose`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from dashboard import charts
+from dashboard.parts import downloads, provenance
+from dashboard.selection import Selection
+from dashboard.text import markdown_escaped
+from dashboard.text import shown as display
+
+TABLE_ROWS = 1_000
+"""Rows of a table that are drawn; the export holds all."""
+
+
+def about(selection: Selection, *, n: int | None = None, n_groups: int | None = None, note: str = "") -> str:
+    """`test_heldout · n = 1,234 · 62 groups · note`: what stands before a run's provenance."""
+    parts = [selection.split]
+    parts += [f"n = {n:,}"] if n is not None else []
+    parts += [f"{n_groups:,} groups"] if n_groups is not None else []
+    parts += [note] if note else []
+    return " · ".join(parts)
+
+
+def show(
+    figure: go.Figure,
+    *,
+    key: str,
+    alt: str,
+    path: Path,
+    about: str,
+    table: pd.DataFrame | None = None,
+    on_select: Callable[[], None] | None = None,
+) -> None:
+    """Draw a figure, then where it comes from, then the same numbers as a table to read and to save.
+
+    The camera in the figure's bar saves a picture, as PNG or SVG. `table` may be long: the export has it all.
+    """
+    options = charts.config(key, st.session_state.get("image_format") or "png", selectable=on_select is not None)
+    if on_select is None:
+        st.plotly_chart(figure, key=key, config=options, alt=alt)
+    else:
+        st.plotly_chart(figure, key=key, config=options, alt=alt, on_select=on_select)
+    provenance(path, extra=about)
+    if table is not None:
+        with st.expander("The same as a table, and export", icon=":material/table:"):
+            as_table(table, key)
+
+
+def as_table(table: pd.DataFrame, key: str) -> None:
+    """A table, its export, and a switch for what the camera of the figures saves."""
+    st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
+    if len(table) > TABLE_ROWS:
+        st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
+    downloads(table, key, key)
+    name = f"{key}_format"
+    st.session_state[name] = st.session_state.get("image_format") or "png"
+    st.segmented_control(
+        "Picture format of the camera",
+        ["png", "svg"],
+        key=name,
+        required=True,
+        format_func=str.upper,
+        on_change=_image_format,
+        args=(name,),
+        help="The camera in the bar above a figure saves what is on the screen in this format.",
+    )
+
+
+def _image_format(key: str) -> None:
+    st.session_state["image_format"] = st.session_state[key] or "png"
+
+
+def chosen(name: str, choices: Mapping[str, Any] | Sequence[str], default: str) -> str:
+    """A page option as the URL or this session has it; what does not fit becomes the default."""
+    memory = st.session_state.setdefault("page_options", {})
+    value = st.query_params.get(name, memory.get(name, default))
+    return value if value in choices else default
+
+
+def choose(
+    label: str,
+    name: str,
+    choices: Mapping[str, str],
+    default: str,
+    *,
+    help: str | None = None,
+    widget: str = "select",
+) -> str:
+    """One of `choices` (value → label) in a select box or as a segmented control, kept in the URL."""
+    value = chosen(name, choices, default)
+    key = f"option_{name}"
+    st.session_state[key] = value
+    draw: Any = {"select": st.selectbox, "segments": st.segmented_control}[widget]
+    extra = {"required": True} if widget == "segments" else {}
+    written = markdown_escaped if widget == "segments" else display
+    draw(
+        label, list(choices), key=key, format_func=lambda v: written(choices[v]), help=help,
+        on_change=_choose, args=(name, key, default), **extra,
+    )  # fmt: skip
+    return value
+
+
+def _choose(name: str, key: str, default: str) -> None:
+    keep(name, st.session_state[key], default)
+
+
+def keep(name: str, value: object, default: object = None) -> None:
+    """Write a page option to the URL and the session; the default leaves the URL clean."""
+    memory = st.session_state.setdefault("page_options", {})
+    memory[name] = str(value)
+    if value is None or value == default:
+        memory.pop(name)
+        if name in st.query_params:
+            del st.query_params[name]
+    else:
+        st.query_params[name] = str(value)

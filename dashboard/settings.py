@@ -1,0 +1,74 @@
+"""Which rows of the metrics stand for a setting. Pure; frames of `engine.records.METRICS` in and out."""
+
+from __future__ import annotations
+
+import pandas as pd
+
+SETTING = ["edit", "mode", "position", "layer", "penalty"]
+
+
+def best(rows: pd.DataFrame) -> pd.DataFrame:
+    """One setting for each explainer × regime × edit, at all checkpoints and noise levels.
+
+    The chosen setting where it lies in the rows, else the one whose cross-validated correlation with the
+    targets is highest; never one picked by what is plotted. `rows` are of the explainers themselves.
+    """
+    if rows.empty:
+        return rows
+    rows = rows[rows["mode"].isna() | (rows["mode"] != "difference")]
+    keys = ["explainer", "regime", "edit"]
+    clean = rows[(rows["noise_kind"] == "none") | (rows["noise"] == 0)]
+    table = clean.groupby([*keys, *SETTING[1:]], dropna=False, sort=False).agg(
+        chosen=("chosen", "max"), cv=("cv", "max")
+    )
+    table = table.reset_index()
+    table["chosen"] = table["chosen"].fillna(False).astype(bool)
+    table = table.sort_values(["chosen", "cv"], ascending=False, kind="stable", na_position="last")
+    table = table.drop_duplicates(keys)[[*keys, *SETTING[1:]]]
+    return _matching(rows, table)
+
+
+def _matching(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
+    """Rows whose setting stands in the table; null equals null."""
+    columns = list(table.columns)
+
+    def key(frame: pd.DataFrame) -> pd.Series:
+        return frame[columns].astype(object).where(frame[columns].notna(), None).apply(tuple, axis=1)
+
+    if rows.empty or table.empty:
+        return rows.iloc[:0]
+    return rows[key(rows).isin(set(key(table)))].reset_index(drop=True)
+
+
+def for_layer(rows: pd.DataFrame, layer: int | None) -> pd.DataFrame:
+    """Rows of one layer; all where none is asked for."""
+    return rows if layer is None else rows[rows["layer"] == layer]
+
+
+def default_edit(rows: pd.DataFrame) -> str | None:
+    """The kind of edit of the chosen setting, else the first there is."""
+    marked = rows[rows["chosen"].fillna(False).astype(bool) & rows["edit"].notna()]
+    edits = (marked if len(marked) else rows)["edit"].dropna()
+    return str(edits.iloc[0]) if len(edits) else None
+
+
+def coupling_lost(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
+    """The checkpoint at which coupling is lost, and a sentence about it.
+
+    Lost: the first checkpoint after the last at which the verdict "holds". `rows` are one setting's, by step.
+    """
+    rows = rows.sort_values("step", kind="stable").reset_index(drop=True)
+    later = rows[rows["checkpoint"] != rows["target"]]
+    holds = later.index[later["verdict_coupling"] == "holds"]
+    if later.empty:
+        return None, "There is no checkpoint after the target."
+    if not len(holds):
+        return None, "Coupling holds at no checkpoint in this setting, so there is none at which it is lost."
+    after = [i for i in later.index if i > holds[-1]]
+    if not after:
+        return None, "Coupling holds to the last checkpoint: it is not lost in this run."
+    row = rows.loc[after[0]]
+    rho = row["target_current"]
+    measured = "" if rho is None or rho != rho else f", where target–current ρ is {rho:.2f}"
+    held = int(rows.loc[holds[-1], "step"])
+    return row, f"Coupling last holds at step {held} and is lost at step {int(row['step'])}{measured}."

@@ -1,0 +1,110 @@
+"""The explained examples on the screen and their numbers, cached; selections on a scatter become slices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import agreement, data
+from dashboard.examples import Query, order
+from dashboard.lasso import Lasso
+from dashboard.selection import Selection
+from dashboard.slices import Slice
+
+
+@st.cache_data(max_entries=4, show_spinner=False)
+def _rows(path: Path, setting: data.Setting, split: str, edit: str | None, stamp: str) -> pd.DataFrame:
+    return data.explanations(path, setting, split=split, edit=edit)
+
+
+def rows(selection: Selection) -> pd.DataFrame:
+    """Every explained example of the selection's setting, split and edit, before its slice."""
+    return _rows(selection.path, selection.setting, selection.split, selection.edit, data.stamp(selection.path))
+
+
+def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
+    """[n] bool: which rows lie in the slice; None where there is no slice."""
+    part = selection.slice
+    if not part:
+        return None
+    if not part.text:
+        return part.mask(frame)
+    # Texts are not in the frame: they are searched in SQL, which gives rows of examples.parquet.
+    found = order(selection.path, Query(selection.setting, selection.split, selection.edit, part))
+    return frame["row_number"].isin(found).to_numpy()
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _numbers(
+    path: Path, setting: data.Setting, split: str, edit: str | None, part: str, stamp: str, _rows: pd.DataFrame
+) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
+    draws = 400 if len(_rows) <= 20_000 else 100
+    shuffles = 200 if len(_rows) <= 20_000 else 40
+    options = {"draws": draws, "shuffles": shuffles}
+    return agreement.agreement(_rows, **options), agreement.by_edit(_rows, **options)
+
+
+def numbers(selection: Selection, frame: pd.DataFrame) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
+    """Of the rows in the slice: all together, and each kind of edit by itself."""
+    s = selection
+    return _numbers(s.path, s.setting, s.split, s.edit, str(s.slice), data.stamp(s.path), frame)
+
+
+def from_event(event: Mapping[str, Any], x: str, y: str, before: Slice) -> Slice | None:
+    """The slice that a box or lasso on a scatter of columns x, y draws; None for a click or an empty event.
+
+    It replaces what an earlier box or lasso asked of positions and keeps the rest (text, values).
+    """
+    selected = event.get("selection", {})
+    kept = {c: ends for c, ends in before.ranges.items() if c not in (x, y)}
+    if boxes := selected.get("box"):
+        box = boxes[-1]
+        for column, ends in ((x, box["x"]), (y, box["y"])):
+            low, high = sorted(float(end) for end in ends)
+            kept[column] = (low, high)
+        return replace(before, ranges=MappingProxyType(kept), lasso=None)
+    if drawn := selected.get("lasso"):
+        try:
+            lasso = Lasso.drawn(x, y, drawn[-1]["x"], drawn[-1]["y"])
+        except ValueError:
+            return None
+        return replace(before, ranges=MappingProxyType(kept), lasso=lasso)
+    return None
+
+
+def clicked(event: Mapping[str, Any]) -> str | None:
+    """The example_id of a clicked point; None for anything else."""
+    selected = event.get("selection", {})
+    points = selected.get("points", [])
+    if selected.get("box") or selected.get("lasso") or len(points) != 1:
+        return None
+    value = points[0].get("customdata")
+    value = value[0] if isinstance(value, (list, tuple)) and value else value
+    return str(value) if value else None
+
+
+def say(part: Slice) -> str:
+    """A slice in words, as plain text."""
+    words = {"explanation": "explanation", "effect_current": "Δ current", "effect_target": "Δ target"}
+    terms = [f"text has “{part.text}”"] if part.text else []
+    terms += [f"{c.removeprefix('meta_')} is {' or '.join(vs)}" for c, vs in part.values.items()]
+    for column, (low, high) in part.ranges.items():
+        name = words.get(column, column)
+        if low is not None and high is not None:
+            terms.append(f"{name} from {low:.2f} to {high:.2f}")
+        else:
+            terms.append(f"{name} {'≥' if high is None else '≤'} {low if high is None else high:.2f}")
+    terms += [f"inside a region of {part.lasso.x} × {part.lasso.y}"] if part.lasso else []
+    return "; ".join(terms) or "all examples"
+
+
+def by_outcome(part: Slice) -> bool:
+    """Whether a slice is cut out by the very numbers whose correlation is asked for."""
+    return part.lasso is not None or any(c in part.ranges for c in ("explanation", "effect_current", "error"))

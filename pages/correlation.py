@@ -1,0 +1,229 @@
+"""Explanations against effects, at the current checkpoint and at the target, on the same axes."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, sliced
+from dashboard.agreement import FEW, Agreement, Estimate
+from dashboard.example_card import example_card
+from dashboard.figures import about, as_table, choose, show
+from dashboard.parts import provenance
+from dashboard.selection import problem, sidebar, update
+from dashboard.slice_controls import slice_controls
+from dashboard.text import markdown_escaped
+from engine.store import RunError
+
+AGAINST = {
+    "effect": ("the effect Δ = f(x′) − f(x)", "Δ", "effect"),
+    "f": ("f(x), the present output", "f(x)", "f"),
+    "f_edited": ("f(x′), the unseen run", "f(x′)", "f_edited"),
+}
+HELP = {
+    "self": "Self: Pearson r of the explanation with the current model's own effect. 1: the same up to scale.",
+    "orig": "Orig: Pearson r of the explanation with the target's clean effect, on which explainers are trained.",
+    "gap": "Self − Orig. Above 0 is called coupling; it may be no more than the present output being read.",
+    "counterfactual_gap": (
+        "What the explanation knows of the unseen run f(x′) of the current model, less of the target's, with f(x) at "
+        "both held fixed by splines. Not testable where the two unseen runs can't be told apart."
+    ),
+    "target_current": "ρ: Pearson r of the target's effects with the current model's: how far behavior has moved.",
+}
+
+
+def shown(estimate: Estimate, *, sign: bool = False) -> str:
+    return charts.interval(estimate.value, estimate.low, estimate.high, sign=sign)
+
+
+def tiles(found: Agreement) -> None:
+    """The five numbers of what is on the screen, each with its interval and a help line."""
+    names = {"self": "Self", "orig": "Orig", "gap": "Gap", "counterfactual_gap": "Counterfactual gap"}
+    names["target_current"] = "Target–current ρ"
+    for column, (name, label) in zip(st.columns(5, gap="small"), names.items(), strict=True):
+        estimate: Estimate = getattr(found, name)
+        sign = "gap" in name
+        value = charts.number(estimate.value, sign=sign)
+        if name == "counterfactual_gap" and not found.testable:
+            value = "not testable"
+        low, high = charts.number(estimate.low, sign=sign), charts.number(estimate.high, sign=sign)
+        column.metric(label, value, help=HELP[name], border=True)
+        column.caption("95%: " + (f"{low} to {high}" if estimate.low is not None else "no interval"))
+
+
+def numbers_table(kinds: dict[str, Agreement], pooled: Agreement) -> pd.DataFrame:
+    """One row for each kind of edit, and one for all where there are several."""
+    rows = {**kinds, **({"all kinds, pooled": pooled} if len(kinds) > 1 else {})}
+    return pd.DataFrame(
+        [
+            {
+                "kind of edit": name,
+                "n": found.n,
+                "groups": found.n_groups,
+                "Self (r with Δ current)": shown(found.self),
+                "Orig (r with Δ target)": shown(found.orig),
+                "gap": shown(found.gap, sign=True),
+                "counterfactual gap": shown(found.counterfactual_gap, sign=True) if found.testable else "not testable",
+                "ρ": shown(found.target_current),
+                "null, 95%": f"{charts.number(found.null_low)} to {charts.number(found.null_high)}",
+            }
+            for name, found in rows.items()
+        ]
+    )
+
+
+def on_select(key: str, x: str) -> None:
+    """A box or a lasso makes a slice; a click opens the example. Empty events say nothing."""
+    event = st.session_state[key]
+    if identity := sliced.clicked(event):
+        st.session_state["open_example"] = identity
+        update(example=identity)
+    elif part := sliced.from_event(event, x, "explanation", selection.slice):
+        update(slice=str(part))
+
+
+def colours(frame: pd.DataFrame) -> dict[str, str]:
+    """What points may be coloured by: value → label."""
+    names = {"edit": "kind of edit", "quadrant": "agreement in sign", "none": "nothing"}
+    usable = [c for c in selection.options.columns if c in frame and frame[c].notna().any()]
+    return names | {c: c.removeprefix("meta_") for c in usable}
+
+
+def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement) -> None:
+    """Two panels, current and target, with the same range on every axis."""
+    left, right = st.columns(2)
+    with left:
+        against = choose(
+            "Explanation against", "against", {k: v[0] for k, v in AGAINST.items()}, "effect",
+            help="Δ is the difference of two outputs. Against f(x) one sees how far the explanation only reads the "
+            "present output, against f(x′) what it knows of the unseen run.",
+        )  # fmt: skip
+    with right:
+        by = choose("Colour and shape by", "colour", colours(frame), "edit")
+    if by == "quadrant":
+        effects = (frame[f"effect_{who}"].to_numpy() for who in ("current", "target"))
+        frame = frame.assign(quadrant=charts.quadrants(frame["explanation"].to_numpy(), *effects))
+    _, symbol, stem = AGAINST[against]
+    columns = [f"{stem}_current", f"{stem}_target"]
+    limits = charts.Limits.of(*(frame[c].to_numpy(np.float32) for c in (*columns, "explanation")))
+    panels = (("current", selection.checkpoint, found.self), ("target", selection.options.target, found.orig))
+    for place, (who, name, estimate) in zip(st.columns(2), panels, strict=True):
+        x = f"{stem}_{who}"
+        figure = charts.scatter(
+            frame, x,
+            x_title=f"{symbol} of the {who} model, nats", y_title="explanation, nats", limits=limits,
+            colour=None if by == "none" else by, selected=selected, identity=against == "effect",
+        )  # fmt: skip
+        key = f"scatter_{who}"
+        with place:
+            st.subheader(f"Against the {who} model", help=f"The checkpoint {markdown_escaped(name)}.")
+            if against == "effect":
+                null = f"null {charts.number(found.null_low)} to {charts.number(found.null_high)}"
+                st.markdown(f"**r = {shown(estimate)}** · n = {found.n:,} · {found.n_groups:,} groups · {null}")
+            else:
+                inside = frame if selected is None else frame[selected]
+                r = inside["explanation"].corr(inside[x]) if len(inside) > 2 else None
+                st.markdown(f"**r = {charts.number(r)}** with {symbol} · n = {len(inside):,}")
+            show(
+                figure, key=key, path=selection.path, about=about(selection, n=found.n, n_groups=found.n_groups),
+                alt=f"Scatter of the explanation against {symbol} of the {who} model; r = {shown(estimate)}, "
+                f"n = {found.n}. The table below lists the same examples.",
+                on_select=partial(on_select, key, x),
+            )  # fmt: skip
+    st.caption(
+        "Draw a box or a lasso to cut out a slice; click a point to open its example. Dashed: explanation = effect. "
+        "Solid: least-squares fit to all points."
+        + (
+            f" {len(frame):,} examples: a raster of counts, with a sample of points on top."
+            if len(frame) > 50_000
+            else ""
+        )
+    )
+
+
+@st.dialog("Example", width="large")
+def open_example(identity: str) -> None:
+    example_card(selection, identity)
+
+
+def table(frame: pd.DataFrame, selected: np.ndarray | None) -> None:
+    """The rows of the slice; choosing one opens it."""
+    rows = frame if selected is None else frame[selected]
+    meta = [c for c in frame if c.startswith("meta_")]
+    columns = ["example_id", "edit", "explanation", "effect_current", "effect_target", "error", "f_current", "f_target"]
+    rows = rows[[*columns, "group", *meta]].sort_values("error", ascending=False, kind="stable")
+    st.subheader("Examples in the slice" if selected is not None else "Examples", divider="grey")
+    st.caption("Largest error first; nats. Choose a row to open it.")
+    shown_rows = rows.head(1_000)
+    key = f"rows_{hash((str(selection.parameters()), len(rows)))}"
+    event = st.dataframe(
+        shown_rows, hide_index=True, key=key, on_select="rerun", selection_mode="single-row", height=330,
+        column_config={c: st.column_config.NumberColumn(format="%.3f") for c in columns[2:]},
+    )  # fmt: skip
+    picked = event["selection"]["rows"]
+    if picked and picked[0] < len(shown_rows):
+        identity = str(shown_rows["example_id"].iloc[picked[0]])
+        if st.session_state.get("row_opened") != (key, identity):
+            st.session_state["row_opened"] = (key, identity)
+            st.session_state["open_example"] = identity
+    elif not picked:
+        st.session_state.pop("row_opened", None)
+    provenance(selection.path, extra=about(selection, n=len(rows)))
+    with st.expander("Export these rows", icon=":material/table:"):
+        as_table(rows, "correlation_rows")
+
+
+st.title("Correlation")
+st.write("Does an explanation go with what the current model does, or with what it was trained on?")
+selection = sidebar("checkpoint", "explainer", "regime", "noise", "split", "edit", "slice", "example")
+if selection is None:
+    st.stop()
+try:
+    frame = sliced.rows(selection)
+    if frame.empty:
+        problem(
+            f"This run keeps no explanations of {selection.explainer} ({selection.regime}) at this label noise for "
+            f"{selection.split}: choose noise none or 50%, or another split."
+        )
+        st.stop()
+    selected = sliced.inside(selection, frame)
+    part = frame if selected is None else frame[selected]
+    pooled, kinds = sliced.numbers(selection, part)
+except RunError as error:
+    problem(str(error))
+    st.stop()
+
+slice_controls(selection, frame)
+if selected is not None:
+    name = f"“{selection.slice.name}”: " if selection.slice.name else ""
+    st.info(
+        markdown_escaped(f"Slice {name}{sliced.say(selection.slice)}: {len(part):,} of {len(frame):,} examples."),
+        icon=":material/filter_alt:",
+    )
+    if sliced.by_outcome(selection.slice):
+        st.caption(
+            "This slice is cut out by the numbers that are correlated: its r describes the slice and says nothing of "
+            "the rest."
+        )
+if pooled.few:
+    st.warning(
+        f"Few examples: n = {pooled.n:,} in {pooled.n_groups:,} groups. Below {FEW} of either an interval is not to be "
+        "trusted.",
+        icon=":material/warning:",
+    )
+tiles(pooled)
+if len(kinds) > 1:
+    st.caption("All kinds of edit pooled, though each has an explainer of its own: the table has each by itself.")
+scatters(frame, selected, pooled)
+st.subheader("Within each kind of edit", divider="grey")
+st.dataframe(numbers_table(kinds, pooled), hide_index=True, key="by_edit")
+st.caption(
+    "In brackets: 95% bootstrap by group, for each number alone. Null: r when whole groups of explanations change "
+    "places. The page Trajectory has simultaneous intervals and the null of retrained explainers."
+)
+table(frame, selected)
+if identity := st.session_state.pop("open_example", None):
+    open_example(identity)

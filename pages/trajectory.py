@@ -1,0 +1,195 @@
+"""Agreement, gaps and single examples over the checkpoints of a run."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts, data, moves, settings
+from dashboard.charts import Series, style
+from dashboard.figures import about, choose, keep, show
+from dashboard.selection import Selection, problem, sidebar
+from dashboard.text import markdown_escaped
+from engine.store import RunError
+
+CONTROLS = {
+    "output": ("−f(x)", style.CATEGORICAL[4], "x"),
+    "output_text": ("text and f(x)", style.CATEGORICAL[5], "cross"),
+    "text_only": ("text only", style.CATEGORICAL[7], "triangle-down"),
+    "stale": ("stale hidden states", style.CATEGORICAL[6], "triangle-up"),
+    "other_model": ("another model's hidden states", style.GREY, "square"),
+    "ceiling": ("ceiling", style.PURPLE, "star"),
+    "difference": ("difference mode: reads both runs", "#555B63", "hexagon"),
+}
+GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
+HEAT = {"self": "Self", "orig": "Orig", **GAPS, "cv": "cross-validated r with the targets"}
+
+
+def lines(rows: pd.DataFrame, tail: str = "", dash: str = "solid", *, rho: bool = True) -> list[Series]:
+    """Self, Orig and ρ above; gap and counterfactual gap below."""
+    made = [
+        Series(rows, "self", f"Self{tail}", style.SELF, "circle", dash),
+        Series(rows, "orig", f"Orig{tail}", style.ORIG, "diamond", dash),
+        Series(rows, "gap", f"gap{tail}", style.SELF, "circle", dash, panel=2),
+        Series(rows, "counterfactual_gap", f"counterfactual gap{tail}", style.GREEN, "square", dash, panel=2),
+    ]
+    return made + ([Series(rows, "target_current", "target–current ρ", style.GREY, "x", "dot")] if rho else [])
+
+
+def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
+    """The main figure, with controls and regimes on demand."""
+    own = every[(every["regime"] == selection.regime) & (every["edit"] == edit)]
+    rows = settings.best(settings.for_layer(own, selection.layer))
+    if rows.empty:
+        st.info("Nothing was measured for this setting: choose another layer, regime or kind of edit.")
+        return
+    controls = data.metrics(selection.path, split=selection.split, edit=edit)
+    controls = controls[controls["control"].notna()].drop_duplicates(["control", "checkpoint"])
+    there = [c for c in CONTROLS if c in set(controls["control"])]
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    with left:
+        picked = pills("Controls on the same axes", "controls", there)
+    regimes = selection.options.regimes[selection.explainer]
+    with right:
+        overlay = len(regimes) > 1 and switch("All regimes", "regimes")
+    series = lines(rows)
+    for name in picked:
+        label, colour, symbol = CONTROLS[name]
+        mine = controls[controls["control"] == name]
+        series.append(Series(mine, "self", f"Self of {label}", colour, symbol, "dash"))
+        series.append(Series(mine, "gap", f"gap of {label}", colour, symbol, "dash", panel=2))
+    if overlay:
+        for i, regime in enumerate(r for r in regimes if r != selection.regime):
+            others = every[(every["regime"] == regime) & (every["edit"] == edit)]
+            other = settings.best(settings.for_layer(others, selection.layer))
+            series += lines(other, f", {regime}", style.DASHES[1 + i], rho=False)
+    lost, sentence = settings.coupling_lost(rows)
+    null = rows[["step", "null_low", "null_high"]].dropna()
+    first = rows.iloc[0]
+    figure = charts.trajectory(
+        series,
+        null=null if len(null) else None,
+        absent_within=data.spec(selection.path).metrics.absent_within,
+        lost_at=None if lost is None else float(lost["step"]),
+        lost_text="" if lost is None else f"coupling lost, ρ = {charts.number(lost['target_current'])}",
+    )
+    setting = f"{edit}, layer {first['layer']}, penalty {first['penalty']:g}" if pd.notna(first["penalty"]) else edit
+    chosen = "chosen by cross-validation" if bool(first["chosen"]) else "best by cross-validation of what is selected"
+    shown = rows.sort_values("step")
+    columns = ["checkpoint", "step", "n", "n_groups", "target_current"]
+    for name in ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "direction"):
+        columns += [name, f"{name}_low", f"{name}_high"]
+    columns += ["null_low", "null_high", "verdict_coupling", "verdict_counterfactual"]
+    show(
+        figure,
+        key="trajectory",
+        path=selection.path,
+        about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=f"{setting}, {chosen}"),
+        alt=f"Self, Orig and target–current correlation over {len(shown)} checkpoints, gaps below. {sentence} "
+        "The table under the figure has all numbers.",
+        table=shown[columns],
+    )
+    st.markdown(f"**{markdown_escaped(sentence)}**")
+    st.caption(
+        "Self and Orig: Pearson r of the explanation with the effect of the current model and of the target. Gap: "
+        "Self − Orig. Bands: 95%, simultaneous over checkpoints. Grey below: a gap called absent."
+    )
+
+
+def pills(label: str, name: str, choices: list[str]) -> list[str]:
+    """Several of the controls, kept in the URL."""
+    if not choices:
+        return []
+    key = f"option_{name}"
+    given = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, "output"))
+    st.session_state[key] = [c for c in given.split(",") if c in choices]
+    st.pills(
+        label, choices, selection_mode="multi", key=key, format_func=lambda c: CONTROLS[c][0],
+        on_change=lambda: keep(name, ",".join(st.session_state[key]) or "none", "output"),
+        help="What knows less than the explainer, or reads it off: an explanation has to beat these.",
+    )  # fmt: skip
+    return list(st.session_state[key])
+
+
+def switch(label: str, name: str) -> bool:
+    key = f"option_{name}"
+    st.session_state[key] = st.query_params.get(name) == "all"
+    return st.toggle(label, key=key, on_change=lambda: keep(name, "all" if st.session_state[key] else None))
+
+
+def layers(selection: Selection, every: pd.DataFrame, edit: str) -> None:
+    """Layer × checkpoint, each layer at the penalty that cross-validation picks for it."""
+    own = every[(every["regime"] == selection.regime) & (every["edit"] == edit)]
+    found = [settings.best(part) for _, part in own.groupby("layer", dropna=True)]
+    rows = pd.concat(found) if found else own.iloc[:0]
+    st.subheader("Layers", divider="grey")
+    if rows["layer"].nunique() < 2:
+        st.caption("This run measured one layer: there is nothing to compare.")
+    measure = choose("Number", "heat", HEAT, "gap", help="Each layer at its own best penalty.")
+    if rows.empty or not rows[measure].notna().any():
+        st.info(f"{HEAT[measure]} was not computed for this setting.")
+        return
+    show(
+        charts.heatmap(rows, measure, title=HEAT[measure], centred=measure in GAPS),
+        key="layers",
+        path=selection.path,
+        about=about(selection, note=edit),
+        alt=f"Heatmap of {HEAT[measure]} for every layer and checkpoint; the table has the same numbers.",
+        table=rows.pivot_table(index="layer", columns="checkpoint", values=measure, sort=False).reset_index(),
+    )
+
+
+def examples(selection: Selection) -> None:
+    """Both effects and the explanation of single examples, step by step."""
+    st.subheader("Single examples", divider="grey")
+    offered = moves.candidates(selection.path, selection.setting, selection.split, selection.edit)
+    if offered.empty:
+        st.info("No explanations were kept for this setting: choose label noise none.")
+        return
+    titles = dict(zip(offered["example_id"], offered["title"], strict=True))
+    given = [i for i in st.query_params.get("examples", "").split(",") if i in titles][:6]
+    start = ([selection.example] if selection.example in titles else []) + list(titles)[:3]
+    st.session_state["option_examples"] = given or list(dict.fromkeys(start))[:3]
+    picked = st.multiselect(
+        "Examples",
+        list(titles),
+        key="option_examples",
+        format_func=lambda i: titles[i],
+        max_selections=6,
+        on_change=lambda: keep("examples", ",".join(st.session_state["option_examples"]) or None),
+        help="Offered: those whose effect moved most from the target to the current checkpoint. Type to search.",
+    )
+    if not picked:
+        st.caption("Choose an example to see it move.")
+        return
+    path = moves.over_checkpoints(selection.path, selection.setting, picked)
+    show(
+        charts.example_moves(path, picked, [titles[i] for i in picked]),
+        key="moves",
+        path=selection.path,
+        about=f"{selection.explainer}, {selection.regime}",
+        alt=f"Effects of the current model and explanations of {len(picked)} examples over the checkpoints, in nats.",
+        table=path,
+    )
+
+
+st.title("Trajectory")
+st.write("How far behavior moves in post-training, and whether explanations move with it.")
+selection = sidebar("checkpoint", "explainer", "regime", "layer", "split", "edit", "example")
+if selection is None:
+    st.stop()
+try:
+    every = data.metrics(
+        selection.path, control=None, explainer=selection.explainer, split=selection.split, noise_kind="none"
+    )
+    edit = selection.edit or settings.default_edit(every)
+    if every.empty or edit is None:
+        problem(f"Nothing was measured for {selection.explainer} on {selection.split}.")
+        st.stop()
+    if selection.edit is None and len(selection.options.edits) > 1:
+        st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
+    headline(selection, every, edit)
+    layers(selection, every, edit)
+    examples(selection)
+except RunError as error:
+    problem(str(error))
