@@ -1,0 +1,124 @@
+"""Counterfactual edits on text: x and spans in, x' and exact spans out. Pure text, no model.
+
+Each edit takes (text, spans, value): spans are half-open ranges of characters of the text, sorted
+and disjoint. Kinds of edit in the examples (`delete_cue`, `mask_speaker`, …) are built from these four.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from engine.records import Span
+
+MASK = "___"
+_SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|\n")
+_CLOSING = ",.;:!?…)"
+
+
+class EditError(ValueError):
+    """Spans or a value that can't be used on this text."""
+
+
+@dataclass(frozen=True)
+class Edited:
+    text: str
+    """x'"""
+    spans: tuple[Span, ...]
+    """What was edited, in characters of x."""
+    edited_spans: tuple[Span, ...]
+    """What stands there now, in characters of x'; empty after a deletion."""
+
+
+Edit = Callable[[str, Sequence[Span], str | None], Edited]
+
+
+def _checked(text: str, spans: Sequence[Span]) -> list[Span]:
+    if not spans:
+        raise EditError("no span to edit: mark at least one")
+    ordered = sorted((int(start), int(end)) for start, end in spans)
+    for start, end in ordered:
+        if not 0 <= start < end <= len(text):
+            raise EditError(f"span {start}–{end} is empty or outside the text of {len(text)} characters")
+    for (_, end), (start, _) in zip(ordered, ordered[1:], strict=False):
+        if start < end:
+            raise EditError(f"spans overlap at character {start}: merge them")
+    return ordered
+
+
+def _gap(text: str, start: int, end: int) -> Span:
+    """Widen a deletion by the whitespace that would be left over beside it."""
+    left, right = text[:start], text[end:]
+    before = len(left) - len(left.rstrip(" "))
+    after = len(right) - len(right.lstrip(" "))
+    rest = right[after:]
+    own_line = (not left[: start - before] or left[: start - before].endswith("\n")) and (
+        not rest or rest.startswith("\n")
+    )
+    if own_line:  # the whole line goes, with one of its line breaks
+        if rest:
+            return start - before, end + after + 1
+        return max(start - before - 1, 0), end + after
+    if not left[: start - before] or left[: start - before].endswith("\n"):
+        return start, end + after
+    if not rest or rest[0] == "\n" or (rest[0] in _CLOSING and after == 0):
+        return start - before, end + after
+    return (start, end + after) if before else (start, end)
+
+
+def _rewrite(text: str, changes: Sequence[tuple[Span, Span, str]]) -> Edited:
+    """Apply (span, range to remove, new text), from left to right."""
+    parts: list[str] = []
+    edited_spans: list[Span] = []
+    position, length = 0, 0
+    for _, (start, end), new in changes:
+        kept = text[position : max(start, position)]
+        length += len(kept)
+        parts += [kept, new]
+        edited_spans.append((length, length + len(new)))
+        length += len(new)
+        position = max(end, position)
+    return Edited("".join([*parts, text[position:]]), tuple(span for span, _, _ in changes), tuple(edited_spans))
+
+
+def sentence_around(text: str, span: Span) -> Span:
+    """The sentence (or sentences) that a span lies in, without the whitespace around."""
+    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
+    start = max((end for end in ends if end <= span[0]), default=0)
+    end = min((end for end in ends if end >= span[1]), default=len(text))
+    inside = text[start:end]
+    return start + len(inside) - len(inside.lstrip()), start + len(inside.rstrip())
+
+
+def delete_sentence(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
+    """Delete every sentence that holds a span; the spans returned are those sentences."""
+    sentences = dict.fromkeys(sentence_around(text, span) for span in _checked(text, spans))
+    return delete_span(text, tuple(sentences))
+
+
+def delete_span(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
+    """Delete the spans; a space left over is tidied away."""
+    return _rewrite(text, [(span, _gap(text, *span), "") for span in _checked(text, spans)])
+
+
+def mask(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
+    """Put a mask (`value`, else three underscores) for each word in the spans: their number stays visible."""
+    token = MASK if value is None else value
+    changes = [(span, span, re.sub(r"\S+", lambda _: token, text[slice(*span)])) for span in _checked(text, spans)]
+    return _rewrite(text, changes)
+
+
+def replace(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
+    """Put `value` in place of each span. Raises EditError without a value."""
+    if not value:
+        raise EditError("replace needs a value; to remove a span use delete_span")
+    return _rewrite(text, [(span, span, value) for span in _checked(text, spans)])
+
+
+EDITS: dict[str, Edit] = {
+    "delete_sentence": delete_sentence,
+    "delete_span": delete_span,
+    "mask": mask,
+    "replace": replace,
+}

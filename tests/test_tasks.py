@@ -1,0 +1,165 @@
+"""Tasks: readable prompts, exact spans, splits that hold out what they say, files read with care."""
+
+import json
+from itertools import product
+
+import numpy as np
+import pytest
+
+from engine.config import PromptCounts, TaskSpec
+from engine.tasks import FACTORS, TASKS, TaskError, task_examples
+from engine.tasks.factors import Scene
+from engine.tasks.from_file import diff_spans
+
+COUNTS = PromptCounts(train=300, validation=200, test_heldout=600, test_iid=100)
+
+
+@pytest.fixture(params=FACTORS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture
+def examples(name):
+    return task_examples(TaskSpec(name=name, prompts=COUNTS))
+
+
+def factor(examples, split, key):
+    return {key(e) for e in examples if e.split in split}
+
+
+def test_each_split_has_its_prompts_once(examples):
+    prompts = {split: factor(examples, [split], lambda e: e.prompt) for split in COUNTS.model_dump()}
+    assert {split: len(p) for split, p in prompts.items()} == COUNTS.model_dump()
+    assert len(set().union(*prompts.values())) == sum(COUNTS.model_dump().values())
+
+
+def test_held_out_entities_and_cells_are_never_in_train(examples):
+    for key in (lambda e: e.entity, lambda e: e.group):
+        train = factor(examples, ["train", "test_iid"], key)
+        validation = factor(examples, ["validation"], key)
+        held_out = factor(examples, ["test_heldout"], key)
+        assert not train & held_out and not train & validation and not validation & held_out
+
+
+def test_held_out_cells_are_many(examples):
+    held_out = [e for e in examples if e.split == "test_heldout"]
+    assert len({e.group for e in held_out}) >= 40
+    assert len({e.cue for e in held_out}) >= 30
+    assert len({e.entity for e in held_out}) >= 30
+
+
+def test_spans_are_exact(examples):
+    for e in examples:
+        edited = [e.edited[slice(*s)] for s in e.edited_spans]
+        if e.edit.startswith("delete"):
+            assert edited == [""]
+        if e.edit == "delete_cue":
+            assert e.cue in e.prompt[slice(*e.spans[0])] and e.cue not in e.edited.split("? ")[-1]
+        if e.edit.startswith(("mask", "replace")):
+            assert [e.prompt[slice(*s)] for s in e.spans] == [e.cue]
+            assert e.edited == e.prompt.replace(e.cue, edited[0])
+        assert "  " not in e.edited and e.answer_a[0] == e.answer_b[0] == " "
+
+
+def test_text_edits_agree_with_the_scenes_they_lead_to(name):
+    factors = FACTORS[name]
+    rng = np.random.default_rng(0)
+    for entity, (strength, plea) in product(rng.choice(len(factors.entities), 10), product(range(4), range(4))):
+        scene = Scene(int(entity), int(rng.integers(len(factors.cues))), strength, plea)
+        for example in factors.examples(scene, "train", tuple(factors.edits)):
+            assert example.edited == factors.render(factors.after(scene, example.edit)).text
+
+
+def test_draws_are_seeded(name):
+    one, same, other = (task_examples(TaskSpec(name=name, prompts=COUNTS, seed=seed)) for seed in (0, 0, 1))
+    assert one == same
+    assert {e.entity for e in one if e.split == "test_heldout"} != {
+        e.entity for e in other if e.split == "test_heldout"
+    }
+
+
+def test_only_the_edits_asked_for(name):
+    spec = TaskSpec(name=name, prompts=COUNTS, edits=("delete_cue",))
+    assert {e.edit for e in task_examples(spec)} == {"delete_cue"}
+    with pytest.raises(TaskError, match="delete_cue"):
+        task_examples(TaskSpec(name=name, edits=("delete_quce",)))
+
+
+def test_too_many_prompts(name):
+    with pytest.raises(TaskError, match="lower"):
+        task_examples(TaskSpec(name=name, prompts=PromptCounts(validation=10**6)))
+
+
+def test_registry_matches_the_spec():
+    assert set(TASKS) == {"sycophancy", "refusal", "from_file"}
+
+
+LINE = {
+    "prompt": "Say it. My aunt asks.",
+    "edited": "Say it.",
+    "edit": "delete_cue",
+    "answer_a": " a",
+    "answer_b": " b",
+}
+
+
+def read(tmp_path, *lines, **more):
+    path = tmp_path / "examples.jsonl"
+    path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
+    return task_examples(TaskSpec(name="from_file", path=str(path), **more))
+
+
+def test_a_file_of_examples(tmp_path):
+    given = LINE | {"spans": [[8, 21]], "group": "g", "split": "train", "cue": "aunt", "metadata": {"n": 1}}
+    [example] = read(tmp_path, given)
+    assert (example.spans, example.group, example.cue, example.metadata) == (((8, 21),), "g", "aunt", {"n": "1"})
+    [example] = read(tmp_path, LINE)
+    assert example.prompt[slice(*example.spans[0])].strip() == "My aunt asks."
+    assert example.edited_spans == ((7, 7),)
+
+
+def test_diff_spans_pair_up():
+    spans, edited = diff_spans("the red cat sat", "the blue cat sat down")
+    assert spans == ((4, 7), (15, 15)) and edited == ((4, 8), (16, 21))
+
+
+def test_groups_are_dealt_out_whole(tmp_path):
+    lines = [LINE | {"prompt": f"Say {i}. Please.", "edited": f"Say {i}.", "group": f"g{i // 4}"} for i in range(200)]
+    examples = read(tmp_path, *lines)
+    held_out = {e.group for e in examples if e.split == "test_heldout"}
+    assert {e.split for e in examples} == {"train", "validation", "test_heldout", "test_iid"}
+    assert len(held_out) == 15 and not held_out & {e.group for e in examples if e.split != "test_heldout"}
+    assert examples == read(tmp_path, *lines)
+
+
+@pytest.mark.parametrize(
+    "lines, message",
+    [
+        ([], "empty"),
+        (["{"], "line 1: not valid JSON"),
+        ([LINE, "[1]"], "line 2: is a list"),
+        ([LINE, {k: v for k, v in LINE.items() if k != "answer_b"}], "line 2: 'answer_b' is missing"),
+        ([LINE | {"answer_a": ""}], "line 1: 'answer_a'"),
+        ([LINE | {"promt": "x"}], "unknown key 'promt'"),
+        ([LINE | {"spans": [[0, 99]]}], "outside"),
+        ([LINE | {"spans": 3}], "pairs"),
+        ([LINE | {"split": "test"}], "none of"),
+        ([LINE | {"split": "train"}, LINE], "line 2: some lines"),
+        ([LINE | {"answer_a": " b"}], "the same"),
+        ([LINE | {"edited": LINE["prompt"]}], "nothing is edited"),
+        ([LINE | {"metadata": "x"}], "metadata"),
+        ([LINE | {"group": 3}], "'group'"),
+    ],
+)
+def test_bad_lines_say_where_and_how_to_mend(tmp_path, lines, message):
+    with pytest.raises(TaskError, match="examples.jsonl") as error:
+        read(tmp_path, *lines)
+    assert message in str(error.value) and "\n" not in str(error.value)
+
+
+def test_a_missing_file_and_a_missing_edit(tmp_path):
+    with pytest.raises(TaskError, match="no such file"):
+        task_examples(TaskSpec(name="from_file", path=str(tmp_path / "none.jsonl")))
+    with pytest.raises(TaskError, match="it has delete_cue"):
+        read(tmp_path, LINE, edits=("mask",))
