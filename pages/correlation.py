@@ -135,7 +135,7 @@ def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement)
             )  # fmt: skip
     st.caption(
         "Draw a box or a lasso to cut out a slice; click a point to open its example. Dashed: explanation = effect. "
-        "Solid: least-squares fit to all points."
+        "Solid: least-squares fit."
         + (
             f" {len(frame):,} examples: a raster of counts, with a sample of points on top."
             if len(frame) > 50_000

@@ -161,7 +161,7 @@ def test_noise_curve_draws_both_curves_and_marks_the_break():
     figure = charts.noise_curve(curve(), curve(), null=(-0.1, 0.1), ceiling=0.9, breaks_at=0.85, level=0.5)
     names = [t.name for t in figure.data]
     assert {"Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now"} <= set(names)
-    assert any("breaks at 0.85" in (a.text or "") for a in figure.layout.annotations)
+    assert any("breaks at 85%" in (a.text or "") for a in figure.layout.annotations)
 
 
 def test_trajectory_skips_what_was_not_computed():

@@ -80,7 +80,7 @@ def noise_curve(
         figure.add_vline(x=breaks_at, line={"color": style.ORANGE, "dash": "dot", "width": 2})
         figure.add_annotation(
             x=breaks_at, y=1, yref="paper", yanchor="bottom", showarrow=False, xanchor="center",
-            text=f"breaks at {style.number(breaks_at)}", font={"color": style.ORANGE},
+            text=f"breaks at {breaks_at:.0%}" if x == "noise" else f"breaks at {style.number(breaks_at)}", font={"color": style.ORANGE},
         )  # fmt: skip
     style.finish(figure, height=height)
     titles = {

@@ -94,5 +94,5 @@ def example_effects(target: tuple[float, float], current: tuple[float, float], e
     figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
     style.finish(figure, height=70 + 60 * len(rows), legend=False)
     figure.update_yaxes(categoryorder="array", categoryarray=[r[0] for r in rows][::-1])
-    figure.update_xaxes(title="f, log-odds of answer a over answer b, nats (open: x, filled: x')")
+    figure.update_xaxes(title="f in nats (open: x, filled: x′)")
     return figure

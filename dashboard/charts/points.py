@@ -189,9 +189,10 @@ def scatter(
         )
     if identity:
         figure.add_trace(_line(1.0, 0.0, limits, "identity", style.GREY, "dash"))
-    fit = fit_line(xs, ys)
+    inside = slice(None) if selected is None else selected
+    fit = fit_line(xs[inside], ys[inside])
     if fit:
-        name = f"fit, slope {style.number(fit[0])}"
+        name = f"fit{'' if selected is None else ' to the slice'}, slope {style.number(fit[0])}"
         figure.add_trace(_line(*fit, limits, name, "#C2557F", "solid"))
     style.finish(figure, height=height, title=title)
     span = [limits.low, limits.high]
