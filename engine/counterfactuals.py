@@ -1,0 +1,388 @@
+"""x and all its x' through a model, with duplicates removed and what they share computed once.
+
+Texts come in groups, the original first. Rows with the same token ids are run once. A row of a group shares with the
+original's row the tokens before the edit, and hidden states after an edit change at every later position; so the
+exact work is L + Σ Sᵢ tokens instead of (K + 1) L, with Sᵢ the tokens from the edit's start on. Originals run in
+batches of similar length and leave their keys and values; then the rest of their rows, sorted by Sᵢ and with ragged
+starts, goes on from there. Models whose cache can't be sliced take full rows, and the report says so.
+
+Memory: one batch of originals' keys and values, one layer's copy of them for a batch of rows, and what was asked for.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from transformers import DynamicCache
+
+from engine.checkpoints import Checkpoint
+from engine.forward import Ask, Read, can_share, continue_prefixes, forward, padded
+
+Path = Literal["auto", "shared", "full"]
+Progress = Callable[[int, int], None]
+
+SLACK_TOKENS, SLACK_SHARE = 64, 0.03
+"""A batch may hold so much padding, in tokens or as a share of its tokens, before the next one is begun."""
+PREFIX_FACTOR = 8
+"""A batch of continued rows may attend to so many times the tokens of a full batch: a bound on memory."""
+AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
+"""Log-probabilities of the two paths may differ by so much on a trial before the shared one is given up, in nats."""
+
+log = logging.getLogger(__name__)
+
+
+class ForwardError(RuntimeError):
+    """A model that can't be run on these texts on this machine."""
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is asked about one prompt."""
+
+    prompt: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
+    reads: tuple[tuple[int, ...], ...] = ()
+    """Each a mean hidden state over these positions of the prompt."""
+
+
+@dataclass(frozen=True)
+class Report:
+    """How the work was done. Tokens count padding; `naive_tokens` is one full row a text and answer, without any."""
+
+    path: str
+    batch_size: int
+    rows: int
+    forwards: int
+    tokens: int
+    naive_tokens: int
+
+
+@dataclass(frozen=True)
+class Scored:
+    """In the order of the texts: log p of each answer (nats), and hidden states of each read."""
+
+    log_probs: np.ndarray
+    """float64 [texts, answers]"""
+    states: np.ndarray
+    """float32 [reads, layers, width], the reads of the first text first"""
+    report: Report
+
+
+@dataclass
+class _Row:
+    """Distinct token ids, and everything that is asked about them."""
+
+    tokens: tuple[int, ...]
+    parent: int = -1
+    """The row of the original, if this may share its beginning."""
+    asks: list[tuple[int, int, int, int]] = field(default_factory=list)  # position, token, text, answer
+    reads: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # read, positions
+
+    def first_needed(self) -> int:
+        return min([a[0] for a in self.asks] + [p for _, positions in self.reads for p in positions])
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """A row, from `start` on; the tokens before it are shared with the row `owner` (−1: nothing is shared)."""
+
+    row: int
+    start: int
+    owner: int
+    length: int
+
+
+def run(
+    checkpoint: Checkpoint,
+    groups: Sequence[Sequence[Text]],
+    layers: Sequence[int] = (),
+    *,
+    batch_size: int | None = None,
+    path: Path = "auto",
+    progress: Progress | None = None,
+) -> Scored:
+    """Score all answers and read hidden states of all texts of all groups (originals first in each).
+
+    `layers` are non-negative. `batch_size` is in rows of the greatest length, none: found by trial. Shorter rows
+    make larger batches of as many tokens. Out of memory halves it, with a message. Raises ForwardError where not even
+    one row fits, and where "shared" is demanded of a model that can't.
+    """
+    rows = _distinct_rows(groups)
+    longest = max(len(row.tokens) for row in rows)
+    batch_size = batch_size or find_batch_size(checkpoint, [row.tokens for row in rows])
+    obstacle = can_share(checkpoint.model, longest)
+    if path == "shared" and obstacle:
+        raise ForwardError(f"{checkpoint.name}: prefixes can't be shared: {obstacle}")
+    while True:
+        try:
+            chosen, reason = _choose(checkpoint, rows, groups, obstacle, batch_size, path)
+            work = _Work(checkpoint, rows, groups, layers, batch_size * longest, progress)
+            work.shared() if chosen == "shared" else work.full()
+            return work.scored(chosen + (f": {reason}" if reason else ""), batch_size)
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            if batch_size == 1:
+                raise ForwardError(f"{checkpoint.name}: out of memory on one row of {longest} tokens") from None
+            batch_size //= 2
+        # Outside the handler: only now are the failed batch's tensors free.
+        log.warning("%s: out of memory, going on with batches of %d", checkpoint.name, batch_size)
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    messages = ("out of memory", "not enough memory", "can't allocate memory")  # accelerators; CPU, by platform
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(m in str(error) for m in messages)
+
+
+def _choose(
+    checkpoint: Checkpoint,
+    rows: Sequence[_Row],
+    groups: Sequence[Sequence[Text]],
+    obstacle: str,
+    batch_size: int,
+    path: Path,
+) -> tuple[str, str]:
+    """The path to take and why; the shared one must agree with the full one on the first group that shares."""
+    if path != "auto":
+        return path, ""
+    if obstacle:
+        return "full", obstacle
+    group = next((g for g in groups if len(g) > 1), None)
+    if group is None:
+        return "full", "no two texts share a beginning"
+    trial = [group[:3]]
+    some = _distinct_rows(trial)
+    both = []
+    for way in (_Work.full, _Work.shared):
+        work = _Work(checkpoint, some, trial, (), batch_size * max(len(row.tokens) for row in some), None)
+        way(work)
+        both.append(work.log_probs)
+    difference = float(np.abs(both[0] - both[1]).max())
+    if not difference <= AGREEMENT[checkpoint.dtype]:
+        return "full", f"sharing changed a log-probability by {difference:.2g} on a trial"
+    return "shared", ""
+
+
+# -- planning ------------------------------------------------------------------------------------
+
+
+def _distinct_rows(groups: Sequence[Sequence[Text]]) -> list[_Row]:
+    """Rows to run, each sequence of token ids once, with all that is asked about it."""
+    rows: list[_Row] = []
+    known: dict[tuple[int, ...], int] = {}
+    text_index = read_index = 0
+    for group in groups:
+        original = -1
+        for text in group:
+            own: list[int] = []
+            order = sorted(range(len(text.answers)), key=lambda a: -len(text.answers[a]))
+            for answer in order:
+                continuation = text.answers[answer]
+                tokens = text.prompt + continuation[:-1]
+                # One answer's row may begin with the other's: then it serves both.
+                row = next((r for r in own if rows[r].tokens[: len(tokens)] == tokens), None)
+                if row is None:
+                    row = known.setdefault(tokens, len(rows))
+                    if row == len(rows):
+                        rows.append(_Row(tokens, own[0] if original < 0 and own else original))
+                    own.append(row)
+                before = len(text.prompt) - 1
+                rows[row].asks += [(before + i, token, text_index, answer) for i, token in enumerate(continuation)]
+            for positions in text.reads:
+                rows[own[0]].reads.append((read_index, positions))
+                read_index += 1
+            if original < 0:
+                original = own[0]
+                rows[original].parent = -1  # also where an earlier group had it as an edited text
+            text_index += 1
+    return rows
+
+
+def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    n = min(len(one), len(other))
+    different = np.flatnonzero(np.asarray(one[:n]) != np.asarray(other[:n]))
+    return int(different[0]) if len(different) else n
+
+
+def _batches(pieces: Sequence[_Piece], budget: int) -> Iterator[list[_Piece]]:
+    """Batches of at most `budget` tokens (or one piece), longest pieces first, with little padding."""
+    batch: list[_Piece] = []
+    waste = reach = 0
+    for piece in sorted(pieces, key=lambda p: (-p.length, p.row)):
+        if batch:
+            longest = batch[0].length
+            more_waste = waste + longest - piece.length
+            padded_tokens = (len(batch) + 1) * longest
+            farther = max(reach, piece.start)
+            if (
+                padded_tokens > budget
+                or more_waste > max(SLACK_TOKENS, SLACK_SHARE * padded_tokens)
+                or (len(batch) + 1) * (farther + longest) > PREFIX_FACTOR * budget
+            ):
+                yield batch
+                batch, waste, reach = [], 0, 0
+            else:
+                waste = more_waste
+        batch.append(piece)
+        reach = max(reach, piece.start)
+    if batch:
+        yield batch
+
+
+# -- doing ---------------------------------------------------------------------------------------
+
+
+class _Work:
+    """Runs the rows and collects what was asked for."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        rows: Sequence[_Row],
+        groups: Sequence[Sequence[Text]],
+        layers: Sequence[int],
+        budget: int,
+        progress: Progress | None,
+    ):
+        self.checkpoint, self.rows, self.layers, self.budget = checkpoint, rows, layers, budget
+        self.progress = progress
+        texts = [text for group in groups for text in group]
+        self.log_probs = np.zeros((len(texts), max(len(text.answers) for text in texts)))
+        n_reads = sum(len(text.reads) for text in texts) if layers else 0
+        self.states = np.zeros((n_reads, len(layers), checkpoint.width if layers else 0), np.float32)
+        self.naive = sum(len(text.prompt) + len(answer) - 1 for text in texts for answer in text.answers)
+        self.forwards = self.tokens = self.done = 0
+
+    def full(self) -> None:
+        """Every row by itself."""
+        for batch in _batches([_Piece(i, 0, -1, len(row.tokens)) for i, row in enumerate(self.rows)], self.budget):
+            self._run(batch, None)
+
+    def shared(self) -> None:
+        """Originals first, the rest from the originals' keys and values."""
+        followers: dict[int, list[_Piece]] = {}
+        alone = []
+        for i, row in enumerate(self.rows):
+            start = 0
+            if row.parent >= 0:
+                start = min(_common_prefix(row.tokens, self.rows[row.parent].tokens), row.first_needed())
+            if start == 0:
+                alone.append(_Piece(i, 0, -1, len(row.tokens)))
+            else:
+                followers.setdefault(row.parent, []).append(_Piece(i, start, row.parent, len(row.tokens) - start))
+        again: set[int] = set()
+        if self.checkpoint.dtype != torch.float32:
+            # Low precision depends on the kernel. Originals are then scored by the same one as their edited texts.
+            for owner, pieces in followers.items():
+                row = self.rows[owner]
+                start = min(*(p.start for p in pieces), row.first_needed(), len(row.tokens) - 1)
+                if start > 0:
+                    pieces.append(_Piece(owner, start, owner, len(row.tokens) - start))
+                    again.add(owner)
+        for batch in _batches(alone, self.budget):
+            waiting = [piece for owner in batch for piece in followers.get(owner.row, ())]
+            cache = DynamicCache() if waiting else None
+            self._run(batch, cache, silent=again)
+            owners = {piece.row: i for i, piece in enumerate(batch)}
+            for continued in _batches(waiting, self.budget):
+                self._continue(continued, cache, owners)
+
+    def _run(self, batch: Sequence[_Piece], cache: Any, silent: frozenset[int] | set[int] = frozenset()) -> None:
+        asks, ask_targets, reads, read_targets = self._wanted(batch, silent)
+        input_ids = padded([self.rows[piece.row].tokens for piece in batch], self.checkpoint.device)
+        more = {} if cache is None else {"past_key_values": cache}
+        log_probs, states, _ = forward(
+            self.checkpoint.model, input_ids, asks, reads, self.layers, use_cache=cache is not None, **more
+        )
+        self._collect(log_probs, ask_targets, states, read_targets, input_ids.numel(), len(batch))
+
+    def _continue(self, batch: Sequence[_Piece], cache: Any, owners: dict[int, int]) -> None:
+        asks, ask_targets, reads, read_targets = self._wanted(batch, frozenset())
+        suffixes = [self.rows[piece.row].tokens[piece.start :] for piece in batch]
+        log_probs, states = continue_prefixes(
+            self.checkpoint.model,
+            cache,
+            [owners[piece.owner] for piece in batch],
+            [piece.start for piece in batch],
+            suffixes,
+            asks,
+            reads,
+            self.layers,
+        )
+        tokens = len(batch) * max(map(len, suffixes))
+        self._collect(log_probs, ask_targets, states, read_targets, tokens, len(batch))
+
+    def _wanted(
+        self, batch: Sequence[_Piece], silent: frozenset[int] | set[int]
+    ) -> tuple[list[Ask], list[tuple[int, int]], list[Read], list[int]]:
+        """What is asked of a batch, with positions counted from each piece's start, and where the results go."""
+        asks, ask_targets, reads, read_targets = [], [], [], []
+        for i, piece in enumerate(batch):
+            if piece.row in silent and piece.owner < 0:
+                continue
+            row = self.rows[piece.row]
+            for position, token, text, answer in row.asks:
+                asks.append(Ask(i, position - piece.start, token))
+                ask_targets.append((text, answer))
+            for read, positions in row.reads if self.layers else ():
+                reads.append(Read(i, [p - piece.start for p in positions]))
+                read_targets.append(read)
+        return asks, ask_targets, reads, read_targets
+
+    def _collect(
+        self,
+        log_probs: torch.Tensor,
+        ask_targets: Sequence[tuple[int, int]],
+        states: torch.Tensor,
+        read_targets: Sequence[int],
+        tokens: int,
+        rows: int,
+    ) -> None:
+        if ask_targets:
+            texts, answers = np.array(ask_targets).T
+            np.add.at(self.log_probs, (texts, answers), log_probs.double().numpy())
+        if read_targets:
+            self.states[read_targets] = states.numpy()
+        self.forwards += 1
+        self.tokens += tokens
+        self.done += rows
+        if self.progress:
+            self.progress(min(self.done, len(self.rows)), len(self.rows))
+
+    def scored(self, path: str, batch_size: int) -> Scored:
+        report = Report(path, batch_size, len(self.rows), self.forwards, self.tokens, self.naive)
+        return Scored(self.log_probs, self.states, report)
+
+
+def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]], *, at_most: int = 256) -> int:
+    """Rows a batch, by trial on the longest rows: doubled until the time per row stops falling by 5%."""
+    order = sorted(rows, key=lambda tokens: (-len(tokens), tuple(tokens)))[:at_most]
+    best, best_time, size = 1, float("inf"), min(4, len(order))
+    while size <= len(order):
+        input_ids = padded(order[:size], checkpoint.device)
+        asks = [Ask(i, len(row) - 1, 0) for i, row in enumerate(order[:size])]
+        try:
+            elapsed = min(_seconds(checkpoint, input_ids, asks) for _ in range(2)) / size
+        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+            if not _is_out_of_memory(error):
+                raise
+            log.warning("%s: batches of %d do not fit into memory", checkpoint.name, size)
+            return max(1, best // 2)  # other work needs room beside it
+        if elapsed > 0.95 * best_time:
+            break
+        best, best_time, size = size, elapsed, size * 2
+    return best
+
+
+def _seconds(checkpoint: Checkpoint, input_ids: torch.Tensor, asks: Sequence[Ask]) -> float:
+    started = time.perf_counter()
+    forward(checkpoint.model, input_ids, asks, (), (), use_cache=False)  # ends with a copy to the CPU
+    return time.perf_counter() - started

@@ -1,0 +1,236 @@
+"""One batched forward of a causal language model that computes and keeps only what is asked for.
+
+Rows are padded on the right: a causal model never looks there, so neither a mask nor explicit positions are needed,
+and left-padding mistakes can't happen. Logits are made only at the positions where an answer's token is scored;
+hidden states are gathered inside forward hooks, so that no [rows, length, width] tensor outlives its layer.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+
+
+@dataclass(frozen=True)
+class Read:
+    """The mean hidden state over some positions of one row."""
+
+    row: int
+    positions: Sequence[int]
+
+
+@dataclass(frozen=True)
+class Ask:
+    """The log-probability of one token after one position of one row."""
+
+    row: int
+    position: int
+    token: int
+
+
+def takes(model: PreTrainedModel, argument: str) -> bool:
+    """Whether the model's forward has an argument of that name."""
+    return argument in inspect.signature(model.forward).parameters
+
+
+def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
+    """Token ids [rows, longest], filled up on the right."""
+    longest = max(map(len, rows))
+    return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+
+
+def forward(
+    model: PreTrainedModel,
+    input_ids: Tensor,
+    asks: Sequence[Ask],
+    reads: Sequence[Read],
+    layers: Sequence[int],
+    **more: Any,
+) -> tuple[Tensor, Tensor, Any]:
+    """log p [asks] in fp32, hidden states [reads, layers, width], and the model's output (for its cache).
+
+    `input_ids` is [rows, length]; positions count within it. Layers: 0 the embeddings, k after block k, the last one
+    after the final norm, as transformers counts them.
+    """
+    keep, column = _kept_positions(input_ids.shape[0], asks)
+    found: dict[int, Tensor] = {}
+    with torch.inference_mode(), ExitStack() as stack:
+        if reads:
+            gather = _gatherer(reads, input_ids.device)
+            stack.enter_context(_reading(model, layers, gather, found))
+        if takes(model, "logits_to_keep"):
+            more["logits_to_keep"] = torch.tensor(keep, device=input_ids.device)
+        output = model(input_ids=input_ids, **more)
+        logits = output.logits
+        if "logits_to_keep" not in more:
+            logits = logits.take_along_dim(torch.tensor(keep, device=input_ids.device)[..., None], dim=1)
+        log_probs = torch.zeros(0)
+        if asks:
+            rows = torch.tensor([a.row for a in asks], device=logits.device)
+            columns = torch.tensor(column, device=logits.device)
+            tokens = torch.tensor([a.token for a in asks], device=logits.device)
+            asked = logits.float()
+            log_probs = asked[rows, columns, tokens] - asked.logsumexp(-1)[rows, columns]
+        states = torch.stack([found[layer] for layer in layers], dim=1) if reads else torch.zeros(0)
+    return log_probs.cpu(), states.cpu(), output
+
+
+def _kept_positions(rows: int, asks: Sequence[Ask]) -> tuple[list[list[int]], list[int]]:
+    """Positions to make logits at, as many a row (the last repeated), and each ask's column among them."""
+    wanted: list[dict[int, int]] = [{} for _ in range(rows)]
+    for ask in asks:
+        wanted[ask.row].setdefault(ask.position, len(wanted[ask.row]))
+    width = max(1, *map(len, wanted))
+    keep = [[*w, *[next(iter(w), 0)] * (width - len(w))] for w in wanted]
+    return keep, [wanted[a.row][a.position] for a in asks]
+
+
+def _gatherer(reads: Sequence[Read], device: torch.device) -> Callable[[Tensor], Tensor]:
+    """[rows, length, width] → [reads, width], each a mean over its positions."""
+    longest = max(len(read.positions) for read in reads)
+    rows = torch.tensor([[read.row] for read in reads], device=device)
+    positions = torch.tensor([[*r.positions, *[r.positions[0]] * (longest - len(r.positions))] for r in reads]).to(
+        device
+    )
+    if longest == 1:
+        return lambda hidden: hidden[rows[:, 0], positions[:, 0]].float()
+    weights = torch.tensor(
+        [[1 / len(r.positions)] * len(r.positions) + [0.0] * (longest - len(r.positions)) for r in reads]
+    )
+    weights = weights.to(device)[..., None]
+    return lambda hidden: (hidden[rows, positions].float() * weights).sum(1)
+
+
+@contextmanager
+def _reading(
+    model: PreTrainedModel, layers: Sequence[int], gather: Callable[[Tensor], Tensor], found: dict[int, Tensor]
+) -> Iterator[None]:
+    """While open, every forward puts the gathered hidden states of each layer into `found`."""
+    body, blocks = model_blocks(model)
+    handles = []
+
+    def entering(_: nn.Module, args: tuple, kwargs: dict) -> None:
+        found[0] = gather(args[0] if args else kwargs["hidden_states"])
+
+    def leaving(layer: int) -> Callable:
+        def hook(_: nn.Module, __: Any, output: Any) -> None:
+            hidden = output if isinstance(output, Tensor) else output[0]
+            found[layer] = gather(hidden)
+
+        return hook
+
+    try:
+        for layer in set(layers):
+            if layer == 0:
+                handles.append(blocks[0].register_forward_pre_hook(entering, with_kwargs=True))
+            else:
+                place = body if layer == len(blocks) else blocks[layer - 1]
+                handles.append(place.register_forward_hook(leaving(layer)))
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def model_blocks(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
+    """The body below the output head, whose first output is the last hidden state, and its list of blocks."""
+    n = model.config.get_text_config().num_hidden_layers
+    body = model.get_decoder()
+    for module in (body, *body.children()):
+        for child in module.children():
+            if isinstance(child, nn.ModuleList) and len(child) == n:
+                return module, child
+    raise ValueError(f"{model.config.model_type}: its blocks can't be found, so hidden states can't be read")
+
+
+class _PrefixLayer(DynamicLayer):
+    """Keys and values of shared prefixes [prompts, heads, length, width], handed to the rows that continue them.
+
+    New keys and values are appended for the attention at hand and not stored: nobody reads on after them.
+    """
+
+    def __init__(self, keys: Tensor, values: Tensor, owners: Tensor, length: int):
+        super().__init__()
+        self._owners, self._length = owners, length
+        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
+        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        return self._continued(self.keys, key_states), self._continued(self.values, value_states)
+
+    def _continued(self, prefix: Tensor, new: Tensor) -> Tensor:
+        rows = prefix.expand(new.shape[0], -1, -1, -1) if prefix.shape[0] == 1 else prefix.index_select(0, self._owners)
+        return torch.cat([rows, new], dim=-2)
+
+    def get_seq_length(self) -> int:
+        return self._length
+
+
+def continue_prefixes(
+    model: PreTrainedModel,
+    cache: DynamicCache,
+    owners: Sequence[int],
+    starts: Sequence[int],
+    suffixes: Sequence[Sequence[int]],
+    asks: Sequence[Ask],
+    reads: Sequence[Read],
+    layers: Sequence[int],
+) -> tuple[Tensor, Tensor]:
+    """Like `forward` for rows of which the first `starts[i]` tokens are those of prompt `owners[i]` in the cache.
+
+    Starts may differ in one batch: the cache is used up to the largest, and what a row does not share is masked. A
+    row's positions go on from its own start. Positions of asks and reads count within the suffix.
+    """
+    device = cache.layers[0].keys.device
+    input_ids = padded(suffixes, device)
+    longest, prefix = input_ids.shape[1], max(starts)
+    begin = torch.tensor(starts, device=device)[:, None]
+    ends = begin + torch.tensor([len(suffix) for suffix in suffixes], device=device)[:, None] - 1
+    # Beyond a row's own end positions stand still: a table of positions may be no longer than that.
+    more: dict[str, Any] = {"position_ids": torch.minimum(begin + torch.arange(longest, device=device), ends)}
+    if min(starts) < prefix:
+        shared = torch.arange(prefix, device=device) < begin
+        more["attention_mask"] = torch.cat([shared, torch.ones_like(input_ids, dtype=torch.bool)], dim=1).long()
+    first = owners[0]
+    alone = all(owner == first for owner in owners)
+    index = torch.tensor(owners, device=device)
+    continued = DynamicCache()
+    for layer in cache.layers:
+        keys, values = (
+            (layer.keys[first : first + 1], layer.values[first : first + 1]) if alone else (layer.keys, layer.values)
+        )
+        continued.layers.append(_PrefixLayer(keys, values, index, prefix))
+    log_probs, states, _ = forward(
+        model, input_ids, asks, reads, layers, past_key_values=continued, use_cache=True, **more
+    )
+    return log_probs, states
+
+
+def can_share(model: PreTrainedModel, longest: int) -> str:
+    """Why the keys and values of a prefix of this model can't be reused by other rows; empty if they can.
+
+    A sliding window is no obstacle while two rows together fit into it.
+    """
+    if not takes(model, "past_key_values") or not takes(model, "position_ids"):
+        return "no key-value cache (a state-space model?)"
+    try:
+        layers = DynamicCache(config=model.config).layers
+    except Exception as error:  # whatever an unknown architecture's configuration leads to
+        return f"unknown cache ({type(error).__name__})"
+    for layer in layers:
+        if type(layer) is DynamicLayer:
+            continue
+        window = getattr(layer, "sliding_window", None)
+        if not isinstance(layer, DynamicLayer) or window is None:
+            return f"its cache can't be sliced ({type(layer).__name__})"
+        if 2 * longest > window:
+            return f"a sliding window of {window} tokens, too short for rows of {longest}"
+    return ""

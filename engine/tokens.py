@@ -1,0 +1,99 @@
+"""From texts to token ids, with the boundary between prompt and answers in the right place. No torch.
+
+The prompt and each prompt + answer are tokenised as whole texts, as the model met them in training. What the three
+token sequences have in common is the *prompt's tokens*; what follows in the joint texts are the answers' tokens. So
+both answers are conditioned on exactly the same tokens and f is a proper log-odds, whether the tokenizer puts a BOS
+or a space in front, or merges across the boundary (prompt "… is ", answer "yes": the space then belongs to the answer).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from engine.records import Span
+
+
+class TokenError(ValueError):
+    """A text that can't be tokenised as a prompt with answers."""
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """One prompt with its answers."""
+
+    prompt: tuple[int, ...]
+    answers: tuple[tuple[int, ...], ...]
+    """Each at least one token."""
+    offsets: tuple[Span, ...]
+    """Characters of the text that each prompt token stands for; (0, 0) for a BOS."""
+
+    @property
+    def length(self) -> int:
+        """Tokens of the longest row that the model has to read; the last token of an answer is never read."""
+        return len(self.prompt) + max(len(answer) for answer in self.answers) - 1
+
+
+def encode(tokenizer: Any, prompts: Sequence[str], answers: Sequence[tuple[str, ...]]) -> list[Tokens]:
+    """Tokenise prompts, each with its answers as they continue it (leading space included).
+
+    Raises TokenError (`.args[1]` is the row) for an empty answer, and where nothing of the prompt stands before the
+    answers.
+    """
+    texts = dict.fromkeys(prompts)
+    joints = dict.fromkeys(prompt + answer for prompt, row in zip(prompts, answers, strict=True) for answer in row)
+    front = _specials_in_front(tokenizer)
+    offsets_too = bool(getattr(tokenizer, "is_fast", False))
+    known = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=offsets_too, verbose=False)
+    of_text = dict(zip(texts, known["input_ids"], strict=True))
+    of_joint = dict(
+        zip(joints, tokenizer(list(joints), add_special_tokens=False, verbose=False)["input_ids"], strict=True)
+    )
+    offsets = dict(zip(texts, known["offset_mapping"], strict=True)) if offsets_too else {}
+    encoded = []
+    for row, (prompt, continuations) in enumerate(zip(prompts, answers, strict=True)):
+        wholes = [of_joint[prompt + answer] for answer in continuations]
+        shared = min(_common(of_text[prompt], whole) for whole in wholes)
+        if not front and not shared:
+            raise TokenError("no token of the prompt is left in front of the answers: give a longer prompt", row)
+        if any(not answer for answer in continuations) or any(len(whole) == shared for whole in wholes):
+            raise TokenError("an answer has no tokens: give a text that continues the prompt", row)
+        marks = tuple((int(s), int(e)) for s, e in offsets.get(prompt, ())[:shared])
+        encoded.append(
+            Tokens(
+                prompt=(*front, *of_text[prompt][:shared]),
+                answers=tuple(tuple(whole[shared:]) for whole in wholes),
+                offsets=(*((0, 0) for _ in front), *marks) if offsets_too else (),
+            )
+        )
+    return encoded
+
+
+def span_positions(offsets: Sequence[Span], spans: Sequence[Span]) -> tuple[int, ...]:
+    """Positions of the tokens that overlap the spans; if none does, of the token just before the first span.
+
+    Raises TokenError where the tokenizer gives no offsets.
+    """
+    if not offsets:
+        raise TokenError("position span: this tokenizer can't tell which characters a token stands for: use last")
+    inside = [i for i, (s, e) in enumerate(offsets) if e > s and any(s < stop and e > start for start, stop in spans)]
+    if inside:
+        return tuple(inside)
+    gap = min((start for start, _ in spans), default=offsets[-1][1])
+    return (max((i for i, (_, e) in enumerate(offsets) if e <= gap), default=0),)
+
+
+def _specials_in_front(tokenizer: Any) -> tuple[int, ...]:
+    """What the tokenizer puts in front of a text (a BOS, or nothing); what it puts behind is never used."""
+    bare, full = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
+    for i in range(len(full) - len(bare) + 1):
+        if full[i : i + len(bare)] == bare:
+            return tuple(full[:i])
+    return ()
+
+
+def _common(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
+    n = min(len(one), len(other))
+    return next((i for i in range(n) if one[i] != other[i]), n)

@@ -1,0 +1,36 @@
+"""One row at a time, one answer token after the other, by the book: what the batched engine is held against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from engine.checkpoints import Checkpoint
+
+
+@torch.inference_mode()
+def log_prob(checkpoint: Checkpoint, prompt: Sequence[int], answer: Sequence[int]) -> float:
+    """log p(answer | prompt), a forward for every token of the answer."""
+    total = 0.0
+    for i, token in enumerate(answer):
+        row = torch.tensor([[*prompt, *answer[:i]]])
+        logits = checkpoint.model(input_ids=row, use_cache=False).logits[0, -1].double()
+        total += float(logits.log_softmax(-1)[token])
+    return total
+
+
+def log_odds(checkpoint: Checkpoint, prompt: Sequence[int], answers: Sequence[Sequence[int]]) -> float:
+    a, b = (log_prob(checkpoint, prompt, answer) for answer in answers)
+    return a - b
+
+
+@torch.inference_mode()
+def hidden(checkpoint: Checkpoint, prompt: Sequence[int], positions: Sequence[int], layer: int) -> np.ndarray:
+    """Mean over positions of what transformers itself returns as hidden states."""
+    row = torch.tensor([list(prompt)])
+    states = checkpoint.model(input_ids=row, use_cache=False, output_hidden_states=True).hidden_states
+    if checkpoint.model.config.model_type == "mamba":  # leaves the embeddings out, has the last block twice
+        states = (checkpoint.model.get_input_embeddings()(row), *states[:-2], states[-1])
+    return states[layer][0, list(positions)].mean(0).numpy()
