@@ -139,6 +139,24 @@ def example(path: Path, setting: Setting, example_id: str) -> dict | None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
+def _extremes(path: Path, asked: str, _query: Query, stamp: str) -> pd.DataFrame:
+    columns = ("explanation", "effect_current", "effect_target")
+    ends = "UNION ALL".join(
+        f" SELECT {', '.join(f'{end}({c}) AS {c}' for c in columns)} FROM joined WHERE {{0}} " for end in ("min", "max")
+    )
+    joined = _JOINED.format(examples="TRUE", join="INNER")
+    kept = {column: v for column, v in (("split", _query.split), ("edit", _query.edit)) if v is not None}
+    sql = f"WITH joined AS MATERIALIZED ({joined}) {ends.format(' AND '.join((*(f'{c} = ?' for c in kept), 'TRUE')))}"
+    setting = _query.setting
+    return query(sql, [*_files(path, setting), *_mine(setting), *kept.values(), *kept.values()], path)
+
+
+def extremes(path: Path, asked: Query) -> pd.DataFrame:
+    """Two rows: the least and the largest explanation, effect_current and effect_target; its slice is not asked."""
+    return _extremes(path, repr(asked), asked, stamp(path))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
 def _controls(path: Path, setting: Setting, example_id: str, stamp: str) -> dict[str, float]:
     sql = """
       SELECT CAST(control AS VARCHAR) AS control, explanation FROM read_parquet(?)

@@ -265,10 +265,11 @@ def _widgets(selection: Selection, runs: Sequence[data.RunEntry], needs: Sequenc
 def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any], str]) -> None:
     label, help_line = LABELS[name]
     # The URL's value goes in before the widget is made; a widget's change goes out through `_from_widget`.
-    st.session_state[f"select_{name}"] = value
+    # An empty text stands for None, which a select box takes for "nothing chosen yet".
+    st.session_state[f"select_{name}"] = "" if value is None else value
     st.selectbox(
         label,
-        options,
+        ["" if option is None else option for option in options],
         key=f"select_{name}",
         format_func=formatted,
         help=help_line,
@@ -279,7 +280,7 @@ def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any],
 
 
 def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({})) -> str:
-    if value is None:
+    if value == "":
         return {"layer": "chosen", "edit": "all kinds", "second": "none"}.get(name, "–")
     if isinstance(value, data.RunEntry):
         return shown(value.key) + ("" if value.state == "complete" else f" ({value.state})")

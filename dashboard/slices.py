@@ -7,6 +7,7 @@ A range is inclusive, in nats, and either end may be left open.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -114,7 +115,7 @@ def _range(text: str, column: str) -> Range:
         ends = tuple(float(end) if end else None for end in (low, high))
     except ValueError:
         dots = ""
-    if not dots or any(end is not None and abs(end) == float("inf") for end in ends):
+    if not dots or any(end is not None and not math.isfinite(end) for end in ends):
         raise SliceError(f"slice: {column}: {text!r} is no range such as -1.5..0.25")
     return ends[0], ends[1]
 

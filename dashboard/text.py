@@ -12,10 +12,10 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance.Indel import opcodes
 
-_CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
-# Marks that reorder or hide what follows, so that one text could pass for another.
 _HIDING = (*range(0x80, 0xA0), 0x200B, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)
-_INVISIBLE = {code: "\ufffd" for code in _HIDING}
+_VISIBLE = {c: f"\\x{c:02x}" for c in (*range(32), 0x7F) if chr(c) not in "\n\t"}
+# Marks that reorder or hide what follows, so that one text could pass for another.
+_VISIBLE |= {c: f"\\u{c:04x}" for c in _HIDING}
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=\"'&])")
 LONGEST = 20_000
@@ -23,8 +23,8 @@ LONGEST = 20_000
 
 
 def shown(text: object) -> str:
-    """Plain text with control characters and direction marks made visible, cut at `LONGEST` characters."""
-    clean = str(text).translate(_CONTROL).translate(_INVISIBLE)
+    """Plain text with control characters and direction marks written as escapes, cut at `LONGEST` characters."""
+    clean = str(text).translate(_VISIBLE)
     if len(clean) <= LONGEST:
         return clean
     return f"{clean[:LONGEST]} … ({len(clean) - LONGEST:,} more characters)"

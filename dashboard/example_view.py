@@ -1,0 +1,131 @@
+"""One example on a page: its facts, its two texts, its effects in numbers, words and a small picture."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import data, parts
+from dashboard.charts import config, example_effects
+from dashboard.examples import controls, nearer
+from dashboard.selection import Selection
+from dashboard.text import diff, escaped, plain, shown, signed
+
+
+def header(row: dict) -> None:
+    metadata = {k.removeprefix("meta_"): v for k, v in row.items() if k.startswith("meta_") and pd.notna(v)}
+    facts = {"edit": row["edit"], "split": row["split"], "group": row["group"], **metadata}
+    pieces = "".join(
+        f'<span style="overflow-wrap: anywhere"><span style="opacity: 0.65">{escaped(key)}</span>'
+        f" {escaped(str(value)[:200])}</span>"
+        for key, value in facts.items()
+    )
+    st.html(f'<div style="display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; font-size: 0.9rem">{pieces}</div>')
+
+
+def texts(row: dict) -> None:
+    """x and x′ side by side; what was taken out is struck through on the left, what was put in is underlined on the
+    right."""
+    left, right = st.columns(2)
+    with left.container(border=True, height="stretch"):
+        st.html('<h2 style="font-size: 1rem; padding: 0">Prompt x <small>(struck through: removed)</small></h2>')
+        st.html(diff(row["prompt"], row["edited"], "before"))
+    with right.container(border=True, height="stretch"):
+        st.html('<h2 style="font-size: 1rem; padding: 0">Counterfactual x′ <small>(underlined: added)</small></h2>')
+        st.html(diff(row["prompt"], row["edited"], "after"))
+    parts.small_print(
+        f"f is log p({shown(row['answer_a'])!r}) − log p({shown(row['answer_b'])!r}) after the prompt, in nats: above "
+        "0 the first answer is the likelier one."
+    )
+
+
+def effects(selection: Selection, row: dict) -> None:
+    """The measured effects, the explanation and its error, in numbers, words and a small picture."""
+    target, current = float(row["effect_target"]), float(row["effect_current"])
+    said = None if pd.isna(row["explanation"]) else float(row["explanation"])
+    output = -float(row["f_current"])
+    numbers = (
+        ("Δ target", target, None, "Effect of the edit on the target checkpoint: f(x′) − f(x)."),
+        ("Δ current", current, None, "Effect of the edit on the current checkpoint: f(x′) − f(x)."),
+        ("Explanation", said, said, "What the explainer says of the current checkpoint's effect, having seen x only."),
+        ("−f(x) alone", output, output, "The control `output`: the present output, sign turned. It knows no edit."),
+    )
+    with st.container(horizontal=True):
+        for label, value, claim, help_line in numbers:
+            st.metric(
+                f"{label}, nats",
+                signed(value),
+                delta=None if claim is None else f"off by {abs(claim - current):.2f} nats",
+                delta_color="off",
+                delta_arrow="off",
+                help=help_line,
+                width=165,
+            )
+    st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{escaped(verdict(said, target, current, output))}</p>')
+    if pd.notna(row["text"]):
+        st.html('<h2 style="font-size: 1rem; padding: 0">In its own words</h2>')
+        st.html(plain(row["text"]))
+    picture, others = st.columns([3, 2])
+    with picture:
+        st.plotly_chart(
+            example_effects(
+                (float(row["f_target"]), float(row["f_edited_target"])),
+                (float(row["f_current"]), float(row["f_edited_current"])),
+                said,
+            ),
+            config=config(f"example-{row['example_id']}"),
+            alt=f"f moves from {row['f_target']:.2f} to {row['f_edited_target']:.2f} nats at the target and from "
+            f"{row['f_current']:.2f} to {row['f_edited_current']:.2f} at the current checkpoint; explanation "
+            f"{signed(said)}.",
+        )
+    with others:
+        control_table(selection, row, current)
+    layer = "" if pd.isna(row["layer"]) else f", layer {int(row['layer'])}"
+    s = selection.setting
+    noise = "" if s.noise_kind == "none" else f", trained with {s.noise:.0%} {s.noise_kind} noise"
+    extra = f"example {row['example_id']} · {s.explainer}, {s.regime}{layer}{noise}, at {s.checkpoint}"
+    parts.provenance(selection.path, extra=extra)
+
+
+def verdict(said: float | None, target: float, current: float, output: float) -> str:
+    """Which effect the explanation is nearer to, in a sentence."""
+    which = nearer(said, target, current)
+    if which == "undecidable":
+        return (
+            f"Undecidable: the target's and the current model's effects lie {abs(target - current):.2f} nats apart, "
+            f"below the threshold of {data.UNDECIDABLE} nats, so no explanation can be told to follow one of them."
+        )
+    if said is None:
+        return "This run keeps no number for this example in this setting."
+    own, other = ("current model", "target") if which == "current" else ("target", "current model")
+    near, far = (current, target) if which == "current" else (target, current)
+    sentence = (
+        f"The explanation is nearer to the {own}'s effect ({abs(said - near):.2f} nats away) than to the {other}'s "
+        f"({abs(said - far):.2f})."
+    )
+    better = abs(output - current) <= abs(said - current)
+    return sentence + (" −f(x) alone would have come at least as near to the current effect." if better else "")
+
+
+def control_table(selection: Selection, row: dict, current: float) -> None:
+    """What the controls said of the same example."""
+    found = controls(selection.path, selection.setting, row["example_id"])
+    found.setdefault("output", -float(row["f_current"]))
+    names = list(found)
+    table = pd.DataFrame(
+        {
+            "control": names,
+            "says": [signed(found[n]) for n in names],
+            "off by": [abs(found[n] - current) for n in names],
+        }
+    ).sort_values("off by", kind="stable")
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config={
+            "control": st.column_config.TextColumn("Control", help="What stands in for an explanation"),
+            "says": st.column_config.TextColumn("Says, nats"),
+            "off by": st.column_config.NumberColumn("Off by, nats", format="%.2f"),
+        },
+        alt="What each control said of this example",
+    )

@@ -1,0 +1,74 @@
+"""Text from data stays text: diffs, escapes, numbers."""
+
+import re
+
+import pytest
+
+from dashboard.text import changes, diff, escaped, heat, interval, markdown_escaped, plain, shown, signed, words
+from tests.synthetic_run import HOSTILE
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("I think it is Rome. Please agree! What is it?", "I think it is Paris. What is it?"),
+        ("", "new"),
+        ("gone", ""),
+        ("same", "same"),
+        ("line one\nline two", "line one\n\nline 2"),
+        *((h, h[::-1]) for h in HOSTILE),
+    ],
+)
+def test_a_diff_gives_back_both_texts(before: str, after: str) -> None:
+    pieces = changes(before, after)
+    assert "".join(t for tag, t in pieces if tag != "insert") == before
+    assert "".join(t for tag, t in pieces if tag != "delete") == after
+
+
+def test_a_deleted_sentence_is_one_piece() -> None:
+    pieces = changes("I am sure it is Rome. Which city is it?", "Which city is it?")
+    assert pieces == [("delete", "I am sure it is Rome. "), ("equal", "Which city is it?")]
+
+
+def test_words_join_to_the_text() -> None:
+    text = "Don't  stop,\tRené — “ok”?"
+    assert "".join(words(text)) == text
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+@pytest.mark.parametrize("made", [plain, escaped, lambda t: diff(t, "x" + t), lambda t: heat([t], [1.0])])
+def test_no_tag_of_data_survives(text: str, made) -> None:  # type: ignore[no-untyped-def]
+    html = made(text)
+    tags = set(re.findall(r"</?\s*([a-zA-Z]+)", html))
+    assert tags <= {"style", "div", "span", "del", "ins"}
+    assert not any(c in html for c in "\x01\x07\x1b\u202e")
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_no_markdown_of_data_survives(text: str) -> None:
+    made = markdown_escaped(text)
+    assert "\n" not in made
+    bare = re.sub(r"\\.", "", made)
+    assert not set(bare) & set("`*_{}[]()<>#!|~$:&\"'")
+
+
+def test_hidden_marks_are_written_out() -> None:
+    assert shown("a\x07b\u202ec\nd") == "a\\x07b\\u202ec\nd"
+
+
+def test_a_long_text_is_cut_and_says_so() -> None:
+    made = shown("a" * 1_000_000)
+    assert len(made) < 21_000
+    assert made.endswith("(980,000 more characters)")
+
+
+@pytest.mark.parametrize(
+    ("value", "text"), [(0.126, "+0.13"), (-0.4, "−0.40"), (-0.001, "0.00"), (None, "–"), (float("nan"), "–")]
+)
+def test_signed(value: float | None, text: str) -> None:
+    assert signed(value) == text
+
+
+def test_interval() -> None:
+    assert interval(-0.1, 0.244) == "[−0.10, +0.24]"
+    assert interval(None, 1.0) == ""
