@@ -129,7 +129,9 @@ def test_one_way_weights_count_group_draws():
 def test_two_way_weights_are_products_of_the_factors_draws():
     w = c.bootstrap_weights(np.random.default_rng(1), 20, GROUPS, CUE, ENTITY).rows
     rng = np.random.default_rng(1)
-    by_cue, by_entity = rng.multinomial(12, [1 / 12] * 12, 20), rng.multinomial(15, [1 / 15] * 15, 20)
+    by_cue, by_entity = (
+        np.array([np.bincount(rng.integers(0, m, m), minlength=m) for _ in range(20)]) for m in (12, 15)
+    )
     order = {factor: list(dict.fromkeys(values)) for factor, values in (("c", CUE), ("e", ENTITY))}
     expected = [
         [by_cue[d, order["c"].index(x)] * by_entity[d, order["e"].index(y)] for x, y in zip(CUE, ENTITY, strict=True)]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as PeerRidge
 from sklearn.linear_model import RidgeCV
 
+from engine.correlation import pearson
 from engine.noise import NOISE, noise_matrix
 from engine.probes.ridge import Ridge, cross_validated_correlation, cross_validated_predictions, grouped_folds
 
@@ -57,18 +58,35 @@ def test_noise_is_mixed_after_prediction():
 
 
 @pytest.mark.parametrize(("n", "d"), SHAPES)
+@pytest.mark.parametrize("mixed", [False, True])
+def test_correlations_are_those_of_the_predictions(n, d, mixed):
+    x, y, x_test = data(n, d)
+    truths = np.random.default_rng(1).normal(3.0, 1.0, (20, 2))
+    y[:, 2] = 0.1  # a constant target: nothing to correlate
+    mix = np.array([[1.0, 0.5], [0.0, -2.0], [0.0, 1.0]]) if mixed else None
+    ours = Ridge.fit(x).correlations(y, PENALTIES, x_test, truths, mix)
+    predicted = Ridge.fit(x).predict(y if mix is None else y @ mix, PENALTIES, x_test)
+    expected = [[pearson(e, t) for t in truths.T] for e in predicted]
+    np.testing.assert_allclose(ours, np.moveaxis(expected, 1, 2), atol=1e-10)
+    assert np.isnan(ours[:, 2]).all() if mix is None else np.isfinite(ours).all()
+
+
+@pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_leave_one_out_is_ridge_cvs(n, d):
     x, y, _ = data(n, d)
-    ours = Ridge.fit(x).leave_out(y, PENALTIES)
-    peer = RidgeCV(alphas=PENALTIES, store_cv_results=True).fit(x, y)
-    np.testing.assert_allclose(np.moveaxis((y - ours) ** 2, 0, 2), peer.cv_results_, rtol=1e-5, atol=1e-8)
+    ours = Ridge.fit(x).leave_one_out(y, PENALTIES)
+    peer = RidgeCV(alphas=PENALTIES, store_cv_results=True, alpha_per_target=True).fit(x, y)
+    np.testing.assert_allclose(ours, peer.cv_results_.mean(axis=0).T, rtol=1e-5)
+    np.testing.assert_allclose(np.array(PENALTIES)[ours.argmin(axis=0)], peer.alpha_)
+    alone = Ridge.fit(x).leave_groups_out(y, PENALTIES, np.arange(n))
+    np.testing.assert_allclose(((y - alone) ** 2).mean(axis=1), ours, rtol=1e-6)
 
 
 @pytest.mark.parametrize(("n", "d"), SHAPES)
 def test_leaving_groups_out_is_refitting_without_them(n, d):
     x, y, _ = data(n, d)
     groups = np.arange(n) % 4
-    ours = Ridge.fit(x).leave_out(y, PENALTIES, groups)
+    ours = Ridge.fit(x).leave_groups_out(y, PENALTIES, groups)
     for penalty, predicted in zip(PENALTIES, ours, strict=True):
         for group in range(4):
             peer = PeerRidge(alpha=penalty).fit(x[groups != group], y[groups != group])

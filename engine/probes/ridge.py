@@ -75,6 +75,43 @@ class Ridge:
         out += mean
         return out
 
+    def correlations(
+        self,
+        y: np.ndarray,
+        penalties: Sequence[float],
+        x_test: np.ndarray,
+        truths: np.ndarray,
+        mix: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Pearson r [penalties, k, m] of the predictions at X_test with truths [n_test, m], without predicting.
+
+        A prediction's variance and covariances follow from the second moments of X_test in the basis
+        of the eigenvectors, so a sweep costs r² and not n_test · r a column. mix [k0, k]: the targets
+        are Y @ mix (`noise.NoiseMatrix`), which is never formed. NaN where a prediction is constant.
+        """
+        y, truths = _matrix(y), _matrix(truths)
+        right = self._right(y - y.mean(axis=0))
+        right = right if mix is None else right @ mix
+        x_test, truths = np.asarray(x_test, dtype=np.float64), truths - truths.mean(axis=0)
+        square, with_truths = self._test_moments(x_test, truths)
+        alphas = _penalties(penalties)
+        shrunk = right[:, None, :] / (self.eigenvalues[:, None] + alphas)[:, :, None]  # [r, penalties, k]
+        flat = shrunk.reshape(len(right), -1)
+        spread = np.sqrt((flat * (square @ flat)).sum(axis=0).clip(min=0.0))
+        rounding = 1e-12 * np.abs(y).max(initial=0.0) * np.sqrt(len(x_test))
+        bottom = np.outer(np.where(spread > rounding, spread, 0.0), np.sqrt((truths**2).sum(axis=0)))
+        top = flat.T @ with_truths
+        out = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+        return np.clip(out, -1, 1).reshape(len(alphas), right.shape[1], -1)
+
+    def _test_moments(self, x: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """ZᵀZ [r, r] and Zᵀ truths [r, m] of centred Z = project(x)."""
+        x = x - x.mean(axis=0)
+        if self.dual:
+            z = (x @ self.centred.T) @ self.vectors
+            return z.T @ z, z.T @ truths
+        return self.vectors.T @ (x.T @ x) @ self.vectors, self.vectors.T @ (x.T @ truths)
+
     def coefficients(self, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Weights [d, k] and intercepts [k]."""
         y = _matrix(y)
@@ -82,28 +119,55 @@ class Ridge:
         weights = self.centred.T @ (self.vectors @ right) if self.dual else self.vectors @ right
         return weights, y.mean(axis=0) - self.mean @ weights
 
-    def leave_out(self, y: np.ndarray, penalties: Sequence[float], groups: Iterable | None = None) -> np.ndarray:
-        """Predictions [penalties, n, k] for each training row by the ridge fitted without it, in closed form.
+    def _left(self) -> np.ndarray:
+        """Training rows in the basis of the eigenvectors, [n, r]."""
+        return self.vectors * self.eigenvalues if self.dual else self.centred @ self.vectors
 
-        Without groups, leave-one-out: residual e / (1 − h), h = 1/n + Σⱼ (XQ)²ⱼ / (λⱼ + α). It leaks
-        between edits of one prompt; with groups [n], the whole group of the row is left out:
-        (I − H_GG)⁻¹ e_G, exact as well, from the same factorisation.
+    def _leverages(self, left: np.ndarray, alphas: np.ndarray) -> np.ndarray:
+        """h [n, penalties]: how much each training row's own target moves its fitted value, intercept included."""
+        below = self.eigenvalues[:, None] + alphas
+        if self.dual:  # left holds λ once more than the formula wants
+            below = below * self.eigenvalues[:, None]
+        return 1 / len(left) + (left**2) @ np.divide(1.0, below, out=np.zeros_like(below), where=below > 0)
+
+    def leave_one_out(self, y: np.ndarray, penalties: Sequence[float], rows: int = 256) -> np.ndarray:
+        """Mean squared leave-one-out error [penalties, k] in closed form: residual e / (1 − h).
+
+        h = 1/n + Σⱼ (XQ)²ⱼ / (λⱼ + α). Leaks between edits of one prompt: never the default. `rows` at
+        a time, so that a block of residuals stays in the processor's cache.
+        """
+        y, alphas = _matrix(y), _penalties(penalties)
+        y = y - y.mean(axis=0)
+        left, right = self._left(), self._right(y)
+        weights = 1 / (1 - self._leverages(left, alphas)) ** 2
+        coefficients = [right / (self.eigenvalues + alpha)[:, None] for alpha in alphas]
+        errors, buffer = np.zeros((len(alphas), y.shape[1])), np.empty((min(rows, len(y)), y.shape[1]))
+        for start in range(0, len(y), rows):
+            block = slice(start, start + rows)
+            residual = buffer[: len(y[block])]
+            for p in range(len(alphas)):
+                np.matmul(left[block], coefficients[p], out=residual)
+                np.subtract(y[block], residual, out=residual)
+                errors[p] += weights[block, p] @ np.square(residual, out=residual)
+        return errors / len(y)
+
+    def leave_groups_out(self, y: np.ndarray, penalties: Sequence[float], groups: Iterable) -> np.ndarray:
+        """Predictions [penalties, n, k] for each training row by the ridge fitted without its group.
+
+        Exact, from the same factorisation: the held-out residuals of group G are (I − H_GG)⁻¹ e_G.
         """
         y = _matrix(y)
-        n = len(y)
-        left = self.vectors if self.dual else self.centred @ self.vectors  # [n, r]
-        fitted = self.predict_projected(y, penalties, self.project(self.centred + self.mean))
-        out = np.empty_like(fitted)
+        left, right = self._left(), self._right(y - y.mean(axis=0))
+        parts = _rows_by_group(groups)
+        out = np.empty((len(_penalties(penalties)), *y.shape))
         for p, penalty in enumerate(_penalties(penalties)):
-            shrink = (self.eigenvalues if self.dual else 1.0) / (self.eigenvalues + penalty)
-            residual = y - fitted[p]
-            if groups is None:
-                h = 1 / n + (left**2) @ shrink
-                out[p] = y - residual / (1 - h)[:, None]
-                continue
-            for rows in _rows_by_group(groups):
-                hat = 1 / n + (left[rows] * shrink) @ left[rows].T
-                out[p, rows] = y[rows] - np.linalg.solve(np.eye(len(rows)) - hat, residual[rows])
+            shrink = 1 / (self.eigenvalues + penalty)
+            fitted = left @ (right * shrink[:, None]) + y.mean(axis=0)
+            # the hat matrix is left · shrink · leftᵀ; in the dual, left already holds λ once
+            other = (self.vectors if self.dual else left) * shrink
+            for rows in parts:
+                hat = 1 / len(y) + left[rows] @ other[rows].T
+                out[p, rows] = y[rows] - np.linalg.solve(np.eye(len(rows)) - hat, y[rows] - fitted[rows])
         return out
 
 
