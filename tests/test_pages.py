@@ -1,0 +1,163 @@
+"""Every page, run by Streamlit's own test harness: right numbers, empty and broken runs, foreign links."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import data, examples
+from tests.synthetic_run import write_run
+
+ROOT = Path(__file__).parent.parent
+PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("sound")
+    write_run(folder / "alpha", prompts=60, checkpoints=3)
+    write_run(folder / "hostile", prompts=40, checkpoints=2, hostile=True)
+    return folder
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
+    def open_page(folder: Path, page: str, **parameters: str) -> AppTest:
+        monkeypatch.setenv("COUPLING_RUNS", str(folder))
+        app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
+        app.query_params.update(parameters)
+        if page != "overview":
+            app.switch_page(f"../pages/{page}.py")
+        app.run()
+        return app
+
+    return open_page
+
+
+def said(app: AppTest) -> str:
+    """Everything on the page that is text."""
+    kinds = ("title", "header", "subheader", "markdown", "text", "caption", "error", "warning", "info", "code")
+    return "\n".join(str(e.value) for kind in kinds for e in app.get(kind)) + html(app)
+
+
+def html(app: AppTest) -> str:
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_is_drawn_without_an_error(sound: Path, opened: Open, page: str) -> None:
+    app = opened(sound, page, run="alpha")
+    assert not app.exception, app.exception[0].stack_trace
+    assert not app.error
+    assert app.title
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_hostile_text_reaches_no_markdown(sound: Path, opened: Open, page: str) -> None:
+    app = opened(sound, page, run="hostile")
+    assert not app.exception, app.exception[0].stack_trace
+    rendered = "\n".join(str(e.value) for kind in ("markdown", "caption", "error", "info") for e in app.get(kind))
+    assert "![canary](" not in rendered
+    assert "<script" not in rendered
+    assert "<script" not in html(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_no_runs_say_how_to_make_one(tmp_path: Path, opened: Open, page: str) -> None:
+    app = opened(tmp_path, page)
+    assert not app.exception, app.exception[0].stack_trace
+    if page not in ("learn", "lab", "audit"):
+        assert "coupling demo" in said(app)
+
+
+@pytest.mark.parametrize("page", PAGES)
+@pytest.mark.parametrize("kind", ["unfinished", "cut manifest", "foreign", "cut table", "no explanations"])
+def test_a_run_that_can_not_be_read_is_explained(tmp_path: Path, opened: Open, page: str, kind: str) -> None:
+    path = write_run(tmp_path / "bad", prompts=20, checkpoints=2, finish=kind != "unfinished")
+    if kind == "cut manifest":
+        (path / "run.json").write_text((path / "run.json").read_text()[:100])
+    elif kind == "foreign":
+        (path / "run.json").write_text('{"name": "something else"}')
+    elif kind == "cut table":
+        for part in ("metrics.parquet", "explanations.parquet"):
+            (path / part).write_bytes((path / part).read_bytes()[:64])
+    elif kind == "no explanations":
+        (path / "explanations.parquet").unlink()
+    app = opened(tmp_path, page)
+    assert not app.exception, app.exception[0].stack_trace
+    assert "Traceback" not in said(app)
+
+
+def test_overview_states_verdicts_and_small_print(sound: Path, opened: Open) -> None:
+    text = said(opened(sound, "overview", run="alpha"))
+    for needed in ("Are the explanations good?", "Coupled is not correct", "Coupled is not aware", "groups", "seed"):
+        assert needed in text
+    rows = data.metrics(sound / "alpha", control=None, chosen=True, split="test_heldout", explainer="ridge")
+    assert f"n = {rows.n.iloc[0]}" in text
+
+
+def test_the_url_is_corrected_and_the_reader_told(sound: Path, opened: Open) -> None:
+    app = opened(sound, "examples", run="alpha", checkpoint="gpt2--nowhere", sort="error", example="0" * 16)
+    assert [w for w in app.warning if "nowhere" in w.value.replace("\\", "")]
+    assert [w for w in app.warning if "no example" in w.value]
+    assert app.query_params["checkpoint"] == "gpt2--step-0200"
+    assert app.query_params["sort"] == "error"
+
+
+def test_a_widget_moves_the_url_and_the_next_page_remembers(sound: Path, opened: Open) -> None:
+    app = opened(sound, "examples", run="alpha")
+    app.selectbox(key="select_checkpoint").set_value("gpt2--step-0100").run()
+    assert app.query_params["checkpoint"] == "gpt2--step-0100"
+    app.query_params.clear()  # as the navigation does
+    app.switch_page("../pages/overview.py").run()
+    app.switch_page("../pages/examples.py").run()
+    assert app.query_params["checkpoint"] == "gpt2--step-0100"
+
+
+def test_next_and_previous_walk_the_order(sound: Path, opened: Open) -> None:
+    app = opened(sound, "examples", run="alpha", sort="error")
+    setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
+    wanted = examples.examples_page(sound / "alpha", setting, split="test_heldout", sort="error").rows.example_id
+    app.button(key="next").click().run()
+    assert app.query_params["example"] == wanted[1]
+    app.button(key="next").click().run()
+    assert app.query_params["example"] == wanted[2]
+    app.button(key="previous").click().run()
+    assert app.query_params["example"] == wanted[1]
+
+
+def test_an_example_shows_its_numbers(sound: Path, opened: Open) -> None:
+    setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
+    row = examples.examples_page(sound / "alpha", setting, split="test_iid", sort="shift").rows.iloc[0]
+    app = opened(sound, "examples", run="alpha", split="test_iid", example=row.example_id)
+    shown = {m.label: m.value for m in app.metric}
+    assert shown["Δ current, nats"] == f"{row.effect_current:+.2f}".replace("-", "−")
+    assert shown["−f(x) alone, nats"] == f"{-row.f_current:+.2f}".replace("-", "−")
+    assert f"off by {row.error:.2f} nats" in [m.delta for m in app.metric]
+    assert "<del>" in html(app)
+
+
+def test_a_permalink_to_other_content_warns(sound: Path, opened: Open) -> None:
+    content = data.content_hash(sound / "alpha")
+    assert not opened(sound, "examples", run="alpha", hash=content).warning
+    warned = opened(sound, "examples", run="alpha", hash="0123456789ab").warning
+    assert "other data" in warned[0].value
+
+
+def test_runs_lists_states_and_verifies(tmp_path: Path, opened: Open) -> None:
+    good = write_run(tmp_path / "good", prompts=20, checkpoints=2)
+    write_run(tmp_path / "stopped", prompts=20, checkpoints=2, finish=False)
+    shutil.copytree(good, tmp_path / "damaged")
+    table = tmp_path / "damaged" / "behavior" / "gpt2--step-0100.parquet"
+    table.write_bytes(table.read_bytes()[:-40] + bytes(40))
+    states = opened(tmp_path, "runs").dataframe[0].value.set_index("Run").State.to_dict()
+    assert states == {"good": "complete", "stopped": "interrupted", "damaged": "complete"}
+    app = opened(tmp_path, "runs", run="good")
+    app.button(key="verify").click().run()
+    assert "Sound" in app.success[0].value
+    app = opened(tmp_path, "runs", run="damaged")
+    app.button(key="verify").click().run()
+    assert "damaged" in app.error[0].value
