@@ -156,6 +156,7 @@ def write_run(
     width: int = 16,
     seed: int = 0,
     hostile: bool = False,
+    hidden: bool = True,
     finish: bool = True,
     name: str | None = None,
     note: str = "",
@@ -174,7 +175,8 @@ def write_run(
         for i, checkpoint in enumerate(config.checkpoints):
             columns = [ids, f[i].astype(np.float32), f_edited[i].astype(np.float32)]
             run.write_table(f"behavior/{checkpoint.name}.parquet", pa.table(columns, schema=BEHAVIOR))
-            _write_hidden(run, checkpoint.name, f_edited[i] - f[i], f[i], table, layers, width, rng)
+            if hidden:
+                _write_hidden(run, checkpoint.name, f_edited[i] - f[i], f[i], table, layers, width, rng)
         if finish:
             explained, rows = explain(config, table, f, f_edited, rng, layers, noises)
             run.write_table("explanations.parquet", explained)

@@ -1,0 +1,118 @@
+"""One dashboard and one Chromium for all browser tests; every page is watched for foreign requests and dialogs."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.parse
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.chromium import FLAGS, find
+from tests.synthetic_run import write_run
+
+ROOT = Path(__file__).parent.parent.parent
+Visit = Callable[..., Page]
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker(pytest.mark.browser)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    path = find()
+    if path is None:
+        pytest.skip("no Chromium: run python -m tests.browser.chromium")
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield started
+        started.close()
+
+
+@pytest.fixture(scope="session")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of runs that the server shows: `alpha` with all there is, `bare` without hidden
+    states, `hostile` with hostile text, `stopped` unfinished."""
+    folder = tmp_path_factory.mktemp("runs")
+    write_run(folder / "alpha", prompts=120, checkpoints=4)
+    write_run(folder / "bare", prompts=80, checkpoints=2, hidden=False)
+    write_run(folder / "hostile", prompts=40, checkpoints=2, hostile=True)
+    write_run(folder / "stopped", prompts=20, checkpoints=2, finish=False)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def server(runs: Path) -> Iterator[str]:
+    """Address of a dashboard over `runs`, as `coupling dashboard` starts it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
+    environment = os.environ | {"COUPLING_RUNS": str(runs)}
+    log = runs / "server.log"
+    with log.open("w") as out:
+        process = subprocess.Popen(command, cwd=ROOT / "dashboard", env=environment, stdout=out, stderr=out)
+        address = f"http://127.0.0.1:{port}"
+        try:
+            _wait_for(address, process, log)
+            yield address
+        finally:
+            process.terminate()
+            process.wait(10)
+    errors = [line for line in log.read_text().splitlines() if "Traceback" in line or "Uncaught" in line]
+    assert not errors, log.read_text()[-4000:]
+
+
+def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
+    for _ in range(200):
+        if process.poll() is not None:
+            break
+        try:
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+            return
+        except OSError:
+            time.sleep(0.1)
+    raise RuntimeError(f"the dashboard did not start:\n{log.read_text()[-4000:]}")
+
+
+@pytest.fixture
+def visit(browser: Browser, server: str) -> Iterator[Visit]:
+    """Open a page, wait until it is drawn, and watch it: `visit("examples", run="alpha", width=390, theme="dark")`."""
+    contexts, trouble = [], []
+
+    def open_page(name: str = "", *, width: int = 1280, theme: str = "light", **parameters: str) -> Page:
+        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
+        contexts.append(context)
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        page.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:")) else trouble.append(r.url))
+        page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
+        query = urllib.parse.urlencode(parameters)
+        page.goto(f"{server}/{name}?{query}")
+        settled(page)
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert not trouble, f"foreign requests or dialogs: {trouble}"
+
+
+def settled(page: Page) -> None:
+    """Wait until the script has run and its elements are drawn."""
+    page.locator("[data-testid=stMain] h1").first.wait_for()
+    page.wait_for_function(
+        "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
+        " && !document.querySelector('[data-stale=true]')"
+    )
+    page.wait_for_timeout(150)
