@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.checkpoints import Checkpoint
-from engine.config import HiddenSpec
+from engine.config import HiddenSpec, InputError
 from engine.counterfactuals import Path, Report, Text, run
 from engine.records import Span, spans_of
 from engine.tokens import TokenError, Tokens, encode, span_positions
@@ -20,7 +20,7 @@ from engine.tokens import TokenError, Tokens, encode, span_positions
 FLOAT16_MAX = 65504.0
 
 
-class BehaviorError(ValueError):
+class BehaviorError(InputError):
     """Examples that can't be measured at a checkpoint; the message says in one line which, why and how to mend it."""
 
 
@@ -128,13 +128,13 @@ def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spa
     for (prompt, *_), group in members.items():
         plan.groups.append([])
         x = originals[group[0]]
-        reads = {(len(x.prompt) - 1,): 0} if last else {}
+        reads: dict[tuple[int, ...], int] = {(len(x.prompt) - 1,): 0} if last else {}
         for i in group if spans else ():
             places[i, 4] = reads.setdefault(_span(checkpoint, x, spans_of(rows["spans"][i])), len(reads))
         text, read = plan.add(x, list(reads))
         plan.prompt_reads.setdefault(prompt, read)
         for i in group:
-            after = [(len(edited[i].prompt) - 1,)] if last and edited_last else []
+            after: list[tuple[int, ...]] = [(len(edited[i].prompt) - 1,)] if last and edited_last else []
             if spans:
                 after.append(_span(checkpoint, edited[i], spans_of(rows["edited_spans"][i])))
             places[i, :4] = text, read, *plan.add(edited[i], after)

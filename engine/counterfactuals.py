@@ -13,8 +13,8 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -22,38 +22,26 @@ import torch
 from transformers import DynamicCache
 
 from engine.checkpoints import Checkpoint
+from engine.config import InputError
 from engine.forward import Ask, Read, can_share, continue_prefixes, forward, padded
+from engine.planning import Piece, Row, Text, batches, common_prefix, distinct_rows, row_tails
 
 Path = Literal["auto", "shared", "full"]
 Progress = Callable[[int, int], None]
 
-SLACK_TOKENS, SLACK_SHARE = 64, 0.03
-"""A batch may hold so much padding, in tokens or as a share of its tokens, before the next one is begun."""
-PREFIX_FACTOR = 8
-"""A batch of continued rows may attend to so many times the tokens of a full batch: a bound on memory."""
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Log-probabilities of the two paths may differ by so much on a trial before the shared one is given up, in nats."""
 
 log = logging.getLogger(__name__)
 
 
-class ForwardError(RuntimeError):
+class ForwardError(InputError):
     """A model that can't be run on these texts on this machine."""
 
 
 @dataclass(frozen=True)
-class Text:
-    """What is asked about one prompt."""
-
-    prompt: tuple[int, ...]
-    answers: tuple[tuple[int, ...], ...]
-    reads: tuple[tuple[int, ...], ...] = ()
-    """Each a mean hidden state over these positions of the prompt."""
-
-
-@dataclass(frozen=True)
 class Report:
-    """How the work was done. Tokens count padding; `naive_tokens` is one full row a text and answer, without any."""
+    """How the work was done. Tokens count padding; `naive_tokens`: every text in full, without any."""
 
     path: str
     batch_size: int
@@ -74,30 +62,6 @@ class Scored:
     report: Report
 
 
-@dataclass
-class _Row:
-    """Distinct token ids, and everything that is asked about them."""
-
-    tokens: tuple[int, ...]
-    parent: int = -1
-    """The row of the original, if this may share its beginning."""
-    asks: list[tuple[int, int, int, int]] = field(default_factory=list)  # position, token, text, answer
-    reads: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # read, positions
-
-    def first_needed(self) -> int:
-        return min([a[0] for a in self.asks] + [p for _, positions in self.reads for p in positions])
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A row, from `start` on; the tokens before it are shared with the row `owner` (−1: nothing is shared)."""
-
-    row: int
-    start: int
-    owner: int
-    length: int
-
-
 def run(
     checkpoint: Checkpoint,
     groups: Sequence[Sequence[Text]],
@@ -113,7 +77,7 @@ def run(
     make larger batches of as many tokens. Out of memory halves it, with a message. Raises ForwardError where not even
     one row fits, and where "shared" is demanded of a model that can't.
     """
-    rows = _distinct_rows(groups)
+    rows = distinct_rows(groups)
     longest = max(len(row.tokens) for row in rows)
     batch_size = batch_size or find_batch_size(checkpoint, [row.tokens for row in rows])
     obstacle = can_share(checkpoint.model, longest)
@@ -144,7 +108,7 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 def _choose(
     checkpoint: Checkpoint,
-    rows: Sequence[_Row],
+    rows: Sequence[Row],
     groups: Sequence[Sequence[Text]],
     obstacle: str,
     batch_size: int,
@@ -159,7 +123,7 @@ def _choose(
     if group is None:
         return "full", "no two texts share a beginning"
     trial = [group[:3]]
-    some = _distinct_rows(trial)
+    some = distinct_rows(trial)
     both = []
     for way in (_Work.full, _Work.shared):
         work = _Work(checkpoint, some, trial, (), batch_size * max(len(row.tokens) for row in some), None)
@@ -171,82 +135,13 @@ def _choose(
     return "shared", ""
 
 
-# -- planning ------------------------------------------------------------------------------------
-
-
-def _distinct_rows(groups: Sequence[Sequence[Text]]) -> list[_Row]:
-    """Rows to run, each sequence of token ids once, with all that is asked about it."""
-    rows: list[_Row] = []
-    known: dict[tuple[int, ...], int] = {}
-    text_index = read_index = 0
-    for group in groups:
-        original = -1
-        for text in group:
-            own: list[int] = []
-            order = sorted(range(len(text.answers)), key=lambda a: -len(text.answers[a]))
-            for answer in order:
-                continuation = text.answers[answer]
-                tokens = text.prompt + continuation[:-1]
-                # One answer's row may begin with the other's: then it serves both.
-                row = next((r for r in own if rows[r].tokens[: len(tokens)] == tokens), None)
-                if row is None:
-                    row = known.setdefault(tokens, len(rows))
-                    if row == len(rows):
-                        rows.append(_Row(tokens, own[0] if original < 0 and own else original))
-                    own.append(row)
-                before = len(text.prompt) - 1
-                rows[row].asks += [(before + i, token, text_index, answer) for i, token in enumerate(continuation)]
-            for positions in text.reads:
-                rows[own[0]].reads.append((read_index, positions))
-                read_index += 1
-            if original < 0:
-                original = own[0]
-                rows[original].parent = -1  # also where an earlier group had it as an edited text
-            text_index += 1
-    return rows
-
-
-def _common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
-    n = min(len(one), len(other))
-    different = np.flatnonzero(np.asarray(one[:n]) != np.asarray(other[:n]))
-    return int(different[0]) if len(different) else n
-
-
-def _batches(pieces: Sequence[_Piece], budget: int) -> Iterator[list[_Piece]]:
-    """Batches of at most `budget` tokens (or one piece), longest pieces first, with little padding."""
-    batch: list[_Piece] = []
-    waste = reach = 0
-    for piece in sorted(pieces, key=lambda p: (-p.length, p.row)):
-        if batch:
-            longest = batch[0].length
-            more_waste = waste + longest - piece.length
-            padded_tokens = (len(batch) + 1) * longest
-            farther = max(reach, piece.start)
-            if (
-                padded_tokens > budget
-                or more_waste > max(SLACK_TOKENS, SLACK_SHARE * padded_tokens)
-                or (len(batch) + 1) * (farther + longest) > PREFIX_FACTOR * budget
-            ):
-                yield batch
-                batch, waste, reach = [], 0, 0
-            else:
-                waste = more_waste
-        batch.append(piece)
-        reach = max(reach, piece.start)
-    if batch:
-        yield batch
-
-
-# -- doing ---------------------------------------------------------------------------------------
-
-
 class _Work:
     """Runs the rows and collects what was asked for."""
 
     def __init__(
         self,
         checkpoint: Checkpoint,
-        rows: Sequence[_Row],
+        rows: Sequence[Row],
         groups: Sequence[Sequence[Text]],
         layers: Sequence[int],
         budget: int,
@@ -258,26 +153,26 @@ class _Work:
         self.log_probs = np.zeros((len(texts), max(len(text.answers) for text in texts)))
         n_reads = sum(len(text.reads) for text in texts) if layers else 0
         self.states = np.zeros((n_reads, len(layers), checkpoint.width if layers else 0), np.float32)
-        self.naive = sum(len(text.prompt) + len(answer) - 1 for text in texts for answer in text.answers)
+        self.naive = sum(len(text.prompt) + len(tail) for text in texts for tail in row_tails(text))
         self.forwards = self.tokens = self.done = 0
 
     def full(self) -> None:
         """Every row by itself."""
-        for batch in _batches([_Piece(i, 0, -1, len(row.tokens)) for i, row in enumerate(self.rows)], self.budget):
+        for batch in batches([Piece(i, 0, -1, len(row.tokens)) for i, row in enumerate(self.rows)], self.budget):
             self._run(batch, None)
 
     def shared(self) -> None:
         """Originals first, the rest from the originals' keys and values."""
-        followers: dict[int, list[_Piece]] = {}
+        followers: dict[int, list[Piece]] = {}
         alone = []
         for i, row in enumerate(self.rows):
             start = 0
             if row.parent >= 0:
-                start = min(_common_prefix(row.tokens, self.rows[row.parent].tokens), row.first_needed())
+                start = min(common_prefix(row.tokens, self.rows[row.parent].tokens), row.first_needed())
             if start == 0:
-                alone.append(_Piece(i, 0, -1, len(row.tokens)))
+                alone.append(Piece(i, 0, -1, len(row.tokens)))
             else:
-                followers.setdefault(row.parent, []).append(_Piece(i, start, row.parent, len(row.tokens) - start))
+                followers.setdefault(row.parent, []).append(Piece(i, start, row.parent, len(row.tokens) - start))
         again: set[int] = set()
         if self.checkpoint.dtype != torch.float32:
             # Low precision depends on the kernel. Originals are then scored by the same one as their edited texts.
@@ -285,17 +180,17 @@ class _Work:
                 row = self.rows[owner]
                 start = min(*(p.start for p in pieces), row.first_needed(), len(row.tokens) - 1)
                 if start > 0:
-                    pieces.append(_Piece(owner, start, owner, len(row.tokens) - start))
+                    pieces.append(Piece(owner, start, owner, len(row.tokens) - start))
                     again.add(owner)
-        for batch in _batches(alone, self.budget):
+        for batch in batches(alone, self.budget):
             waiting = [piece for owner in batch for piece in followers.get(owner.row, ())]
             cache = DynamicCache() if waiting else None
             self._run(batch, cache, silent=again)
             owners = {piece.row: i for i, piece in enumerate(batch)}
-            for continued in _batches(waiting, self.budget):
+            for continued in batches(waiting, self.budget):
                 self._continue(continued, cache, owners)
 
-    def _run(self, batch: Sequence[_Piece], cache: Any, silent: frozenset[int] | set[int] = frozenset()) -> None:
+    def _run(self, batch: Sequence[Piece], cache: Any, silent: frozenset[int] | set[int] = frozenset()) -> None:
         asks, ask_targets, reads, read_targets = self._wanted(batch, silent)
         input_ids = padded([self.rows[piece.row].tokens for piece in batch], self.checkpoint.device)
         more = {} if cache is None else {"past_key_values": cache}
@@ -304,7 +199,7 @@ class _Work:
         )
         self._collect(log_probs, ask_targets, states, read_targets, input_ids.numel(), len(batch))
 
-    def _continue(self, batch: Sequence[_Piece], cache: Any, owners: dict[int, int]) -> None:
+    def _continue(self, batch: Sequence[Piece], cache: Any, owners: dict[int, int]) -> None:
         asks, ask_targets, reads, read_targets = self._wanted(batch, frozenset())
         suffixes = [self.rows[piece.row].tokens[piece.start :] for piece in batch]
         log_probs, states = continue_prefixes(
@@ -321,7 +216,7 @@ class _Work:
         self._collect(log_probs, ask_targets, states, read_targets, tokens, len(batch))
 
     def _wanted(
-        self, batch: Sequence[_Piece], silent: frozenset[int] | set[int]
+        self, batch: Sequence[Piece], silent: frozenset[int] | set[int]
     ) -> tuple[list[Ask], list[tuple[int, int]], list[Read], list[int]]:
         """What is asked of a batch, with positions counted from each piece's start, and where the results go."""
         asks, ask_targets, reads, read_targets = [], [], [], []

@@ -27,10 +27,15 @@ def log_odds(checkpoint: Checkpoint, prompt: Sequence[int], answers: Sequence[Se
 
 
 @torch.inference_mode()
-def hidden(checkpoint: Checkpoint, prompt: Sequence[int], positions: Sequence[int], layer: int) -> np.ndarray:
-    """Mean over positions of what transformers itself returns as hidden states."""
+def all_hidden(checkpoint: Checkpoint, prompt: Sequence[int]) -> np.ndarray:
+    """What transformers itself returns as hidden states [layers + 1, length, width]."""
     row = torch.tensor([list(prompt)])
     states = checkpoint.model(input_ids=row, use_cache=False, output_hidden_states=True).hidden_states
     if checkpoint.model.config.model_type == "mamba":  # leaves the embeddings out, has the last block twice
         states = (checkpoint.model.get_input_embeddings()(row), *states[:-2], states[-1])
-    return states[layer][0, list(positions)].mean(0).numpy()
+    return torch.cat(states).numpy()
+
+
+def hidden(checkpoint: Checkpoint, prompt: Sequence[int], positions: Sequence[int], layer: int) -> np.ndarray:
+    """The mean over some positions [width]."""
+    return all_hidden(checkpoint, prompt)[layer, list(positions)].mean(0)

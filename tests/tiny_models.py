@@ -13,6 +13,7 @@ from transformers import (
     GemmaConfig,
     GPT2Config,
     GPTNeoXConfig,
+    Lfm2Config,
     LlamaConfig,
     MambaConfig,
     MistralConfig,
@@ -49,6 +50,7 @@ def _configs(vocabulary: int) -> dict[str, PreTrainedConfig]:
         "gpt_neox": GPTNeoXConfig(**_COMMON, **common),
         "mistral": MistralConfig(sliding_window=WINDOW, **_GROUPED, **common),
         "gemma": GemmaConfig(head_dim=8, **_GROUPED, **(common | {"pad_token_id": 0})),
+        "lfm2": Lfm2Config(full_attn_idxs=[1], block_auto_adjust_ff_dim=False, **_GROUPED, **common),
         "mamba": MambaConfig(
             hidden_size=WIDTH, num_hidden_layers=LAYERS, state_size=4, **(common | {"pad_token_id": 0})
         ),
@@ -56,7 +58,9 @@ def _configs(vocabulary: int) -> dict[str, PreTrainedConfig]:
 
 
 SHAPES = ("gpt2", "llama", "qwen3", "gpt_neox", "mistral", "gemma")
-"""The attention models; "mamba" stands beside them for what has no key-value cache."""
+"""Attention models, one with a sliding window."""
+UNSHARED = ("lfm2", "mamba")
+"""A hybrid and a state-space model: their cache can't be sliced."""
 
 
 def tokenizer(bos: bool = False, space_prefix: bool = False) -> PreTrainedTokenizerFast:

@@ -1,0 +1,182 @@
+"""Every path through the engine gives the same numbers as one full row at a time, and takes the work it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine import counterfactuals
+from engine.behavior import measure
+from engine.counterfactuals import ForwardError, Text, find_batch_size, run
+from engine.forward import can_share
+from tests import reference
+from tests.test_behavior import checkpoint, table
+from tests.tiny_models import LAYERS, SHAPES, UNSHARED, WINDOW
+
+TOLERANCE = 1e-5
+VOCABULARY = 100
+ALL_LAYERS = tuple(range(LAYERS + 1))
+
+tokens = st.integers(1, VOCABULARY)
+answer = st.lists(tokens, min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def edited(draw, prompt: tuple[int, ...]) -> tuple[int, ...]:
+    """One to three edits at once, each deleting, inserting, replacing, or nothing at all; anywhere."""
+    result = list(prompt)
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.one_of(st.just(0), st.just(len(result)), st.integers(0, len(result))))
+        stop = draw(st.integers(start, min(len(result), start + 5)))
+        result[start:stop] = draw(st.lists(tokens, max_size=3))
+    return tuple(result) or prompt
+
+
+@st.composite
+def groups(draw) -> list[list[Text]]:
+    drawn = []
+    for _ in range(draw(st.integers(1, 3))):
+        prompt = tuple(draw(st.lists(tokens, min_size=1, max_size=30)))
+        answers = (draw(answer), draw(answer))
+        texts = []
+        for text in [prompt, *(draw(edited(prompt)) for _ in range(draw(st.integers(0, 4))))]:
+            some = st.lists(st.integers(0, len(text) - 1), min_size=1, max_size=4, unique=True)
+            reads = [(len(text) - 1,), *draw(st.lists(some.map(sorted).map(tuple), max_size=2))]
+            texts.append(Text(text, answers, tuple(reads)))
+        drawn.append(texts)
+    return drawn
+
+
+def by_the_book(model, texts: list[Text]) -> tuple[np.ndarray, np.ndarray]:
+    f = [reference.log_odds(model, text.prompt, text.answers) for text in texts]
+    states = []
+    for text in texts:
+        layers = reference.all_hidden(model, text.prompt)
+        states += [layers[:, list(positions)].mean(1) for positions in text.reads]
+    return np.array(f), np.array(states)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *UNSHARED])
+@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=groups(), batch_size=st.integers(1, 8))
+def test_all_paths_give_the_same_numbers(shape, drawn, batch_size):
+    model = checkpoint(shape)
+    texts = [text for group in drawn for text in group]
+    f, states = by_the_book(model, texts)
+    longest = max(len(text.prompt) + max(map(len, text.answers)) - 1 for text in texts)
+    paths = ["auto", "full"] if can_share(model.model, longest) else ["auto", "full", "shared"]
+    for path in paths:
+        scored = run(model, drawn, ALL_LAYERS, batch_size=batch_size, path=path)
+        np.testing.assert_allclose(scored.log_probs[:, 0] - scored.log_probs[:, 1], f, atol=TOLERANCE)
+        np.testing.assert_allclose(scored.states, states, atol=TOLERANCE)
+        if path == "full":
+            assert scored.report.rows <= scored.report.forwards * batch_size * longest
+
+
+def edits(rng: np.random.Generator, n: int, length: int, k: int, first: float) -> list[list[Text]]:
+    """n prompts, each with k single-token replacements at places drawn from [first · length, length)."""
+    drawn = []
+    for _ in range(n):
+        prompt = rng.integers(1, VOCABULARY, length)
+        group = [prompt]
+        for place in rng.integers(int(first * length), length, k):
+            other = prompt.copy()
+            other[place] = (other[place] % VOCABULARY) + 1
+            group.append(other)
+        drawn.append([Text(tuple(map(int, row)), ((1,), (2,))) for row in group])
+    return drawn
+
+
+@pytest.mark.parametrize("first", [0.0, 0.75])
+def test_work_is_within_five_percent_of_the_cost_model(first):
+    drawn = edits(np.random.default_rng(0), n=16, length=256, k=16, first=first)
+    report = run(checkpoint("llama"), drawn, batch_size=16, path="shared").report
+    limit = 0
+    for group in drawn:
+        x = np.array(group[0].prompt)
+        rows = {text.prompt for text in group[1:]} - {group[0].prompt}
+        limit += len(x) + sum(len(x) - int(np.argmax(np.array(row) != x)) for row in rows)
+    assert limit <= report.tokens <= limit / 0.95
+    assert report.path == "shared" and report.naive_tokens == 16 * 17 * 256
+
+
+def test_duplicates_are_run_once():
+    model = checkpoint("gpt2")
+    one = Text((5, 6, 7), ((1,), (2,)))
+    other = Text((5, 6, 8), ((1,), (2,)))
+    scored = run(model, [[one, other, one, other], [other, one]], batch_size=4)
+    assert scored.report.rows == 2
+    assert len(set(scored.log_probs[:, 0].tolist())) == 2
+    # Both answers of one token: one row. A longer answer's row serves the one that it begins with.
+    assert run(model, [[Text((5, 6), ((1, 2, 3), (1, 2)))]], batch_size=4).report.rows == 1
+    assert run(model, [[Text((5, 6), ((1, 2), (2, 1)))]], batch_size=4).report.rows == 2
+
+
+@pytest.mark.parametrize(
+    ("shape", "length", "why"),
+    [
+        ("mistral", WINDOW, "sliding window"),
+        ("mistral", WINDOW // 2, ""),
+        ("mamba", 4, "no key-value cache"),
+        ("lfm2", 4, "can't be sliced"),
+        ("gpt2", 60, ""),
+        ("gemma", 60, ""),
+    ],
+)
+def test_models_whose_cache_cannot_be_sliced_fall_back_and_say_so(shape, length, why):
+    model = checkpoint(shape)
+    drawn = edits(np.random.default_rng(1), n=2, length=length, k=3, first=0.5)
+    path = run(model, drawn, batch_size=4).report.path
+    assert path == "shared" if not why else path.startswith("full: ") and why in path
+    if why:
+        with pytest.raises(ForwardError, match=why):
+            run(model, drawn, batch_size=4, path="shared")
+
+
+def test_a_model_on_which_sharing_goes_wrong_is_found_out(monkeypatch):
+    monkeypatch.setattr(counterfactuals, "can_share", lambda *_: "")
+    drawn = edits(np.random.default_rng(1), n=2, length=40, k=3, first=0.8)
+    wrong = run(checkpoint("mistral"), drawn, batch_size=4, path="shared").log_probs
+    right = run(checkpoint("mistral"), drawn, batch_size=4)
+    assert np.abs(wrong - right.log_probs).max() > 1e-3, "past its window, ragged starts are wrong"
+    assert "on a trial" in right.report.path
+
+
+def test_low_precision_scores_both_sides_of_an_effect_by_the_same_kernels():
+    model = checkpoint("llama")
+    try:
+        model.model.to(torch.bfloat16)
+        drawn = edits(np.random.default_rng(2), n=4, length=30, k=1, first=0.5)
+        scored = run(model, drawn, (0, LAYERS), batch_size=4, path="shared")
+        assert scored.report.rows == 8 and scored.report.tokens > 4 * 30 + 4
+        assert np.isfinite(scored.log_probs).all() and (scored.log_probs < 0).all()
+    finally:
+        model.model.to(torch.float32)
+
+
+def test_out_of_memory_halves_the_batch_with_a_message(monkeypatch, caplog):
+    model, real = checkpoint("gpt2"), counterfactuals.forward
+
+    def small_machine(network, input_ids, *rest, **more):
+        if input_ids.shape[0] > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(network, input_ids, *rest, **more)
+
+    drawn = edits(np.random.default_rng(3), n=12, length=20, k=1, first=0.0)
+    want = run(model, drawn, batch_size=4, path="full").log_probs
+    monkeypatch.setattr(counterfactuals, "forward", small_machine)
+    scored = run(model, drawn, batch_size=12, path="full")
+    assert scored.report.batch_size == 3 and "out of memory" in caplog.text
+    np.testing.assert_allclose(scored.log_probs, want, atol=TOLERANCE)
+    assert find_batch_size(model, [text.prompt for group in drawn for text in group]) <= 3
+    monkeypatch.setattr(counterfactuals, "forward", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(ForwardError, match="on one row of 20 tokens"):
+        run(model, drawn, batch_size=2, path="full")
+
+
+def test_the_path_reaches_the_record():
+    assert measure(checkpoint("gpt2"), table(), batch_size=4).path == "shared"
+    assert "sliding window" in measure(checkpoint("mistral"), table(), batch_size=4).path
