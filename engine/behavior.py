@@ -88,7 +88,7 @@ def measure(
 
 def log_odds(checkpoint: Checkpoint, prompts: Sequence[str], answers: Sequence[tuple[str, str]]) -> np.ndarray:
     """f [n] in nats, of any prompts with their two answers. Raises BehaviorError."""
-    tokens = _encoded(checkpoint, prompts, answers, [f"prompt {i}" for i in range(len(prompts))])
+    tokens = tokenised(checkpoint, prompts, answers, [f"prompt {i}" for i in range(len(prompts))])
     scored = run(checkpoint, [[Text(t.prompt, t.answers)] for t in tokens], path="full")
     return scored.log_probs[:, 0] - scored.log_probs[:, 1]
 
@@ -116,8 +116,8 @@ class _Plan:
 def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spans: bool) -> _Plan:
     names = rows["example_id"]
     answers = list(zip(rows["answer_a"], rows["answer_b"], strict=True))
-    originals = _encoded(checkpoint, rows["prompt"], answers, names)
-    edited = _encoded(checkpoint, rows["edited"], answers, names)
+    originals = tokenised(checkpoint, rows["prompt"], answers, names)
+    edited = tokenised(checkpoint, rows["edited"], answers, names)
     members: dict[tuple[str, ...], list[int]] = {}
     for i, prompt in enumerate(rows["prompt"]):
         members.setdefault((prompt, *answers[i]), []).append(i)
@@ -147,7 +147,7 @@ def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spa
     return plan
 
 
-def _encoded(
+def tokenised(
     checkpoint: Checkpoint, prompts: Sequence[str], answers: Sequence[tuple[str, str]], names: Sequence[str]
 ) -> list[Tokens]:
     try:
