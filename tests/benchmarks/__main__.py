@@ -1,0 +1,67 @@
+"""`python -m tests.benchmarks NAME [--json]`: ours and the peers, side by side in one run.
+
+Prints a table, or with --json an object with `machine` and `rows`. Exit code 1 if a goal with answers that
+agree was not met, so that a missing peer never passes for a met goal.
+"""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import importlib
+import json
+import sys
+from typing import Any
+
+BENCHMARKS = {
+    "counterfactuals": "tests.benchmarks.counterfactuals",
+    "probes": "tests.benchmarks.probes",
+    "bootstrap": "tests.benchmarks.bootstrap",
+    "mlp": "tests.benchmarks.mlp",
+}
+"""Name → a module with `rows()`. To add one, name it here."""
+
+
+def table(rows: list[dict[str, Any]]) -> str:
+    """Rows as Markdown, one line each."""
+
+    def number(value: Any, form: str = ".3g") -> str:
+        return "–" if value is None else format(value, form)
+
+    lines = [
+        "| what | ours | theirs | ratio (min … max) | limit | goal | largest difference | tolerance | met |",
+        "|---|---|---|---|---|---|---|---|---|",
+    ]
+    for row in rows:
+        spread = "" if row.get("ratio") is None else f" ({number(row['ratio_min'])} … {number(row['ratio_max'])})"
+        note = f"; {row['note']}" if row.get("note") else ""
+        lines.append(
+            f"| {row['name']}{note} | {number(row['ours'])} {row['unit']} | {number(row['theirs'])} {row['unit']} "
+            f"| {number(row['ratio'])}{spread} | {number(row['limit'])} | {number(row['goal'])} "
+            f"| {number(row['max_difference'], '.1e')} | {number(row['tolerance'], '.0e')} "
+            f"| {'yes' if row['met'] else 'NO'} |"
+        )
+    return "\n".join(lines)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
+    parser.add_argument("name", choices=[*BENCHMARKS, "all"], nargs="?", default="all")
+    parser.add_argument("--json", action="store_true", help="rows as JSON")
+    chosen = parser.parse_args(arguments)
+    names = list(BENCHMARKS) if chosen.name == "all" else [chosen.name]
+    rows = []
+    for name in names:
+        rows += importlib.import_module(BENCHMARKS[name]).rows()
+    from tests.benchmarks.side_by_side import machine
+
+    if chosen.json:
+        today = datetime.date.today().isoformat()
+        print(json.dumps({"machine": machine(), "date": today, "rows": rows}, indent=1))
+    else:
+        print(f"{machine()}\n\n{table(rows)}")
+    return 0 if all(row["met"] for row in rows) else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())
