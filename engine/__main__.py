@@ -21,6 +21,7 @@ app = typer.Typer(
 
 ROOT = Path(__file__).resolve().parent.parent
 SAMPLES = ROOT / "sample_runs"
+INTERRUPTED = 130
 
 
 @app.command()
@@ -125,8 +126,10 @@ def main() -> None:
         app()
     except InputError as error:
         _fail(f"coupling: {error}", 2)
-    except KeyboardInterrupt:
-        _fail("coupling: stopped; the same command goes on from here", 130)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != INTERRUPTED:  # typer turns Ctrl-C into an exit code
+            raise
+        _fail("coupling: stopped; the same command goes on from here", INTERRUPTED)
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)

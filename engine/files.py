@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from filelock import FileLock, Timeout
 
+from engine.config import InputError
 from engine.records import FORMAT_VERSION
 
 MANIFEST = "run.json"
@@ -20,7 +21,7 @@ TEMPORARY = ".tmp"
 DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
-class RunError(ValueError):
+class RunError(InputError):
     """A run that can't be used or written; the message says in one line what, where and how to mend it."""
 
 

@@ -13,13 +13,14 @@ from engine.config import InputError
 from engine.store import Run
 
 PART = "metrics.parquet"
+WIDE = 180
 COLUMNS = ("checkpoint", "ρ", "Self", "Orig", "gap", "coupling", "counterfactual gap", "verdict", "change tracking")
 
 
 def report(path: Path) -> dict[str, Any]:
     """`rows` (explainers) and `controls` of a run; null for what is not defined. Raises InputError without metrics."""
     run = Run.open(path)
-    if not run.has(PART):
+    if PART not in run.parts:
         raise InputError(f"{path}: has no metrics yet (it is {run.state}): run its spec again, it goes on from there")
     rows = [_plain(row) for row in run.read_table(PART).to_pylist()]
     return {
@@ -51,8 +52,9 @@ def print_report(path: Path, console: Console | None = None, *, split: str = "te
     """The chosen settings on one split, each with its controls; `--json` has everything."""
     content = report(path)
     console = console or Console()
-    width = None if console.is_terminal else 200
-    console.print(f"[bold]{content['run']}[/]  {content['status']}  split {split}", width=width)
+    if not console.is_terminal:  # into a file or a pipe: never cut a column
+        console = Console(width=WIDE)
+    console.print(f"[bold]{content['run']}[/]  {content['status']}  split {split}")
     shown = [r for r in content["rows"] if r["chosen"] and r["split"] == split and not r["noise"]]
     keys = sorted({(r["explainer"], r["regime"]) for r in shown})
     for explainer, regime in keys:
@@ -87,7 +89,7 @@ def print_report(path: Path, console: Console | None = None, *, split: str = "te
                 row["verdict_counterfactual"] or "–",
                 _interval(row, "change_tracking"),
             )
-        console.print(table, width=width)
+        console.print(table)
     controls = [r for r in content["controls"] if r["chosen"] and r["split"] == split and not r["noise"]]
     if controls:
         table = Table(title="controls beside the chosen ridge, frozen: Self (counterfactual gap)", title_justify="left")
@@ -101,8 +103,8 @@ def print_report(path: Path, console: Console | None = None, *, split: str = "te
                 row = next((r for r in controls if (r["control"], r["checkpoint"]) == (name, checkpoint)), None)
                 cells.append("–" if row is None else f"{_number(row['self'])} ({_number(row['counterfactual_gap'])})")
             table.add_row(checkpoint, *cells)
-        console.print(table, width=width)
-    console.print("Coupled is not correct, and not aware. Every number with its interval: --json.", width=width)
+        console.print(table)
+    console.print("Coupled is not correct, and not aware. Every number with its interval: --json.")
 
 
 def _step(row: dict[str, Any]) -> tuple[int, str]:

@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-from engine.config import TaskSpec
+from engine.config import InputError, TaskSpec
 from engine.edits import EDITS, MASK
 from engine.records import Example, Span
 
@@ -25,7 +25,7 @@ HELD_OUT_CUES = {"test_heldout": 10, "validation": 5}
 """Cells (cue × topic) of each topic; a shift from topic to topic lets every cue have its turn."""
 
 
-class TaskError(ValueError):
+class TaskError(InputError):
     """A task that can't give examples; one line that says what, where and how to mend it."""
 
 

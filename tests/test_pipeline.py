@@ -1,0 +1,297 @@
+"""A whole run on tiny models, from the command line: what it writes, that it resumes, and what bad input says."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+import yaml
+
+from engine.__main__ import main
+from engine.records import METRICS
+from engine.store import Run, verify
+from tests.tiny_models import build
+
+SENTENCES = ("A stranger says that it is {}.", "My doctor swears that it is {}.", "A child thinks that it is {}.")
+WORDS = ("red", "blue", "green", "old", "new", "cold", "warm", "round")
+
+
+def data_lines() -> list[dict]:
+    lines = []
+    for i, word in enumerate(WORDS):
+        for j, sentence in enumerate(SENTENCES):
+            for k in range(3):
+                cue = sentence.format(word)
+                question = f"Question {k}: is the house {word}?"
+                lines.append(
+                    {
+                        "prompt": f"{question} {cue} Answer:",
+                        "edited": f"{question} Answer:",
+                        "edit": "delete_cue",
+                        "answer_a": " yes",
+                        "answer_b": " no",
+                        "split": ("train", "train", "validation", "test_heldout", "test_iid")[(i * 3 + j + k) % 5],
+                        "group": f"{word} {j}",
+                        "metadata": {"word": word},
+                    }
+                )
+    return lines
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    base = tmp_path_factory.mktemp("pipeline")
+    build("gpt2", base / "first", seed=0)
+    build("gpt2", base / "second", seed=1)
+    build("llama", base / "family", seed=2)
+    (base / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in data_lines()))
+    return base
+
+
+def spec(**changes) -> dict:
+    checkpoints = [
+        {"name": "gpt2--step-0000", "path": "first", "step": 0},
+        {"name": "gpt2--step-0100", "path": "second", "step": 100},
+    ]
+    return {
+        "name": "tiny",
+        "task": {"name": "from_file", "path": "data.jsonl"},
+        "checkpoints": checkpoints,
+        "hidden": {"layers": [1, -1], "positions": ["last", "span"], "keep": "prompts"},
+        "explainers": {
+            "kinds": ["ridge", "linear"],
+            "modes": ["direct", "difference"],
+            "regimes": ["frozen", "online", "refit"],
+            "steps": 20,
+            "online_steps": 4,
+            "folds": 2,
+        },
+        "noise": {"levels": [0, 0.5], "kinds": ["shuffle"], "seeds": 2},
+        "metrics": {"bootstrap": 200},
+        "device": "cpu",
+        "batch_size": 16,  # found by trial, it would differ between runs, and the last digits with it
+    } | changes
+
+
+def write(folder: Path, name: str = "spec.yaml", **changes) -> Path:
+    path = folder / name
+    path.write_text(yaml.safe_dump(spec(**changes)))
+    return path
+
+
+def call(capsys, *arguments: object) -> tuple[int, str, str]:
+    """Run the command in this process: (exit code, stdout, stderr)."""
+    old, sys.argv = sys.argv, ["coupling", *map(str, arguments)]
+    handler = signal.getsignal(signal.SIGTERM)
+    try:
+        main()
+        code: object = 0
+    except SystemExit as stop:
+        code = stop.code
+    finally:
+        sys.argv = old
+        signal.signal(signal.SIGTERM, handler)
+    said = capsys.readouterr()
+    return int(code or 0), said.out, said.err  # type: ignore[call-overload]
+
+
+@pytest.fixture(scope="module")
+def finished(folder) -> Path:
+    from engine import pipeline
+    from engine.config import load_spec
+
+    out = folder / "finished"
+    pipeline.run(load_spec(write(folder)), out)
+    return out
+
+
+def test_a_finished_run_is_sound_and_reported(finished, capsys):
+    assert verify(finished) == []
+    code, out, _ = call(capsys, "verify", finished)
+    assert code == 0
+    assert "sound" in out
+    code, out, _ = call(capsys, "report", finished, "--json")
+    content = json.loads(out)
+    assert code == 0
+    assert set(content["rows"][0]) == set(METRICS.names) - {"control"}
+    assert {row["control"] for row in content["controls"]} >= {"output", "output_text", "stale", "null", "ceiling"}
+    assert {row["position"] for row in content["rows"]} == {"last", "span"}
+    code, out, _ = call(capsys, "report", finished)
+    assert code == 0
+    assert "gpt2--step-0100" in out
+
+
+def test_only_what_was_asked_for_is_kept(finished):
+    run = Run.open(finished)
+    assert run.state == "complete"
+    assert not [p for p in run.parts if "examples-" in p or "untrained" in p]
+    assert run.hidden("gpt2--step-0100", -1).shape[0] == len({line["prompt"] for line in data_lines()})
+
+
+def test_nothing_of_this_machine_is_in_the_record(finished, folder):
+    text = (finished / "run.json").read_text()
+    assert str(folder) not in text
+    assert str(Path.home()) not in text
+
+
+def test_a_finished_run_is_returned_as_it_is(finished, folder, capsys):
+    before = (finished / "run.json").read_bytes()
+    code, out, _ = call(capsys, "run", folder / "spec.yaml", "--out", finished)
+    assert code == 0
+    assert out.strip().splitlines()[-1] == str(finished)
+    assert (finished / "run.json").read_bytes() == before
+
+
+def test_labels_of_another_family(folder, capsys):
+    target = {"name": "llama--step-0000", "path": "family"}
+    explainers = spec()["explainers"] | {"kinds": ["ridge"], "modes": ["direct"]}
+    path = write(folder, "cross.yaml", target=target, explainers=explainers, hidden={"layers": [-1], "keep": "none"})
+    code, _, err = call(capsys, "run", path, "--out", folder / "cross", "--quiet")
+    assert code == 0, err
+    run = Run.open(folder / "cross")
+    rows = run.read_table("metrics.parquet").to_pandas()
+    assert set(rows["target"]) == {"llama--step-0000"}
+    assert not [p for p in run.parts if p.startswith("hidden/")]
+    first = rows[(rows.step == 0) & rows.chosen & rows.control.isna() & (rows.noise == 0)]
+    assert (first.self - first.orig).abs().max() > 0, "the target is another model: Self and Orig differ from the start"
+
+
+@pytest.mark.parametrize("moment", ["examples.parquet", "behavior/gpt2--step-0000.parquet", "metrics.parquet"])
+def test_a_killed_run_goes_on_and_ends_equal(folder, finished, tmp_path, moment):
+    """kill -9 as soon as a part is there; the same command then gives the same bytes."""
+    out = folder / f"killed-{moment.replace('/', '-')}"
+    command = [sys.executable, "-m", "engine", "run", str(folder / "spec.yaml"), "--out", str(out), "--quiet"]
+    environment = os.environ | {"OMP_NUM_THREADS": str(Run.open(finished).manifest["provenance"]["threads"])}
+    process = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + 120
+    while not (out / moment).exists() and process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert Run.open(out).state in ("interrupted", "complete")
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    resumed, unbroken = Run.open(out), Run.open(finished)
+    assert verify(out) == []
+    assert {k: v["sha256"] for k, v in resumed.parts.items()} == {k: v["sha256"] for k, v in unbroken.parts.items()}
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(folder):
+    out = folder / "interrupted"
+    command = [sys.executable, "-m", "engine", "run", str(folder / "spec.yaml"), "--out", str(out), "--quiet"]
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    while not (out / "examples.parquet").exists():
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode in (130, 0)
+    assert "Traceback" not in err
+    if process.returncode == 130:
+        assert "goes on from here" in err
+    assert Run.open(out).state in ("interrupted", "complete")
+
+
+# -- bad input: exit code 2, one line, no traceback ------------------------------------------------
+
+
+def refused(capsys, *arguments: object) -> str:
+    code, _, err = call(capsys, *arguments)
+    assert code == 2, err
+    assert "Traceback" not in err
+    assert len(err.strip().splitlines()) == 1, err
+    return err
+
+
+def broken(folder: Path, tmp_path: Path, **changes) -> Path:
+    """A spec in the fixture's folder, so that its relative paths still lead to the models."""
+    return write(folder, f"{tmp_path.name}.yaml", **changes)
+
+
+def test_no_such_spec_or_run(capsys, tmp_path):
+    assert "no such file" in refused(capsys, "run", tmp_path / "absent.yaml")
+    assert "no such folder" in refused(capsys, "report", tmp_path / "absent")
+    assert "not a run" in refused(capsys, "report", tmp_path)
+
+
+def test_a_misspelt_key(capsys, folder, tmp_path):
+    assert "unknown key 'explianers'" in refused(capsys, "run", broken(folder, tmp_path, explianers={}))
+
+
+@pytest.mark.parametrize(("path", "said"), [("absent", "absent"), (".", "config")])
+def test_a_folder_that_is_no_model(capsys, folder, tmp_path, path, said):
+    base = tmp_path / path
+    checkpoints = [{"name": "gpt2--step-0", "path": str(base)}]
+    err = refused(
+        capsys, "run", broken(folder, tmp_path, checkpoints=checkpoints), "--out", tmp_path / "run", "--quiet"
+    )
+    assert said in err
+
+
+def test_an_encoder_only_model(capsys, folder, tmp_path):
+    from transformers import BertConfig, BertModel
+
+    BertModel(
+        BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
+    ).save_pretrained(tmp_path / "bert")
+    checkpoints = [{"name": "bert--step-0", "path": str(tmp_path / "bert")}]
+    path = broken(folder, tmp_path, checkpoints=checkpoints)
+    assert "encoder" in refused(capsys, "run", path, "--out", tmp_path / "run", "--quiet")
+
+
+@pytest.mark.parametrize(
+    ("lines", "said"),
+    [
+        ([], "is empty"),
+        ([{k: v for k, v in data_lines()[0].items() if k != "answer_a"}], "line 1"),
+        ([data_lines()[0] | {"prompt": "house " * 3000, "edited": "house " * 2999}], "tokens"),
+    ],
+)
+def test_bad_data(capsys, folder, tmp_path, lines, said):
+    data = tmp_path / "data.jsonl"
+    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    path = broken(folder, tmp_path, task={"name": "from_file", "path": str(data)})
+    assert said in refused(capsys, "run", path, "--out", tmp_path / "run", "--quiet")
+
+
+def test_a_cut_off_part(capsys, finished, tmp_path):
+    shutil.copytree(finished, tmp_path / "cut")
+    part = tmp_path / "cut" / "metrics.parquet"
+    part.write_bytes(part.read_bytes()[:1000])
+    code, out, _ = call(capsys, "verify", tmp_path / "cut")
+    assert code == 1
+    assert "metrics.parquet" in out
+    assert "metrics.parquet" in refused(capsys, "report", tmp_path / "cut", "--json")
+
+
+def test_a_run_that_is_still_running(capsys, folder, finished, tmp_path):
+    from engine.config import load_spec, relative_paths
+
+    out = tmp_path / "busy"
+    resolved = load_spec(folder / "spec.yaml")
+    with Run.create(out, relative_paths(resolved, out), provenance={}):
+        assert "another process" in refused(capsys, "run", folder / "spec.yaml", "--out", out, "--quiet")
+        assert "no metrics yet" in refused(capsys, "report", out)
+
+
+def test_a_folder_that_holds_something_else(capsys, folder, tmp_path):
+    (tmp_path / "thesis.txt").write_text("precious")
+    refused(capsys, "run", folder / "spec.yaml", "--out", tmp_path, "--quiet")
+    assert (tmp_path / "thesis.txt").read_text() == "precious"
+
+
+def test_a_busy_port_is_said_and_the_next_one_taken(capsys):
+    import socket
+
+    from engine.serve import free_port
+
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        assert free_port(port) > port
