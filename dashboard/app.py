@@ -26,7 +26,8 @@ TITLES = {
     "Runs": [("runs", "Runs", ":material/folder_open:")],
 }
 
-st.set_page_config("Introspective Coupling", ":material/link:", layout="wide")
+# An icon of our own: a named one would be fetched from a font server.
+st.set_page_config("Introspective Coupling", str(Path(__file__).with_name("icon.svg")), layout="wide")
 sections = {
     section: [
         st.Page(PAGES / f"{name}.py", title=title, icon=icon, default=name == "overview")
