@@ -194,19 +194,22 @@ def _draws(
     effects = np.stack([current.effect, target.effect], axis=1)
     own, orig = np.moveaxis(bootstrap_pearson(resamples, e, effects), 2, 0)
     rho = bootstrap_pearson(resamples, effects[:, :1], effects[:, 1:])[:, 0]
-    unseen = bootstrap_partial(resamples, e, np.stack([current.f_edited, target.f_edited], axis=1), z)
+    known, unknown = [e], [current.f_edited, target.f_edited]
+    if at_start is not None:  # with the rest: one regression on Z a draw serves both
+        known, unknown = [e, e - at_start], [*unknown, current.effect - start.effect]
+    given_z = bootstrap_partial(resamples, np.concatenate(known, axis=1), np.stack(unknown, axis=1), z)
+    k = e.shape[1]
     apart = np.sqrt(2 * np.clip(1 - rho, 0, None))
     apart = np.where(apart > 1e-6, apart, np.nan)
     out = {
         "self": own,
         "orig": orig,
         "gap": own - orig,
-        "counterfactual_gap": unseen[..., 0] - unseen[..., 1],
+        "counterfactual_gap": given_z[:, :k, 0] - given_z[:, :k, 1],
         "direction": (own - orig) / apart,  # the identity gap = √(2(1−ρ)) · direction
     }
     if at_start is not None:
-        change = current.effect - start.effect
-        out["change_tracking"] = bootstrap_partial(resamples, e - at_start, change, z)[..., 0]
+        out["change_tracking"] = given_z[:, k:, 2]
     if stale is not None:
         out["self_minus_stale"] = own - bootstrap_pearson(resamples, stale, current.effect)[..., 0]
     return out
