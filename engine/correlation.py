@@ -167,7 +167,8 @@ def bootstrap_weights(
 
     Where every row has a cue and an entity, the two-way pigeonhole bootstrap: cue values and
     entities are drawn with replacement, each by itself, and a row's weight is the product (Owen
-    2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). Else whole groups are drawn.
+    2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). It is cautious: what varies from
+    row to row, and not with a factor, counts up to three times. Else whole groups are drawn.
     """
     group = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
     n_groups = int(group.max(initial=-1)) + 1
