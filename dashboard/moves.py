@@ -1,7 +1,5 @@
 """Single examples over all checkpoints of a run: effects and explanation, read for a few ids only."""
 
-
-
 from __future__ import annotations
 
 from collections.abc import Sequence

@@ -11,7 +11,6 @@ import streamlit as st
 from dashboard import data
 from dashboard.selection import Selection, update
 from dashboard.slices import Slice
-from dashboard.text import markdown_escaped
 
 LABELS = {
     "explanation": "explanation, nats",
@@ -23,8 +22,7 @@ LABELS = {
 def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
     """An expander with plain widgets for everything that a box, a lasso or a link can ask for."""
     part = selection.slice
-    title = "Slice" + (f": {markdown_escaped(part.name)}" if part.name else "")
-    with st.expander(title, icon=":material/filter_alt:", expanded=False):
+    with st.expander("Slice", icon=":material/filter_alt:", expanded=False):
         left, middle, right = st.columns(3)
         with left:
             _text(part)

@@ -11,8 +11,8 @@ import streamlit as st
 from dashboard import charts, sliced
 from dashboard.agreement import FEW, Agreement, Estimate
 from dashboard.example_card import example_card
-from dashboard.figures import about, as_table, choose, show
-from dashboard.parts import provenance
+from dashboard.figures import about, choose, show
+from dashboard.parts import downloads, provenance
 from dashboard.selection import problem, sidebar, update
 from dashboard.slice_controls import slice_controls
 from dashboard.text import markdown_escaped
@@ -23,6 +23,7 @@ AGAINST = {
     "f": ("f(x), the present output", "f(x)", "f"),
     "f_edited": ("f(x′), the unseen run", "f(x′)", "f_edited"),
 }
+DRAG = {"pan": "moves", "select": "box", "lasso": "lasso"}
 HELP = {
     "self": "Self: Pearson r of the explanation with the current model's own effect. 1: the same up to scale.",
     "orig": "Orig: Pearson r of the explanation with the target's clean effect, on which explainers are trained.",
@@ -94,7 +95,7 @@ def colours(frame: pd.DataFrame) -> dict[str, str]:
 
 def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement) -> None:
     """Two panels, current and target, with the same range on every axis."""
-    left, right = st.columns(2)
+    left, right, mouse = st.columns(3, vertical_alignment="bottom")
     with left:
         against = choose(
             "Explanation against", "against", {k: v[0] for k, v in AGAINST.items()}, "effect",
@@ -103,6 +104,11 @@ def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement)
         )  # fmt: skip
     with right:
         by = choose("Colour and shape by", "colour", colours(frame), "edit")
+    with mouse:
+        drag = choose(
+            "Dragging", "drag", DRAG, "pan", widget="segments",
+            help="While it moves the view, a click opens an example. A box or a lasso cuts out a slice.",
+        )  # fmt: skip
     if by == "quadrant":
         effects = (frame[f"effect_{who}"].to_numpy() for who in ("current", "target"))
         frame = frame.assign(quadrant=charts.quadrants(frame["explanation"].to_numpy(), *effects))
@@ -116,6 +122,7 @@ def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement)
             frame, x,
             x_title=f"{symbol} of the {who} model, nats", y_title="explanation, nats", limits=limits,
             colour=None if by == "none" else by, selected=selected, identity=against == "effect",
+            drag=drag,
         )  # fmt: skip
         key = f"scatter_{who}"
         with place:
@@ -134,7 +141,7 @@ def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement)
                 on_select=partial(on_select, key, x),
             )  # fmt: skip
     st.caption(
-        "Draw a box or a lasso to cut out a slice; click a point to open its example. Dashed: explanation = effect. "
+        "A click opens an example. Choose box or lasso under Dragging to cut out a slice. Dashed: identity. "
         "Solid: least-squares fit."
         + (
             f" {len(frame):,} examples: a raster of counts, with a sample of points on top."
@@ -172,8 +179,7 @@ def table(frame: pd.DataFrame, selected: np.ndarray | None) -> None:
     elif not picked:
         st.session_state.pop("row_opened", None)
     provenance(selection.path, extra=about(selection, n=len(rows)))
-    with st.expander("Export these rows", icon=":material/table:"):
-        as_table(rows, "correlation_rows")
+    downloads(rows, "correlation-rows", "rows_export")
 
 
 st.title("Correlation")

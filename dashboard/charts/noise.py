@@ -77,10 +77,11 @@ def noise_curve(
     if level is not None:
         figure.add_vline(x=level, line={"color": style.GREY, "width": 6}, opacity=0.25)
     if breaks_at is not None:
+        place = f"{breaks_at:.0%}" if x == "noise" else style.number(breaks_at)
         figure.add_vline(x=breaks_at, line={"color": style.ORANGE, "dash": "dot", "width": 2})
         figure.add_annotation(
             x=breaks_at, y=1, yref="paper", yanchor="bottom", showarrow=False, xanchor="center",
-            text=f"breaks at {breaks_at:.0%}" if x == "noise" else f"breaks at {style.number(breaks_at)}", font={"color": style.ORANGE},
+            text=f"breaks at {place}", font={"color": style.ORANGE},
         )  # fmt: skip
     style.finish(figure, height=height)
     titles = {

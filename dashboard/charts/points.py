@@ -141,13 +141,14 @@ def scatter(
     selected: np.ndarray | None = None,
     title: str | None = None,
     identity: bool = True,
+    drag: str = "pan",
     height: int = 460,
 ) -> go.Figure:
     """`y` against `x` of every row of `frame`, which has `example_id`; `colour` names a column of categories.
 
     `selected` [n] bool fades what is outside the slice. A point's `customdata` is its example_id.
-    From 1,000 rows points are drawn by WebGL; above 50,000 a raster of counts stands for all rows
-    and a seeded sample of points lies on top.
+    `drag`: what dragging does, one of pan, select, lasso. From 1,000 rows points are drawn by WebGL;
+    above 50,000 a raster of counts stands for all rows and a seeded sample of points lies on top.
     """
     xs, ys = frame[x].to_numpy(np.float32), frame[y].to_numpy(np.float32)
     finite = np.isfinite(xs) & np.isfinite(ys)
@@ -198,5 +199,6 @@ def scatter(
     span = [limits.low, limits.high]
     figure.update_xaxes(title=x_title, range=span, dtick=limits.tick, showgrid=True)
     figure.update_yaxes(title=y_title, range=span, dtick=limits.tick)
-    figure.update_layout(dragmode="select", clickmode="event+select")
+    # Streamlit hands on clicks only while dragging neither selects nor draws a lasso.
+    figure.update_layout(dragmode=drag, clickmode="event+select" if drag in ("pan", "zoom") else "event")
     return figure

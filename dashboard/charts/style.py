@@ -61,6 +61,7 @@ def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: 
         showlegend=legend,
         legend={"orientation": "h", "yanchor": "top", "y": -0.18, "x": 0, "xanchor": "left", "title": None},
         hoverlabel={"align": "left", "namelength": -1},
+        modebar={"bgcolor": TRANSPARENT, "color": GREY, "activecolor": BLUE},
         paper_bgcolor=TRANSPARENT,
         plot_bgcolor=TRANSPARENT,
     )

@@ -13,13 +13,14 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
 from tests.synthetic_run import write_run
 
 ROOT = Path(__file__).parent.parent.parent
 Visit = Callable[..., Page]
+expect.set_options(timeout=20_000)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -111,6 +112,7 @@ def visit(browser: Browser, server: str) -> Iterator[Visit]:
 def settled(page: Page) -> None:
     """Wait until the script has run and its elements are drawn."""
     page.locator("[data-testid=stMain] h1").first.wait_for()
+    page.wait_for_load_state("networkidle")  # parts of Streamlit's own script come late
     page.wait_for_function(
         "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
         " && !document.querySelector('[data-stale=true]')"

@@ -1,0 +1,143 @@
+"""The researcher's correlation page, with a mouse and without."""
+
+from __future__ import annotations
+
+from urllib.parse import parse_qs, unquote, urlparse
+
+from playwright.sync_api import Page, expect
+
+from dashboard.slices import RANGES, parse
+from tests.browser.conftest import Visit, settled
+
+
+def parameters(page: Page) -> dict[str, str]:
+    return {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
+
+
+def legend(page: Page) -> str:
+    """The legends' texts (SVG), once they are drawn."""
+    page.locator(".legendtext").first.wait_for()
+    return "\n".join(page.locator(".legendtext").all_text_contents())
+
+
+def choose_first_row(page: Page) -> None:
+    """Tick the first row of the table of examples: a canvas, so by its place."""
+    table = page.locator('[data-testid="stDataFrame"]').last
+    table.scroll_into_view_if_needed()
+    page.wait_for_timeout(400)
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 18, box["y"] + 52)
+    settled(page)
+
+
+def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:
+    """Drag along corners given as shares of the plot's area."""
+    area = page.locator('[data-testid="stPlotlyChart"]').nth(plot).locator(".nsewdrag").first
+    area.scroll_into_view_if_needed()
+    box = area.bounding_box()
+    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+    page.mouse.move(*points[0])
+    page.mouse.down()
+    for point in points[1:]:
+        page.mouse.move(*point, steps=6)
+    page.mouse.up()
+    settled(page)
+
+
+def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue")
+    expect(page.get_by_role("figure")).to_have_count(2)
+    for who in ("current", "target"):
+        expect(page.get_by_role("heading", name=f"Against the {who} model")).to_be_visible()
+    numbers = page.locator("p", has_text="r = ").filter(has_text="null")
+    expect(numbers).to_have_count(2)
+    assert "[" in numbers.first.inner_text() and "groups" in numbers.first.inner_text()
+    legend(page)
+    ticks = [plot.locator(".xtick").all_text_contents() for plot in page.get_by_role("figure").all()]
+    assert ticks[0] == ticks[1] and len(ticks[0]) > 3
+
+
+def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue", drag="select")
+    drag(page, [(0.25, 0.25), (0.75, 0.75)])
+    part = parse(parameters(page)["slice"], RANGES)
+    assert set(part.ranges) == {"effect_current", "explanation"}
+    expect(page.get_by_role("heading", name="Examples in the slice")).to_be_visible()
+    expect(page.get_by_text("says nothing of the rest")).to_be_visible()
+    said = page.get_by_text("of 60 examples").or_(page.locator('[data-testid="stAlert"]').first).first.inner_text()
+    page.reload()
+    settled(page)
+    expect(page.locator('[data-testid="stAlert"]').first).to_contain_text(said.strip()[-20:])
+
+
+def test_a_lasso_makes_a_slice(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue", drag="lasso")
+    drag(page, [(0.2, 0.2), (0.8, 0.25), (0.7, 0.8), (0.3, 0.7), (0.2, 0.2)], plot=1)
+    part = parse(parameters(page)["slice"], RANGES)
+    assert part.lasso is not None and part.lasso.x == "effect_target" and len(part.lasso.corners) >= 3
+
+
+def test_few_examples_are_warned_of(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue", slice="explanation:1.5..")
+    expect(page.get_by_text("Few examples")).to_be_visible()
+
+
+def test_a_click_opens_the_example(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue")
+    point = page.locator('[data-testid="stPlotlyChart"]').first.locator(".scatterlayer .point").nth(5)
+    point.scroll_into_view_if_needed()
+    box = point.bounding_box()
+    page.mouse.move(box["x"] + 1, box["y"] + 1)
+    page.wait_for_timeout(200)
+    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    settled(page)
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text("Error of the explanation")
+    assert parameters(page)["example"] in dialog.inner_text()
+
+
+def test_a_row_of_the_table_opens_the_example_without_the_figure(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue")
+    choose_first_row(page)
+    expect(page.get_by_role("dialog")).to_contain_text("Error of the explanation")
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+
+
+def test_a_slice_is_named_and_cleared(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue", slice="meta_topic:history")
+    page.get_by_text("Slice", exact=True).first.click()
+    name = page.get_by_role("textbox", name="Name of this slice")
+    name.fill("Only **history** <b>")
+    name.press("Enter")
+    settled(page)
+    assert "Only **history** <b>" in unquote(parameters(page)["slice"])
+    expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("Only **history** <b>")
+    page.get_by_role("button", name="Clear the slice").click()
+    settled(page)
+    assert "slice" not in parameters(page)
+
+
+def test_colour_and_axis_live_in_the_url(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue", colour="quadrant", against="f_edited")
+    assert "sign" in legend(page)
+    expect(page.get_by_text("with f(x′)").first).to_be_visible()
+
+
+def test_all_kinds_of_edit_are_told_apart(visit: Visit):
+    page = visit("correlation", run="alpha")
+    expect(page.get_by_text("All kinds of edit pooled")).to_be_visible()
+    assert {"delete_cue", "replace_speaker"} <= set(legend(page).splitlines())
+
+
+def test_hostile_text_stays_text(visit: Visit):
+    page = visit("correlation", run="hostile", colour="meta_topic")
+    choose_first_row(page)
+    expect(page.get_by_role("dialog")).to_contain_text("Question")
+    assert page.evaluate("window.stolen") is None
+
+
+def test_a_link_that_does_not_fit_is_answered_in_words(visit: Visit):
+    page = visit("correlation", run="alpha", slice="nonsense", colour="nonsense")
+    expect(page.get_by_text("The link does not fit")).to_be_visible()
+    expect(page.get_by_role("figure")).to_have_count(2)

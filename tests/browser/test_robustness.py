@@ -1,0 +1,48 @@
+"""Sliders, a live refit, and what it flipped."""
+
+from __future__ import annotations
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit, settled
+
+
+def test_moving_the_level_refits_and_lists_what_flipped(visit: Visit):
+    page = visit("robustness", run="alpha")
+    expect(page.get_by_text("Refitted in")).to_be_visible()
+    page.locator(".legendtext").first.wait_for()
+    names = page.locator(".legendtext").all_text_contents()
+    assert {"Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now"} <= set(names)
+    expect(page.get_by_text("Move a slider")).to_be_visible()
+    slider = page.get_by_role("slider", name="Level of noise")
+    slider.focus()
+    page.keyboard.press("ArrowRight")
+    settled(page)
+    page.wait_for_url("**level=60%25**")
+    expect(page.get_by_text("changed sign: level 50% → 60%")).to_be_visible()
+    expect(page.get_by_text("At 60%: Self")).to_be_visible()
+    page.reload()
+    settled(page)
+    expect(page.get_by_text("At 60%: Self")).to_be_visible()
+
+
+def test_what_breaks_it_is_said(visit: Visit):
+    page = visit("robustness", run="alpha", kind="flip")
+    said = page.get_by_text("breaks it").or_(page.get_by_text("Already without noise"))
+    expect(said.first).to_be_visible()
+
+
+@pytest.mark.parametrize("kind", ["shuffle", "flip", "gaussian"])
+def test_every_kind_of_noise_is_drawn_against_what_it_did_to_the_labels(visit: Visit, kind: str):
+    page = visit("robustness", run="alpha", kind=kind, x="noisy_clean")
+    expect(page.get_by_role("figure")).to_have_count(1)
+    expect(page.get_by_text("correlation of noisy with clean targets").first).to_be_visible()
+
+
+def test_without_hidden_states_the_precomputed_curve_stands_alone(visit: Visit):
+    page = visit("robustness", run="bare")
+    expect(page.get_by_text("keeps no hidden states")).to_be_visible()
+    expect(page.get_by_role("figure")).to_have_count(1)
+    page.locator(".legendtext").first.wait_for()
+    assert "Self, refitted now" not in page.locator(".legendtext").all_text_contents()
