@@ -1,0 +1,138 @@
+"""Navigation, the URL, themes, keyboard, hostile text: in a real browser."""
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import settled
+
+Visit = Callable[..., Page]
+PAGES = sorted(page.stem for page in (Path(__file__).parent.parent.parent / "pages").glob("*.py"))
+
+
+def parameters(page: Page) -> dict[str, str]:
+    return {name: values[-1] for name, values in parse_qs(urlparse(page.url).query).items()}
+
+
+def choose(page: Page, label: str, option: str) -> None:
+    """Pick from a select box of the sidebar."""
+    page.get_by_test_id("stSidebar").get_by_role("combobox", name=label).click()
+    page.get_by_role("option", name=option, exact=False).first.click()
+    settled(page)
+
+
+@pytest.mark.parametrize("name", PAGES)
+@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
+def test_a_page_fits_its_window_in_both_themes(visit: Visit, name: str, theme: str, width: int) -> None:
+    page = visit("" if name == "overview" else name, run="alpha", theme=theme, width=width)
+    main = page.get_by_test_id("stMain")
+    assert main.evaluate("e => e.scrollWidth <= e.clientWidth")
+    assert page.get_by_test_id("stException").count() == 0
+    background = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
+    light = sum(int(n) for n in re.findall(r"\d+", background)[:3]) > 384
+    assert light == (theme == "light")
+
+
+def test_the_url_follows_the_selection_across_pages_and_a_reload(visit: Visit) -> None:
+    page = visit("examples", run="alpha")
+    choose(page, "Current checkpoint", "step-0100")
+    assert parameters(page)["checkpoint"] == "gpt2--step-0100"
+    page.reload()
+    settled(page)
+    box = page.get_by_test_id("stSidebar").get_by_role("combobox", name="Current checkpoint")
+    expect(box).to_have_value("gpt2--step-0100 · step 100")
+    page.get_by_test_id("stSidebarNav").get_by_text("Runs", exact=True).last.click()
+    page.get_by_role("heading", name="Runs", level=1).wait_for()
+    page.get_by_test_id("stSidebarNav").get_by_text("Examples").click()
+    page.get_by_role("heading", name="Examples", level=1).wait_for()
+    settled(page)
+    assert parameters(page)["checkpoint"] == "gpt2--step-0100"
+
+
+def test_keys_step_through_examples(visit: Visit) -> None:
+    page = visit("examples", run="alpha", sort="error")
+    expect(page.get_by_text(re.compile(r"^1 of \d+"))).to_be_visible()
+    page.keyboard.press("n")
+    expect(page.get_by_text(re.compile(r"^2 of \d+"))).to_be_visible()
+    settled(page)
+    second = parameters(page)["example"]
+    page.keyboard.press("n")
+    expect(page.get_by_text(re.compile(r"^3 of \d+"))).to_be_visible()
+    settled(page)
+    page.keyboard.press("p")
+    expect(page.get_by_text(re.compile(r"^2 of \d+"))).to_be_visible()
+    settled(page)
+    assert parameters(page)["example"] == second
+
+
+def test_a_permalink_opens_the_same_example(visit: Visit) -> None:
+    page = visit("examples", run="alpha", sort="shift")
+    page.keyboard.press("n")
+    expect(page.get_by_text(re.compile(r"^2 of \d+"))).to_be_visible()
+    settled(page)
+    prompt = page.locator(".prompt").first.inner_text()
+    page.get_by_role("button", name="Permalink").click()
+    link = page.get_by_test_id("stPopoverBody").locator("code").inner_text()
+    given = {name: values[-1] for name, values in parse_qs(urlparse(link).query).items()}
+    assert given["hash"]
+    other = visit("examples", **given)
+    assert other.locator(".prompt").first.inner_text() == prompt
+    assert other.get_by_text("other data").count() == 0
+    stale = visit("examples", **(given | {"hash": "0" * 12}))
+    expect(stale.get_by_text("other data")).to_be_visible()
+
+
+def test_deletions_are_marked_by_more_than_colour(visit: Visit) -> None:
+    page = visit("examples", run="alpha", edit="delete_cue")
+    assert "line-through" in page.locator(".prompt del").first.evaluate("e => getComputedStyle(e).textDecorationLine")
+    page = visit("examples", run="alpha", edit="replace_speaker")
+    assert "underline" in page.locator(".prompt ins").first.evaluate("e => getComputedStyle(e).textDecorationLine")
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_hostile_text_is_shown_as_text(visit: Visit, name: str) -> None:
+    page = visit("" if name == "overview" else name, run="hostile")
+    assert page.evaluate("window.stolen") is None
+    assert page.evaluate("getComputedStyle(document.body).display") != "none"
+    assert page.locator("img[src*=canary], a[href^=javascript]").count() == 0
+
+
+def test_hostile_examples_one_by_one(visit: Visit) -> None:
+    page = visit("examples", run="hostile")
+    seen = ""
+    for at in range(2, 12):
+        seen += page.locator(".prompt").first.inner_text()
+        page.keyboard.press("n")
+        expect(page.get_by_text(re.compile(rf"^{at} of \d+"))).to_be_visible()
+        settled(page)
+    assert "<script>" in seen or "canary" in seen
+    assert page.evaluate("window.stolen") is None
+    assert page.locator("img[src*=canary]").count() == 0
+
+
+def test_an_unfinished_run_is_explained(visit: Visit) -> None:
+    page = visit("", run="stopped")
+    expect(page.get_by_text("no metrics.parquet yet")).to_be_visible()
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_figures_have_alternative_text(visit: Visit) -> None:
+    page = visit("", run="alpha")
+    expect(page.get_by_role("figure", name="Line chart of Self")).to_be_visible()
+
+
+def test_export_gives_what_is_on_screen(visit: Visit, tmp_path: Path) -> None:
+    import pandas as pd
+
+    page = visit("examples", run="alpha", split="test_iid")
+    total = int(re.findall(r"of ([\d,]+)", page.get_by_text(re.compile(r"^1 of \d+")).inner_text())[0].replace(",", ""))
+    for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
+        with page.expect_download() as waiting:
+            page.get_by_role("button", name=label).last.click()
+        file = tmp_path / waiting.value.suggested_filename
+        waiting.value.save_as(file)
+        assert len(read(file)) == total
