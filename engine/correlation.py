@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -143,13 +144,13 @@ class Resamples:
 
     def sums(self, values: np.ndarray) -> np.ndarray:
         """Weighted sums W @ values of [n, m]: [draws, m]."""
-        n, units = len(self.unit), self.weights.shape[1]
-        if units < n:  # rows of one unit share their weight: add them first
-            member = sparse.csr_matrix((np.ones(n), self.unit, np.arange(n + 1)), shape=(n, units))
-            values = member.T @ values
-        else:
-            values = values[np.argsort(self.unit)]
-        return self.weights @ values
+        return self.weights @ (self._membership @ values)  # rows of one unit share their weight: add them first
+
+    @cached_property
+    def _membership(self) -> sparse.csr_matrix:
+        """[units, n], 1 where the row belongs to the unit."""
+        n = len(self.unit)
+        return sparse.csr_matrix((np.ones(n), (self.unit, np.arange(n))), shape=(self.weights.shape[1], n))
 
 
 def _codes(values: Iterable) -> np.ndarray:
