@@ -1,0 +1,60 @@
+"""How cost grows: `python -m tests.benchmarks.growth FILE.svg` draws every benchmark's `growth()` into one picture.
+
+A benchmark that has something to say offers `growth()`: rows of `axis`, `value`, `ours`, `theirs` (seconds).
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+from typing import Any
+
+from tests.benchmarks.__main__ import BENCHMARKS
+from tests.benchmarks.side_by_side import machine
+
+
+def measured() -> list[dict[str, Any]]:
+    """Growth rows of all benchmarks that offer them."""
+    rows = []
+    for name, module in BENCHMARKS.items():
+        grow = getattr(importlib.import_module(module), "growth", None)
+        rows += [row | {"benchmark": name} for row in (grow() if grow else [])]
+    return rows
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """One panel a benchmark and axis, both axes logarithmic where the values allow it."""
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    panels = list(dict.fromkeys((row["benchmark"], row["axis"]) for row in rows))
+    columns = min(4, len(panels))
+    lines = -(-len(panels) // columns)
+    figure, axes = pyplot.subplots(lines, columns, figsize=(3.2 * columns, 2.8 * lines), squeeze=False)
+    for spare in axes.flat[len(panels) :]:
+        spare.set_visible(False)
+    for (benchmark, axis), panel in zip(panels, axes.flat, strict=False):
+        own = [row for row in rows if (row["benchmark"], row["axis"]) == (benchmark, axis)]
+        values = [row["value"] for row in own]
+        panel.plot(values, [row["ours"] for row in own], "o-", color="#0072B2", label="ours")
+        panel.plot(values, [row["theirs"] for row in own], "s--", color="#D55E00", label="peer")
+        panel.set(xlabel=axis, ylabel="seconds", title=benchmark, yscale="log", xscale="log")
+        panel.set_xticks(values, [str(v) for v in values])
+        panel.minorticks_off()
+    axes.flat[0].legend(frameon=False)
+    figure.suptitle(machine(), fontsize=8)
+    figure.tight_layout()
+    figure.savefig(path)
+
+
+def main() -> None:
+    path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("growth.svg")
+    draw(measured(), path)
+    print(path)
+
+
+if __name__ == "__main__":
+    main()
