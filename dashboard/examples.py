@@ -139,6 +139,17 @@ def example(path: Path, setting: Setting, example_id: str) -> dict | None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
+def _same_prompt(path: Path, prompt_id: int, stamp: str) -> list[int]:
+    sql = "SELECT file_row_number AS at FROM read_parquet(?, file_row_number=true) WHERE prompt_id = ? ORDER BY 1"
+    return query(sql, [part(path, "examples.parquet"), prompt_id], path)["at"].tolist()
+
+
+def same_prompt(path: Path, setting: Setting, prompt_id: int) -> pd.DataFrame:
+    """Every example of one prompt, one for each of its edits."""
+    return rows(path, setting, _same_prompt(path, prompt_id, stamp(path)))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
 def _extremes(path: Path, asked: str, _query: Query, stamp: str) -> pd.DataFrame:
     columns = ("explanation", "effect_current", "effect_target")
     ends = "UNION ALL".join(

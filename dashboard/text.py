@@ -90,7 +90,7 @@ def heat(tokens: Sequence[str], values: Sequence[float], unit: str = "nats") -> 
     pieces = []
     for token, value in zip(tokens, values, strict=True):
         share = round(100 * min(abs(value) / largest, 1.0))
-        sign = "up" if value > 0 else "down"
+        sign = "up" if value > 0 else "down" if value < 0 else "none"
         label = f"{signed(value)} {unit}"
         pieces.append(
             f'<span class="{sign}" style="--share:{share}%" title="{html.escape(label)}">{escaped(token)}</span>'

@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import data, parts
+from dashboard.attribution_view import attribution
 from dashboard.example_view import effects, header, texts
 from dashboard.examples import Query, extremes, find, nearer, order, rows
 from dashboard.selection import Selection, problem, sidebar, update
@@ -50,6 +51,7 @@ def page(selection: Selection) -> None:
     header(row)
     texts(row)
     effects(selection, row)
+    attribution(selection, row)
     st.divider()
     listing(selection, numbers, position)
 

@@ -9,6 +9,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard import data, examples
 from tests.synthetic_run import write_run
+from tests.tiny_models import build
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
@@ -161,3 +162,28 @@ def test_runs_lists_states_and_verifies(tmp_path: Path, opened: Open) -> None:
     app = opened(tmp_path, "runs", run="damaged")
     app.button(key="verify").click().run()
     assert "damaged" in app.error[0].value
+
+
+def test_words_are_computed_on_demand_on_both_checkpoints(tmp_path: Path, opened: Open) -> None:
+    path = write_run(tmp_path / "with-models", prompts=12, checkpoints=2)
+    for step in range(2):
+        build("gpt2", path / "checkpoints" / f"step-{step}", seed=step)
+    app = opened(tmp_path, "examples", run="with-models")
+    assert not app.exception
+    assert "prompt heat" not in html(app)
+    app.button(key="compute_words").click().run()
+    assert not app.exception, app.exception[0].stack_trace
+    assert not app.error, app.error[0].value
+    heats = [e.proto.body for e in app.get("html") if "prompt heat" in e.proto.body]
+    assert len(heats) == 2
+    assert heats[0] != heats[1]
+    table = next(t.value for t in app.dataframe if "By attribution" in t.value)
+    assert len(table) == 2  # both edits of the prompt
+    assert set(table.Signs) <= {"agree", "disagree", "too small to tell"}
+
+
+def test_words_without_the_checkpoints_are_answered_in_words(sound: Path, opened: Open) -> None:
+    app = opened(sound, "examples", run="alpha")
+    app.button(key="compute_words").click().run()
+    assert not app.exception, app.exception[0].stack_trace
+    assert len(app.error) == 1
