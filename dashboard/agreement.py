@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 
 from engine.correlation import (
+    Resamples,
     bootstrap_partial,
     bootstrap_pearson,
     bootstrap_weights,
@@ -67,43 +68,75 @@ def _estimate(value: float, draws: np.ndarray) -> Estimate:
     return Estimate(_defined(value), _defined(float(low)), _defined(float(high)))
 
 
-def agreement(rows: pd.DataFrame, *, draws: int = 400, shuffles: int = 200, seed: int = 0) -> Agreement:
-    """Of rows with explanation, effect_…, f_… and f_edited_… (of target and current), group, cue, entity."""
-    rows = rows[np.isfinite(rows["explanation"].to_numpy(np.float64))]
-    n = len(rows)
-    n_groups = int(rows["group"].nunique(dropna=False))
-    nothing = Estimate(None)
-    if n < 3:
-        return Agreement(n, n_groups, nothing, nothing, nothing, nothing, nothing, None, None, False)
+Measured = dict[str, tuple[float, np.ndarray]]
+"""A number and its bootstrap draws; the counterfactual gap is absent where it can't be tested."""
+
+
+def measure(rows: pd.DataFrame, weights: Resamples) -> Measured:
+    """self, orig, gap, target_current and counterfactual_gap of rows, with draws that are paired by `weights`.
+
+    rows: explanation, effect_…, f_… and f_edited_… of target and current; all explanations are numbers.
+    """
     explanation = rows["explanation"].to_numpy(np.float64)
     effects = rows[["effect_current", "effect_target"]].to_numpy(np.float64)
-    rng = np.random.default_rng(seed)
-    weights = bootstrap_weights(rng, draws, rows["group"], rows.get("cue"), rows.get("entity"))
     r = pearson(np.column_stack([explanation] * 2), effects)
     drawn = bootstrap_pearson(weights, explanation, effects)[:, 0]
-    rho_drawn = bootstrap_pearson(weights, effects[:, 0], effects[:, 1])[:, 0, 0]
-    rho = pearson(effects[:, :1], effects[:, 1:])[0]
-    counterfactual, testable = nothing, False
+    made: Measured = {
+        "self": (r[0], drawn[:, 0]),
+        "orig": (r[1], drawn[:, 1]),
+        "gap": (r[0] - r[1], drawn[:, 0] - drawn[:, 1]),
+        "target_current": (
+            pearson(effects[:, :1], effects[:, 1:])[0],
+            bootstrap_pearson(weights, effects[:, 0], effects[:, 1])[:, 0, 0],
+        ),
+    }
     z = spline_basis(rows["f_current"].to_numpy(np.float64), rows["f_target"].to_numpy(np.float64))
     unseen = rows[["f_edited_current", "f_edited_target"]].to_numpy(np.float64)
     apart = partial(unseen[:, :1], unseen[:, 1:], z)[0, 0]
     if np.isfinite(apart) and apart <= TESTABLE_BELOW:
-        testable = True
-        given = partial(explanation, unseen, z)[0]
-        given_drawn = bootstrap_partial(weights, explanation, unseen, z)[:, 0]
-        counterfactual = _estimate(given[0] - given[1], given_drawn[:, 0] - given_drawn[:, 1])
-    low, high = _null(explanation, effects[:, 0], rows["group"], shuffles, seed)
+        given, given_drawn = (
+            partial(explanation, unseen, z)[0],
+            bootstrap_partial(weights, explanation, unseen, z)[:, 0],
+        )
+        made["counterfactual_gap"] = (given[0] - given[1], given_drawn[:, 0] - given_drawn[:, 1])
+    return made
+
+
+def resamples(rows: pd.DataFrame, draws: int, seed: int) -> Resamples:
+    """Bootstrap weights by cue and entity where the rows have them, else by group."""
+    return bootstrap_weights(
+        np.random.default_rng(seed), draws, rows["group"], rows.get("cue"), rows.get("entity")
+    )  # fmt: skip
+
+
+def explained(rows: pd.DataFrame) -> pd.DataFrame:
+    return rows[np.isfinite(rows["explanation"].to_numpy(np.float64))]
+
+
+def agreement(rows: pd.DataFrame, *, draws: int = 400, shuffles: int = 200, seed: int = 0) -> Agreement:
+    """Of rows as `measure` takes them, with group, cue and entity."""
+    rows = explained(rows)
+    n, n_groups = len(rows), int(rows["group"].nunique(dropna=False))
+    nothing = Estimate(None)
+    if n < 3:
+        return Agreement(n, n_groups, nothing, nothing, nothing, nothing, nothing, None, None, False)
+    made = measure(rows, resamples(rows, draws, seed))
+    found = {name: _estimate(*pair) for name, pair in made.items()}
+    low, high = _null(
+        rows["explanation"].to_numpy(np.float64), rows["effect_current"].to_numpy(np.float64), rows["group"],
+        shuffles, seed,
+    )  # fmt: skip
     return Agreement(
         n=n,
         n_groups=n_groups,
-        self=_estimate(r[0], drawn[:, 0]),
-        orig=_estimate(r[1], drawn[:, 1]),
-        gap=_estimate(r[0] - r[1], drawn[:, 0] - drawn[:, 1]),
-        counterfactual_gap=counterfactual,
-        target_current=_estimate(rho, rho_drawn),
+        self=found["self"],
+        orig=found["orig"],
+        gap=found["gap"],
+        counterfactual_gap=found.get("counterfactual_gap", nothing),
+        target_current=found["target_current"],
         null_low=low,
         null_high=high,
-        testable=testable,
+        testable="counterfactual_gap" in found,
     )
 
 

@@ -23,6 +23,14 @@ AGAINST = {
     "f": ("f(x), the present output", "f(x)", "f"),
     "f_edited": ("f(x′), the unseen run", "f(x′)", "f_edited"),
 }
+COLUMNS = {
+    "explanation": "explanation",
+    "effect_current": "Δ current",
+    "effect_target": "Δ target",
+    "error": "error",
+    "f_current": "f(x) current",
+    "f_target": "f(x) target",
+}
 DRAG = {"pan": "moves", "select": "box", "lasso": "lasso"}
 HELP = {
     "self": "Self: Pearson r of the explanation with the current model's own effect. 1: the same up to scale.",
@@ -168,7 +176,7 @@ def table(frame: pd.DataFrame, selected: np.ndarray | None) -> None:
     key = f"rows_{hash((str(selection.parameters()), len(rows)))}"
     event = st.dataframe(
         shown_rows, hide_index=True, key=key, on_select="rerun", selection_mode="single-row", height=330,
-        column_config={c: st.column_config.NumberColumn(format="%.3f") for c in columns[2:]},
+        column_config={c: st.column_config.NumberColumn(COLUMNS[c], format="%.3f") for c in columns[2:]},
     )  # fmt: skip
     picked = event["selection"]["rows"]
     if picked and picked[0] < len(shown_rows):

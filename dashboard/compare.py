@@ -1,0 +1,128 @@
+"""Two runs on the examples they share, paired: the same draws weigh both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import agreement, data
+from dashboard.agreement import Estimate, Measured
+from engine.correlation import Resamples, bootstrap_pearson, interval, pearson
+
+NAMES = {
+    "self": "Self",
+    "orig": "Orig",
+    "gap": "Gap",
+    "counterfactual_gap": "Counterfactual gap",
+    "target_current": "Target–current ρ",
+}
+NUMBERS = ("explanation", "effect_current", "effect_target", "f_current", "f_target", "f_edited_current",
+           "f_edited_target", "error")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Compared:
+    """One number in both runs, and their difference with a paired interval."""
+
+    name: str
+    first: Estimate
+    second: Estimate
+    difference: Estimate
+
+
+@dataclass(frozen=True)
+class Comparison:
+    n: int
+    n_groups: int
+    numbers: tuple[Compared, ...]
+    explanations: Estimate
+    """r of the two runs' explanations with each other."""
+    errors: Estimate
+    """Mean of |error| in the first, less the second, nats."""
+    nearer: float | None
+    """Share of examples whose explanation is nearer to its own current model in the first run."""
+    same_effects: bool
+    """Whether both runs explain the same current effects."""
+
+
+def shared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Examples explained in both runs: the first run's columns, and the second's numbers with the ending `_2`."""
+    theirs = second[["example_id", *NUMBERS]].rename(columns={c: f"{c}_2" for c in NUMBERS})
+    rows = first.merge(theirs, on="example_id", how="inner")
+    keep = np.isfinite(rows["explanation"].to_numpy(np.float64)) & np.isfinite(
+        rows["explanation_2"].to_numpy(np.float64)
+    )
+    return rows[keep].reset_index(drop=True)
+
+
+def as_second(rows: pd.DataFrame) -> pd.DataFrame:
+    """The second run's numbers under their plain names."""
+    return rows.assign(**{c: rows[f"{c}_2"] for c in NUMBERS})
+
+
+def compare(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Comparison | None:
+    """Paired statistics of `shared` rows; None below three of them."""
+    if len(rows) < 3:
+        return None
+    weights = agreement.resamples(rows, draws, seed)
+    mine, theirs = agreement.measure(rows, weights), agreement.measure(as_second(rows), weights)
+    explanations = rows[["explanation", "explanation_2"]].to_numpy(np.float64)
+    r = pearson(explanations[:, :1], explanations[:, 1:])[0]
+    r_drawn = bootstrap_pearson(weights, explanations[:, 0], explanations[:, 1])[:, 0, 0]
+    errors = rows["error"].to_numpy(np.float64) - rows["error_2"].to_numpy(np.float64)
+    effects = rows[["effect_current", "effect_current_2"]].to_numpy(np.float64)
+    return Comparison(
+        n=len(rows),
+        n_groups=int(rows["group"].nunique(dropna=False)),
+        numbers=tuple(_compared(name, mine, theirs) for name in NAMES if name in mine or name in theirs),
+        explanations=_estimate(r, r_drawn),
+        errors=_estimate(float(errors.mean()), _means(weights, errors)),
+        nearer=float((errors < 0).mean()),
+        same_effects=bool(np.allclose(effects[:, 0], effects[:, 1], atol=1e-4)),
+    )
+
+
+def _means(weights: Resamples, values: np.ndarray) -> np.ndarray:
+    """Weighted means in every draw, [draws]."""
+    sums = weights.sums(np.column_stack([values, np.ones(len(values))]))
+    return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+
+
+def _compared(name: str, mine: Measured, theirs: Measured) -> Compared:
+    nothing = Estimate(None)
+    both = name in mine and name in theirs
+    return Compared(
+        name,
+        _estimate(*mine[name]) if name in mine else nothing,
+        _estimate(*theirs[name]) if name in theirs else nothing,
+        _estimate(mine[name][0] - theirs[name][0], mine[name][1] - theirs[name][1]) if both else nothing,
+    )
+
+
+def _estimate(value: float, draws: np.ndarray) -> Estimate:
+    low, high = (float(end) for end in interval(draws))
+    if not np.isfinite(value):
+        return Estimate(None)
+    return Estimate(float(value), *((low, high) if np.isfinite(low) else (None, None)))
+
+
+@st.cache_data(max_entries=8, show_spinner=False)
+def _of_runs(
+    first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None, stamps: str
+) -> tuple[pd.DataFrame, Comparison | None]:
+    rows = shared(
+        data.explanations(first, mine, split=split, edit=edit),
+        data.explanations(second, theirs, split=split, edit=edit),
+    )
+    return rows, compare(rows, draws=1000 if len(rows) <= 20_000 else 200)
+
+
+def of_runs(
+    first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None
+) -> tuple[pd.DataFrame, Comparison | None]:
+    """The shared rows of two runs and their paired statistics, cached."""
+    return _of_runs(first, second, mine, theirs, split, edit, data.stamp(first) + data.stamp(second))
