@@ -22,18 +22,35 @@ CONTROLS = {
     "difference": ("difference mode: reads both runs", "#555B63", "hexagon"),
 }
 GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
+ALSO = {
+    "change_tracking": ("change tracking", "pcorr of the change of the explanation with the change of the effect"),
+    "direction": ("direction", "r of the explanation with z(Δ current) − z(Δ target): the gap without ρ's cap"),
+    "self_minus_stale": ("Self − Self(stale)", "what reading the current hidden states adds to Self"),
+    "span_ranking": (
+        "within-prompt span ranking",
+        "Kendall's τ: which of a prompt's spans matter, explained and measured",
+    ),
+    "spearman": ("Spearman's ρ with Δ current", "agreement in rank"),
+    "sign_agreement": ("agreement in sign", "share of examples whose effect has the explained sign"),
+    "slope": ("slope", "of Δ current on the explanation; 1: right in size"),
+    "mean_effect_error": ("mean-effect error, nats", "mean of explanation − Δ current"),
+    "mse_orig_minus_mse_self": (
+        "MSE(orig) − MSE(self), nats²",
+        "above 0: nearer to the current model in squared error",
+    ),
+}
 HEAT = {"self": "Self", "orig": "Orig", **GAPS, "cv": "cross-validated r with the targets"}
 
 
-def lines(rows: pd.DataFrame, tail: str = "", dash: str = "solid", *, rho: bool = True) -> list[Series]:
-    """Self, Orig and ρ above; gap and counterfactual gap below."""
+def lines(rows: pd.DataFrame, tail: str = "", dash: str = "solid", *, first: bool = True) -> list[Series]:
+    """Self, Orig and ρ above; gap and counterfactual gap below. Bands for the first of several."""
     made = [
-        Series(rows, "self", f"Self{tail}", style.SELF, "circle", dash),
-        Series(rows, "orig", f"Orig{tail}", style.ORIG, "diamond", dash),
-        Series(rows, "gap", f"gap{tail}", style.SELF, "circle", dash, panel=2),
-        Series(rows, "counterfactual_gap", f"counterfactual gap{tail}", style.GREEN, "square", dash, panel=2),
+        Series(rows, "self", f"Self{tail}", style.SELF, "circle", dash, band=first),
+        Series(rows, "orig", f"Orig{tail}", style.ORIG, "diamond", dash, band=first),
+        Series(rows, "gap", f"gap{tail}", style.SELF, "circle", dash, panel=2, band=first),
+        Series(rows, "counterfactual_gap", f"counterfactual gap{tail}", style.GREEN, "square", dash, 2, first),
     ]
-    return made + ([Series(rows, "target_current", "target–current ρ", style.GREY, "x", "dot")] if rho else [])
+    return made + ([Series(rows, "target_current", "target–current ρ", style.GREY, "x", "dot")] if first else [])
 
 
 def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
@@ -56,13 +73,13 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     for name in picked:
         label, colour, symbol = CONTROLS[name]
         mine = controls[controls["control"] == name]
-        series.append(Series(mine, "self", f"Self of {label}", colour, symbol, "dash"))
-        series.append(Series(mine, "gap", f"gap of {label}", colour, symbol, "dash", panel=2))
+        series.append(Series(mine, "self", f"Self of {label}", colour, symbol, "dash", band=False))
+        series.append(Series(mine, "gap", f"gap of {label}", colour, symbol, "dash", 2, False))
     if overlay:
         for i, regime in enumerate(r for r in regimes if r != selection.regime):
             others = every[(every["regime"] == regime) & (every["edit"] == edit)]
             other = settings.best(settings.for_layer(others, selection.layer))
-            series += lines(other, f", {regime}", style.DASHES[1 + i], rho=False)
+            series += lines(other, f", {regime}", style.DASHES[1 + i], first=False)
     lost, sentence = settings.coupling_lost(rows)
     null = rows[["step", "null_low", "null_high"]].dropna()
     first = rows.iloc[0]
@@ -115,6 +132,30 @@ def switch(label: str, name: str) -> bool:
     key = f"option_{name}"
     st.session_state[key] = st.query_params.get(name) == "all"
     return st.toggle(label, key=key, on_change=lambda: keep(name, "all" if st.session_state[key] else None))
+
+
+def also(selection: Selection, every: pd.DataFrame, edit: str) -> None:
+    """The other numbers over checkpoints, one at a time, every regime a line."""
+    st.subheader("Also measured", divider="grey")
+    own = every[every["edit"] == edit]
+    there = {k: v[0] for k, v in ALSO.items() if own[k].notna().any()}
+    if not there:
+        st.info("No further numbers were computed for this setting.")
+        return
+    name = choose("Number over checkpoints", "also", there, next(iter(there)))
+    series, tables = [], []
+    for i, regime in enumerate(selection.options.regimes[selection.explainer]):
+        rows = settings.best(settings.for_layer(own[own["regime"] == regime], selection.layer)).sort_values("step")
+        series.append(Series(rows, name, regime, style.CATEGORICAL[i], style.SYMBOLS[i], style.DASHES[i]))
+        tables.append(
+            rows[[c for c in ("regime", "checkpoint", "step", "n", name, f"{name}_low", f"{name}_high") if c in rows]]
+        )
+    st.caption(f"{ALSO[name][1][0].upper()}{ALSO[name][1][1:]}.")
+    show(
+        charts.trajectory(series, panels=(ALSO[name][0],), height=340),
+        key="also", path=selection.path, about=about(selection, note=edit),
+        alt=f"{ALSO[name][0]} of every regime over the checkpoints.", table=pd.concat(tables),
+    )  # fmt: skip
 
 
 def layers(selection: Selection, every: pd.DataFrame, edit: str) -> None:
@@ -190,6 +231,7 @@ try:
         st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
     headline(selection, every, edit)
     layers(selection, every, edit)
+    also(selection, every, edit)
     examples(selection)
 except RunError as error:
     problem(str(error))

@@ -24,6 +24,7 @@ class Series:
     symbol: str = "circle"
     dash: str = "solid"
     panel: int = 1
+    band: bool = True
 
 
 def _values(rows: pd.DataFrame, column: str) -> np.ndarray | None:
@@ -38,14 +39,14 @@ def _add(figure: go.Figure, series: Series, x: str) -> None:
     low, high = (_values(rows, f"{series.column}_{end}") for end in ("low", "high"))
     place = {"row": series.panel, "col": 1}
     group = {"legendgroup": style.safe(f"{series.name}{series.panel}")}
-    if low is not None and high is not None:
+    if low is not None and high is not None and series.band:
         edge = {"x": xs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, **group}
         figure.add_trace(go.Scatter(y=high, **edge), **place)
         figure.add_trace(go.Scatter(y=low, fill="tonexty", fillcolor=style.faded(series.colour, 0.15), **edge), **place)
+    bounds, hover = None, "%{y:.3f}"
+    if low is not None and high is not None:
         bounds = np.column_stack([low, high])
         hover = "%{y:.3f} [%{customdata[0]:.3f}, %{customdata[1]:.3f}]"
-    else:
-        bounds, hover = None, "%{y:.3f}"
     figure.add_trace(
         go.Scatter(
             x=xs, y=ys, customdata=bounds, mode="lines+markers", name=style.safe(series.name, 60), **group,
@@ -100,7 +101,7 @@ def trajectory(
     for row, name in enumerate(panels, 1):
         figure.update_yaxes(title=name, row=row, col=1)
     figure.update_xaxes(title=x_title, row=last, col=1)
-    figure.update_layout(hovermode="x unified", legend={"y": -0.14})
+    figure.update_layout(hovermode="x unified")
     if lost_at is not None:
         figure.add_vline(x=lost_at, line={"color": style.ORANGE, "dash": "dot", "width": 2})
         figure.add_annotation(
@@ -170,5 +171,5 @@ def example_moves(frame: pd.DataFrame, order: Sequence[str], titles: Sequence[st
     figure.update_annotations(x=0, xanchor="left", font={"size": 12})
     figure.update_yaxes(title="nats")
     figure.update_xaxes(title="training step", row=max(len(order), 1), col=1)
-    figure.update_layout(hovermode="x unified", legend={"y": -0.1 if len(order) > 2 else -0.2})
+    figure.update_layout(hovermode="x unified")
     return figure

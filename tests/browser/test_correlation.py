@@ -106,7 +106,7 @@ def test_a_row_of_the_table_opens_the_example_without_the_figure(visit: Visit):
 
 def test_a_slice_is_named_and_cleared(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", slice="meta_topic:history")
-    page.get_by_text("Slice", exact=True).first.click()
+    page.locator("summary", has_text="Slice").click()
     name = page.get_by_role("textbox", name="Name of this slice")
     name.fill("Only **history** <b>")
     name.press("Enter")
