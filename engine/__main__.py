@@ -114,6 +114,24 @@ def samples(
             typer.echo(folder)
 
 
+@app.command()
+def study(
+    spec: Annotated[Path, typer.Argument(help="a YAML file with name and seeds")],
+    out: Annotated[Path | None, typer.Option(help="default: runs/study-NAME")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+) -> None:
+    """The sample worlds over several seeds: metrics only, resumable. Prints the README's table, the folder last."""
+    from engine import study as studies
+    from engine.progress import bars
+
+    resolved = studies.load_study(spec)
+    folder = out or Path("runs") / f"study-{resolved.name}"
+    with bars(quiet) as progress:
+        table = studies.run_study(resolved, folder, SAMPLES, progress)
+    typer.echo(studies.markdown(table))
+    typer.echo(folder)
+
+
 def _fail(message: str, code: int) -> NoReturn:
     print(message, file=sys.stderr)
     sys.exit(code)

@@ -42,12 +42,19 @@ class CheckpointSpec(Strict):
     """One causal language model: a local folder, or a hub id at a revision, maybe with an adapter."""
 
     name: str = Field(description="family--name, such as gpt2--step-0300; names its files in the run")
-    path: str = Field(description="a local folder (relative to the spec) or a hub id")
+    path: str = Field("", description="a local folder (relative to the spec) or a hub id")
     revision: str | None = Field(None, description="a branch, tag or commit of a hub id")
     adapter: str | None = Field(None, description="a peft adapter on top of the model")
     step: int = Field(0, ge=0, description="training step, the x axis of trajectories")
     trust_remote_code: bool = Field(False, description="run code that ships with the checkpoint")
     untrained: bool = Field(False, description="keep the architecture, draw the weights at random")
+    trained: bool = Field(False, description="made by the run's own post_training, at `step`; has no path")
+
+    @model_validator(mode="after")
+    def _path_unless_trained(self) -> CheckpointSpec:
+        if not self.path and not self.trained:
+            raise ValueError(f"{self.name!r} needs a path: a local folder or a hub id")
+        return self
 
     @model_validator(mode="after")
     def _name_is_a_safe_file_name(self) -> CheckpointSpec:
@@ -126,6 +133,29 @@ class MetricSpec(Strict):
     seed: int = Field(0, ge=0)
 
 
+class ConcurrentSpec(Strict):
+    """An explainer trained in the same loop as the base model, on the fixed targets."""
+
+    kind: Literal["linear", "mlp"] = "linear"
+    layer: int = Field(-1, description="whose hidden states it reads, at the last position of x")
+    edit: str = Field(description="the kind of edit whose effects it learns")
+    gradient: Literal["stopped", "flowing"] = Field(
+        "stopped", description="stopped at the hidden states, or flowing on into the base model"
+    )
+    weight: float = Field(1.0, gt=0, description="of its loss beside the language model's, where it flows")
+    learning_rate: float = Field(3e-3, gt=0)
+
+
+class PostTrainingSpec(Strict):
+    """Post-training that makes the checkpoints marked `trained`: next-token loss on dialogues."""
+
+    dialogues: str = Field(description="a JSON Lines file with a prompt and an answer a line")
+    prompts_a_step: int = Field(32, ge=1)
+    learning_rate: float = Field(1e-3, gt=0)
+    answer_weight: float = Field(1.0, gt=0, description="of the answer's first token beside a prompt token's 1")
+    concurrent: ConcurrentSpec | None = None
+
+
 class RunSpec(Strict):
     """All of a run. `target` gives the fixed labels; the explainers are trained at the first checkpoint.
 
@@ -139,6 +169,7 @@ class RunSpec(Strict):
     target: CheckpointSpec | None = None
     checkpoints: tuple[CheckpointSpec, ...] = Field(min_length=1)
     other_model: CheckpointSpec | None = Field(None, description="control; none: the first checkpoint, untrained")
+    post_training: PostTrainingSpec | None = Field(None, description="makes the checkpoints marked trained")
     hidden: HiddenSpec = HiddenSpec()
     explainers: ExplainerSpec = ExplainerSpec()
     noise: NoiseSpec = NoiseSpec()
@@ -158,6 +189,20 @@ class RunSpec(Strict):
             raise ValueError(f"target: {self.target.name!r} may only be the first of the checkpoints")
         if self.target and self.target.name == names[0] and self.target != self.checkpoints[0]:
             raise ValueError(f"target: {self.target.name!r} differs from the first checkpoint of that name")
+        return self
+
+    @model_validator(mode="after")
+    def _trained_checkpoints_follow_a_given_one(self) -> RunSpec:
+        trained = [c for c in self.checkpoints if c.trained]
+        if bool(trained) != (self.post_training is not None):
+            raise ValueError("post_training goes with checkpoints marked `trained: true`, and they need it")
+        if trained and (len(trained) != len(self.checkpoints) - 1 or self.checkpoints[0].trained):
+            raise ValueError("checkpoints: with post_training, the first is given and all others are trained")
+        if [c.step for c in trained] != sorted({c.step for c in trained if c.step > 0}):
+            raise ValueError("checkpoints: the steps of trained ones must be above 0 and rise")
+        concurrent = self.post_training and self.post_training.concurrent
+        if concurrent and concurrent.layer not in self.hidden.layers:
+            raise ValueError(f"post_training.concurrent.layer: {concurrent.layer} must stand in hidden.layers too")
         return self
 
     @property
@@ -202,6 +247,8 @@ def parse_spec(data: Any, where: Path) -> RunSpec:
 
 def _resolved(path: str, base: Path) -> str:
     """A path that exists beside the spec becomes absolute; anything else is left as a hub id."""
+    if not path:
+        return path
     local = (base / path).expanduser()
     looks_local = path.startswith((".", "/", "~")) or local.exists()
     return str(local.resolve()) if looks_local else path
@@ -216,12 +263,14 @@ def resolve_paths(spec: RunSpec, base: Path) -> RunSpec:
         adapter = _resolved(c.adapter, base) if c.adapter else None
         return c.model_copy(update={"path": _resolved(c.path, base), "adapter": adapter})
 
-    task = spec.task
-    if task.path:
-        task = task.model_copy(update={"path": str((base / task.path).expanduser().resolve())})
+    def file(path: str) -> str:
+        return str((base / path).expanduser().resolve())
+
+    task, post = spec.task, spec.post_training
     return spec.model_copy(
         update={
-            "task": task,
+            "task": task.model_copy(update={"path": task.path and file(task.path)}),
+            "post_training": post and post.model_copy(update={"dialogues": file(post.dialogues)}),
             "target": checkpoint(spec.target),
             "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),
             "other_model": checkpoint(spec.other_model),
@@ -260,12 +309,21 @@ def relative_paths(spec: RunSpec, base: Path) -> RunSpec:
             return None
         return c.model_copy(update={"path": relative(c.path), "adapter": c.adapter and relative(c.adapter)})
 
-    task = spec.task.model_copy(update={"path": spec.task.path and relative(spec.task.path)})
+    task, post = spec.task, spec.post_training
     return spec.model_copy(
         update={
-            "task": task,
+            "task": task.model_copy(update={"path": task.path and relative(task.path)}),
+            "post_training": post and post.model_copy(update={"dialogues": relative(post.dialogues)}),
             "target": checkpoint(spec.target),
             "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),
             "other_model": checkpoint(spec.other_model),
         }
     )
+
+
+def with_trained_paths(spec: RunSpec, run: Path) -> RunSpec:
+    """The spec with the folders in which the run keeps the checkpoints that it trains."""
+    checkpoints = tuple(
+        c.model_copy(update={"path": str(run / "checkpoints" / c.name)}) if c.trained else c for c in spec.checkpoints
+    )
+    return spec.model_copy(update={"checkpoints": checkpoints})

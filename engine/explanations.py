@@ -7,66 +7,37 @@ the correlation with the targets, at the checkpoint where the explainers are tra
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
 
-from engine import metrics
-from engine.config import ExplainerKind, Regime, RunSpec
+from engine import metrics, posttraining
+from engine.config import ConcurrentSpec, ExplainerKind, Regime, RunSpec
 from engine.noise import NoiseLabel, NoiseMatrix, noise_matrix
-from engine.observed import EVALUATED, Observed, Place
+from engine.observed import EVALUATED, Observed
 from engine.probes.regimes import REGIMES, best, cross_validate
 from engine.probes.regimes import explain as predict
 from engine.probes.ridge import grouped_folds
 from engine.progress import Progress, silent
 from engine.records import EXPLANATIONS, metrics_table
+from engine.settings import CLEAN, Explained, Place, Setting
 from engine.store import Run
 
-CLEAN = NoiseLabel("none", 0.0, 0)
 STORED_NOISE = 0.5
 """The one level of noise whose explanations are kept example by example."""
 
 
-@dataclass(frozen=True)
-class Setting:
-    """An explainer's place and penalty, and how it came to be chosen."""
-
-    kind: ExplainerKind
-    place: Place
-    penalty: float
-    cv: float
-    best: bool = False
-    """The best of its kind, edit and mode."""
-    chosen: bool = False
-    """The headline: the best direct one of its kind among the headline edits."""
-
-
-@dataclass(frozen=True)
-class Explained:
-    """One setting under one regime: explanations of the evaluated rows at every checkpoint."""
-
-    setting: Setting
-    regime: Regime
-    rows: np.ndarray
-    """Rows of the examples, [n]."""
-    labels: tuple[NoiseLabel, ...]
-    """Of the columns; seeds of one noise level stand in several columns."""
-    noisy_clean: np.ndarray
-    """corr(noisy, clean targets) of each column."""
-    explanations: list[np.ndarray]
-    """[n, k] a checkpoint, nats."""
-    stale: list[np.ndarray]
-    """[n, k] a checkpoint: the same explainer on the hidden states of the checkpoint it started at."""
-
-
 def choose(observed: Observed, kind: ExplainerKind) -> list[Setting]:
-    """All settings of one kind of explainer, each with its best penalty; marks `best` and `chosen`."""
+    """All settings of one kind of explainer, each with its best penalty; marks `best` and `chosen`.
+
+    Ridge costs next to nothing and maps everything; linear and mlp are trained where the headline is looked for.
+    """
     spec = observed.spec.explainers
-    modes = spec.modes if kind == "ridge" else ("direct",)
+    modes = spec.modes if kind == "ridge" else tuple(m for m in spec.modes if m == "direct")
     target = observed.behavior(observed.target).effect
     settings = []
-    for edit in observed.edits:
+    for edit in observed.edits if kind == "ridge" else observed.headline_edits:
         rows = observed.rows(edit, "train")
         if len(rows) < 2 * spec.folds:
             continue
@@ -126,6 +97,27 @@ def explain_setting(observed: Observed, setting: Setting, regime: Regime) -> Exp
     return Explained(setting, regime, rows, labels, noisy_clean, now, then)
 
 
+def regimes_of(setting: Setting, spec: RunSpec) -> list[Regime]:
+    if setting.condition:
+        return ["online"]
+    return [regime for regime in spec.explainers.regimes if regime in REGIMES[setting.kind]]
+
+
+def concurrent_setting(record: Run, concurrent: ConcurrentSpec) -> Setting:
+    """The explainer that was trained beside the base model (`posttraining`)."""
+    layer = record.manifest["notes"][posttraining.DONE]["layer"]
+    place = Place(concurrent.edit, "direct", "last", layer)
+    condition = f"concurrent, gradient {concurrent.gradient}"
+    return Setting(concurrent.kind, place, penalty=0.0, cv=float("nan"), best=True, condition=condition)
+
+
+def read_concurrent(observed: Observed, record: Run, setting: Setting) -> Explained:
+    """What the concurrent explainer said when each checkpoint was saved; `stale` is what it said at the first."""
+    rows = observed.rows(setting.place.edit, *EVALUATED)
+    said = [record.read_arrays(posttraining.part(n))["explanation"][:, None].astype(float) for n in observed.currents]
+    return Explained(setting, "online", rows, (CLEAN,), np.ones(1), said, [said[0]] * len(said))
+
+
 def explain(record: Run, spec: RunSpec, progress: Progress = silent) -> None:
     """Write explanations.parquet and metrics.parquet of a run whose behavior is measured."""
     if record.has("explanations.parquet") and record.has("metrics.parquet"):
@@ -137,12 +129,17 @@ def explain(record: Run, spec: RunSpec, progress: Progress = silent) -> None:
         progress("choosing settings", done, len(kinds))
         settings += choose(observed, kind)
     progress("choosing settings", len(kinds), len(kinds))
-    work = [(s, regime) for s in settings for regime in spec.explainers.regimes if regime in REGIMES[s.kind]]
+    if spec.post_training and spec.post_training.concurrent:
+        settings.append(concurrent_setting(record, spec.post_training.concurrent))
+    work = [(s, regime) for s in settings for regime in regimes_of(s, spec)]
     scorer = metrics.Scorer(observed)
     tables: list[pa.Table] = []
     for done, (setting, regime) in enumerate(work):
         progress("explaining and scoring", done, len(work))
-        explained = explain_setting(observed, setting, regime)
+        if setting.condition:
+            explained = read_concurrent(observed, record, setting)
+        else:
+            explained = explain_setting(observed, setting, regime)
         scorer.add(explained)
         if setting.best and setting.place.mode == "direct":
             tables += stored(observed, explained)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -13,16 +13,13 @@ from engine.controls import TextControl, output
 from engine.correlation import Resamples, bootstrap_weights
 from engine.faithfulness import Behavior, Null, Score, null, score, span_ranking, verdicts
 from engine.noise import NoiseLabel, shuffled_targets
-from engine.observed import EVALUATED, Observed, Place
+from engine.observed import EVALUATED, Observed
 from engine.probes.regimes import ceiling
 from engine.probes.regimes import explain as predict
 from engine.probes.ridge import grouped_folds
 from engine.progress import Progress
+from engine.settings import CLEAN, Explained, Place, Setting
 
-if TYPE_CHECKING:
-    from engine.explanations import Explained, Setting
-
-CLEAN = NoiseLabel("none", 0.0, 0)
 TEXT_FOLDS = 2
 """Of each factor, for the penalty of the text controls: their features are many, so every fit costs seconds."""
 
@@ -42,7 +39,7 @@ def naming(
         "target": observed.target,
         "step": checkpoint.step,
         "explainer": setting.kind,
-        "condition": None,
+        "condition": setting.condition,
         "control": control,
         "edit": place.edit,
         "mode": place.mode,
@@ -322,8 +319,8 @@ class Scorer:
         observed = self.observed
         split_of = observed.examples["split"].to_numpy()
         direct = [k for k in self._kept if k.setting.place.mode == "direct"]
-        for key in dict.fromkeys((k.setting.kind, k.regime) for k in direct):
-            family = [k for k in direct if (k.setting.kind, k.regime) == key]
+        for key in dict.fromkeys((k.setting.kind, k.regime, k.setting.condition) for k in direct):
+            family = [k for k in direct if (k.setting.kind, k.regime, k.setting.condition) == key]
             rows = np.concatenate([k.rows for k in family])
             for t, name in enumerate(observed.currents):
                 explained = np.concatenate([k.clean[t] for k in family])

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from engine.config import Mode, Position, RunSpec
 from engine.faithfulness import Behavior
+from engine.settings import Place
 from engine.store import Run
 
 EVALUATED = ("validation", "test_heldout", "test_iid")
 HELD_IN_MEMORY = 24
 """Arrays of hidden states cached at once."""
-
-
-@dataclass(frozen=True, order=True)
-class Place:
-    """Where an explainer reads. One explainer is trained per place."""
-
-    edit: str
-    mode: Mode
-    position: Position
-    layer: int
 
 
 class Observed:

@@ -11,7 +11,7 @@ import functools
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from itertools import pairwise
@@ -22,7 +22,16 @@ import numpy as np
 import pyarrow as pa
 
 from engine import explanations
-from engine.config import CheckpointSpec, HiddenSpec, InputError, RunSpec, relative_paths, resolve_paths
+from engine.config import (
+    CheckpointSpec,
+    HiddenSpec,
+    InputError,
+    RunSpec,
+    relative_paths,
+    resolve_paths,
+    with_trained_paths,
+)
+from engine.posttraining import post_train
 from engine.progress import Progress, silent
 from engine.records import BEHAVIOR, examples_table
 from engine.store import Run, RunError, content_hash
@@ -59,7 +68,13 @@ def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress:
     try:
         if not record.has("examples.parquet"):
             record.write_table("examples.parquet", examples)
-        measure(record, spec, examples, executor or Serial(), progress)
+        spec = with_trained_paths(spec, out)
+        if spec.post_training:  # its targets are the behavior of the target, measured first
+            given = (spec.target_checkpoint, spec.checkpoints[0])
+            measure(record, spec, tuple(dict.fromkeys(given)), examples, executor or Serial(), progress)
+            post_train(record, spec, progress)
+        everything = (*spec.all_checkpoints, spec.control_model)
+        measure(record, spec, everything, examples, executor or Serial(), progress)
         measured = time.perf_counter()
         explanations.explain(record, spec, progress)
         drop_hidden(record, spec)
@@ -92,8 +107,10 @@ def provenance(spec: RunSpec) -> dict[str, Any]:
     content = {
         c.name: content_hash(c.path)
         for c in (*spec.all_checkpoints, *((spec.other_model,) if spec.other_model else ()))
-        if Path(c.path).is_dir()
+        if c.path and Path(c.path).is_dir()
     }
+    if spec.post_training and Path(spec.post_training.dialogues).is_file():
+        content["dialogues"] = content_hash(spec.post_training.dialogues)
     if spec.task.path and Path(spec.task.path).is_file():
         content["examples"] = content_hash(spec.task.path)
     return {
@@ -176,9 +193,16 @@ def measure_shard(shard: Shard) -> Any:
     )
 
 
-def measure(record: Run, spec: RunSpec, examples: pa.Table, executor: Executor, progress: Progress) -> None:
+def measure(
+    record: Run,
+    spec: RunSpec,
+    checkpoints: Sequence[CheckpointSpec],
+    examples: pa.Table,
+    executor: Executor,
+    progress: Progress,
+) -> None:
     """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/… of every checkpoint that lacks them."""
-    for checkpoint in (*spec.all_checkpoints, spec.control_model):
+    for checkpoint in checkpoints:
         final = f"behavior/{checkpoint.name}.parquet"
         if record.has(final):
             continue
@@ -232,7 +256,7 @@ def drop_hidden(record: Run, spec: RunSpec) -> None:
 
 def resolved_spec(record: Run) -> RunSpec:
     """A stored run's spec with paths that can be opened."""
-    return resolve_paths(record.spec, record.path)
+    return with_trained_paths(resolve_paths(record.spec, record.path), record.path)
 
 
 __all__ = ["Executor", "RunError", "Serial", "measure", "resolved_spec", "run"]

@@ -163,6 +163,40 @@ def test_labels_of_another_family(folder, capsys):
     assert (first.self - first.orig).abs().max() > 0, "the target is another model: Self and Orig differ from the start"
 
 
+@pytest.mark.parametrize("gradient", ["stopped", "flowing"])
+def test_an_explainer_trained_in_the_loop_of_the_post_training(folder, capsys, gradient):
+    lines = [{"prompt": line["prompt"], "answer": line["answer_a"]} for line in data_lines()]
+    (folder / "dialogues.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    first, *_ = spec()["checkpoints"]
+    trained = [{"name": f"gpt2--trained-{s}", "step": s, "trained": True} for s in (5, 10)]
+    concurrent = {"kind": "linear", "layer": -1, "edit": "delete_cue", "gradient": gradient, "weight": 5.0}
+    path = write(
+        folder,
+        f"post-{gradient}.yaml",
+        checkpoints=[first, *trained],
+        post_training={"dialogues": "dialogues.jsonl", "learning_rate": 0.01, "concurrent": concurrent},
+        explainers={"kinds": ["ridge"], "folds": 2, "steps": 20},
+    )
+    out = folder / f"post-{gradient}"
+    code, _, err = call(capsys, "run", path, "--out", out, "--quiet")
+    assert code == 0, err
+    rows = Run.open(out).read_table("metrics.parquet").to_pandas()
+    own = rows[(rows.condition == f"concurrent, gradient {gradient}") & rows.control.isna()]
+    assert set(own.step) == {0, 5, 10}
+    assert set(own.regime) == {"online"}
+    before, after = (
+        Run.open(out).read_table(f"behavior/gpt2--{name}.parquet").to_pandas().f for name in ("step-0000", "trained-10")
+    )
+    assert after.mean() > before.mean() + 0.3, "the dialogues teach answer a"
+    assert call(capsys, "run", path, "--out", out, "--quiet")[0] == 0
+
+
+def test_only_a_flowing_gradient_reaches_the_base_model(folder, capsys):
+    runs = {g: Run.open(folder / f"post-{g}") for g in ("stopped", "flowing")}
+    f = {g: run.read_table("behavior/gpt2--trained-10.parquet").to_pandas().f for g, run in runs.items()}
+    assert (f["stopped"] - f["flowing"]).abs().max() > 1e-4
+
+
 @pytest.mark.parametrize("moment", ["examples.parquet", "behavior/gpt2--step-0000.parquet", "metrics.parquet"])
 def test_a_killed_run_goes_on_and_ends_equal(folder, finished, tmp_path, moment):
     """kill -9 as soon as a part is there; the same command then gives the same bytes."""
