@@ -116,8 +116,8 @@ class _Plan:
 def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spans: bool) -> _Plan:
     names = rows["example_id"]
     answers = list(zip(rows["answer_a"], rows["answer_b"], strict=True))
-    originals = tokenised(checkpoint, rows["prompt"], answers, names)
-    edited = tokenised(checkpoint, rows["edited"], answers, names)
+    originals = tokenised(checkpoint, rows["prompt"], answers, names, offsets=spans)
+    edited = tokenised(checkpoint, rows["edited"], answers, names, offsets=spans)
     members: dict[tuple[str, ...], list[int]] = {}
     for i, prompt in enumerate(rows["prompt"]):
         members.setdefault((prompt, *answers[i]), []).append(i)
@@ -148,10 +148,16 @@ def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spa
 
 
 def tokenised(
-    checkpoint: Checkpoint, prompts: Sequence[str], answers: Sequence[tuple[str, str]], names: Sequence[str]
+    checkpoint: Checkpoint,
+    prompts: Sequence[str],
+    answers: Sequence[tuple[str, str]],
+    names: Sequence[str],
+    *,
+    offsets: bool = True,
 ) -> list[Tokens]:
+    """Prompts with their answers as the checkpoint reads them. Raises BehaviorError that names the one that fails."""
     try:
-        encoded = encode(checkpoint.tokenizer, prompts, answers)
+        encoded = encode(checkpoint.tokenizer, prompts, answers, offsets=offsets)
     except TokenError as error:
         raise BehaviorError(f"example {names[error.args[1]]}: {error.args[0]}") from None
     limit = checkpoint.max_positions

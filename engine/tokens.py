@@ -35,8 +35,12 @@ class Tokens:
         return len(self.prompt) + max(len(answer) for answer in self.answers) - 1
 
 
-def encode(tokenizer: Any, prompts: Sequence[str], answers: Sequence[tuple[str, ...]]) -> list[Tokens]:
+def encode(
+    tokenizer: Any, prompts: Sequence[str], answers: Sequence[tuple[str, ...]], *, offsets: bool = True
+) -> list[Tokens]:
     """Tokenise prompts, each with its answers as they continue it (leading space included).
+
+    `offsets`: whether to keep track of characters too, where the tokenizer can.
 
     Raises TokenError (`.args[1]` is the row) for an empty answer, and where nothing of the prompt stands before the
     answers.
@@ -44,13 +48,13 @@ def encode(tokenizer: Any, prompts: Sequence[str], answers: Sequence[tuple[str, 
     texts = dict.fromkeys(prompts)
     joints = dict.fromkeys(prompt + answer for prompt, row in zip(prompts, answers, strict=True) for answer in row)
     front = _specials_in_front(tokenizer)
-    offsets_too = bool(getattr(tokenizer, "is_fast", False))
+    offsets_too = offsets and bool(getattr(tokenizer, "is_fast", False))
     known = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=offsets_too, verbose=False)
     of_text = dict(zip(texts, known["input_ids"], strict=True))
     of_joint = dict(
         zip(joints, tokenizer(list(joints), add_special_tokens=False, verbose=False)["input_ids"], strict=True)
     )
-    offsets = dict(zip(texts, known["offset_mapping"], strict=True)) if offsets_too else {}
+    of_characters = dict(zip(texts, known["offset_mapping"], strict=True)) if offsets_too else {}
     encoded = []
     for row, (prompt, continuations) in enumerate(zip(prompts, answers, strict=True)):
         wholes = [of_joint[prompt + answer] for answer in continuations]
@@ -59,7 +63,7 @@ def encode(tokenizer: Any, prompts: Sequence[str], answers: Sequence[tuple[str, 
             raise TokenError("no token of the prompt is left in front of the answers: give a longer prompt", row)
         if any(not answer for answer in continuations) or any(len(whole) == shared for whole in wholes):
             raise TokenError("an answer has no tokens: give a text that continues the prompt", row)
-        marks = tuple((int(s), int(e)) for s, e in offsets.get(prompt, ())[:shared])
+        marks = tuple((int(s), int(e)) for s, e in of_characters.get(prompt, ())[:shared])
         encoded.append(
             Tokens(
                 prompt=(*front, *of_text[prompt][:shared]),

@@ -18,6 +18,7 @@ BENCHMARKS = {
     "probes": "tests.benchmarks.probes",
     "bootstrap": "tests.benchmarks.bootstrap",
     "mlp": "tests.benchmarks.mlp",
+    "memory": "tests.benchmarks.memory",
 }
 """Name → a module with `rows()`. To add one, name it here."""
 

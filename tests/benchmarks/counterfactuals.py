@@ -265,3 +265,17 @@ def peer_rows(given: list) -> list[dict[str, Any]]:
     except Exception as error:
         out.append(failed(name, goal, repr(error)))
     return out
+
+
+def growth() -> list[dict[str, Any]]:
+    """Seconds of ours and of the batched peer as prompts, edits and lengths grow (uniform edits)."""
+    usual = {"prompts": 2, "edits": 8, "length": 128}
+    out = []
+    for axis, values in {"length": (64, 128, 256, 512), "edits": (2, 8, 32), "prompts": (2, 4, 8)}.items():
+        for value in values:
+            given = problem("uniform", **(usual | {axis: value}))
+            with same_threads():
+                ours_seconds = min(seconds(lambda g=given: ours(g))[0] for _ in range(3))
+                their_seconds = min(seconds(lambda g=given: batched(g, 8))[0] for _ in range(3))
+            out.append({"axis": axis, "value": value, "ours": ours_seconds, "theirs": their_seconds})
+    return out

@@ -22,12 +22,13 @@ def prepare(model: Any, words: Any, prompt: str, answer: str) -> tuple[Callable[
         found = explained.attribute(
             prompt,
             generated_texts=f"{prompt} {answer}",
-            attributed_fn="crossentropy",
+            attributed_fn="probability",
+            logprob=True,
             show_progress=False,
             pretty_progress=False,
         )
         scores = found.sequence_attributions[0].target_attributions.double().numpy()
-        return scores[1:-1, -1]  # inseq puts a BOS in front, which it never occludes
+        return scores[1:, -1]  # inseq puts a BOS in front, which it never occludes
 
     return occlusion, int(words.unk_token_id)
 

@@ -1,0 +1,93 @@
+"""Peak memory while behavior and hidden states of many examples are measured and written to a run.
+
+What is held at once is a shard of prompts, so the peak must not grow with the number of examples. Each side is a
+process of its own: `python -m tests.benchmarks.memory EXAMPLES` prints its peak in MB.
+"""
+
+from __future__ import annotations
+
+import resource
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+FEW, MANY = 10_000, 20_000
+EDITS = 2
+GOAL = 0.9
+
+
+def measure(examples: int) -> float:
+    """MB of resident memory at the peak, for so many examples with two layers at both positions, of x and of x'."""
+    from engine import pipeline
+    from engine.config import CheckpointSpec, ExplainerSpec, HiddenSpec, RunSpec, TaskSpec
+    from engine.progress import silent
+    from engine.records import Example, examples_table
+    from engine.store import Run
+    from tests.tiny_models import TEXT, build
+
+    half = TEXT.split(". ")
+    rows = (
+        Example(
+            task="from_file",
+            prompt=f"Question {i // EDITS}: {half[i // EDITS % len(half)]}. {half[0]}. Is it so?",
+            edited=f"Question {i // EDITS}: {half[i % 2]}. Is it so?",
+            edit=f"replace_{i % EDITS}",
+            spans=((9, 12),),
+            edited_spans=((9, 12),),
+            answer_a=" yes",
+            answer_b=" no",
+            group=str(i // EDITS),
+            split="train",
+        )
+        for i in range(examples)
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        model = CheckpointSpec(name="gpt2--tiny", path=str(build("gpt2", Path(folder) / "model")))
+        spec = RunSpec(
+            name="memory",
+            task=TaskSpec(name="from_file", path="-"),
+            checkpoints=(model,),
+            hidden=HiddenSpec(layers=(0, -1), positions=("last", "span"), keep="all"),
+            explainers=ExplainerSpec(modes=("direct", "difference")),
+            batch_size=32,
+        )
+        record = Run.create(Path(folder) / "run", spec, provenance={})
+        pipeline.measure(record, spec, spec.checkpoints, examples_table(rows), pipeline.Serial(), silent)
+        record.close()
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+def rows() -> list[dict[str, Any]]:
+    """Peak for few and for many examples."""
+    peaks = {}
+    for examples in (FEW, MANY):
+        command = [sys.executable, "-m", "tests.benchmarks.memory", str(examples)]
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        peaks[examples] = float(done.stdout.split()[-1])
+    ratio = peaks[FEW] / peaks[MANY]
+    return [
+        {
+            "name": f"peak memory, {MANY:,} examples (ours) against {FEW:,} (theirs)",
+            "ours": peaks[MANY],
+            "theirs": peaks[FEW],
+            "ratio": ratio,
+            "ratio_min": ratio,
+            "ratio_max": ratio,
+            "limit": 1.0,
+            "goal": GOAL,
+            "max_difference": None,
+            "tolerance": None,
+            "met": ratio >= GOAL,
+            "unit": "MB",
+            "repetitions": 1,
+            "threads": None,
+            "deterministic": False,
+            "note": "resident, with the interpreter and torch; hidden states of two layers written to the run",
+        }
+    ]
+
+
+if __name__ == "__main__":
+    print(measure(int(sys.argv[1])))
