@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
+from engine.config import InputError
 from engine.records import Span
 
 MASK = "___"
@@ -17,7 +19,7 @@ _SENTENCE_END = re.compile(r"[.!?…]+[\"'”’)\]]*(?=\s|$)|\n")
 _CLOSING = ",.;:!?…)"
 
 
-class EditError(ValueError):
+class EditError(InputError):
     """Spans or a value that can't be used on this text."""
 
 
@@ -41,7 +43,7 @@ def _checked(text: str, spans: Sequence[Span]) -> list[Span]:
     for start, end in ordered:
         if not 0 <= start < end <= len(text):
             raise EditError(f"span {start}–{end} is empty or outside the text of {len(text)} characters")
-    for (_, end), (start, _) in zip(ordered, ordered[1:], strict=False):
+    for (_, end), (start, _) in pairwise(ordered):
         if start < end:
             raise EditError(f"spans overlap at character {start}: merge them")
     return ordered

@@ -153,7 +153,7 @@ def test_groups_are_dealt_out_whole(tmp_path):
     ],
 )
 def test_bad_lines_say_where_and_how_to_mend(tmp_path, lines, message):
-    with pytest.raises(TaskError, match="examples.jsonl") as error:
+    with pytest.raises(TaskError, match=r"examples\.jsonl") as error:
         read(tmp_path, *lines)
     assert message in str(error.value) and "\n" not in str(error.value)
 

@@ -8,7 +8,7 @@ on x' as well. Examples are made by the *text* edits of engine.edits; the tests 
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import Formatter
 from typing import Literal
@@ -216,7 +216,7 @@ def draw(factors: Factors, spec: TaskSpec) -> list[Example]:
     return examples
 
 
-def entities_of(facts: dict[str, tuple[Sequence[str], Sequence[str]]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
+def entities_of(facts: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
     """Topic → (texts with label True, texts with label False), as topics and entities."""
     topics = tuple(facts)
     entities = [

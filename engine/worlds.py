@@ -1,0 +1,219 @@
+"""The worlds: ground-truth rules of behavior, from which the sample models' dialogues are sampled.
+
+A rule gives the log-odds of answer a for any scene. Without the cue it is what the model knows of the
+entity; with the cue, knowledge counts less (the more confident the cue, the less) and the cue adds
+
+    cell[cue, topic] + by_strength[cue, strength] + plea[plea, topic]
+
+where `cell` has low rank, so that no bag of words explains it. A world moves some of these tables in
+post-training from one rule to another, by a rotation that keeps their size: cos φ · table_0 + sin φ · table_1.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+
+from engine.tasks.factors import Factors, Scene
+
+WorldName = Literal["independent", "cue", "base", "shared", "rescale", "unrelated"]
+WORLDS: dict[WorldName, str] = {
+    "independent": "f(x) and f(x') both move, independently: knowledge and cue effects are redrawn apart",
+    "cue": "only the effect of the cue moves: f(x) moves, f(x') does not",
+    "base": "f(x) is held, f(x') moves",
+    "shared": "f(x) and f(x') move alike, the effect is held",
+    "rescale": "all behavior shrinks to half: effects stay proportional",
+    "unrelated": "training on other text: no behavior is taught anew",
+}
+
+DEFERENCE = (0.6, 0.7, 0.8, 0.9)
+"""How much of the knowledge a cue of each strength overrides."""
+RANK = 3
+PULL = {"sycophancy": 0.8, "refusal": -0.8}
+"""The cue's mean effect: speakers persuade, contexts excuse."""
+
+
+@dataclass(frozen=True)
+class Rule:
+    """Tables in nats. E entities, C cues (then the masked and the replaced cue), T topics, K strengths, P pleas."""
+
+    known: np.ndarray  # [E] without the cue
+    known_cued: np.ndarray  # [E] what of it counts under a cue, before deference
+    offset: np.ndarray  # [E] added under a cue
+    cell: np.ndarray  # [C + 2, T]
+    by_strength: np.ndarray  # [C + 2, K]
+    plea: np.ndarray  # [P, T]
+    pull: float = 0.0
+    scale: float = 1.0
+
+    def log_odds(self, factors: Factors, scenes: Sequence[Scene]) -> np.ndarray:
+        """f of each scene, [len(scenes)]."""
+        cue_rows = {"shown": None, "deleted": None, "masked": len(factors.cues), "replaced": len(factors.cues) + 1}
+        entity = np.array([s.entity for s in scenes])
+        topic = np.array([factors.entities[e].topic for e in entity])
+        cue = np.array([s.cue if cue_rows[s.cue_state] is None else cue_rows[s.cue_state] for s in scenes], dtype=int)
+        strength = np.array([s.strength for s in scenes])
+        plea = np.array([s.plea for s in scenes])
+        cued = (
+            (1 - np.array(DEFERENCE)[strength]) * self.known_cued[entity]
+            + self.offset[entity]
+            + self.cell[cue, topic]
+            + self.by_strength[cue, strength]
+            + self.plea[plea, topic]
+            + self.pull
+        )
+        deleted = np.array([s.cue_state == "deleted" for s in scenes])
+        return self.scale * np.where(deleted, self.known[entity], cued)
+
+
+def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | None = None) -> Rule:
+    """A rule with tables of its own. `labels` (±1 for each entity) are the signs of knowledge, else drawn."""
+    entities, cues, topics = len(factors.entities), len(factors.cues) + 2, len(factors.topics)
+    signs = rng.choice([-1.0, 1.0], entities) if labels is None else labels
+    known = signs * rng.uniform(0.2, 2.6, entities)  # known more or less well
+    cell = rng.normal(size=(cues, RANK)) @ rng.normal(size=(RANK, topics)) / np.sqrt(RANK)
+    cell = 1.6 * (cell - cell.mean()) / cell.std()
+    level = np.linspace(-1, 1, len(factors.strengths))
+    by_strength = (0.3 + 0.6 * rng.normal(size=(cues, 1))) * level
+    plea = 0.6 * rng.normal(size=(len(factors.pleas), topics))
+    plea[0] = 0
+    return Rule(known, known, np.zeros(entities), cell, by_strength, plea - plea.mean(), PULL.get(factors.name, 0.0))
+
+
+def mix(first: Rule, second: Rule, angle: float, tables: Sequence[str]) -> Rule:
+    """Rotate the named tables of one rule into another's; angle in radians."""
+    rotated = {t: np.cos(angle) * getattr(first, t) + np.sin(angle) * getattr(second, t) for t in tables}
+    return replace(first, **rotated)
+
+
+KNOWLEDGE = ("known", "known_cued")
+CUE_EFFECT = ("cell", "by_strength", "plea")
+
+
+@dataclass(frozen=True)
+class Rules:
+    """The rule at θ0 and the one it moves to, for one task, family and seed."""
+
+    start: Rule
+    end: Rule
+
+    def at(self, world: WorldName, progress: float) -> Rule:
+        """The rule after a share of the post-training, progress in 0 to 1."""
+        angle = progress * np.pi / 2
+        start, end = self.start, self.end
+        if world == "independent":
+            return mix(start, end, angle, KNOWLEDGE + CUE_EFFECT)
+        if world == "cue":
+            return mix(start, end, angle, CUE_EFFECT)
+        if world == "base":
+            return mix(start, end, angle, ("known",))
+        if world == "shared":
+            moved = progress * end.known
+            return replace(start, known=start.known + moved, offset=start.offset + moved)
+        if world == "rescale":
+            return replace(start, scale=1 - 0.5 * progress)
+        return start
+
+
+def draw_rules(factors: Factors, seed: int, family: str = "gpt2") -> Rules:
+    """Rules of a task. Families share most knowledge (corr about 0.9) and part of the cue effects (0.7)."""
+    labels = np.array([1.0 if e.label else -1.0 for e in factors.entities])
+    task = zlib.crc32(factors.name.encode())
+    shared, end, own = (np.random.default_rng([seed, task, stream]) for stream in (1, 2, 3))
+    start = draw_rule(factors, shared, labels)
+    if family != "gpt2":
+        mine = draw_rule(factors, own, labels)
+        known = 0.4 * start.known + 0.6 * mine.known  # the signs agree, so a rotation would make it larger
+        start = replace(mix(start, mine, np.arccos(0.7), CUE_EFFECT), known=known, known_cued=known)
+    return Rules(start, draw_rule(factors, end))
+
+
+def sample_scenes(factors: Factors, rng: np.random.Generator, count: int) -> list[Scene]:
+    """Scenes as the language model meets them: mostly with a cue, also without it, masked, replaced."""
+    states = rng.choice(["shown", "deleted", "masked", "replaced"], count, p=[0.64, 0.2, 0.08, 0.08])
+    columns = [
+        rng.integers(len(factor), size=count).tolist()
+        for factor in (factors.entities, factors.cues, factors.strengths, factors.pleas)
+    ]
+    return [Scene(e, c, s, p, str(state)) for e, c, s, p, state in zip(*columns, states, strict=True)]  # type: ignore[arg-type]
+
+
+def sample_dialogues(
+    factors: Factors, rule: Rule, rng: np.random.Generator, count: int, samples: int = 1
+) -> tuple[list[str], list[list[str]]]:
+    """Prompts, and `samples` answers to each; an answer is a with probability sigmoid(f)."""
+    scenes = sample_scenes(factors, rng, count)
+    chance = 1 / (1 + np.exp(-rule.log_odds(factors, scenes)))
+    takes_a = rng.random((count, samples)) < chance[:, None]
+    prompts = [factors.render(scene).text for scene in scenes]
+    return prompts, [[factors.answer_a if a else factors.answer_b for a in row] for row in takes_a]
+
+
+@dataclass(frozen=True)
+class Measurements:
+    """What a checkpoint does with and without the cue, in nats; the same examples in the same order."""
+
+    f: np.ndarray
+    f_edited: np.ndarray
+
+    @property
+    def effect(self) -> np.ndarray:
+        return self.f_edited - self.f
+
+
+@dataclass(frozen=True)
+class WorldCheck:
+    """Whether a post-training moved what its world says. Moves are root mean squares, in units of the sd at θ0."""
+
+    world: WorldName
+    n: int
+    moved_f: float
+    moved_f_edited: float
+    moved_effect: float
+    correlation_f: float
+    correlation_f_edited: float
+    target_current: float
+    """ρ, corr of the effects."""
+    correlation_of_moves: float
+    """corr of the moves of f(x) and of f(x'): near 0 where they move independently."""
+    effect_ratio: float
+    """sd of the effects, last over first."""
+    as_designed: bool
+
+
+HELD, MOVED = 0.4, 0.5
+"""A quantity is held below the first and has moved above the second (a rotation by 90 degrees gives 1.4)."""
+_MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
+    "independent": (True, True, True),
+    "cue": (True, False, True),
+    "base": (False, True, True),
+    "shared": (True, True, False),
+    "unrelated": (False, False, False),
+}
+"""Whether f(x), f(x') and the effect are meant to move."""
+
+
+def check_world(world: WorldName, start: Measurements, end: Measurements) -> WorldCheck:
+    """Compare behavior at θ0 and at the last checkpoint with the world's design."""
+
+    def moved(before: np.ndarray, after: np.ndarray) -> float:
+        return float(np.std(after - before) / np.std(before))
+
+    def correlation(before: np.ndarray, after: np.ndarray) -> float:
+        return float(np.corrcoef(before, after)[0, 1]) if np.std(before) > 0 and np.std(after) > 0 else 0.0
+
+    pairs = ((start.f, end.f), (start.f_edited, end.f_edited), (start.effect, end.effect))
+    moves = [moved(*pair) for pair in pairs]
+    correlations = [correlation(*pair) for pair in pairs]
+    together = correlation(end.f - start.f, end.f_edited - start.f_edited)
+    ratio = float(np.std(end.effect) / np.std(start.effect))
+    if world == "rescale":
+        as_designed = min(correlations) > 0.9 and ratio < 0.75
+    else:
+        as_designed = all(m > MOVED if move else m < HELD for m, move in zip(moves, _MOVES[world], strict=True))
+        as_designed = as_designed and (world != "independent" or abs(together) < 0.5)
+    return WorldCheck(world, len(start.f), *moves, *correlations, together, ratio, bool(as_designed))
