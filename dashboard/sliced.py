@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import agreement, data
+from dashboard import agreement, data, refitted
 from dashboard.examples import Query, order
 from dashboard.lasso import Lasso
 from dashboard.selection import Selection
@@ -24,9 +24,19 @@ def _rows(path: Path, setting: data.Setting, split: str, edit: str | None, stamp
     return data.explanations(path, setting, split=split, edit=edit)
 
 
-def rows(selection: Selection) -> pd.DataFrame:
-    """Every explained example of the selection's setting, split and edit, before its slice."""
-    return _rows(selection.path, selection.setting, selection.split, selection.edit, data.stamp(selection.path))
+def rows(selection: Selection) -> tuple[pd.DataFrame, str]:
+    """Every explained example of the selection's setting, split and edit, before its slice; and how it came to be.
+
+    A run keeps explanations at noise 0 and 50% of each edit's best layer. Others are refitted from the hidden
+    states, where the explainer is ridge and the run has them; the second value then says so, else it is empty.
+    Empty rows where neither is possible.
+    """
+    s = selection
+    stamp = data.stamp(s.path)
+    stored = _rows(s.path, s.setting, s.split, s.edit, stamp)
+    if len(stored) and (s.layer is None or bool((stored["layer"] == s.layer).all())):
+        return stored, ""
+    return refitted.rows(s.path, s.setting, s.split, s.edit, s.layer, stamp)
 
 
 def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
@@ -43,7 +53,14 @@ def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _numbers(
-    path: Path, setting: data.Setting, split: str, edit: str | None, part: str, stamp: str, _rows: pd.DataFrame
+    path: Path,
+    setting: data.Setting,
+    split: str,
+    edit: str | None,
+    layer: int | None,
+    part: str,
+    stamp: str,
+    _rows: pd.DataFrame,
 ) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
     draws = 400 if len(_rows) <= 20_000 else 100
     shuffles = 200 if len(_rows) <= 20_000 else 40
@@ -54,16 +71,16 @@ def _numbers(
 def numbers(selection: Selection, frame: pd.DataFrame) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
     """Of the rows in the slice: all together, and each kind of edit by itself."""
     s = selection
-    return _numbers(s.path, s.setting, s.split, s.edit, str(s.slice), data.stamp(s.path), frame)
+    return _numbers(s.path, s.setting, s.split, s.edit, s.layer, str(s.slice), data.stamp(s.path), frame)
 
 
 def from_event(event: Mapping[str, Any], x: str, y: str, before: Slice) -> Slice | None:
     """The slice that a box or lasso on a scatter of columns x, y draws; None for a click or an empty event.
 
-    It replaces what an earlier box or lasso asked of positions and keeps the rest (text, values).
+    It replaces an earlier box or lasso of either panel and keeps the rest (text, values, error).
     """
     selected = event.get("selection", {})
-    kept = {c: ends for c, ends in before.ranges.items() if c not in (x, y)}
+    kept = {c: ends for c, ends in before.ranges.items() if c == "error"}
     if boxes := selected.get("box"):
         box = boxes[-1]
         for column, ends in ((x, box["x"]), (y, box["y"])):

@@ -192,15 +192,15 @@ def table(frame: pd.DataFrame, selected: np.ndarray | None) -> None:
 
 st.title("Correlation")
 st.write("Does an explanation go with what the current model does, or with what it was trained on?")
-selection = sidebar("checkpoint", "explainer", "regime", "noise", "split", "edit", "slice", "example")
+selection = sidebar("checkpoint", "explainer", "regime", "layer", "noise", "split", "edit", "slice", "example")
 if selection is None:
     st.stop()
 try:
-    frame = sliced.rows(selection)
+    frame, how = sliced.rows(selection)
     if frame.empty:
         problem(
-            f"This run keeps no explanations of {selection.explainer} ({selection.regime}) at this label noise for "
-            f"{selection.split}: choose noise none or 50%, or another split."
+            f"This run keeps no explanations of {selection.explainer} ({selection.regime}) at this layer and label "
+            f"noise for {selection.split}, and no hidden states to refit them: choose noise none and layer chosen."
         )
         st.stop()
     selected = sliced.inside(selection, frame)
@@ -210,6 +210,8 @@ except RunError as error:
     problem(str(error))
     st.stop()
 
+if how:
+    st.caption(how)
 slice_controls(selection, frame)
 if selected is not None:
     name = f"“{selection.slice.name}”: " if selection.slice.name else ""
