@@ -28,16 +28,15 @@ def prepare(model: Any, words: Any, prompt: str, answer: str) -> tuple[Callable[
             pretty_progress=False,
         )
         scores = found.sequence_attributions[0].target_attributions.double().numpy()
-        return scores[1:, -1]  # inseq puts a BOS in front, which it never occludes
+        return scores[:-1, -1]  # the last row is the answer's own
 
     return occlusion, int(words.unk_token_id)
 
 
 def ours_everywhere(checkpoint: Checkpoint, prompt: np.ndarray, filler: int, answer: int, batch: int) -> np.ndarray:
-    """The same [length] by shared prefixes; the BOS is in front here too."""
-    bos = checkpoint.model.config.bos_token_id
+    """The same [length] by shared prefixes."""
     rows = np.repeat(prompt[None], 1 + len(prompt), 0)
     rows[np.arange(1, len(rows)), np.arange(len(prompt))] = filler
-    group = [Text((bos, *row), ((answer,), (answer + 1,))) for row in rows.tolist()]
+    group = [Text(tuple(row), ((answer,), (answer + 1,))) for row in rows.tolist()]
     log_probs = run(checkpoint, [group], batch_size=batch, path="shared").log_probs[:, 0]
     return np.abs(log_probs[0] - log_probs[1:])
