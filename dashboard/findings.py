@@ -138,11 +138,12 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
 
 
 def cleared(row: Mapping, controls: pd.DataFrame) -> bool:
-    """Counterfactual gap and change tracking above 0 and above every control's, by their intervals' lower ends."""
+    """Counterfactual gap and change tracking above 0 and above every control's, by their intervals' lower ends.
+    Without a control to compare with, nothing is cleared."""
     rivals = controls[(controls.checkpoint == row["checkpoint"]) & controls.control.isin(RIVALS)]
     for name in ("counterfactual_gap", "change_tracking"):
-        low = row.get(f"{name}_low")
-        if low is None or not low > 0 or not (rivals[name].dropna() < low).all():
+        low, others = row.get(f"{name}_low"), rivals[name].dropna()
+        if low is None or not low > 0 or others.empty or not (others < low).all():
             return False
     return True
 

@@ -131,7 +131,7 @@ def resolve(
             return default
         return choices[given]
 
-    by_key = {entry.key: entry for entry in runs}
+    by_key = {entry.path.name: entry for entry in reversed(runs)} | {entry.key: entry for entry in runs}
     readable = next((e for e in runs if e.state == "complete"), runs[0])
     run = by_key.get(parameters.get("run", ""), readable)
     if parameters.get("run") and parameters["run"] not in by_key:

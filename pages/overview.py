@@ -4,7 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import data, findings, parts
-from dashboard.charts import Series, config, style, trajectory
+from dashboard.charts import Series, style, trajectory
+from dashboard.figures import show
 from dashboard.selection import Selection, problem, sidebar
 from dashboard.text import escaped
 from engine.store import RunError
@@ -121,7 +122,6 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         f"Line chart of {name} over training steps. {own}: {findings.estimate(first, measure)} at "
         f"{findings.place(first)}, {findings.estimate(last, measure)} at {findings.place(last)}; controls beside it."
     )
-    st.plotly_chart(figure, config=config(f"{selection.run.key}-{measure}".replace("/", "-")), alt=alt)
     setting = findings.shared_setting(rows, ("edit", "mode", "position", "layer", "penalty"))
     counts = f"n = {rows.n.min():,}" + (f" to {rows.n.max():,}" if rows.n.nunique() > 1 else "")
     extra = (
@@ -129,7 +129,13 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         f"{int(rows.seeds.max() or 1)} seed(s). Setting, chosen by cross-validation at the target: "
         + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in setting.items())
     )
-    parts.provenance(selection.path, extra=extra)
+    shown = pd.concat([rows, controls])[["checkpoint", "step", "explainer", "regime", "control", *estimates(measure)]]
+    key = f"{selection.run.key}-overview-{measure}".replace("/", "-")
+    show(figure, key=key, alt=alt, path=selection.path, about=extra, table=shown)
+
+
+def estimates(measure: str) -> tuple[str, ...]:
+    return measure, f"{measure}_low", f"{measure}_high"
 
 
 def null_band(rows: pd.DataFrame, controls: pd.DataFrame, measure: str) -> pd.DataFrame | None:
