@@ -46,6 +46,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     states, `hostile` with hostile text, `stopped` unfinished."""
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "alpha", prompts=120, checkpoints=4)
+    write_run(folder / "alpha-twin", prompts=120, checkpoints=3)  # the same examples as alpha
     write_run(folder / "bare", prompts=80, checkpoints=2, hidden=False)
     write_run(folder / "hostile", prompts=40, checkpoints=2, hostile=True)
     write_run(folder / "stopped", prompts=20, checkpoints=2, finish=False)
