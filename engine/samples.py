@@ -111,12 +111,14 @@ def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress =
     """Train and save one checkpoint of a task; returns its folder. Skips what is built."""
     import torch
     from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
     from engine.training import encode, new_model, train
 
     target = folder / job.name
     if is_built(folder, task, seed, job):
         return target
+    disable_progress_bar()
     factors = FACTORS[task]
     if job.start:
         tokenizer = AutoTokenizer.from_pretrained(folder / job.start)
