@@ -216,4 +216,16 @@ def check_world(world: WorldName, start: Measurements, end: Measurements) -> Wor
     else:
         as_designed = all(m > MOVED if move else m < HELD for m, move in zip(moves, _MOVES[world], strict=True))
         as_designed = as_designed and (world != "independent" or abs(together) < 0.5)
-    return WorldCheck(world, len(start.f), *moves, *correlations, together, ratio, bool(as_designed))
+    return WorldCheck(
+        world=world,
+        n=len(start.f),
+        moved_f=moves[0],
+        moved_f_edited=moves[1],
+        moved_effect=moves[2],
+        correlation_f=correlations[0],
+        correlation_f_edited=correlations[1],
+        target_current=correlations[2],
+        correlation_of_moves=together,
+        effect_ratio=ratio,
+        as_designed=bool(as_designed),
+    )
