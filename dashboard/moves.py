@@ -62,3 +62,10 @@ def _over(path: Path, setting: data.Setting, ids: tuple[str, ...], stamp: str) -
 def over_checkpoints(path: Path, setting: data.Setting, ids: Sequence[str]) -> pd.DataFrame:
     """One row an example and checkpoint: example_id, checkpoint, step, both effects, f of the current, explanation."""
     return _over(path, setting, tuple(ids), data.stamp(path))
+
+
+def of_prompt(path: Path, setting: data.Setting, example_id: str, split: str) -> pd.DataFrame:
+    """All explained edits of an example's prompt, one row each; empty where it is not explained."""
+    rows = data.explanations(path, setting, split=split)
+    mine = rows.loc[rows["example_id"] == example_id, "prompt_id"]
+    return rows[rows["prompt_id"].isin(mine)]

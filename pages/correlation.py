@@ -238,7 +238,7 @@ st.subheader("Within each kind of edit", divider="grey")
 st.dataframe(numbers_table(kinds, pooled), hide_index=True, key="by_edit")
 st.caption(
     "In brackets: 95% bootstrap by group, for each number alone. Null: r when whole groups of explanations change "
-    "places. The page Trajectory has simultaneous intervals and the null of retrained explainers."
+    "places. Verdicts (page Trajectory) rest on simultaneous intervals and on explainers retrained on shuffled targets."
 )
 table(frame, selected)
 if identity := st.session_state.pop("open_example", None):

@@ -5,10 +5,11 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data, moves, settings
+from dashboard import charts, data, settings
 from dashboard.charts import Series, style
 from dashboard.figures import about, choose, keep, show
 from dashboard.selection import Selection, problem, sidebar
+from dashboard.single_examples import single_examples
 from dashboard.text import markdown_escaped
 from engine.store import RunError
 
@@ -23,7 +24,10 @@ CONTROLS = {
 }
 GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
 ALSO = {
-    "change_tracking": ("change tracking", "pcorr of the change of the explanation with the change of the effect"),
+    "change_tracking": (
+        "change tracking",
+        "partial r of the explanation's change with the effect's change, f(x) at both held fixed",
+    ),
     "direction": ("direction", "r of the explanation with z(Δ current) − z(Δ target): the gap without ρ's cap"),
     "self_minus_stale": ("Self − Self(stale)", "what reading the current hidden states adds to Self"),
     "span_ranking": (
@@ -91,7 +95,7 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
         lost_text="" if lost is None else f"coupling lost, ρ = {charts.number(lost['target_current'])}",
     )
     setting = f"{edit}, layer {first['layer']}, penalty {first['penalty']:g}" if pd.notna(first["penalty"]) else edit
-    chosen = "chosen by cross-validation" if bool(first["chosen"]) else "best by cross-validation of what is selected"
+    how = "chosen by cross-validation" if bool(first["chosen"]) else "best by cross-validation of what is selected"
     shown = rows.sort_values("step")
     columns = ["checkpoint", "step", "n", "n_groups", "target_current"]
     for name in ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "direction"):
@@ -101,15 +105,18 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
         figure,
         key="trajectory",
         path=selection.path,
-        about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=f"{setting}, {chosen}"),
+        about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=f"{setting}, {how}"),
         alt=f"Self, Orig and target–current correlation over {len(shown)} checkpoints, gaps below. {sentence} "
         "The table under the figure has all numbers.",
         table=shown[columns],
     )
     st.markdown(f"**{markdown_escaped(sentence)}**")
+    verdicts = shown[["checkpoint", "step", "target_current", "verdict_coupling", "verdict_counterfactual"]]
+    names = {"target_current": "ρ", "verdict_coupling": "coupling", "verdict_counterfactual": "counterfactual gap"}
+    st.dataframe(verdicts.rename(columns=names).round(2), hide_index=True, key="verdicts")
     st.caption(
         "Self and Orig: Pearson r of the explanation with the effect of the current model and of the target. Gap: "
-        "Self − Orig. Bands: 95%, simultaneous over checkpoints. Grey below: a gap called absent."
+        "Self − Orig. Bands: 95%, each by itself; verdicts rest on simultaneous ones. Grey below: a gap called absent."
     )
 
 
@@ -180,40 +187,6 @@ def layers(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     )
 
 
-def examples(selection: Selection) -> None:
-    """Both effects and the explanation of single examples, step by step."""
-    st.subheader("Single examples", divider="grey")
-    offered = moves.candidates(selection.path, selection.setting, selection.split, selection.edit)
-    if offered.empty:
-        st.info("No explanations were kept for this setting: choose label noise none.")
-        return
-    titles = dict(zip(offered["example_id"], offered["title"], strict=True))
-    given = [i for i in st.query_params.get("examples", "").split(",") if i in titles][:6]
-    start = ([selection.example] if selection.example in titles else []) + list(titles)[:3]
-    st.session_state["option_examples"] = given or list(dict.fromkeys(start))[:3]
-    picked = st.multiselect(
-        "Examples",
-        list(titles),
-        key="option_examples",
-        format_func=lambda i: titles[i],
-        max_selections=6,
-        on_change=lambda: keep("examples", ",".join(st.session_state["option_examples"]) or None),
-        help="Offered: those whose effect moved most from the target to the current checkpoint. Type to search.",
-    )
-    if not picked:
-        st.caption("Choose an example to see it move.")
-        return
-    path = moves.over_checkpoints(selection.path, selection.setting, picked)
-    show(
-        charts.example_moves(path, picked, [titles[i] for i in picked]),
-        key="moves",
-        path=selection.path,
-        about=f"{selection.explainer}, {selection.regime}",
-        alt=f"Effects of the current model and explanations of {len(picked)} examples over the checkpoints, in nats.",
-        table=path,
-    )
-
-
 st.title("Trajectory")
 st.write("How far behavior moves in post-training, and whether explanations move with it.")
 selection = sidebar("checkpoint", "explainer", "regime", "layer", "split", "edit", "example")
@@ -232,6 +205,6 @@ try:
     headline(selection, every, edit)
     layers(selection, every, edit)
     also(selection, every, edit)
-    examples(selection)
+    single_examples(selection)
 except RunError as error:
     problem(str(error))

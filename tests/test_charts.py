@@ -203,3 +203,11 @@ def test_example_effects_and_ladder_write_their_numbers():
         [charts.Estimate("ridge", 0.8, 0.7, 0.9, "explainer"), charts.Estimate("output", None)], x_title="r"
     )
     assert sum(len(t.x) for t in ladder.data) == 1
+
+
+def test_features_of_a_prompt_are_ordered_by_measured_effect():
+    rows = pd.DataFrame(
+        {"edit": ["a", "b", HOSTILE], "effect_current": [0.1, -2, 1], "effect_target": 0.0, "explanation": [0, -1, 2]}
+    )
+    figure = charts.prompt_features(rows)
+    assert list(figure.data[0].y)[::2] == ["a", "b"] and "<script" not in figure.data[0].y[1]

@@ -1,7 +1,7 @@
 """DataFrame in, Plotly figure out. Pure: nothing here reads a run or calls Streamlit."""
 
 from dashboard.charts.noise import noise_curve
-from dashboard.charts.overview import Estimate, example_effects, ladder
+from dashboard.charts.overview import Estimate, example_effects, ladder, prompt_features
 from dashboard.charts.points import QUADRANTS, Limits, quadrants, scatter
 from dashboard.charts.style import config, interval, number, safe
 from dashboard.charts.trajectory import Series, example_moves, heatmap, trajectory
@@ -19,6 +19,7 @@ __all__ = [
     "ladder",
     "noise_curve",
     "number",
+    "prompt_features",
     "quadrants",
     "safe",
     "scatter",

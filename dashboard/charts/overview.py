@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
+import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import style
@@ -95,4 +97,30 @@ def example_effects(target: tuple[float, float], current: tuple[float, float], e
     style.finish(figure, height=70 + 60 * len(rows), legend=False)
     figure.update_yaxes(categoryorder="array", categoryarray=[r[0] for r in rows][::-1])
     figure.update_xaxes(title="f in nats (open: x, filled: x′)")
+    return figure
+
+
+def prompt_features(rows: pd.DataFrame) -> go.Figure:
+    """Which edits of one prompt matter: measured effect of both models and explanation, a row an edit, in nats.
+
+    `rows` has edit, effect_current, effect_target and explanation; the largest measured effect on top.
+    """
+    rows = rows.sort_values("effect_current", key=np.abs, ascending=True, kind="stable")
+    names = [style.safe(edit, 48) for edit in rows["edit"]]
+    figure = go.Figure()
+    for column, name, colour, symbol in (
+        ("effect_current", "Δ of the current model", style.CURRENT, "circle"),
+        ("explanation", "explanation", style.EXPLANATION, "diamond"),
+        ("effect_target", "Δ of the target", style.TARGET, "square"),
+    ):
+        figure.add_trace(
+            go.Scatter(
+                x=rows[column].to_numpy(np.float32), y=names, mode="markers", name=name,
+                marker={"color": colour, "symbol": symbol, "size": 12}, hovertemplate="%{y}: %{x:.2f} nats",
+            )
+        )  # fmt: skip
+    figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
+    style.finish(figure, height=150 + 40 * len(rows))
+    figure.update_yaxes(type="category")
+    figure.update_xaxes(title="effect of the edit, nats", showgrid=True)
     return figure

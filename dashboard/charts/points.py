@@ -15,6 +15,8 @@ WEBGL_FROM = 1_000
 RASTER_FROM = 50_000
 RASTER_POINTS = 4_000
 RASTER_BINS = 220
+LOOKS = ((3_000, (6, 0.75)), (10_000, (4, 0.4)), (RASTER_FROM, (3, 0.2)))
+"""Up to so many points: their size and opacity."""
 MAX_CATEGORIES = 7
 QUADRANTS = (
     "both: effects and explanation agree in sign",
@@ -165,14 +167,16 @@ def scatter(
         codes, names = np.zeros(len(rows), np.int64), ["examples" if n <= RASTER_FROM else "sampled examples"]
     else:
         codes, names = categories(frame[colour].iloc[rows])
+    # Fainter and smaller where many lie on top of each other.
+    size, opacity = next(look for most, look in LOOKS if len(rows) <= most)
     ids = frame["example_id"].astype(str).to_numpy(dtype=object)
     for code, name in enumerate(names):
         here = rows[codes == code]
         marks = {
             "color": style.CATEGORICAL[code % len(style.CATEGORICAL)],
             "symbol": style.SYMBOLS[code % len(style.SYMBOLS)],
-            "size": 6 if len(rows) < 3_000 else 4,
-            "opacity": 0.75 if len(rows) < 3_000 else 0.5,
+            "size": size,
+            "opacity": opacity,
         }
         figure.add_trace(
             kind(
