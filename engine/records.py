@@ -60,6 +60,8 @@ class Example:
 
 _SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32())]))
 _NUMBER = pa.float64()
+_VALUE = pa.float32()
+"""Metrics and explanations: seven digits are more than they hold."""
 
 EXAMPLES = pa.schema(
     [
@@ -126,22 +128,22 @@ METRICS = pa.schema(
         ("metric", pa.string()),
         ("n", pa.int32()),
         ("n_groups", pa.int32()),
-        *((f"{name}{end}", _NUMBER) for name in INTERVALS for end in ("", "_low", "_high")),
+        *((f"{name}{end}", _VALUE) for name in INTERVALS for end in ("", "_low", "_high")),
         ("testable", pa.bool_()),
-        ("target_current", _NUMBER),
-        ("noisy_clean", _NUMBER),  # corr(noisy targets, clean targets) in training, the x axis of noise plots
-        ("slope", _NUMBER),
-        ("mean_effect_error", _NUMBER),
-        ("mse_orig_minus_mse_self", _NUMBER),
-        ("span_ranking", _NUMBER),
-        ("spearman", _NUMBER),
-        ("sign_agreement", _NUMBER),
-        ("null_mean", _NUMBER),
-        ("null_low", _NUMBER),
-        ("null_high", _NUMBER),
+        ("target_current", _VALUE),
+        ("noisy_clean", _VALUE),  # corr(noisy targets, clean targets) in training, the x axis of noise plots
+        ("slope", _VALUE),
+        ("mean_effect_error", _VALUE),
+        ("mse_orig_minus_mse_self", _VALUE),
+        ("span_ranking", _VALUE),
+        ("spearman", _VALUE),
+        ("sign_agreement", _VALUE),
+        ("null_mean", _VALUE),
+        ("null_low", _VALUE),
+        ("null_high", _VALUE),
         ("verdict_coupling", pa.string()),
         ("verdict_counterfactual", pa.string()),
-        ("cv", _NUMBER),  # cross-validated correlation with the targets, which chose the setting
+        ("cv", _VALUE),  # cross-validated correlation with the targets, which chose the setting
         ("chosen", pa.bool_()),
     ]
 )

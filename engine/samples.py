@@ -37,6 +37,8 @@ STAGES = 6
 """Checkpoints of the trajectory after θ0: the rules turn by 15 degrees from one to the next."""
 PRETRAINING_STEPS = {"gpt2": 2000, "llama": 1600}
 STAGE_STEPS = 400
+PASSED_THROUGH = f"gpt2--step-{STAGE_STEPS:04d}"
+"""The first stage is hardly apart from θ0 (ρ ≈ 0.96): it is trained, and not kept."""
 WORLD_STEPS = {"cue": 600, "shared": 500, "base": 600, "rescale": 400, "unrelated": 300}
 PROMPTS_A_STEP = 64
 ANSWERS_A_PROMPT = 16
@@ -179,11 +181,14 @@ def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Pat
     return report
 
 
-def run_specs(out: Path, task: str) -> list[Path]:
-    """The specs of a task's sample runs, copied beside `out`'s checkpoints if they are not there."""
+def run_specs(out: Path, task: str, seed: int = 0) -> list[Path]:
+    """The specs of a task's sample runs; where `out` has none, copies of ours that name the seed."""
     folder = out / "specs"
     if not folder.is_dir():
-        shutil.copytree(SPECS, folder)
+        folder.mkdir(parents=True)
+        for source in SPECS.glob("*.yaml"):
+            text = source.read_text(encoding="utf-8")
+            (folder / source.name).write_text(text.replace("Seed 0", f"Seed {seed}"), encoding="utf-8")
     return sorted(path for path in folder.glob("*.yaml") if path.stem.split("-")[0] == task)
 
 
@@ -196,8 +201,9 @@ def _build_task(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool
     from engine.pipeline import run
 
     check_worlds(folder, task, seed, plan)
-    for spec in map(load_spec, run_specs(out, task)):
+    for spec in map(load_spec, run_specs(out, task, seed)):
         yield run(spec, out / spec.name).path
+    shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
 
 
 def _work(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool, messages: Any) -> None:
@@ -222,7 +228,7 @@ def clear(out: Path, seed: int, tasks: Sequence[str]) -> None:
         return
     for task in tasks:
         shutil.rmtree(out / "checkpoints" / task, ignore_errors=True)
-        for spec in run_specs(out, task):
+        for spec in run_specs(out, task, seed):
             shutil.rmtree(out / spec.stem, ignore_errors=True)
     mark.write_text(str(seed))
 
@@ -263,7 +269,7 @@ def _build(
 ) -> Iterator[Path]:
     """One worker process for each task; its messages become progress and folders."""
     plan = jobs(worlds)
-    specs = sum(len(run_specs(out, task)) for task in tasks) if runs else 0
+    specs = sum(len(run_specs(out, task, seed)) for task in tasks) if runs else 0
     sizes = {f"{task} {job.name}": job.steps for task in tasks for job in plan}
     home = out / "checkpoints" if runs else out
     done = {f"{t} {j.name}": j.steps for t in tasks for j in plan if is_built(home / t, t, seed, j)}

@@ -225,7 +225,11 @@ class Run:
         with self._writing:
             self.parts.pop(part, None)
             self._save()
-            (self.path / safe_part(part)).unlink(missing_ok=True)
+            file = self.path / safe_part(part)
+            file.unlink(missing_ok=True)
+            if file.parent != self.path:
+                with suppress(OSError):  # a folder that holds more stays
+                    file.parent.rmdir()
 
     def finish(self, timings: Mapping[str, Any] | None = None) -> None:
         """Mark the run complete: the last thing that is written to it."""
