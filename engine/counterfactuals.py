@@ -31,6 +31,8 @@ Progress = Callable[[int, int], None]
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Log-probabilities of the two paths may differ by so much on a trial before the shared one is given up, in nats."""
+MOST_ROWS, MOST_TOKENS = 512, 16_384
+"""Of a batch, when its size is found by trial."""
 
 log = logging.getLogger(__name__)
 
@@ -257,9 +259,14 @@ class _Work:
         return Scored(self.log_probs, self.states, report)
 
 
-def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]], *, at_most: int = 256) -> int:
-    """Rows a batch, by trial on the longest rows: doubled until the time per row stops falling by 5%."""
-    order = sorted(rows, key=lambda tokens: (-len(tokens), tuple(tokens)))[:at_most]
+def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> int:
+    """Rows a batch, by trial on the longest rows: doubled until the time per row stops falling by 5%.
+
+    At most MOST_ROWS; on a CPU, where running out of memory kills instead of raising, also at most MOST_TOKENS.
+    """
+    longest = max(map(len, rows))
+    most = MOST_ROWS if checkpoint.device.type != "cpu" else max(1, min(MOST_ROWS, MOST_TOKENS // longest))
+    order = sorted(rows, key=lambda tokens: (-len(tokens), tuple(tokens)))[:most]
     best, best_time, size = 1, float("inf"), min(4, len(order))
     while size <= len(order):
         input_ids = padded(order[:size], checkpoint.device)

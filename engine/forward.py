@@ -61,6 +61,8 @@ def forward(
     after the final norm, as transformers counts them.
     """
     keep, column = _kept_positions(input_ids.shape[0], asks)
+    if not takes(model, "use_cache"):
+        more.pop("use_cache", None)
     found: dict[int, Tensor] = {}
     with torch.inference_mode(), ExitStack() as stack:
         if reads:
