@@ -76,6 +76,8 @@ class Setting:
     regime: str
     noise_kind: str = "none"
     noise: float = 0.0
+    condition: str | None = None
+    """What else was varied in training, as the run names it; None: nothing."""
 
 
 # Runs and their manifests
@@ -187,7 +189,8 @@ def _options(path: Path, stamp: str) -> Options:
     config = spec(path)
     examples = part(path, "examples.parquet")
     settings = query(
-        "SELECT DISTINCT explainer, regime, layer, noise_kind, noise FROM read_parquet(?) WHERE control IS NULL",
+        "SELECT DISTINCT explainer, regime, layer, noise_kind, noise FROM read_parquet(?)"
+        " WHERE control IS NULL AND condition IS NULL",
         [part(path, "metrics.parquet")],
         path,
     )
@@ -298,13 +301,14 @@ def _explanations(path: Path, setting: Setting, stamp: str) -> pd.DataFrame:
       SELECT CAST(example_id AS VARCHAR) AS example_id, CAST(control AS VARCHAR) AS control, explanation, text, layer
       FROM read_parquet(?)
       WHERE checkpoint = ? AND mode IS DISTINCT FROM 'difference' AND (
-        (control IS NULL AND explainer = ? AND regime = ? AND noise_kind = ? AND noise = ?)
-        OR (control IS NOT NULL AND noise_kind IS NOT DISTINCT FROM 'none'
-            AND coalesce(explainer, ?) = ? AND coalesce(regime, ?) = ?))"""
+        (control IS NULL AND explainer = ? AND regime = ? AND noise_kind = ? AND noise = ?
+         AND condition IS NOT DISTINCT FROM ?)
+        OR (control IS NOT NULL AND noise_kind IS NOT DISTINCT FROM 'none'))
+      ORDER BY explainer IS NOT DISTINCT FROM ? AND regime IS NOT DISTINCT FROM ? DESC"""
     s = setting
     file = part(path, "explanations.parquet")
-    own = [s.explainer, s.regime, s.noise_kind, s.noise]
-    rows = query(sql, [file, s.checkpoint, *own, s.explainer, s.explainer, s.regime, s.regime], path)
+    own = [s.explainer, s.regime, s.noise_kind, s.noise, s.condition, s.explainer, s.regime]
+    rows = query(sql, [file, s.checkpoint, *own], path)
     mine = rows[rows.control.isna()].drop(columns="control").drop_duplicates("example_id")
     others = rows[rows.control.notna()].drop_duplicates(["example_id", "control"])
     wide = others.pivot(index="example_id", columns="control", values="explanation")

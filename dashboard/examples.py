@@ -54,12 +54,13 @@ def _files(path: Path, setting: Setting) -> list[str]:
 
 
 def _mine(setting: Setting) -> list:
-    return [setting.checkpoint, setting.explainer, setting.regime, setting.noise_kind, setting.noise]
+    s = setting
+    return [s.checkpoint, s.explainer, s.regime, s.noise_kind, s.noise, s.condition]
 
 
 _EXPLAINED = """FROM read_parquet(?)
     WHERE control IS NULL AND checkpoint = ? AND explainer = ? AND regime = ? AND noise_kind = ?
-      AND noise = ? AND mode IS DISTINCT FROM 'difference'"""
+      AND noise = ? AND condition IS NOT DISTINCT FROM ? AND mode IS DISTINCT FROM 'difference'"""
 
 _JOINED = f"""
   SELECT e.*, e.file_row_number AS row_number, {EFFECTS},

@@ -81,11 +81,10 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         return Finding(question, "Nothing to follow", "", "The run has no checkpoint after its target.", None)
     said = later.verdict_coupling.fillna("inconclusive")
     holds, reverses = later[said == "holds"], later[said == "reverses"]
-    count = len(later)
     if len(holds):
-        answer = f"Coupled at {_of(len(holds), count)}"
+        answer = f"Coupled at {_of(holds, later, rows)}"
     elif len(reverses):
-        answer = f"No: they recite the target at {_of(len(reverses), count)}"
+        answer = f"No: they recite the target at {_of(reverses, later, rows)}"
     elif (said == "absent").all():
         answer = "No: the gap is absent"
     else:
@@ -112,7 +111,7 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     holds = later[said == "holds"]
     clear = holds[[cleared(row, controls) for row in holds.to_dict("records")]] if len(holds) else holds
     if len(clear):
-        answer = f"Yes, at {_of(len(clear), len(later))}"
+        answer = f"Yes, at {_of(clear, later, rows)}"
     elif len(holds):
         answer = "Not shown: a control does as well"
     elif (said == "not testable").all():
@@ -152,7 +151,9 @@ def _rival_gaps(holds: pd.DataFrame, controls: pd.DataFrame) -> str:
     """Where the untrained −f(x) has at least the explainer's gap."""
     output = controls[controls.control == "output"].drop_duplicates("checkpoint").set_index("checkpoint").gap
     beaten = holds[[bool(output.get(c, float("nan")) >= g) for c, g in zip(holds.checkpoint, holds.gap, strict=True)]]
-    return f"{_of(len(beaten), len(holds), 'of these')}" if len(beaten) else ""
+    if beaten.empty:
+        return ""
+    return f"{len(beaten)} of these {len(holds)}" if len(holds) > 1 else "this checkpoint"
 
 
 def _verdicts(later: pd.DataFrame, said: pd.Series, name: str) -> str:
@@ -175,12 +176,12 @@ def places(rows: pd.DataFrame) -> str:
     return f"steps {', '.join(steps[:-1])} and {steps[-1]}" if steps else "no step"
 
 
-def _of(count: int, total: int, tail: str = "later checkpoints") -> str:
-    if tail == "of these":
-        return f"{count} of these {total}" if total > 1 else "this checkpoint"
-    if total == 1:
-        return "the later checkpoint"
-    return f"all {total} {tail}" if count == total else f"{count} of {total} {tail}"
+def _of(some: pd.DataFrame, later: pd.DataFrame, rows: pd.DataFrame) -> str:
+    """`2 of 5 later checkpoints`; not "later" where the target is no checkpoint of this model."""
+    noun = "checkpoints" if len(later) == len(rows) else "later checkpoints"
+    if len(later) == 1:
+        return f"the {noun.removesuffix('s')}"
+    return f"all {len(later)} {noun}" if len(some) == len(later) else f"{len(some)} of {len(later)} {noun}"
 
 
 def shared_setting(rows: pd.DataFrame, names: Sequence[str]) -> dict[str, object]:

@@ -53,21 +53,24 @@ def main() -> None:
 
 
 def headline(selection: Selection) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The chosen rows over checkpoints, and the controls' (those of the chosen frozen ridge where it has none)."""
-    wanted = {"split": selection.split, "chosen": True, "noise_kind": "none"}
+    """The chosen rows over checkpoints, and the controls of the same edit: the explainer's own where it has them, else
+    those beside the frozen ridge."""
+    wanted = {"split": selection.split, "noise_kind": "none", "condition": None}
     mine = {"explainer": selection.explainer, "regime": selection.regime}
-    rows = data.metrics(selection.path, control=None, **mine, **wanted)
-    every = data.metrics(selection.path, **wanted)
-    controls = every[every.control.notna()]
-    own = controls[(controls.explainer == selection.explainer) & (controls.regime == selection.regime)]
+    rows = data.metrics(selection.path, control=None, chosen=True, **mine, **wanted)
     order = {name: i for i, name in enumerate(selection.options.checkpoints)}
 
     def sorted_rows(frame: pd.DataFrame) -> pd.DataFrame:
         known = frame[frame.checkpoint.isin(order)]
-        return known.sort_values("checkpoint", key=lambda c: c.map(order)).reset_index(drop=True)
+        return known.sort_values("checkpoint", key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
 
     rows = sorted_rows(rows).drop_duplicates("checkpoint")
-    return rows, sorted_rows(own if len(own) else controls).drop_duplicates(["checkpoint", "control"])
+    every = data.metrics(selection.path, edit=list(rows.edit.unique()), **wanted)
+    every = every[every.control.notna()]
+    own = (every.explainer == selection.explainer) & (every.regime == selection.regime)
+    ridge = (every.explainer == "ridge") & (every.regime == "frozen")
+    controls = pd.concat([every[own], every[ridge & ~own]])
+    return rows, sorted_rows(controls).drop_duplicates(["checkpoint", "control"])
 
 
 def pair(selection: Selection) -> str:
