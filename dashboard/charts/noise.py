@@ -88,6 +88,7 @@ def noise_curve(
         "noise": "level of label noise (share, or relative size for Gaussian)",
         "noisy_clean": "correlation of noisy with clean targets",
     }
-    figure.update_xaxes(title=titles.get(x, x), range=[1.03, -0.03] if x == "noisy_clean" else [-0.03, 1.03])
+    lowest = min([0.0, *(float(f[x].min()) for f in (stored, live) if f is not None and len(f))])
+    figure.update_xaxes(title=titles.get(x, x), range=[1.03, lowest - 0.03] if x == "noisy_clean" else [-0.03, 1.03])
     figure.update_yaxes(title="Pearson r with the effect")
     return figure
