@@ -208,7 +208,6 @@ def work_limit(given: list) -> float:
 
 def peer_rows(given: list) -> list[dict[str, Any]]:
     """captum and inseq on uniform edits; a peer that is missing or breaks is a failed row."""
-    from tests.benchmarks.inseq_occlusion import ours_everywhere, prepare
 
     def ablation(_: int) -> np.ndarray:
         return captum_ablation(given, at_once)
@@ -231,24 +230,29 @@ def peer_rows(given: list) -> list[dict[str, Any]]:
         out.append(side_by_side(name, mine, lambda _: captum_llm(given), goal=goal, tolerance=TOLERANCE, repetitions=5))
     except Exception as error:
         out.append(failed(name, goal, repr(error)))
-    name, goal = "wall time: inseq occlusion", 5.0
+    return out + [inseq_row(*case) for case in ((LENGTH, 16, 1), (LENGTH, 1, 1), (LENGTH // 2, 1, 4))]
+
+
+def inseq_row(length: int, window: int, answer_tokens: int) -> dict[str, Any]:
+    """Every window of a prompt occluded in turn, the answer so many tokens long."""
+    from tests.benchmarks.inseq_occlusion import ours_everywhere, prepare
+
+    what = f"{length} tokens, windows of {window}, answer of {answer_tokens}"
+    name, goal, answer = f"wall time: inseq occlusion, {what}", 5.0, list(range(ANSWER, ANSWER + 8, 2))[:answer_tokens]
     try:
-        prompt = given[0][0]
-        occlusion, baseline = prepare(model(), words(), text_of(prompt), word(ANSWER))
-        out.append(
-            side_by_side(
-                name,
-                lambda _: ours_everywhere(checkpoint(), prompt, baseline, ANSWER, BATCH),
-                lambda _: occlusion(),
-                goal=goal,
-                tolerance=1e-4,
-                repetitions=3,
-                note=f"every one of {LENGTH} tokens occluded in turn: all that its occlusion offers",
-            )
+        ((prompt, _),) = problem("uniform", prompts=1, length=length)
+        occlusion = prepare(model(), words(), text_of(prompt), [word(token) for token in answer], window)
+        filler = int(words().unk_token_id)
+        return side_by_side(
+            name,
+            lambda _: ours_everywhere(checkpoint(), prompt, filler, answer, window, BATCH),
+            lambda _: occlusion(),
+            goal=goal,
+            tolerance=TOLERANCE,
+            repetitions=5 if window > 1 else 2,
         )
     except Exception as error:
-        out.append(failed(name, goal, repr(error)))
-    return out
+        return failed(name, goal, repr(error))
 
 
 def growth() -> list[dict[str, Any]]:

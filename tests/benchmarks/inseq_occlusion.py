@@ -1,8 +1,12 @@
-"""inseq's occlusion on our model and prompt: every token of the prompt replaced in turn by the unknown token."""
+"""inseq's occlusion on our model: windows of the prompt replaced in turn by the unknown token.
+
+inseq offers windows that slide over the whole prompt, so the same work on both sides is one edit a window. It runs
+all windows again for every token of the answer; ours scores the tokens of an answer in one row.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,31 +16,41 @@ from engine.counterfactuals import run
 from engine.planning import Text
 
 
-def prepare(model: Any, words: Any, prompt: str, answer: str) -> tuple[Callable[[], np.ndarray], int]:
-    """A call that returns |log p(x) − log p(x')| [length] of the answer as inseq computes it, and its filler token."""
+def prepare(model: Any, words: Any, prompt: str, answer: Sequence[str], window: int) -> Callable[[], np.ndarray]:
+    """A call that returns |log p(x) − log p(x')| [windows, answer tokens], each token given those before it."""
     import inseq
 
     explained = inseq.load_model(model, "occlusion", tokenizer=words)
+    shape = (window, model.config.hidden_size)
 
     def occlusion() -> np.ndarray:
         found = explained.attribute(
             prompt,
-            generated_texts=f"{prompt} {answer}",
+            generated_texts=" ".join((prompt, *answer)),
             attributed_fn="probability",
             logprob=True,
             show_progress=False,
             pretty_progress=False,
+            sliding_window_shapes=shape,
+            strides=shape,
         )
         scores = found.sequence_attributions[0].target_attributions.double().numpy()
-        return scores[:-1, -1]  # the last row is the answer's own
+        return scores[: len(prompt.split()) : window]
 
-    return occlusion, int(words.unk_token_id)
+    return occlusion
 
 
-def ours_everywhere(checkpoint: Checkpoint, prompt: np.ndarray, filler: int, answer: int, batch: int) -> np.ndarray:
-    """The same [length] by shared prefixes."""
-    rows = np.repeat(prompt[None], 1 + len(prompt), 0)
-    rows[np.arange(1, len(rows)), np.arange(len(prompt))] = filler
-    group = [Text(tuple(row), ((answer,), (answer + 1,))) for row in rows.tolist()]
-    log_probs = run(checkpoint, [group], batch_size=batch, path="shared").log_probs[:, 0]
-    return np.abs(log_probs[0] - log_probs[1:])
+def ours_everywhere(
+    checkpoint: Checkpoint, prompt: np.ndarray, filler: int, answer: Sequence[int], window: int, batch: int
+) -> np.ndarray:
+    """The same [windows, answer tokens] by shared prefixes."""
+    windows = len(prompt) // window
+    rows = np.repeat(prompt[None], 1 + windows, 0)
+    for i in range(windows):
+        rows[1 + i, i * window : (i + 1) * window] = filler
+    # Beginnings of the answer: log p of each less that of the one before is its last token's.
+    beginnings = tuple(tuple(answer[: i + 1]) for i in range(len(answer)))
+    group = [Text(tuple(row), beginnings) for row in rows.tolist()]
+    log_probs = run(checkpoint, [group], batch_size=batch, path="shared").log_probs
+    of_token = np.diff(log_probs, axis=1, prepend=0.0)
+    return np.abs(of_token[0] - of_token[1:])
