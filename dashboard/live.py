@@ -97,7 +97,7 @@ def layers(path: Path, checkpoint: str, stamp: str) -> tuple[int, ...]:
     return tuple(sorted(int(k.split(".")[1]) for k in keys if k.startswith("last.")))
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
+@st.cache_resource(max_entries=6, show_spinner=False)  # each holds d × d and n × d numbers
 def factorised(place: Place, layer: int, size: int, trained_at: str) -> refit.Factorisation:
     found = rows(place)
     chosen = refit.training_rows(len(found.train), size)
