@@ -33,10 +33,8 @@ def texts(row: dict) -> None:
     with right.container(border=True, height="stretch"):
         st.html('<h2 style="font-size: 1rem; padding: 0">Counterfactual x′ <small>(underlined: added)</small></h2>')
         st.html(diff(row["prompt"], row["edited"], "after"))
-    parts.small_print(
-        f"f is log p({shown(row['answer_a'])!r}) − log p({shown(row['answer_b'])!r}) after the prompt, in nats: above "
-        "0 the first answer is the likelier one."
-    )
+    a, b = shown(row["answer_a"]), shown(row["answer_b"])
+    parts.small_print(f"f is log p(“{a}”) − log p(“{b}”) after the prompt, in nats: above 0 the first is likelier.")
 
 
 def effects(selection: Selection, row: dict) -> None:

@@ -56,8 +56,8 @@ def grade(row: Mapping) -> str:
     return "weak" if low > above else "not above chance"
 
 
-def quality(rows: pd.DataFrame) -> Finding:
-    """How well explanations agree with the model they explain, first and last."""
+def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
+    """How well explanations agree with the model they explain, first and last, and where −f(x) does as well."""
     first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
     start, end = grade(first), grade(last)
     number = f"{estimate(first, 'self')} → {estimate(last, 'self')}" if len(rows) > 1 else estimate(first, "self")
@@ -69,6 +69,9 @@ def quality(rows: pd.DataFrame) -> Finding:
         f"at {place(first)}" + (f" and at {place(last)}" if len(rows) > 1 else "") + ". "
         f"Good: the interval lies above {GOOD}; fair: above {FAIR}; weak: above 0 and the null band."
     )
+    as_good = _matched_by_output(rows, controls, "self")
+    if len(as_good):
+        sentence += f" −f(x) alone, untrained, agrees as well at {places(as_good)}."
     settled = {"good": True, "fair": True, "weak": None, "not measured": None}.get(end, False)
     return Finding("Are the explanations good?", answer, number, sentence, settled)
 
@@ -90,9 +93,9 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     else:
         answer = "Not established"
     sentence = "Gap: Self − Orig. " + _verdicts(later, said, "gap")
-    rival = _rival_gaps(holds, controls)
-    if rival:
-        sentence += f" −f(x) alone, which knows nothing of the edit, has as large a gap at {rival}."
+    as_large = _matched_by_output(holds, controls, "gap")
+    if len(as_large):
+        sentence += f" −f(x) alone, which knows nothing of the edit, has as large a gap at {places(as_large)}."
     if len(reverses) and len(holds):
         sentence += f" At {places(reverses)} they recite the target instead."
     shown = holds if len(holds) else reverses if len(reverses) else later
@@ -147,13 +150,11 @@ def cleared(row: Mapping, controls: pd.DataFrame) -> bool:
     return True
 
 
-def _rival_gaps(holds: pd.DataFrame, controls: pd.DataFrame) -> str:
-    """Where the untrained −f(x) has at least the explainer's gap."""
-    output = controls[controls.control == "output"].drop_duplicates("checkpoint").set_index("checkpoint").gap
-    beaten = holds[[bool(output.get(c, float("nan")) >= g) for c, g in zip(holds.checkpoint, holds.gap, strict=True)]]
-    if beaten.empty:
-        return ""
-    return f"{len(beaten)} of these {len(holds)}" if len(holds) > 1 else "this checkpoint"
+def _matched_by_output(rows: pd.DataFrame, controls: pd.DataFrame, name: str) -> pd.DataFrame:
+    """Those rows at which the untrained −f(x) has at least the explainer's value."""
+    output = controls[controls.control == "output"].drop_duplicates("checkpoint").set_index("checkpoint")[name]
+    pairs = zip(rows.checkpoint, rows[name], strict=True)
+    return rows[[bool(output.get(checkpoint, float("nan")) >= value) for checkpoint, value in pairs]]
 
 
 def _verdicts(later: pd.DataFrame, said: pd.Series, name: str) -> str:

@@ -80,7 +80,11 @@ def pair(selection: Selection) -> str:
 
 def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
     """The three questions, side by side; one below the other on a phone."""
-    found = (findings.quality(rows), findings.coupling(rows, controls), findings.counterfactual(rows, controls))
+    found = (
+        findings.quality(rows, controls),
+        findings.coupling(rows, controls),
+        findings.counterfactual(rows, controls),
+    )
     for column, finding in zip(st.columns(3), found, strict=True):
         icon, said, colour = TONES[finding.settled]
         with column.container(border=True, height="stretch", gap="xsmall"):
@@ -129,12 +133,17 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
     counts = f"n = {rows.n.min():,}" + (f" to {rows.n.max():,}" if rows.n.nunique() > 1 else "")
     extra = (
         f"Bars and bands: 95% intervals. {counts} examples in {rows.n_groups.min():,} groups, split {selection.split}, "
-        f"{int(rows.seeds.max() or 1)} seed(s). Setting, chosen by cross-validation at the target: "
+        f"{seeds(rows)}. Setting, chosen by cross-validation at the target: "
         + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in setting.items())
     )
     shown = pd.concat([rows, controls])[["checkpoint", "step", "explainer", "regime", "control", *estimates(measure)]]
     key = f"{selection.run.key}-overview-{measure}".replace("/", "-")
     show(figure, key=key, alt=alt, path=selection.path, about=extra, table=shown)
+
+
+def seeds(rows: pd.DataFrame) -> str:
+    count = int(rows.seeds.max()) if rows.seeds.notna().any() else 1
+    return "1 seed" if count == 1 else f"{count} seeds"
 
 
 def estimates(measure: str) -> tuple[str, ...]:

@@ -30,7 +30,7 @@ def main() -> None:
         no_runs()
         return
     looked_in = ", ".join(str(d) for d in data.directories())
-    parts.small_print(f"{len(entries)} run folders under {looked_in}")
+    parts.small_print(f"{len(entries)} {'run' if len(entries) == 1 else 'runs'} under {looked_in}")
     listing(entries)
     detail(picked(entries))
 

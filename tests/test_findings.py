@@ -38,9 +38,16 @@ def test_a_grade_goes_by_the_lower_end(estimate: tuple[float, float], word: str)
 
 
 def test_what_was_not_measured_is_not_graded() -> None:
-    found = findings.quality(frame(row(0, self=(0.9, 0.05)), row(100)))
+    found = findings.quality(frame(row(0, self=(0.9, 0.05)), row(100)), NO_CONTROLS)
     assert "not measured" in found.answer
     assert found.settled is None
+
+
+def test_quality_names_the_output_that_agrees_as_well() -> None:
+    rows = frame(row(0, self=(0.9, 0.05)), row(100, self=(0.7, 0.1)))
+    controls = frame(row(0, control="output", self=(0.5, 0.1)), row(100, control="output", self=(0.75, 0.1)))
+    assert "agrees as well at step 100." in findings.quality(rows, controls).sentence
+    assert "agrees as well" not in findings.quality(rows, controls.iloc[:1]).sentence
 
 
 def test_coupling_needs_the_verdict_not_the_number() -> None:
