@@ -38,8 +38,8 @@ from engine.store import Run, RunError, content_hash
 from engine.tasks import task_examples
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
-SHARD = 2048
-"""Prompts measured between two parts on disk: what is lost at most when a run is killed."""
+SHARD = 4096
+"""About how many examples are measured between two parts on disk: what a kill may lose, and a bound on memory."""
 
 
 class Executor(Protocol):
@@ -152,9 +152,11 @@ class Shard:
 
 
 def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table, batch_size: int | None) -> list[Shard]:
-    """Cut at prompts. The target of another family needs no hidden states."""
+    """Cut between prompts, after every `SHARD` examples. The target of another family needs no hidden states."""
     prompt = examples["prompt_id"].to_numpy()
-    bounds = np.searchsorted(prompt, np.arange(0, prompt[-1] + 1 + SHARD, SHARD))
+    firsts = np.flatnonzero(np.r_[True, prompt[1:] != prompt[:-1]])
+    _, begins = np.unique(firsts // SHARD, return_index=True)
+    bounds = [*firsts[begins], len(prompt)]
     reads_hidden = checkpoint in spec.checkpoints or checkpoint == spec.control_model
     examples_too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
     return [
@@ -169,7 +171,6 @@ def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table, batch_
             batch_size,
         )
         for index, (start, stop) in enumerate(pairwise(bounds))
-        if stop > start
     ]
 
 
