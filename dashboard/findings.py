@@ -44,16 +44,17 @@ def estimate(row: Mapping, name: str) -> str:
 
 
 def grade(row: Mapping) -> str:
-    """good, fair, weak, "not above chance" or "not measured", by the lower end of the interval of Self."""
-    low, chance = row.get("self_low"), row.get("null_high")
-    if low is None or low != low:
+    """good, fair, weak, "not above chance" or "not measured", by the lower end of the interval of Self.
+
+    Above chance means what it means for the verdicts: the interval lies above 0, the value above the null band.
+    """
+    value, low, chance = row.get("self"), row.get("self_low"), row.get("null_high")
+    if value is None or value != value or low is None or low != low:
         return "not measured"
-    if low >= GOOD:
-        return "good"
-    if low >= FAIR:
-        return "fair"
-    above = max(0.0, chance) if chance is not None and chance == chance else 0.0
-    return "weak" if low > above else "not above chance"
+    in_null = chance is not None and chance == chance and value <= chance
+    if low <= 0 or in_null:
+        return "not above chance"
+    return "good" if low >= GOOD else "fair" if low >= FAIR else "weak"
 
 
 def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
@@ -67,7 +68,7 @@ def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     sentence = (
         "Self: the correlation of the explained effect with the model's own effect, "
         f"at {place(first)}" + (f" and at {place(last)}" if len(rows) > 1 else "") + ". "
-        f"Good: the interval lies above {GOOD}; fair: above {FAIR}; weak: above 0 and the null band."
+        f"Good: the interval lies above {GOOD}; fair: above {FAIR}; weak: above 0; each outside the null band."
     )
     as_good = _matched_by_output(rows, controls, "self")
     if len(as_good):
@@ -124,8 +125,8 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     else:
         answer = "Not shown"
     sentence = (
-        "Counterfactual gap: what the explanation knows of f(x′), with f(x) before and after held fixed, now against "
-        "at the target. " + _verdicts(later, said, "counterfactual_gap")
+        "Counterfactual gap: what the explanation knows of f(x′), with f(x) before and after held fixed, less what it "
+        "knew of it at the first checkpoint. " + _verdicts(later, said, "counterfactual_gap")
     )
     if len(holds) > len(clear):
         rest = holds[~holds.checkpoint.isin(clear.checkpoint)]
@@ -161,6 +162,12 @@ def _verdicts(later: pd.DataFrame, said: pd.Series, name: str) -> str:
     """`Holds at steps 100 and 200; inconclusive at step 300.`"""
     parts = [f"{v} at {places(later[said == v])}" for v in dict.fromkeys(said)]
     text = "; ".join(parts) + "."
+    open_yet = later[(said == "inconclusive") & (later[f"{name}_low"].astype(float) > 0)]
+    if len(open_yet):
+        text += (
+            f" At {places(open_yet)} the interval excludes 0, but shuffled labels give as much, or the band over all "
+            "checkpoints does not exclude it."
+        )
     return text[0].upper() + text[1:]
 
 

@@ -31,8 +31,11 @@ NO_CONTROLS = frame(row(0, control="output")).iloc[:0]
 
 @pytest.mark.parametrize(
     ("estimate", "word"),
-    [((0.9, 0.05), "good"), ((0.9, 0.3), "fair"), ((0.5, 0.2), "weak"), ((0.15, 0.1), "not above chance")],
-)
+    [
+        ((0.9, 0.05), "good"), ((0.9, 0.3), "fair"), ((0.5, 0.2), "weak"), ((0.15, 0.2), "not above chance"),
+        ((0.09, 0.01), "not above chance"),  # inside the null band
+    ],
+)  # fmt: skip
 def test_a_grade_goes_by_the_lower_end(estimate: tuple[float, float], word: str) -> None:
     assert findings.grade(row(0, self=estimate)) == word
 
@@ -55,6 +58,8 @@ def test_coupling_needs_the_verdict_not_the_number() -> None:
     found = findings.coupling(frame(row(0), big), NO_CONTROLS)
     assert found.answer == "Not established"
     assert found.settled is None
+    assert "shuffled labels" not in found.sentence
+    assert "shuffled labels" in findings.coupling(frame(row(0), row(100, gap=(0.5, 0.1))), NO_CONTROLS).sentence
     found = findings.coupling(frame(row(0), big | {"verdict_coupling": "holds"}), NO_CONTROLS)
     assert found.answer.startswith("Coupled")
 
