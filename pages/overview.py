@@ -11,9 +11,9 @@ from dashboard.text import escaped
 from engine.store import RunError
 
 MEASURES = {
-    "self": ("Self", "agreement with the current model's effect (Pearson r)"),
-    "gap": ("Gap", "Self − Orig (difference of Pearson r)"),
-    "counterfactual_gap": ("Counterfactual gap", "difference of partial correlations with f(x′)"),
+    "self": ("Self", "Self, Pearson r"),
+    "gap": ("Gap", "Self − Orig, Pearson r"),
+    "counterfactual_gap": ("Counterfactual gap", "counterfactual gap, partial r"),
 }
 LINES = {
     "output": ("output: −f(x)", style.ORANGE, "diamond", "dash"),
