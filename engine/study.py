@@ -1,7 +1,7 @@
 """A study: the sample worlds over several seeds, metrics only, resumable.
 
-For every seed the checkpoints are trained and the runs of sample_runs/specs made; their metrics are gathered in
-one table, and what takes space (checkpoints, hidden states) is removed once a seed is done.
+For every seed the checkpoints are trained and the runs of sample_runs/specs made; the metrics of the chosen settings
+and of their controls are gathered in one table, and all else is removed once a seed is done.
 """
 
 from __future__ import annotations
@@ -80,7 +80,8 @@ def _one_seed(folder: Path, seed: int, done: Path, runs: list[Path], progress: P
     for path in runs:
         run = Run.open(path)
         named = {"run": run.spec.name, "task": run.spec.task.name, "seed": seed}
-        frames.append(run.read_table(METRICS).to_pandas().assign(**named, run_hash=content_hash(path / MANIFEST)))
+        metrics = run.read_table(METRICS).to_pandas()
+        frames.append(metrics[metrics["chosen"]].assign(**named, run_hash=content_hash(path / MANIFEST)))
     temporary = done.with_suffix(".tmp")
     pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
     temporary.rename(done)
