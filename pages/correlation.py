@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, sliced
+from dashboard import charts, data, settings, sliced
 from dashboard.agreement import FEW, Agreement, Estimate
 from dashboard.example_card import example_card
 from dashboard.figures import about, choose, show
@@ -63,7 +63,24 @@ def tiles(found: Agreement) -> None:
         column.caption("95%: " + (f"{low} to {high}" if estimate.low is not None else "no interval"))
 
 
-def numbers_table(kinds: dict[str, Agreement], pooled: Agreement) -> pd.DataFrame:
+def retrained_nulls() -> dict[str, str]:
+    """By kind of edit, the band of Self when explainers are retrained on shuffled targets, as the run has it.
+
+    It is far wider than what shuffled pairs give, and only known for a whole split.
+    """
+    s = selection
+    rows = data.metrics(
+        s.path, control=None, explainer=s.explainer, regime=s.regime, split=s.split, checkpoint=s.checkpoint,
+        noise_kind="none",
+    )  # fmt: skip
+    rows = settings.best(settings.for_layer(rows, s.layer)).dropna(subset=["null_low", "null_high"])
+    return {
+        row["edit"]: f"{charts.number(row['null_low'])} to {charts.number(row['null_high'])}"
+        for row in rows.to_dict("records")
+    }
+
+
+def numbers_table(kinds: dict[str, Agreement], pooled: Agreement, nulls: dict[str, str]) -> pd.DataFrame:
     """One row for each kind of edit, and one for all where there are several."""
     rows = {**kinds, **({"all kinds, pooled": pooled} if len(kinds) > 1 else {})}
     return pd.DataFrame(
@@ -77,7 +94,8 @@ def numbers_table(kinds: dict[str, Agreement], pooled: Agreement) -> pd.DataFram
                 "gap": shown(found.gap, sign=True),
                 "counterfactual gap": shown(found.counterfactual_gap, sign=True) if found.testable else "not testable",
                 "ρ": shown(found.target_current),
-                "null, 95%": f"{charts.number(found.null_low)} to {charts.number(found.null_high)}",
+                "null: retrained": nulls.get(name, "n/a"),
+                "null: pairs shuffled": f"{charts.number(found.null_low)} to {charts.number(found.null_high)}",
             }
             for name, found in rows.items()
         ]
@@ -101,7 +119,7 @@ def colours(frame: pd.DataFrame) -> dict[str, str]:
     return names | {c: c.removeprefix("meta_") for c in usable}
 
 
-def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement) -> None:
+def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement, nulls: dict[str, str]) -> None:
     """Two panels, current and target, with the same range on every axis."""
     left, right, mouse = st.columns(3, vertical_alignment="bottom")
     with left:
@@ -136,7 +154,9 @@ def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement)
         with place:
             st.subheader(f"Against the {who} model", help=f"The checkpoint {markdown_escaped(name)}.")
             if against == "effect":
-                null = f"null {charts.number(found.null_low)} to {charts.number(found.null_high)}"
+                null = f"null (pairs shuffled) {charts.number(found.null_low)} to {charts.number(found.null_high)}"
+                if who == "current" and len(nulls) == 1 and selected is None:
+                    null = f"null (explainers retrained) {next(iter(nulls.values()))}"
                 st.markdown(f"**r = {shown(estimate)}** · n = {found.n:,} · {found.n_groups:,} groups · {null}")
             else:
                 inside = frame if selected is None else frame[selected]
@@ -206,6 +226,9 @@ try:
     selected = sliced.inside(selection, frame)
     part = frame if selected is None else frame[selected]
     pooled, kinds = sliced.numbers(selection, part)
+    # A retrained null is one of a noise-free explainer on a whole split.
+    whole = selected is None and selection.noise_kind == "none"
+    nulls = {kind: null for kind, null in retrained_nulls().items() if kind in kinds} if whole else {}
 except RunError as error:
     problem(str(error))
     st.stop()
@@ -233,12 +256,13 @@ if pooled.few:
 tiles(pooled)
 if len(kinds) > 1:
     st.caption("All kinds of edit pooled, though each has an explainer of its own: the table has each by itself.")
-scatters(frame, selected, pooled)
+scatters(frame, selected, pooled, nulls)
 st.subheader("Within each kind of edit", divider="grey")
-st.dataframe(numbers_table(kinds, pooled), hide_index=True, key="by_edit")
+st.dataframe(numbers_table(kinds, pooled, nulls), hide_index=True, key="by_edit")
 st.caption(
-    "In brackets: 95% bootstrap by group, for each number alone. Null: r when whole groups of explanations change "
-    "places. Verdicts (page Trajectory) rest on simultaneous intervals and on explainers retrained on shuffled targets."
+    "In brackets: 95% bootstrap by group, each by itself. Null, retrained: Self of explainers trained on shuffled "
+    "targets, on which verdicts rest; known for whole splits. Null, pairs shuffled: r when whole groups of "
+    "explanations change places, which is narrower."
 )
 table(frame, selected)
 if identity := st.session_state.pop("open_example", None):

@@ -16,7 +16,7 @@ def legends(page: Page) -> list[str]:
 
 def test_lines_heatmap_and_examples_are_drawn_with_words_beside_them(visit: Visit):
     page = visit("trajectory", run="alpha")
-    expect(page.get_by_role("figure")).to_have_count(3)
+    expect(page.get_by_role("figure")).to_have_count(5)
     assert {"Self", "Orig", "gap", "counterfactual gap", "target–current ρ"} <= set(legends(page))
     expect(page.get_by_text("Coupling").first).to_be_visible()
     for figure in page.get_by_role("figure").all():
@@ -50,4 +50,4 @@ def test_examples_are_picked_and_stay_in_the_url(visit: Visit):
 def test_a_run_of_hostile_text_is_drawn_as_text(visit: Visit):
     page = visit("trajectory", run="hostile")
     assert page.evaluate("window.stolen") is None
-    expect(page.get_by_role("figure")).to_have_count(3)
+    expect(page.get_by_role("figure")).to_have_count(5)
