@@ -72,7 +72,7 @@ def words(found: Comparison) -> str:
             more = "higher" if c.difference.low > 0 else "lower"
             said.append(f"{NAMES[c.name]} is {more} in the first run ({charts.number(c.difference.value, sign=True)})")
     if not said:
-        return "No paired interval of Self, Orig or a gap excludes 0: the shared examples do not tell the explanations apart."
+        return "No paired interval of Self, Orig or a gap excludes 0: the explanations are not told apart."
     return "; ".join(said) + ". Nothing else is told apart on the shared examples."
 
 
