@@ -30,16 +30,19 @@ def downloads(frame: pd.DataFrame | Callable[[], pd.DataFrame], name: str, key: 
         table().to_parquet(buffer, index=False)
         return buffer.getvalue()
 
+    kinds = (("CSV", as_csv, "csv", "text/csv"), ("Parquet", as_parquet, "parquet", "application/vnd.apache.parquet"))
     with st.container(horizontal=True):
-        st.download_button("CSV", as_csv, f"{name}.csv", "text/csv", key=f"{key}_csv", icon=":material/download:")
-        st.download_button(
-            "Parquet",
-            as_parquet,
-            f"{name}.parquet",
-            "application/vnd.apache.parquet",
-            key=f"{key}_parquet",
-            icon=":material/download:",
-        )
+        for label, made, ending, kind in kinds:
+            # A rerun on the click would forget the file before the browser has fetched it.
+            st.download_button(
+                label,
+                made,
+                f"{name}.{ending}",
+                kind,
+                key=f"{key}_{ending}",
+                icon=":material/download:",
+                on_click="ignore",
+            )
 
 
 def harmless(frame: pd.DataFrame) -> pd.DataFrame:

@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, TimeoutError, expect
 
 from tests.browser.conftest import settled
+from tests.synthetic_run import HOSTILE
 
 Visit = Callable[..., Page]
 PAGES = sorted(page.stem for page in (Path(__file__).parent.parent.parent / "pages").glob("*.py"))
@@ -106,13 +107,12 @@ def test_hostile_text_is_shown_as_text(visit: Visit, name: str) -> None:
 
 
 def test_hostile_examples_one_by_one(visit: Visit) -> None:
-    page = visit("examples", run="hostile")
+    page = visit("examples", run="hostile", edit="delete_cue")
     seen = ""
     for at in range(2, 8):
         seen += page.locator(".prompt").first.inner_text()
         step(page, "n", at)
-    assert "canary" in seen
-    assert "<script>" in seen
+    assert sum(text[:20] in seen for text in HOSTILE) >= 3
     assert page.evaluate("window.stolen") is None
     assert page.locator("img[src*=canary]").count() == 0
 
