@@ -118,6 +118,7 @@ def samples(
 def study(
     spec: Annotated[Path, typer.Argument(help="a YAML file with name and seeds")],
     out: Annotated[Path | None, typer.Option(help="default: runs/study-NAME")] = None,
+    every: Annotated[bool, typer.Option("--every", help="the table at every checkpoint, not the last alone")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
 ) -> None:
     """The sample worlds over several seeds: metrics only, resumable. Prints the README's table, the folder last."""
@@ -128,7 +129,7 @@ def study(
     folder = out or Path("runs") / f"study-{resolved.name}"
     with bars(quiet) as progress:
         table = studies.run_study(resolved, folder, SAMPLES, progress)
-    typer.echo(studies.markdown(table))
+    typer.echo(studies.markdown(table, every_checkpoint=every))
     typer.echo(folder)
 
 

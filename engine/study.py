@@ -95,8 +95,8 @@ def headline(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
 
 
 def summary(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
-    """Means over seeds with their range, and a t interval from five seeds on, of each run × explainer × regime ×
-    checkpoint; verdicts are counted."""
+    """Means over seeds with their range (of one seed: its interval), and a t interval from five seeds on, of each
+    run × explainer × regime × checkpoint; verdicts are counted."""
     rows = []
     keys = ["run", "explainer", "regime", "checkpoint", "step"]
     for key, own in headline(table, split).groupby(keys, sort=False):
@@ -112,18 +112,24 @@ def summary(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
         ):
             values = own[name].dropna()
             mean, low, high = seed_interval(list(values))
-            row |= {name: mean, f"{name}_min": values.min(), f"{name}_max": values.max()}
+            least, most = values.min(), values.max()
+            if len(values) == 1 and f"{name}_low" in own:  # one seed: the run's own interval
+                least, most = own.loc[values.index[0], [f"{name}_low", f"{name}_high"]]
+            row |= {name: mean, f"{name}_min": least, f"{name}_max": most}
             row |= {f"{name}_low": low, f"{name}_high": high}
         for name in ("verdict_coupling", "verdict_counterfactual"):
             counts = own[name].value_counts()
-            row[name] = ", ".join(f"{count}× {verdict}" for verdict, count in counts.items())
+            told = [f"{count}× {verdict}" if len(own) > 1 else str(verdict) for verdict, count in counts.items()]
+            row[name] = ", ".join(told)
         rows.append(row)
     return pd.DataFrame(rows)
 
 
-def markdown(table: pd.DataFrame) -> str:
-    """The summary at each run's last checkpoint, as the README shows it."""
+def markdown(table: pd.DataFrame, every_checkpoint: bool = False) -> str:
+    """The summary at each run's last checkpoint (or at every one), as the README shows it."""
     frame = summary(table)
+    if not every_checkpoint:
+        frame = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
     names = (
         "run",
         "explainer, regime",
@@ -148,6 +154,6 @@ def markdown(table: pd.DataFrame) -> str:
 
 
 def _cell(row: Mapping[Hashable, Any], name: str) -> str:
-    """Mean over seeds, with the smallest and the largest."""
+    """Mean over seeds, with the smallest and the largest; of one seed, with its interval."""
     mean, low, high = (row[f"{name}{end}"] for end in ("", "_min", "_max"))
     return "–" if pd.isna(mean) else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
