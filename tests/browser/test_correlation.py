@@ -40,7 +40,9 @@ def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:
     page.mouse.down()
     for point in points[1:]:
         page.mouse.move(*point, steps=6)
+        page.wait_for_timeout(60)  # Plotly throttles what it hears of a lasso
     page.mouse.up()
+    page.wait_for_url("**slice=**")
     settled(page)
 
 
