@@ -66,7 +66,7 @@ def gather(explanations: np.ndarray, effects: np.ndarray, groups: np.ndarray) ->
 def rows() -> list[dict[str, Any]]:
     """Measured rows of the benchmark table."""
     out = []
-    for groups, goals in ((200, (200, 15)), (ROWS, (0, 0))):
+    for groups, goals in ((200, (200, 15)), (ROWS, (None, None))):
         given = problem(groups)
         note = f"{DRAWS} draws, {ROWS} rows in {groups} groups, {EXPLAINERS} explainers; drawing is timed too"
         kind = "of groups" if groups < ROWS else "of single rows (hardest case, no goal)"
