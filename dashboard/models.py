@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard import data
-from engine.config import CheckpointSpec, resolve_paths
+from engine.config import CheckpointSpec, resolve_paths, with_trained_paths
 from engine.store import RunError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _lock() -> threading.Lock:
 
 def checkpoint_spec(path: Path, name: str) -> CheckpointSpec:
     """A run's checkpoint with a path that can be opened, and without leave to run its code."""
-    for spec in resolve_paths(data.spec(path), path).all_checkpoints:
+    for spec in with_trained_paths(resolve_paths(data.spec(path), path), path.resolve()).all_checkpoints:
         if spec.name == name:
             return spec.model_copy(update={"trust_remote_code": False})
     raise RunError(f"{path.name}: has no checkpoint {name}")

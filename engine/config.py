@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -254,17 +255,11 @@ def _resolved(path: str, base: Path) -> str:
     return str(local.resolve()) if looks_local else path
 
 
-def resolve_paths(spec: RunSpec, base: Path) -> RunSpec:
-    """Make local paths absolute, relative to `base` (the spec's folder)."""
+def _with_paths(spec: RunSpec, model: Callable[[str], str], file: Callable[[str], str]) -> RunSpec:
+    """The spec with every path changed: those of models (a folder or a hub id), and those of files."""
 
     def checkpoint(c: CheckpointSpec | None) -> CheckpointSpec | None:
-        if c is None:
-            return None
-        adapter = _resolved(c.adapter, base) if c.adapter else None
-        return c.model_copy(update={"path": _resolved(c.path, base), "adapter": adapter})
-
-    def file(path: str) -> str:
-        return str((base / path).expanduser().resolve())
+        return c and c.model_copy(update={"path": model(c.path), "adapter": c.adapter and model(c.adapter)})
 
     task, post = spec.task, spec.post_training
     return spec.model_copy(
@@ -275,6 +270,15 @@ def resolve_paths(spec: RunSpec, base: Path) -> RunSpec:
             "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),
             "other_model": checkpoint(spec.other_model),
         }
+    )
+
+
+def resolve_paths(spec: RunSpec, base: Path) -> RunSpec:
+    """Make local paths absolute, relative to `base` (the spec's folder)."""
+    return _with_paths(
+        spec,
+        model=lambda path: _resolved(path, base),
+        file=lambda path: str((base / path).expanduser().resolve()),
     )
 
 
@@ -304,21 +308,7 @@ def relative_paths(spec: RunSpec, base: Path) -> RunSpec:
     def relative(path: str) -> str:
         return os.path.relpath(path, base) if os.path.isabs(path) else path
 
-    def checkpoint(c: CheckpointSpec | None) -> CheckpointSpec | None:
-        if c is None:
-            return None
-        return c.model_copy(update={"path": relative(c.path), "adapter": c.adapter and relative(c.adapter)})
-
-    task, post = spec.task, spec.post_training
-    return spec.model_copy(
-        update={
-            "task": task.model_copy(update={"path": task.path and relative(task.path)}),
-            "post_training": post and post.model_copy(update={"dialogues": relative(post.dialogues)}),
-            "target": checkpoint(spec.target),
-            "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),
-            "other_model": checkpoint(spec.other_model),
-        }
-    )
+    return _with_paths(spec, model=relative, file=relative)
 
 
 def with_trained_paths(spec: RunSpec, run: Path) -> RunSpec:

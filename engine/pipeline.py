@@ -28,13 +28,12 @@ from engine.config import (
     InputError,
     RunSpec,
     relative_paths,
-    resolve_paths,
     with_trained_paths,
 )
 from engine.posttraining import post_train
 from engine.progress import Progress, silent
 from engine.records import BEHAVIOR, examples_table
-from engine.store import Run, RunError, content_hash
+from engine.store import Run, content_hash
 from engine.tasks import task_examples
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
@@ -253,11 +252,3 @@ def drop_hidden(record: Run, spec: RunSpec) -> None:
             record.drop(part)
     if record.has(f"behavior/{control}.parquet") and spec.other_model is None:
         record.drop(f"behavior/{control}.parquet")
-
-
-def resolved_spec(record: Run) -> RunSpec:
-    """A stored run's spec with paths that can be opened."""
-    return with_trained_paths(resolve_paths(record.spec, record.path), record.path)
-
-
-__all__ = ["Executor", "RunError", "Serial", "measure", "resolved_spec", "run"]
