@@ -202,9 +202,14 @@ class Run:
 
     def write_table(self, part: str, table: pa.Table) -> None:
         """Write a Parquet part and record it, replacing what was there."""
+        plain = _without_repeats(table)
+        encoding = {
+            "use_dictionary": [name for name in table.column_names if name not in plain],
+            "use_byte_stream_split": [name for name in plain if pa.types.is_floating(table.schema.field(name).type)],
+        }
 
         def write(file: BinaryIO) -> None:
-            pq.write_table(table, file, compression="zstd")
+            pq.write_table(table, file, compression="zstd", compression_level=15, **encoding)
 
         self._write(part, write, table.num_rows)
 
@@ -334,6 +339,16 @@ def verify(path: Path | str) -> list[str]:
         except RunError as error:
             problems.append(str(error))
     return problems
+
+
+def _without_repeats(table: pa.Table) -> set[str]:
+    """Columns of numbers and text whose values seldom repeat: a dictionary would make them larger, not smaller."""
+    return {
+        field.name
+        for field in table.schema
+        if (pa.types.is_floating(field.type) or pa.types.is_string(field.type))
+        and 2 * pc.count_distinct(table[field.name]).as_py() > len(table) - table[field.name].null_count
+    }
 
 
 def _table_problems(part: str, table: pa.Table, ids: list[str] | None) -> Iterator[str]:

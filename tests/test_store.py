@@ -132,10 +132,11 @@ from engine.store import Run
 run = Run.create(sys.argv[1], a_spec(), provenance={{}})
 table = pa.table({{"x": list(range(50_000))}})
 i = sum(run.has(f"parts/{{i}}.parquet") for i in range(100_000))
-print("started", i, flush=True)
+run.write_table(f"parts/{{i}}.parquet", table)
+print("found", i, flush=True)
 while True:
-    run.write_table(f"parts/{{i}}.parquet", table)
     i += 1
+    run.write_table(f"parts/{{i}}.parquet", table)
 """
 
 
@@ -233,7 +234,7 @@ def full_disk(tmp_path, monkeypatch):
     yield folder
     monkeypatch.undo()
     if mounted:
-        subprocess.run(["umount", str(folder)], check=True)
+        subprocess.run(["umount", "--lazy", str(folder)], check=True)
 
 
 def test_a_full_disk_is_said_and_the_run_goes_on_later(full_disk):
