@@ -1,8 +1,8 @@
 """What the live refit works on, read from a run and cached piece by piece; and one refit with its times.
 
 Cached objects are shared between sessions and never changed. The pieces: training and test rows; their
-factorisation (moves with layer, size, checkpoint); the noisy targets (move with kind and seeds); the null's
-shuffled targets. A penalty or a level needs none of them anew.
+factorisation (moves with layer, size, checkpoint); the noisy targets (move with kind and seeds) and the null's
+shuffled ones, and both in the factorisation's basis. A penalty or a level needs none of them anew.
 """
 
 from __future__ import annotations
@@ -19,10 +19,13 @@ import streamlit as st
 
 from dashboard import data, refit
 from engine.noise import NoiseMatrix, noise_matrix, shuffled_targets
+from engine.probes.ridge import Targets
 from engine.store import Run
 
 T = TypeVar("T")
 LEVELS = tuple(round(0.1 * i, 1) for i in range(11))
+SHUFFLES = 200
+"""Of the live null at most: the first of the run's own, as many as can be drawn while somebody waits."""
 
 
 @dataclass(frozen=True)
@@ -103,7 +106,7 @@ def factorised(place: Place, layer: int, size: int, trained_at: str) -> refit.Fa
     chosen = refit.training_rows(len(found.train), size)
     at_training = data.hidden(place.path, trained_at, layer)[found.train["prompt_id"].to_numpy()[chosen]]
     now = data.hidden(place.path, place.checkpoint, layer)[found.test["prompt_id"].to_numpy()]
-    return refit.factorise(at_training, now)
+    return refit.factorise(at_training, now, found.effects)
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
@@ -119,14 +122,26 @@ def shuffled(place: Place, size: int, shuffles: int, seed: int) -> np.ndarray:
     return shuffled_targets(train["effect_target"].to_numpy(), train["group"], shuffles, seed)
 
 
+@st.cache_resource(max_entries=16, show_spinner=False)  # each holds r × levels × seeds numbers
+def projected_noise(place: Place, layer: int, size: int, trained_at: str, kind: str, seeds: int, seed: int) -> Targets:
+    noise = targets(_fixed(place), kind, size, seeds, seed)
+    return factorised(place, layer, size, trained_at).ridge.project_targets(noise.basis)
+
+
+@st.cache_resource(max_entries=8, show_spinner=False)  # each holds r × shuffles numbers
+def projected_null(place: Place, layer: int, size: int, trained_at: str, shuffles: int, seed: int) -> Targets:
+    null = shuffled(_fixed(place), size, shuffles, seed)
+    return factorised(place, layer, size, trained_at).ridge.project_targets(null)
+
+
 @st.cache_resource(max_entries=64, show_spinner=False)
 def ceiling(place: Place, layer: int, size: int, penalty: float) -> float:
     """Self of a ridge trained on the current model's own effects."""
     found = rows(place)
     chosen = refit.training_rows(len(found.train), size)
     made = factorised(place, layer, size, place.checkpoint)
-    own = found.train["effect_current"].to_numpy(np.float64)[chosen][:, None]
-    return float(refit.correlations(made, refit.weights(made, own, penalty), found.effects)[0, 0])
+    own = made.ridge.project_targets(found.train["effect_current"].to_numpy()[chosen])
+    return float(made.ridge.correlations_of(own, [penalty], made.test)[0, 0, 0])
 
 
 def run(place: Place, choice: Choice) -> Live:
@@ -140,19 +155,17 @@ def run(place: Place, choice: Choice) -> Live:
         return result
 
     spec = data.spec(place.path)
-    first = spec.checkpoints[0].name
-    # Rows and training rows do not hang on the current checkpoint, but their factorisation with the test rows does.
-    trained_at = first if place.regime == "frozen" else place.checkpoint
-    found = rows(place)
-    made = timed("factorise", lambda: factorised(place, choice.layer, choice.size, trained_at))
-    noise = timed("noise", lambda: targets(_fixed(place, first), choice.kind, choice.size, choice.seeds, spec.seed))
-    swept = timed("sweep", lambda: refit.curve(refit.sweep(made, noise, choice.penalty, found.effects)))
-    explanation = timed("predict", lambda: refit.predictions(made, noise, choice.penalty, choice.level))
-    null_targets = timed(
-        "shuffle",
-        lambda: shuffled(_fixed(place, first), choice.size, spec.metrics.null_shuffles, spec.metrics.seed),
-    )
-    null = timed("null", lambda: refit.null_band(made, null_targets, choice.penalty, found.effects))
+    seed, shuffles, null_seed = spec.seed, min(spec.metrics.null_shuffles, SHUFFLES), spec.metrics.seed
+    trained_at = spec.checkpoints[0].name if place.regime == "frozen" else place.checkpoint
+    at = (place, choice.layer, choice.size, trained_at)
+    made = timed("factorise", lambda: factorised(*at))
+    noise = timed("noise", lambda: targets(_fixed(place), choice.kind, choice.size, choice.seeds, seed))
+    noisy = timed("project noise", lambda: projected_noise(*at, choice.kind, choice.seeds, seed))
+    swept = timed("sweep", lambda: refit.curve(refit.sweep(made, noise, noisy, choice.penalty)))
+    explanation = timed("predict", lambda: refit.predictions(made, noise, noisy, choice.penalty, choice.level))
+    timed("shuffle", lambda: shuffled(_fixed(place), choice.size, shuffles, null_seed))
+    null_targets = timed("project null", lambda: projected_null(*at, shuffles, null_seed))
+    null = timed("null", lambda: refit.null_band(made, null_targets, choice.penalty))
     top = timed("ceiling", lambda: ceiling(place, choice.layer, choice.size, choice.penalty))
     level, own = swept["noise"].to_numpy(), swept["self"].to_numpy()
     return Live(
@@ -166,9 +179,9 @@ def run(place: Place, choice: Choice) -> Live:
     )
 
 
-def _fixed(place: Place, first: str) -> Place:
+def _fixed(place: Place) -> Place:
     """The targets are the same at every checkpoint and split: one entry of the cache serves all."""
-    return replace(place, checkpoint=first, regime="frozen")
+    return replace(place, checkpoint=data.spec(place.path).checkpoints[0].name, regime="frozen", split="train")
 
 
 def flips(found: Rows, before: np.ndarray, after: np.ndarray) -> pd.DataFrame:

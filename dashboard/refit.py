@@ -1,8 +1,8 @@
 """A ridge probe refitted while somebody moves a slider: numpy only, one factorisation for everything.
 
-The slow pieces (`factorise`, `engine.noise.noise_matrix`) depend on few settings and are cached by the page;
-what a slider changes costs two small products. Correlations come from second moments of the projected
-test rows, so that no prediction is made for the levels and seeds that are only plotted.
+The pieces that depend on few settings (`factorise`, `engine.noise.noise_matrix`, projected targets) are
+cached by the page; what a slider changes costs two small products. No prediction is made for the levels
+and seeds that are only plotted.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from engine.noise import NoiseMatrix
-from engine.probes.ridge import Ridge
+from engine.probes.ridge import Moments, Ridge, Targets
 
 
 @dataclass(frozen=True)
@@ -23,19 +23,17 @@ class Factorisation:
     ridge: Ridge
     z: np.ndarray
     """Test rows in the basis of the eigenvectors, [m, r]."""
-    z_mean: np.ndarray
-    """[r]"""
-    covariance: np.ndarray
-    """Of z, [r, r]."""
+    test: Moments
+    """Of the test rows with the effects [m, e]: the current model's, the target's (clean)."""
 
 
-def factorise(x_train: np.ndarray, x_test: np.ndarray) -> Factorisation:
-    """X_train [n, d], X_test [m, d]. Raises ValueError for fewer than two training rows or numbers not finite."""
+def factorise(x_train: np.ndarray, x_test: np.ndarray, effects: np.ndarray) -> Factorisation:
+    """X_train [n, d], X_test [m, d], effects [m, e].
+
+    Raises ValueError for fewer than two training rows or numbers not finite.
+    """
     ridge = Ridge.fit(x_train)
-    z = ridge.project(x_test)
-    mean = z.mean(axis=0)
-    centred = z - mean
-    return Factorisation(ridge, z, mean, centred.T @ centred / max(len(z), 1))
+    return Factorisation(ridge, ridge.project(x_test), ridge.moments(x_test, effects))
 
 
 def training_rows(n: int, size: int, seed: int = 0) -> np.ndarray:
@@ -44,32 +42,12 @@ def training_rows(n: int, size: int, seed: int = 0) -> np.ndarray:
     return np.sort(order[: max(2, min(size, n))])
 
 
-def weights(made: Factorisation, targets: np.ndarray, penalty: float, mix: np.ndarray | None = None) -> np.ndarray:
-    """Coefficients [r, k] in the basis of the eigenvectors for targets Y [n, b] (times mix [b, k])."""
-    ridge = made.ridge
-    y = targets if ridge.dual else ridge.centred.T @ targets
-    if ridge.dual:
-        y = y - y.mean(axis=0)
-    coefficients = (ridge.vectors.T @ y) / (ridge.eigenvalues + penalty)[:, None]
-    return coefficients if mix is None else coefficients @ mix
-
-
-def correlations(made: Factorisation, coefficients: np.ndarray, effects: np.ndarray) -> np.ndarray:
-    """Pearson r [k, e] of the predictions of coefficients [r, k] with effects [m, e]; NaN where undefined."""
-    centred = effects - effects.mean(axis=0)
-    with_effects = (made.z - made.z_mean).T @ centred / max(len(centred), 1)  # [r, e]
-    top = coefficients.T @ with_effects
-    spread = np.sqrt(np.maximum((coefficients * (made.covariance @ coefficients)).sum(axis=0), 0))
-    bottom = np.outer(spread, centred.std(axis=0))
-    return np.clip(np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 1e-12), -1, 1)
-
-
-def sweep(made: Factorisation, noise: NoiseMatrix, penalty: float, effects: np.ndarray) -> pd.DataFrame:
+def sweep(made: Factorisation, noise: NoiseMatrix, targets: Targets, penalty: float) -> pd.DataFrame:
     """One row for each kind × level × seed: kind, noise, seed, noisy_clean, self, orig.
 
-    effects [m, 2] of the test rows: the current model's, the target's (clean).
+    targets: the noise's basis, projected (`made.ridge.project_targets(noise.basis)`).
     """
-    r = correlations(made, weights(made, noise.basis, penalty, noise.mix), effects)
+    r = made.ridge.correlations_of(targets.mixed(noise.mix), [penalty], made.test)[0]
     return pd.DataFrame(
         {
             "kind": [label.kind for label in noise.labels],
@@ -91,19 +69,18 @@ def curve(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(columns).reset_index()
 
 
-def predictions(made: Factorisation, noise: NoiseMatrix, penalty: float, level: float) -> np.ndarray:
+def predictions(made: Factorisation, noise: NoiseMatrix, targets: Targets, penalty: float, level: float) -> np.ndarray:
     """The explanation [m] of each test row at one level, averaged over seeds, in nats."""
     columns = [j for j, label in enumerate(noise.labels) if label.level == level]
-    mix = noise.mix[:, columns].mean(axis=1, keepdims=True)
-    intercept = float((noise.basis.mean(axis=0) @ mix)[0])
-    return (made.z @ weights(made, noise.basis, penalty, mix))[:, 0] + intercept
+    mean = targets.mixed(noise.mix[:, columns].mean(axis=1, keepdims=True))
+    return made.z @ (mean.right[:, 0] / (made.ridge.eigenvalues + penalty)) + mean.mean[0]
 
 
 def null_band(
-    made: Factorisation, shuffled: np.ndarray, penalty: float, effects: np.ndarray, confidence: float = 0.95
+    made: Factorisation, shuffled: Targets, penalty: float, confidence: float = 0.95
 ) -> tuple[float, float, float]:
-    """Mean and band of Self when the probe is trained on shuffled targets [n, shuffles]."""
-    r = correlations(made, weights(made, shuffled, penalty), effects[:, :1])[:, 0]
+    """Mean and band of Self when the probe is trained on shuffled targets."""
+    r = made.ridge.correlations_of(shuffled, [penalty], made.test)[0, :, 0]
     r = r[np.isfinite(r)]
     if not len(r):
         return float("nan"), float("nan"), float("nan")

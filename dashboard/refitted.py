@@ -59,6 +59,7 @@ def _one(
     targets = found.train["effect_target"].to_numpy(np.float64)
     levels, kinds = ([setting.noise], [setting.noise_kind]) if setting.noise > 0 else ([], [])
     noise = noise_matrix(targets, kinds, levels, spec.noise.seeds, seed=spec.seed)
-    explanation = refit.predictions(made, noise, penalty, setting.noise)
+    projected = made.ridge.project_targets(noise.basis)
+    explanation = refit.predictions(made, noise, projected, penalty, setting.noise)
     test = found.test.assign(explanation=explanation.astype(np.float32), layer=layer, text=None)
     return test.assign(error=(test["explanation"] - test["effect_current"]).abs(), output=-test["f_current"])

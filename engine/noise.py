@@ -8,34 +8,48 @@ corr(noisy, clean), which is the x axis of every noise plot.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
 
-Noise = Callable[[np.ndarray, float, np.random.Generator, np.ndarray], np.ndarray]
+Noise = Callable[[np.ndarray, Sequence[float], np.random.Generator, np.ndarray], np.ndarray]
+"""(targets [n], levels, generator, unit of each row [n]) → noisy targets [n, levels]."""
 
 
-def _chosen(level: float, rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
-    """Rows of a share `level` of the units, in random order of units and of rows in a unit.
+def _order(rng: np.random.Generator, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rows in random order of units and of rows in a unit, and the place of each row's unit in that order.
 
-    The order is drawn before the share is cut, so a generator in the same state gives nested
-    choices: what level 0.2 changes, level 0.3 changes too.
+    Drawn before a share is cut from it, so choices are nested: what level 0.2 changes, level 0.3 changes too.
     """
     order = rng.permutation(units.max() + 1)
     place = np.empty_like(order)
     place[order] = np.arange(len(order))
-    rows = np.lexsort((rng.permutation(len(units)), place[units]))
-    taken = place[units[rows]] < round(level * len(order))
-    return rows[taken]
+    rows = _sorted(place[units], rng.permutation(len(units)))
+    return rows, place[units[rows]]
 
 
-def shuffle(targets: np.ndarray, level: float, rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
+def _sorted(first: np.ndarray, then: np.ndarray) -> np.ndarray:
+    """Row numbers in order of `first`, ties by `then` (a permutation): `numpy.lexsort`, several times as fast."""
+    return np.argsort(first * len(then) + then)
+
+
+def _shares(levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> Iterator[np.ndarray]:
+    """For each level, the rows of that share of the units; the generator stands where it stood after one draw."""
+    rows, place = _order(rng, units)
+    state, count = rng.bit_generator.state, int(units.max()) + 1
+    for level in levels:
+        rng.bit_generator.state = state
+        yield rows[place < round(level * count)]
+
+
+def shuffle(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
     """Targets of the chosen units change places; units of several rows move as blocks."""
-    rows = _chosen(level, rng, units)
-    noisy = targets.copy()
-    noisy[rows] = targets[_blocks_moved(rows, units, rng)]
+    noisy = np.repeat(targets[:, None], len(levels), axis=1)
+    for column, rows in enumerate(_shares(levels, rng, units)):
+        noisy[rows, column] = targets[_blocks_moved(rows, units, rng)]
     return noisy
 
 
@@ -46,20 +60,20 @@ def _blocks_moved(rows: np.ndarray, units: np.ndarray, rng: np.random.Generator)
     that order means, and a null made this way would not be centred on zero.
     """
     order = rng.permutation(units.max() + 1)
-    return rows[np.lexsort((rng.permutation(len(rows)), order[units[rows]]))]
+    return rows[_sorted(order[units[rows]], rng.permutation(len(rows)))]
 
 
-def flip(targets: np.ndarray, level: float, rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
+def flip(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
     """The sign of the chosen units' targets is flipped."""
-    noisy = targets.copy()
-    rows = _chosen(level, rng, units)
-    noisy[rows] = -noisy[rows]
+    noisy = np.repeat(targets[:, None], len(levels), axis=1)
+    for column, rows in enumerate(_shares(levels, rng, units)):
+        noisy[rows, column] *= -1
     return noisy
 
 
-def gaussian(targets: np.ndarray, level: float, rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
+def gaussian(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
     """Adds normal noise of standard deviation level × sd(targets), one draw a unit."""
-    return targets + level * _unit_noise(targets, rng, units)
+    return targets[:, None] + np.outer(_unit_noise(targets, rng, units), levels)
 
 
 def _unit_noise(targets: np.ndarray, rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
@@ -87,7 +101,7 @@ def noisy(
         return targets.copy()
     if kind not in NOISE:
         raise ValueError(f"noise kind {kind!r} is none of {', '.join(NOISE)}")
-    return NOISE[kind](targets, level, rng, _units(len(targets), groups))
+    return NOISE[kind](targets, [level], rng, _units(len(targets), groups))[:, 0]
 
 
 @dataclass(frozen=True)
@@ -118,7 +132,7 @@ class NoiseMatrix:
         """Y [n, k], a column a label."""
         return self.basis @ self.mix
 
-    @property
+    @cached_property
     def noisy_clean(self) -> np.ndarray:
         """corr(noisy, clean) of each column, [k]."""
         centred = self.targets - self.targets.mean(axis=0)
@@ -141,16 +155,15 @@ def noise_matrix(
     levels = [level for level in levels if level > 0]
     for kind in kinds:
         for s in range(seeds):
-            key = (seed, list(NOISE).index(kind), s)
+            rng = np.random.default_rng((seed, list(NOISE).index(kind), s))
+            labels += [NoiseLabel(kind, level, s) for level in levels]
+            first = len(columns)
             if kind == "gaussian":
-                columns.append(_unit_noise(targets, np.random.default_rng(key), units))
-            for level in levels:
-                labels.append(NoiseLabel(kind, level, s))
-                if kind == "gaussian":
-                    mixes.append({0: 1.0, len(columns) - 1: level})
-                else:
-                    columns.append(noisy(targets, kind, level, np.random.default_rng(key)))
-                    mixes.append({len(columns) - 1: 1.0})
+                columns.append(_unit_noise(targets, rng, units))
+                mixes += [{0: 1.0, first: level} for level in levels]
+            else:
+                columns += list(NOISE[kind](targets, levels, rng, units).T)
+                mixes += [{first + i: 1.0} for i in range(len(levels))]
     mix = np.zeros((len(columns), len(mixes)))
     for j, entries in enumerate(mixes):
         for b, weight in entries.items():
@@ -163,4 +176,4 @@ def shuffled_targets(targets: np.ndarray, groups: Iterable | None, shuffles: int
     targets = np.asarray(targets, dtype=np.float64)
     rng = np.random.default_rng(seed)
     units = _units(len(targets), groups)
-    return np.stack([shuffle(targets, 1.0, rng, units) for _ in range(shuffles)], axis=1)
+    return np.concatenate([shuffle(targets, [1.0], rng, units) for _ in range(shuffles)], axis=1)

@@ -21,6 +21,35 @@ Folds = list[tuple[np.ndarray, np.ndarray]]
 
 
 @dataclass(frozen=True)
+class Targets:
+    """All that ridges of one factorisation need to know of targets Y [n, k]: `Ridge.project_targets(Y)`."""
+
+    right: np.ndarray
+    """B [r, k], in the basis of the eigenvectors."""
+    mean: np.ndarray
+    """[k]"""
+    largest: float
+    """max |Y|, against which rounding is judged."""
+
+    def mixed(self, mix: np.ndarray) -> Targets:
+        """Those of Y @ mix, mix [k, j]; Y @ mix is never formed (`noise.NoiseMatrix`)."""
+        return Targets(self.right @ mix, self.mean @ mix, self.largest)
+
+
+@dataclass(frozen=True)
+class Moments:
+    """All that correlations at test rows need to know of X_test and truths [n_test, m]: `Ridge.moments`."""
+
+    square: np.ndarray
+    """ZᵀZ [r, r] of the centred projected inputs."""
+    with_truths: np.ndarray
+    """Zᵀ truths, [r, m]"""
+    norms: np.ndarray
+    """Of the centred truths, [m]."""
+    rows: int
+
+
+@dataclass(frozen=True)
 class Ridge:
     """One factorisation of training inputs X [n, d]; make it with `Ridge.fit(X)`."""
 
@@ -56,6 +85,12 @@ class Ridge:
         """B [r, k] of targets Y [n, k]. X is centred, so Y need not be."""
         return self.vectors.T @ y if self.dual else self.vectors.T @ (self.centred.T @ y)
 
+    def project_targets(self, y: np.ndarray) -> Targets:
+        """Targets Y [n, k] in the basis of the eigenvectors. Worth keeping when only the penalty changes."""
+        y = _matrix(y)
+        mean = y.mean(axis=0)
+        return Targets(self._right(y - mean), mean, np.abs(y).max(initial=0.0))
+
     def project(self, x: np.ndarray) -> np.ndarray:
         """Z [n_test, r]: inputs in the basis of the eigenvectors. Worth keeping when Y changes and X does not."""
         x = np.asarray(x, dtype=np.float64) - self.mean
@@ -85,32 +120,39 @@ class Ridge:
     ) -> np.ndarray:
         """Pearson r [penalties, k, m] of the predictions at X_test with truths [n_test, m], without predicting.
 
-        A prediction's variance and covariances follow from the second moments of X_test in the basis
-        of the eigenvectors, so a sweep costs r² and not n_test · r a column. mix [k0, k]: the targets
-        are Y @ mix (`noise.NoiseMatrix`), which is never formed. NaN where a prediction is constant.
+        mix [k0, k]: the targets are Y @ mix. NaN where a prediction is constant.
         """
-        y, truths = _matrix(y), _matrix(truths)
-        right = self._right(y - y.mean(axis=0))
-        right = right if mix is None else right @ mix
-        x_test, truths = np.asarray(x_test, dtype=np.float64), truths - truths.mean(axis=0)
-        square, with_truths = self._test_moments(x_test, truths)
-        alphas = _penalties(penalties)
-        shrunk = right[:, None, :] / (self.eigenvalues[:, None] + alphas)[:, :, None]  # [r, penalties, k]
-        flat = shrunk.reshape(len(right), -1)
-        spread = np.sqrt((flat * (square @ flat)).sum(axis=0).clip(min=0.0))
-        rounding = 1e-12 * np.abs(y).max(initial=0.0) * np.sqrt(len(x_test))
-        bottom = np.outer(np.where(spread > rounding, spread, 0.0), np.sqrt((truths**2).sum(axis=0)))
-        top = flat.T @ with_truths
-        out = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
-        return np.clip(out, -1, 1).reshape(len(alphas), right.shape[1], -1)
+        targets = self.project_targets(y)
+        targets = targets if mix is None else targets.mixed(mix)
+        return self.correlations_of(targets, penalties, self.moments(x_test, truths))
 
-    def _test_moments(self, x: np.ndarray, truths: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """ZᵀZ [r, r] and Zᵀ truths [r, m] of centred Z = project(x)."""
-        x = x - x.mean(axis=0)
+    def correlations_of(self, targets: Targets, penalties: Sequence[float], test: Moments) -> np.ndarray:
+        """As `correlations`, from targets and test rows made ready before.
+
+        A prediction's variance and covariances follow from the second moments of X_test in the basis
+        of the eigenvectors, so a sweep costs r² and not n_test · r a column.
+        """
+        alphas = _penalties(penalties)
+        shrunk = targets.right[:, None, :] / (self.eigenvalues[:, None] + alphas)[:, :, None]  # [r, penalties, k]
+        flat = shrunk.reshape(len(targets.right), -1)
+        spread = np.sqrt((flat * (test.square @ flat)).sum(axis=0).clip(min=0.0))
+        rounding = 1e-12 * targets.largest * np.sqrt(test.rows)
+        bottom = np.outer(np.where(spread > rounding, spread, 0.0), test.norms)
+        top = flat.T @ test.with_truths
+        out = np.divide(top, bottom, out=np.full(top.shape, np.nan), where=bottom > 0)
+        return np.clip(out, -1, 1).reshape(len(alphas), targets.right.shape[1], -1)
+
+    def moments(self, x_test: np.ndarray, truths: np.ndarray) -> Moments:
+        """Second moments of X_test [n_test, d] and truths [n_test, m]."""
+        x = np.asarray(x_test, dtype=np.float64)
+        truths = _matrix(truths)
+        x, truths = x - x.mean(axis=0), truths - truths.mean(axis=0)
         if self.dual:
             z = (x @ self.centred.T) @ self.vectors
-            return z.T @ z, z.T @ truths
-        return self.vectors.T @ (x.T @ x) @ self.vectors, self.vectors.T @ (x.T @ truths)
+            square, with_truths = z.T @ z, z.T @ truths
+        else:
+            square, with_truths = self.vectors.T @ (x.T @ x) @ self.vectors, self.vectors.T @ (x.T @ truths)
+        return Moments(square, with_truths, np.sqrt((truths**2).sum(axis=0)), len(x))
 
     def coefficients(self, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Weights [d, k] and intercepts [k]."""
