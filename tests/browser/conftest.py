@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-import os
-import socket
-import subprocess
-import sys
-import time
 import urllib.parse
-import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,9 +10,10 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
+from tests.browser.server import serving, settled
 from tests.synthetic_run import write_run
 
-ROOT = Path(__file__).parent.parent.parent
+__all__ = ["Visit", "settled"]
 Visit = Callable[..., Page]
 expect.set_options(timeout=20_000)
 
@@ -56,35 +51,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def server(runs: Path) -> Iterator[str]:
     """Address of a dashboard over `runs`, as `coupling dashboard` starts it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    environment = os.environ | {"COUPLING_RUNS": str(runs)}
-    log = runs / "server.log"
-    with log.open("w") as out:
-        process = subprocess.Popen(command, cwd=ROOT / "dashboard", env=environment, stdout=out, stderr=out)
-        address = f"http://127.0.0.1:{port}"
-        try:
-            _wait_for(address, process, log)
-            yield address
-        finally:
-            process.terminate()
-            process.wait(10)
-    errors = [line for line in log.read_text().splitlines() if "Traceback" in line or "Uncaught" in line]
-    assert not errors, log.read_text()[-4000:]
-
-
-def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(200):
-        if process.poll() is not None:
-            break
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
-            return
-        except OSError:
-            time.sleep(0.1)
-    raise RuntimeError(f"the dashboard did not start:\n{log.read_text()[-4000:]}")
+    with serving(runs) as address:
+        yield address
 
 
 @pytest.fixture
@@ -108,14 +76,3 @@ def visit(browser: Browser, server: str) -> Iterator[Visit]:
     for context in contexts:
         context.close()
     assert not trouble, f"foreign requests or dialogs: {trouble}"
-
-
-def settled(page: Page) -> None:
-    """Wait until the script has run and its elements are drawn."""
-    page.locator("[data-testid=stMain] h1").first.wait_for()
-    page.wait_for_load_state("networkidle")  # parts of Streamlit's own script come late
-    page.wait_for_function(
-        "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
-        " && !document.querySelector('[data-stale=true]')"
-    )
-    page.wait_for_timeout(150)
