@@ -18,6 +18,7 @@ BENCHMARKS = {
     "probes": "tests.benchmarks.probes",
     "bootstrap": "tests.benchmarks.bootstrap",
     "mlp": "tests.benchmarks.mlp",
+    "slider": "tests.benchmarks.slider",
     "memory": "tests.benchmarks.memory",
     "accelerator": "tests.benchmarks.accelerator",
 }

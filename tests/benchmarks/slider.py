@@ -1,0 +1,109 @@
+"""From a slider's release to a redrawn chart, in Chromium: the live refit of the robustness page.
+
+A hand-built run (2,000 training rows × 256 dimensions), 11 levels × 20 seeds of noise. A slider is moved by a key,
+which releases it at once. The page's own clock says when the key went down, when the message to the server left, when
+the last message before the redraw came, and when the chart was drawn; the server says what it computed. The medians
+are of 20 moves, of fewer where a slider has fewer settings: the first move to each is what is timed then, because a
+second one finds its pieces in the cache. Goal: computing takes less than 50 ms.
+"""
+
+from __future__ import annotations
+
+import re
+import statistics
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from playwright.sync_api import Page, sync_playwright
+
+from tests.benchmarks.side_by_side import row
+from tests.browser.chromium import FLAGS, find
+from tests.browser.server import serving, settled
+from tests.synthetic_run import write_run
+
+GOAL_MS = 50.0
+MOVES = 20
+PROMPTS, WIDTH, SEEDS = 4_000, 256, 20
+TRAVEL = {
+    "Level of noise": MOVES,
+    "Ridge penalty": MOVES,
+    "Seeds of the noise": 4,
+    "Training examples": 6,
+    "Layer": 1,
+}
+"""Slider → moves to settings that it has not had before; the first two go back and forth."""
+
+WATCH = """
+const now = () => performance.now();
+const plot = () => document.querySelector('.js-plotly-plot');
+let times = window.times = {};
+addEventListener('keydown', () => {
+  const old = plot();
+  times = window.times = { released: now() };
+  const look = () => {  // Streamlit draws changed data as a new chart
+    if (plot() && plot() !== old && plot().querySelector('.scatterlayer path')) times.drawn = now();
+    else requestAnimationFrame(look);
+  };
+  look();
+}, true);
+window.WebSocket = class extends WebSocket {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener('message', () => { if (!times.drawn) times.received = now(); });
+  }
+  send(data) { times.sent ??= now(); return super.send(data); }
+};
+"""
+PARTS = ("until sent", "computing", "rest of the server", "drawing")
+
+
+def rows() -> list[dict[str, Any]]:
+    """One row a slider: milliseconds computed as ours, the goal as theirs; shares of the whole in the note."""
+    path = find()
+    if path is None:
+        raise RuntimeError("no Chromium: run python -m tests.browser.chromium")
+    found = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        write_run(Path(folder) / "slider", prompts=PROMPTS, checkpoints=2, width=WIDTH, noises=(0.0, 0.5))
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        with serving(Path(folder)) as address:
+            page = browser.new_page(viewport={"width": 1280, "height": 1600})
+            page.set_default_timeout(120_000)
+            page.add_init_script(WATCH)
+            page.goto(f"{address}/robustness?run=slider&seeds={SEEDS}")
+            settled(page)
+            for slider, moves in TRAVEL.items():
+                found.append(_row(slider, list(_moved(page, slider, moves))))
+        browser.close()
+    return found
+
+
+def _moved(page: Page, slider: str, moves: int) -> Iterator[dict[str, float]]:
+    """Milliseconds of each part, a move."""
+    for move in range(moves):
+        forth = "ArrowLeft" if slider in ("Seeds of the noise", "Training examples", "Layer") else "ArrowRight"
+        back = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft"}[forth]
+        page.get_by_role("slider", name=slider).focus()
+        page.keyboard.press(forth if moves < MOVES or move % 4 < 2 else back)
+        page.wait_for_function("window.times.drawn")
+        settled(page)
+        at = page.evaluate("window.times")
+        computed = float(re.search(r"in ([\d.]+) ms", page.get_by_text("Refitted in").inner_text())[1])  # type: ignore[index]
+        yield {
+            "until sent": at["sent"] - at["released"],
+            "computing": computed,
+            "rest of the server": at["received"] - at["sent"] - computed,
+            "drawing": at["drawn"] - at["received"],
+            "whole": at["drawn"] - at["released"],
+        }
+
+
+def _row(slider: str, moves: list[dict[str, float]]) -> dict[str, Any]:
+    computed = [move["computing"] for move in moves]
+    middle = {part: statistics.median(move[part] for move in moves) for part in (*PARTS, "whole")}
+    shares = ", ".join(f"{part} {middle[part]:.0f} ({middle[part] / middle['whole']:.0%})" for part in PARTS)
+    note = f"median of {len(moves)}; release to redraw {middle['whole']:.0f} ms: {shares}"
+    measured = row(f"slider, computing: {slider}", computed, [GOAL_MS] * len(moves), 1.0, 0.0, 0.0, None, note)
+    return measured | {"unit": "ms", "max_difference": None, "tolerance": None}
