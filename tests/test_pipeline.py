@@ -19,6 +19,7 @@ from engine.store import Run, verify
 from tests.tiny_models import build
 
 SENTENCES = ("A stranger says that it is {}.", "My doctor swears that it is {}.", "A child thinks that it is {}.")
+GRADIENTS = ("stopped", "flowing")
 WORDS = ("red", "blue", "green", "old", "new", "cold", "warm", "round")
 
 
@@ -162,14 +163,14 @@ def test_labels_of_another_family(folder, capsys):
     assert (first.self - first.orig).abs().max() > 0, "the target is another model: Self and Orig differ from the start"
 
 
-@pytest.mark.parametrize("gradient", ["stopped", "flowing"])
-def test_an_explainer_trained_in_the_loop_of_the_post_training(folder, capsys, gradient):
+def post_training_spec(folder: Path, gradient: str) -> Path:
+    """A run that trains its later checkpoints itself, with a linear explainer in the same loop."""
     lines = [{"prompt": line["prompt"], "answer": line["answer_a"]} for line in data_lines()]
     (folder / "dialogues.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     first, *_ = spec()["checkpoints"]
     trained = [{"name": f"gpt2--trained-{s}", "step": s, "trained": True} for s in (5, 10)]
     concurrent = {"kind": "linear", "layer": -1, "edit": "delete_cue", "gradient": gradient, "weight": 5.0}
-    path = write(
+    return write(
         folder,
         f"post-{gradient}.yaml",
         checkpoints=[first, *trained],
@@ -181,24 +182,38 @@ def test_an_explainer_trained_in_the_loop_of_the_post_training(folder, capsys, g
         },
         explainers={"kinds": ["ridge"], "folds": 2, "steps": 20},
     )
-    out = folder / f"post-{gradient}"
-    code, _, err = call(capsys, "run", path, "--out", out, "--quiet")
-    assert code == 0, err
-    rows = Run.open(out).read_table("metrics.parquet").to_pandas()
+
+
+@pytest.fixture(scope="module")
+def post_trained(folder) -> dict[str, Path]:
+    """The run of each gradient."""
+    from engine import pipeline
+    from engine.config import load_spec
+
+    for gradient in GRADIENTS:
+        pipeline.run(load_spec(post_training_spec(folder, gradient)), folder / f"post-{gradient}")
+    return {gradient: folder / f"post-{gradient}" for gradient in GRADIENTS}
+
+
+@pytest.mark.parametrize("gradient", GRADIENTS)
+def test_an_explainer_trained_in_the_loop_of_the_post_training(folder, post_trained, capsys, gradient):
+    run = Run.open(post_trained[gradient])
+    rows = run.read_table("metrics.parquet").to_pandas()
     own = rows[(rows.condition == f"concurrent, gradient {gradient}") & rows.control.isna()]
     assert set(own.step) == {0, 5, 10}
     assert set(own.regime) == {"online"}
     before, after = (
-        Run.open(out).read_table(f"behavior/gpt2--{name}.parquet").to_pandas().f for name in ("step-0000", "trained-10")
+        run.read_table(f"behavior/gpt2--{name}.parquet").to_pandas().f for name in ("step-0000", "trained-10")
     )
     if gradient == "stopped":
         assert after.mean() > before.mean() + 0.05, "the dialogues teach answer a"
     assert (after - before).abs().mean() > 0.01
-    assert call(capsys, "run", path, "--out", out, "--quiet")[0] == 0
+    code, _, err = call(capsys, "run", folder / f"post-{gradient}.yaml", "--out", run.path, "--quiet")
+    assert code == 0, err
 
 
-def test_only_a_flowing_gradient_reaches_the_base_model(folder, capsys):
-    runs = {g: Run.open(folder / f"post-{g}") for g in ("stopped", "flowing")}
+def test_only_a_flowing_gradient_reaches_the_base_model(post_trained):
+    runs = {gradient: Run.open(path) for gradient, path in post_trained.items()}
     f = {g: run.read_table("behavior/gpt2--trained-10.parquet").to_pandas().f for g, run in runs.items()}
     assert (f["stopped"] - f["flowing"]).abs().max() > 1e-4
 
