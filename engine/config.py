@@ -71,18 +71,18 @@ class CheckpointSpec(Strict):
 class PromptCounts(Strict):
     """How many prompts a built-in task draws for each split."""
 
-    train: int = Field(2000, ge=1)
-    validation: int = Field(400, ge=1)
-    test_heldout: int = Field(1000, ge=1)
-    test_iid: int = Field(600, ge=1)
+    train: int = Field(2000, ge=1, description="what explainers are trained on")
+    validation: int = Field(400, ge=1, description="scored like the tests, to look at while developing")
+    test_heldout: int = Field(1000, ge=1, description="of groups that no explainer has seen")
+    test_iid: int = Field(600, ge=1, description="drawn like the training prompts")
 
 
 class TaskSpec(Strict):
-    name: Literal["sycophancy", "refusal", "from_file"]
+    name: Literal["sycophancy", "refusal", "from_file"] = Field(description="a built-in task, or examples of your own")
     path: str | None = Field(None, description="from_file: a JSON Lines file of examples")
     edits: tuple[str, ...] = Field((), description="kinds of edit; empty: all that the task offers")
     prompts: PromptCounts = PromptCounts()
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of the draw of prompts")
 
     @model_validator(mode="after")
     def _from_file_needs_a_path(self) -> TaskSpec:
@@ -95,64 +95,86 @@ class HiddenSpec(Strict):
     """Which hidden states are read, and which of them the finished run keeps."""
 
     layers: tuple[int, ...] = Field((-1,), min_length=1, description="0: embeddings; k: after block k; -1: the last")
-    positions: tuple[Position, ...] = Field(("last",), min_length=1)
-    dtype: Literal["float16", "float32"] = "float32"
+    positions: tuple[Position, ...] = Field(
+        ("last",), min_length=1, description="last: the prompt's last token; span: the mean over the edited tokens"
+    )
+    dtype: Literal["float16", "float32"] = Field("float32", description="in which they are written to the disk")
     keep: Literal["all", "prompts", "none"] = Field(
         "prompts", description="prompts: h(x) at the last position only, enough for a live refit of direct explainers"
     )
 
 
 class ExplainerSpec(Strict):
-    kinds: tuple[ExplainerKind, ...] = Field(("ridge",), min_length=1)
-    modes: tuple[Mode, ...] = Field(("direct",), min_length=1)
-    regimes: tuple[Regime, ...] = Field(("frozen",), min_length=1)
+    kinds: tuple[ExplainerKind, ...] = Field(
+        ("ridge",), min_length=1, description="probes on hidden states: ridge in closed form; linear and mlp by Adam"
+    )
+    modes: tuple[Mode, ...] = Field(
+        ("direct",), min_length=1, description="direct: from x alone; difference: from h(x') − h(x), a reference"
+    )
+    regimes: tuple[Regime, ...] = Field(
+        ("frozen",),
+        min_length=1,
+        description="frozen: trained once at the target; online: goes on training at each checkpoint (not ridge); "
+        "refit: from scratch at each checkpoint; the targets stay fixed in all",
+    )
     headline_edits: tuple[str, ...] = Field((), description="edits the chosen setting is picked among; empty: all")
     penalties: tuple[Annotated[float, Field(gt=0)], ...] = Field(
         (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0), min_length=1, description="ridge: added to the eigenvalues of XᵀX"
     )
-    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = Field((1e-4, 1e-2), min_length=1)
+    weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = Field(
+        (1e-4, 1e-2), min_length=1, description="of linear and mlp; cross-validation chooses"
+    )
     folds: int = Field(5, ge=2, description="of the grouped cross-validation")
     width: int = Field(64, ge=1, description="hidden units of the mlp")
     steps: int = Field(400, ge=1, description="Adam steps of linear and mlp, from scratch")
     online_steps: int = Field(40, ge=1, description="Adam steps per checkpoint in the online regime")
-    learning_rate: float = Field(3e-3, gt=0)
-    batch: int = Field(256, ge=1)
+    learning_rate: float = Field(3e-3, gt=0, description="of Adam")
+    batch: int = Field(256, ge=1, description="examples in an Adam step")
     seeds: int = Field(2, ge=1, description="initialisations of linear and mlp")
 
 
 class NoiseSpec(Strict):
-    kinds: tuple[NoiseKind, ...] = ("shuffle", "flip", "gaussian")
-    levels: tuple[Share, ...] = tuple(round(0.1 * i, 1) for i in range(11))
-    seeds: int = Field(5, ge=1)
+    """Label noise: training targets that are spoilt, to see what explanations survive."""
+
+    kinds: tuple[NoiseKind, ...] = Field(
+        ("shuffle", "flip", "gaussian"), description="targets change places, change sign, or get noise added"
+    )
+    levels: tuple[Share, ...] = Field(
+        tuple(round(0.1 * i, 1) for i in range(11)),
+        description="shares of the targets, or for gaussian sizes relative to their spread; 0 is always measured",
+    )
+    seeds: int = Field(5, ge=1, description="draws of the noise at each level")
 
 
 class MetricSpec(Strict):
-    bootstrap: int = Field(1000, ge=200)
-    null_shuffles: int = Field(200, ge=200)
-    confidence: float = Field(0.95, gt=0.5, lt=1)
-    absent_within: float = Field(0.03, gt=0)
-    seed: int = Field(0, ge=0)
+    """How numbers get their intervals, and verdicts their words."""
+
+    bootstrap: int = Field(1000, ge=200, description="resamples of cues and entities, for the intervals")
+    null_shuffles: int = Field(200, ge=200, description="shuffles of the labels, for the null band")
+    confidence: float = Field(0.95, gt=0.5, lt=1, description="of the intervals")
+    absent_within: float = Field(0.03, gt=0, description="an effect whose interval lies inside ± this is absent")
+    seed: int = Field(0, ge=0, description="of bootstrap and shuffles")
 
 
 class ConcurrentSpec(Strict):
     """An explainer trained in the same loop as the base model, on the fixed targets."""
 
-    kind: Literal["linear", "mlp"] = "linear"
+    kind: Literal["linear", "mlp"] = Field("linear", description="of probe")
     layer: int = Field(-1, description="whose hidden states it reads, at the last position of x")
     edit: str = Field(description="the kind of edit whose effects it learns")
     gradient: Literal["stopped", "flowing"] = Field(
         "stopped", description="stopped at the hidden states, or flowing on into the base model"
     )
     weight: float = Field(1.0, gt=0, description="of its loss beside the language model's, where it flows")
-    learning_rate: float = Field(3e-3, gt=0)
+    learning_rate: float = Field(3e-3, gt=0, description="of the explainer")
 
 
 class PostTrainingSpec(Strict):
     """Post-training that makes the checkpoints marked `trained`: next-token loss on dialogues."""
 
     dialogues: str = Field(description="a JSON Lines file with a prompt and an answer a line")
-    prompts_a_step: int = Field(32, ge=1)
-    learning_rate: float = Field(1e-3, gt=0)
+    prompts_a_step: int = Field(32, ge=1, description="dialogues in a training step")
+    learning_rate: float = Field(1e-3, gt=0, description="of the base model")
     answer_weight: float = Field(1.0, gt=0, description="of the answer's first token beside a prompt token's 1")
     concurrent: ConcurrentSpec | None = None
 
@@ -164,7 +186,7 @@ class RunSpec(Strict):
     with another model family as the target, the labels come from that family.
     """
 
-    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", description="of the run, and of its folder")
     note: str = Field("", description="shown with the run: what it is, which seeds are development seeds")
     task: TaskSpec
     target: CheckpointSpec | None = None
@@ -175,10 +197,12 @@ class RunSpec(Strict):
     explainers: ExplainerSpec = ExplainerSpec()
     noise: NoiseSpec = NoiseSpec()
     metrics: MetricSpec = MetricSpec()
-    device: str = Field("auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    device: str = Field(
+        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda, or one such as cuda:1"
+    )
+    dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="in which the models compute")
     batch_size: int | None = Field(None, ge=1, description="none: found by trial and recorded")
-    seed: int = Field(0, ge=0)
+    seed: int = Field(0, ge=0, description="of explainers, splits of cross-validation, and post-training")
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> RunSpec:

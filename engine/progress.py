@@ -1,12 +1,20 @@
-"""Progress of long work: a plain callback, and terminal bars that implement it."""
+"""Progress of long work: a plain callback; terminal bars and a file that other processes can follow implement it."""
 
 from __future__ import annotations
 
+import json
+import os
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Protocol
 
 from tqdm import tqdm
+
+PROGRESS_FILE = "COUPLING_PROGRESS"
+"""Environment variable: a file to which `bars` also appends progress, one JSON object a line (`to_file`)."""
+SECONDS_BETWEEN_LINES = 0.5
 
 
 class Progress(Protocol):
@@ -18,12 +26,32 @@ def silent(stage: str, done: int, total: int) -> None:
     """Progress that nobody watches."""
 
 
+def to_file(file: Path) -> Progress:
+    """Append {"stage", "done", "total", "at" (seconds since 1970)}: each stage's begin and end, and some between."""
+    stage_of_last, at_of_last = "", 0.0
+
+    def append(stage: str, done: int, total: int) -> None:
+        nonlocal stage_of_last, at_of_last
+        now = time.time()
+        if stage == stage_of_last and done < total and now - at_of_last < SECONDS_BETWEEN_LINES:
+            return
+        stage_of_last, at_of_last = stage, now
+        line = json.dumps({"stage": stage, "done": done, "total": total, "at": round(now, 3)})
+        with suppress(OSError), file.open("a", encoding="utf-8") as out:  # work never ends for want of a spectator
+            out.write(line + "\n")
+
+    return append
+
+
 @contextmanager
 def bars(quiet: bool = False) -> Iterator[Progress]:
-    """One tqdm bar a stage, on stderr."""
+    """One tqdm bar a stage, on stderr; and lines in the file that PROGRESS_FILE names, quiet or not."""
     open_bars: dict[str, tqdm] = {}
+    file = os.environ.get(PROGRESS_FILE)
+    recorded = to_file(Path(file)) if file else silent
 
     def show(stage: str, done: int, total: int) -> None:
+        recorded(stage, done, total)
         if quiet:
             return
         if stage not in open_bars:

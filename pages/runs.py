@@ -1,147 +1,40 @@
-"""Every run folder: what it is, what state it is in, where its numbers come from, and whether it is sound."""
+"""Runs: those that are there, new ones from a form, work in the background, import, trash."""
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
-
-import pandas as pd
 import streamlit as st
-import yaml
 
-from dashboard import data, parts
-from dashboard.selection import no_runs, problem
-from dashboard.text import escaped, markdown_escaped, shown
-from engine.store import RunError, verify
+from dashboard import data, jobs_view, new_run, run_files_view, runs_view
+from dashboard.figures import choose
+from dashboard.parts import small_print
+from dashboard.selection import no_runs
+from dashboard.text import markdown_escaped
 
-STATES = {
-    "complete": "complete: measured to the end",
-    "running": "running: a process is writing it now",
-    "interrupted": "interrupted: the same command goes on where it stopped",
-    "failed": "failed: see the error below; the same command tries again",
-    "unreadable": "unreadable: not a run, cut off, or of a newer format",
-}
+SECTIONS = {"list": "Runs", "new": "New run", "import": "Import", "trash": "Trash"}
 
 
-def main() -> None:
-    st.title("Runs", anchor=False)
+def runs() -> None:
+    jobs_view.section(new_run.home())
     entries = data.runs()
     if not entries:
         no_runs()
         return
-    looked_in = ", ".join(str(d) for d in data.directories())
-    parts.small_print(f"{len(entries)} {'run' if len(entries) == 1 else 'runs'} under {looked_in}")
-    listing(entries)
-    detail(picked(entries))
+    looked_in = ", ".join(data.directories())
+    small_print(f"{len(entries)} {'run' if len(entries) == 1 else 'runs'} under {looked_in}")
+    runs_view.listing(entries)
+    runs_view.detail(runs_view.picked(entries))
 
 
-def listing(entries: list[data.RunEntry]) -> None:
-    """One line a run; choosing one shows it below."""
-    table = pd.DataFrame([line(entry) for entry in entries])
-    key = f"runs_{hash(tuple((e.key, e.state) for e in entries))}"
-    st.dataframe(
-        table,
-        hide_index=True,
-        key=key,
-        on_select=lambda: choose(key, entries),
-        selection_mode="single-row",
-        column_config={
-            "Run": st.column_config.TextColumn(width="medium"),
-            "State": st.column_config.TextColumn(help="; ".join(STATES.values())),
-            "Size, MB": st.column_config.NumberColumn(format="%.1f", help="Of the parts that the run records"),
-            "Minutes": st.column_config.NumberColumn(format="%.1f", help="Wall time that the run took, where recorded"),
-            "Note": st.column_config.TextColumn(width="large"),
-        },
-        alt="Runs with their state",
-    )
-    parts.downloads(table, "runs", "runs")
-
-
-def line(entry: data.RunEntry) -> dict[str, object]:
-    row: dict[str, object] = {"Run": shown(entry.key), "State": entry.state, "Task": entry.task}
-    if entry.state != "unreadable":
-        about = data.manifest(entry.path)
-        spec = about["spec"]
-        row["Checkpoints"] = len(spec["checkpoints"])
-        row["Examples"] = about["parts"].get("examples.parquet", {}).get("rows")
-        row["Size, MB"] = sum(part.get("bytes") or 0 for part in about["parts"].values()) / 1e6
-        row["Minutes"] = sum(v for v in about["timings"].values() if isinstance(v, (int, float))) / 60 or None
-    return row | {"Note": shown(entry.problem or entry.note)[:300]}
-
-
-def choose(key: str, entries: list[data.RunEntry]) -> None:
-    rows = st.session_state[key]["selection"]["rows"]
-    if rows:
-        st.query_params["run"] = entries[rows[0]].key
-
-
-def picked(entries: list[data.RunEntry]) -> data.RunEntry:
-    """The run in the URL, else the one looked at on other pages, else the first."""
-    wanted = st.query_params.get("run") or st.session_state.get("selection", {}).get("run")
-    return next((e for e in entries if e.key == wanted), entries[0])
-
-
-def detail(entry: data.RunEntry) -> None:
-    """State, provenance, parts and spec of one run, and a check of its hashes when asked."""
-    st.header(markdown_escaped(entry.key), anchor=False)
-    st.html(f"<p>{escaped(STATES[entry.state])}</p>")
-    if entry.problem:
-        problem(entry.problem)
-    if entry.state == "unreadable":
-        return
-    about = data.manifest(entry.path)
-    if about["spec"]["note"]:
-        st.text(shown(about["spec"]["note"]))
-    check(entry)
-    origin, files, spec = st.tabs(["Provenance", "Files", "Spec"])
-    with origin:
-        facts(entry, about)
-    with files:
-        found = [{"part": p, **{k: v for k, v in a.items() if k != "sha256"}, "sha256": a.get("sha256")}
-                 for p, a in about["parts"].items()]  # fmt: skip
-        st.dataframe(pd.DataFrame(found), hide_index=True, alt="Files of the run with rows, bytes and hashes")
-    with spec:
-        text = yaml.safe_dump(about["spec"], sort_keys=False, allow_unicode=True)
-        st.code(text, language="yaml")
-        st.download_button("Spec as YAML", text, f"{about['spec']['name']}.yaml", icon=":material/download:")
-
-
-def check(entry: data.RunEntry) -> None:
-    """Hashes and schemas, on demand: it reads every byte of the run."""
-    if not st.button("Verify", icon=":material/verified:", key="verify", help="Checks every file's hash and schema"):
-        return
-    with st.spinner("Reading every file of the run"):
-        problems = verify(entry.path)
-    if not problems:
-        st.success("Sound: every part is there, with its recorded hash and schema.", icon=":material/verified:")
-    for line in problems:
-        st.error(markdown_escaped(line), icon=":material/error:")
-
-
-def facts(entry: data.RunEntry, about: dict) -> None:
-    """What the run came from: code, packages, device, content hashes, what was found by trial."""
-    origin = dict(about["provenance"])
-    rows = {
-        "folder": str(entry.path),
-        "content": content(entry.path),
-        "format version": about["format_version"],
-        "git commit": origin.pop("git_commit", None) or "none",
-        "seed": about["spec"]["seed"],
-    }
-    rows |= {k: v for k, v in origin.items() if not isinstance(v, dict)}
-    rows |= {f"{group} {k}": v for group in ("content", "packages") for k, v in (origin.get(group) or {}).items()}
-    rows |= {f"timing {k}": v for k, v in about["timings"].items()}
-    rows |= {f"note {k}": v if isinstance(v, str) else json.dumps(v) for k, v in about["notes"].items()}
-    table = pd.DataFrame({"what": list(rows), "value": [shown(v) for v in rows.values()]})
-    st.dataframe(table, hide_index=True, column_config={"value": st.column_config.TextColumn(width="large")},
-                 alt="Provenance of the run")  # fmt: skip
-
-
-def content(path: Path) -> str:
-    try:
-        return data.content_hash(path)
-    except RunError as error:
-        return str(error)
-
-
-main()
+st.title("Runs", anchor=False)
+if told := st.session_state.pop("told", ""):
+    st.toast(markdown_escaped(told))
+section = choose("Show", "section", SECTIONS, "list", widget="segments")
+match section:
+    case "new":
+        new_run.editor()
+    case "import":
+        run_files_view.upload(new_run.home())
+    case "trash":
+        run_files_view.trash_can(data.directories())
+    case _:
+        runs()
