@@ -13,7 +13,7 @@ import streamlit as st
 from dashboard import data, sliced
 from dashboard.audit import Record, packed
 from dashboard.audit_queue import OutputScale, apart, draw, output_scale, strata
-from dashboard.audit_results import prediction, verdict
+from dashboard.audit_results import prediction, verdicts
 from dashboard.examples import example
 from dashboard.selection import Selection
 from engine.store import RunError
@@ -122,5 +122,5 @@ def item(
         answer,
         entry,
         prediction(records, sitting.reviewer, run_hash, s.checkpoint, example_id),
-        verdict(records, sitting.reviewer, run_hash, setting, example_id),
+        verdicts(records, sitting.reviewer, run_hash, setting).get(example_id),
     )

@@ -60,7 +60,7 @@ def errors(selection: Selection, found: Sequence[Mean], done: pd.DataFrame, size
     figures.show(
         charts.ladder(estimates, x_title="mean error |Δ said − Δ current|, nats"),
         key="audit-errors",
-        alt="; ".join(f"{m.name} {signed(m.value)} nats {interval(m.low, m.high)}" for m in found),
+        alt="; ".join(f"{m.name} {m.text} nats {interval(m.low, m.high)}" for m in found),
         path=selection.path,
         about=note,
         table=table,
@@ -114,9 +114,9 @@ def chain(log: AuditLog, records: list[Record]) -> str:
         return f"broken: {broken}"
     state = f"sound: {len(records)} records, each sealed with the hash of the one before"
     st.write(f"The chain is {state}.")
-    small_print(
-        f"Last hash {head(records)}. Note it elsewhere: it shows whether records were cut off later. {log.name}"
-    )
+    small_print("The last record's hash. Note it elsewhere: it shows whether records were cut off later.")
+    st.code(head(records), language=None, wrap_lines=True)
+    small_print(f"Kept in {log.name}")
     return state
 
 

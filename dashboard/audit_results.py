@@ -13,9 +13,11 @@ import pandas as pd
 from sklearn.metrics import cohen_kappa_score
 
 from dashboard.audit import VERDICTS, Record, standing
+from dashboard.text import signed
 
 WHO = {"auditor": "the auditor", "explanation": "the explanation", "output": "−f(x), scaled"}
 """Whose errors are compared."""
+LESS = "auditor less explanation"
 
 
 def prediction(records: Sequence[Record], reviewer: str, run_hash: str, checkpoint: str, example: str) -> Record | None:
@@ -25,11 +27,10 @@ def prediction(records: Sequence[Record], reviewer: str, run_hash: str, checkpoi
     return next(found, None)
 
 
-def verdict(records: Sequence[Record], reviewer: str, run_hash: str, setting: str, example: str) -> Record | None:
-    """A reviewer's standing verdict on one setting's explanation of an example."""
-    wanted = (reviewer, run_hash, setting, example)
-    found = (r for r in standing(records) if (r.reviewer, r.run_hash, r.setting, r.example_id) == wanted)
-    return next(found, None)
+def verdicts(records: Sequence[Record], reviewer: str, run_hash: str, setting: str) -> dict[str, Record]:
+    """A reviewer's standing verdicts on one setting's explanations, by example."""
+    wanted = (reviewer, run_hash, setting)
+    return {r.example_id: r for r in standing(records) if (r.reviewer, r.run_hash, r.setting) == wanted}
 
 
 def judged(records: Sequence[Record], run_hash: str, setting: str) -> pd.DataFrame:
@@ -63,6 +64,11 @@ class Mean:
     low: float | None
     high: float | None
 
+    @property
+    def text(self) -> str:
+        """The mean as written: a difference with its sign, an error without."""
+        return signed(self.value) if self.name == LESS else signed(self.value).lstrip("+")
+
 
 def mean_errors(rows: pd.DataFrame, sizes: Mapping[str, int], *, draws: int = 2_000, seed: int = 0) -> list[Mean]:
     """Mean errors of WHO, and of the auditor less the explanation, over `judged` rows that have all that is compared.
@@ -75,7 +81,7 @@ def mean_errors(rows: pd.DataFrame, sizes: Mapping[str, int], *, draws: int = 2_
     whose = [who for who in WHO if len(rows) and rows[who].notna().all()]
     made = {WHO[who]: rows[who].to_numpy() for who in whose}
     if {"auditor", "explanation"} <= set(whose):
-        made["auditor less explanation"] = rows["auditor"].to_numpy() - rows["explanation"].to_numpy()
+        made[LESS] = rows["auditor"].to_numpy() - rows["explanation"].to_numpy()
     if not made:
         return []
     values = pd.DataFrame({**made, "stratum": rows["stratum"].to_numpy(), "example_id": rows["example_id"].to_numpy()})

@@ -14,13 +14,14 @@ from dashboard import charts
 from dashboard.audit import LONGEST_COMMENT, VERDICTS, AuditError, AuditLog, Entry, packed
 from dashboard.audit_item import Item
 from dashboard.charts import style
-from dashboard.figures import choose
+from dashboard.figures import choose, chosen
 from dashboard.parts import small_print
 from dashboard.text import diff, escaped, markdown_escaped, plain, shown, signed
 
 STEPS = ("Read", "Predict", "Explanation", "f(x′)", "Verdict")
-DIRECTIONS = {"up": ("f rises", "▲", "U"), "down": ("f falls", "▼", "D"), "same": ("f stays", "▬", "S")}
-SIGNS = {"up": 1.0, "down": -1.0, "same": 0.0}
+WAYS = {"effect": "Δ: direction and size", "f": "f(x′) itself"}
+DIRECTIONS = {"up": ("▲ f rises", "U", 1.0), "down": ("▼ f falls", "D", -1.0), "same": ("▬ f stays", "S", 0.0)}
+"""How Δ may go: label, key, sign."""
 HELP = {
     "current": "The explanation says what the current model does.",
     "target": "The explanation recites the target, whose effects it was trained on.",
@@ -77,7 +78,7 @@ def complaint() -> None:
 
 
 def heading(text: str) -> None:
-    st.html(f'<h2 style="font-size: 1.1rem; padding: 0">{escaped(text)}</h2>')
+    st.html(f'<h2 style="font-size: 1.1rem; padding: 0; margin: 0">{escaped(text)}</h2>')
 
 
 def shares(f: float, a: str, b: str) -> str:
@@ -106,37 +107,40 @@ def read(item: Item) -> None:
 def predict(log: AuditLog, item: Item) -> None:
     """Direction and size, or f(x′) itself; recorded before anything is revealed, and never again."""
     heading("What does the model do with x′? Predict before you see it")
-    ways = {"effect": "Δ: direction and size", "f": "f(x′) itself"}
-    way = choose("Say it as", "predict", ways, "effect", widget="segments")
-    effect = size_of_effect(item) if way == "effect" else value_of_f(item)
-    f, a, b = item.question["f_current"], item.question["answer_a"], item.question["answer_b"]
+    way = choose("Say it as", "predict", WAYS, "effect", widget="segments")
+    if way == "effect":
+        ask_effect(item)
+    else:
+        st.number_input("f(x′), nats", -100.0, 100.0, None, 0.25, key=f"audit_f_{item.key}", width=220)
+    effect, f = predicted(item), item.question["f_current"]
     if effect is not None:
+        split = shares(f + effect, item.question["answer_a"], item.question["answer_b"])
         says = f"Δ = {signed(effect)} nats: f goes from {signed(f)} to {signed(f + effect)}"
-        st.html(f"<p>You predict {says} · {escaped(shares(f + effect, a, b))}</p>")
+        st.html(f"<p>You predict {says} · {escaped(split)}</p>")
     st.button(
         "Record it, and see the explanation",
         type="primary",
         shortcut="Ctrl+Enter",
         key="audit_predict",
         on_click=record_prediction,
-        args=(log, item, effect),
+        args=(log, item),
     )
 
 
-def size_of_effect(item: Item) -> float | None:
-    """Δ by a direction and a number of nats; None while either is missing."""
+def ask_effect(item: Item) -> None:
+    """Δ by a direction, which has keys, and a number of nats."""
     key = f"audit_direction_{item.key}"
     direction = st.session_state.get(key)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        for name, (label, mark, shortcut) in DIRECTIONS.items():
+        for name, (label, shortcut, _) in DIRECTIONS.items():
             st.button(
-                f"{mark} {label}",
+                label,
                 shortcut=shortcut,
                 key=f"audit_{name}",
                 type="primary" if name == direction else "secondary",
                 on_click=lambda name=name: st.session_state.update({key: name}),
             )
-        size = st.number_input(
+        st.number_input(
             "By how many nats",
             0.0,
             100.0,
@@ -148,17 +152,20 @@ def size_of_effect(item: Item) -> float | None:
             help="1 nat makes the odds of the two answers 2.7 times larger, 2 nats 7.4 times.",
             width=220,
         )
-    if direction == "same":
-        return 0.0
-    return None if direction is None or size is None else SIGNS[direction] * float(size)
 
 
-def value_of_f(item: Item) -> float | None:
-    value = st.number_input("f(x′), nats", -100.0, 100.0, None, 0.25, key=f"audit_f_{item.key}", width=220)
-    return None if value is None else float(value) - item.question["f_current"]
+def predicted(item: Item) -> float | None:
+    """Δ in nats as it stands in the boxes now; None while something is missing."""
+    if chosen("predict", WAYS, "effect") == "f":
+        value = st.session_state.get(f"audit_f_{item.key}")
+        return None if value is None else float(value) - item.question["f_current"]
+    direction = st.session_state.get(f"audit_direction_{item.key}")
+    size = 0.0 if direction == "same" else st.session_state.get(f"audit_size_{item.key}")
+    return None if direction is None or size is None else DIRECTIONS[direction][2] * float(size)
 
 
-def record_prediction(log: AuditLog, item: Item, effect: float | None) -> None:
+def record_prediction(log: AuditLog, item: Item) -> None:
+    effect = predicted(item)
     if effect is None:
         st.session_state["audit_complaint"] = "Give a direction and a number of nats first, or f(x′) itself."
         return
@@ -197,15 +204,16 @@ def explanation(item: Item, revealed: bool) -> None:
 def behavior(item: Item) -> None:
     """f(x′), and how far off everybody was."""
     a, q = item.answer, item.question
-    predicted = item.prediction.predicted if item.prediction else None
+    mine = item.prediction.predicted if item.prediction else None
     heading("What the model does")
     with st.container(horizontal=True):
         help_line = f"Behavior of the current checkpoint after the edit: {shares_of(item)}."
         st.metric("f(x′), nats", signed(a["f_edited_current"]), help=markdown_escaped(help_line), width=130)
         st.metric("Δ current, nats", signed(a["effect_current"]), help="f(x′) − f(x) now.", width=140)
         st.metric("Δ target, nats", signed(a["effect_target"]), help="What the explainer was trained on.", width=140)
+    with st.container(horizontal=True):
         for name, said, help_line in (
-            ("You", predicted, "Your prediction of Δ, and its distance from Δ current."),
+            ("You", mine, "Your prediction of Δ, and its distance from Δ current."),
             ("Explanation", a["explanation"], "The explanation, and its distance from Δ current."),
             ("−f(x), scaled", a["output"], output_help(a)),
         ):
@@ -220,10 +228,10 @@ def behavior(item: Item) -> None:
                 width=160,
             )
     st.plotly_chart(
-        picture(q, a, predicted),
+        picture(q, a, mine),
         config=charts.config(f"audit-{item.entry['example_id']}"),
         key=f"audit_picture_{item.key}",
-        alt=f"Δ current {signed(a['effect_current'])}, Δ target {signed(a['effect_target'])}, you {signed(predicted)}, "
+        alt=f"Δ current {signed(a['effect_current'])}, Δ target {signed(a['effect_target'])}, you {signed(mine)}, "
         f"explanation {signed(a['explanation'])}, output alone {signed(a['output'])} nats",
     )
 
@@ -244,13 +252,13 @@ def output_help(answer: Mapping[str, Any]) -> str:
     )
 
 
-def picture(question: Mapping[str, Any], answer: Mapping[str, Any], predicted: float | None) -> go.Figure:
+def picture(question: Mapping[str, Any], answer: Mapping[str, Any], mine: float | None) -> go.Figure:
     """Both models' effects, the explanation, the auditor and the output as moves of f, in nats."""
     f = question["f_current"]
     target, current = (answer["f_target"], answer["f_edited_target"]), (f, answer["f_edited_current"])
     figure = charts.example_effects(target, current, answer["explanation"])
     names = ["target", "current", *(["explanation"] if answer["explanation"] is not None else [])]
-    others = (("you", predicted, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
+    others = (("you", mine, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
     for name, effect, colour, symbol in others:
         if effect is None:
             continue

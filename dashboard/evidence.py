@@ -26,7 +26,8 @@ h1 { font-size: 1.7rem; } h2 { font-size: 1.3rem; margin-top: 2.4rem; } h3 { fon
 article { border-top: 1px solid #8888; margin-top: 1.6rem; padding-top: 0.4rem; break-inside: avoid; }
 table { border-collapse: collapse; margin: 0.6rem 0; display: block; overflow-x: auto; }
 th, td { border-bottom: 1px solid #8886; padding: 0.25rem 0.9rem 0.25rem 0; text-align: left; vertical-align: top; }
-th { font-weight: 600; } td.number { text-align: right; font-variant-numeric: tabular-nums; }
+th { font-weight: 600; } th + td { overflow-wrap: anywhere; }
+td.number { text-align: right; font-variant-numeric: tabular-nums; }
 code { font-size: 0.82rem; overflow-wrap: anywhere; } .small { font-size: 0.85rem; opacity: 0.8; }
 .prompt { border-left: 3px solid #8888; padding-left: 0.8rem; } .comment { white-space: pre-wrap; }
 svg { width: 100%; height: auto; max-width: 46rem; } svg text { fill: currentColor; font: 13px system-ui, sans-serif; }
@@ -132,7 +133,7 @@ def _item(place: int, judged: Sequence[Record], predicted: Sequence[Record | Non
 def _errors(errors: Sequence[Mean]) -> str:
     if not errors:
         return ""
-    rows = [(m.name, signed(m.value).lstrip("+"), interval(m.low, m.high).replace("+", ""), str(m.n)) for m in errors]
+    rows = [(m.name, m.text, interval(m.low, m.high).replace("+", ""), str(m.n)) for m in errors]
     table = _table(("Mean error |Δ said − Δ current|", "nats", "95% interval", "examples"), rows, right={1, 3})
     note = "Each quadrant counts by its share of all examples; intervals resample examples within quadrants."
     return f"<h3>Errors</h3>{means(errors)}{table}<p class='small'>{note}</p>"

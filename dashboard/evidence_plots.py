@@ -63,9 +63,9 @@ def means(errors: Sequence[Mean]) -> str:
             pieces.append(f'<line {ends_at} stroke="{colour}" stroke-width="2"/>')
         pieces += [
             _mark(mark, at, y, colour),
-            f'<text x="{at:.1f}" y="{y - 9}" text-anchor="middle">{signed(mean.value).lstrip("+")}</text>',
+            f'<text x="{at:.1f}" y="{y - 9}" text-anchor="middle">{mean.text}</text>',
         ]
-    said = "; ".join(f"{m.name} {signed(m.value)}" for m, *_ in known)
+    said = "; ".join(f"{m.name} {m.text}" for m, *_ in known)
     return _svg(pieces + _axis(x, ticks, len(known), "mean error, nats"), len(known), f"Mean errors in nats: {said}")
 
 
@@ -81,7 +81,7 @@ def bars(counts: Sequence[tuple[str, int]], title: str) -> str:
             f'<text x="{LEFT + length + 8:.1f}" y="{y + 4}">{n}</text>',
         ]
     said = "; ".join(f"{name} {n}" for name, n in counts)
-    return f"<h3>{escaped(title)}</h3>" + _svg(pieces, len(counts), f"{title}: {said}")
+    return f"<h3>{escaped(title)}</h3>" + _svg(pieces, len(counts), f"{title}: {said}", axis=False)
 
 
 def _middle(place: int) -> int:
@@ -125,15 +125,15 @@ def _axis(x: Scale, ticks: Sequence[float], rows: int, title: str) -> list[str]:
     lines = [
         f'<line x1="{x(t):.1f}" y1="8" x2="{x(t):.1f}" y2="{bottom}" stroke="{GREY}"'
         f' stroke-opacity="{0.9 if abs(t) < 1e-12 else 0.25}"/>'
-        f'<text x="{x(t):.1f}" y="{bottom + 16}" text-anchor="middle">{f"{t:g}".replace("-", "−")}</text>'
+        f'<text x="{x(t):.1f}" y="{bottom + 16}" text-anchor="middle">{f"{t + 0.0:g}".replace("-", "−")}</text>'
         for t in ticks
     ]
     middle = (LEFT + WIDTH - RIGHT) / 2
     return [*lines, f'<text x="{middle:.1f}" y="{bottom + 36}" text-anchor="middle">{escaped(title)}</text>']
 
 
-def _svg(pieces: Sequence[str], rows: int, alt: str) -> str:
-    height = _middle(rows) + 36
+def _svg(pieces: Sequence[str], rows: int, alt: str, axis: bool = True) -> str:
+    height = _middle(rows) + (36 if axis else -8)
     return (
         f'<svg viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escaped(alt)}" xmlns="http://www.w3.org/2000/svg">'
         f"{''.join(pieces)}</svg>"

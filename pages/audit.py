@@ -9,7 +9,7 @@ from dashboard import data
 from dashboard.audit import AuditError, AuditLog, Record, address, reviewer_name
 from dashboard.audit_item import Sitting, item, judged_setting, population, queue
 from dashboard.audit_report import report
-from dashboard.audit_results import verdict
+from dashboard.audit_results import verdicts
 from dashboard.audit_view import draw_item
 from dashboard.figures import choose, chosen, keep
 from dashboard.parts import provenance, small_print
@@ -123,7 +123,8 @@ def walk(
 ) -> None:
     """Through the queue, one example at a time."""
     run_hash, setting = data.content_hash(selection.path), judged_setting(selection)
-    still_open = [i for i, e in enumerate(ids) if verdict(records, sitting.reviewer, run_hash, setting, e) is None]
+    judged = verdicts(records, sitting.reviewer, run_hash, setting)
+    still_open = [i for i, e in enumerate(ids) if e not in judged]
     first_open = still_open[0] if still_open else 0
     place = ids.index(chosen("item", ids, ids[first_open]))
     finished = len(ids) - len(still_open)
