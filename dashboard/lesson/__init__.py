@@ -1,0 +1,1 @@
+"""The lesson behind the page Learn: which runs tell it, what they measure, what may be said of that, and its steps."""

@@ -1,0 +1,23 @@
+"""How the lesson looks on a wall, and the script that begins each step at its top. Fixed texts; no data in them."""
+
+STYLE = """<style>
+[data-testid=stMain] :is(p, li, label, summary, button) { font-size: 21px; line-height: 1.5; }
+[data-testid=stMain] :is(label, summary, button) p { font-size: 20px; }
+[data-testid=stMain] [data-testid=stSliderThumbValue], [data-testid=stMain] [data-testid=stSliderTickBar] * {
+  font-size: 20px; }
+[data-testid=stMain] input { font-size: 20px; }
+[data-testid=stMain] .stHtml p { margin: 0 0 0.5rem; max-width: 62rem; }
+[data-testid=stMain] .wall .prompt { font-size: 25px; line-height: 1.6; border-left: 5px solid #808890;
+  padding-left: 1rem; }
+[data-testid=stMain] p.question { font-size: 24px; font-weight: 650; margin-top: 0.8rem; }
+.reveal { border: 2px solid #808890; border-radius: 8px; padding: 0.7rem 1rem 0.3rem; max-width: 64rem; }
+.reveal.told { border-left: 10px solid #3B7DD8; }
+.reveal.other { border-left: 10px double #D55E00; }
+[data-testid=stMain] .reveal p.sign { font-size: 18px; opacity: 0.8; }
+[data-testid=stMain] p.headline { font-size: 28px; font-weight: 700; line-height: 1.25; }
+[data-testid=stMain] .js-plotly-plot .main-svg text { fill: currentColor !important; }
+[data-testid=stMain] .recap li { margin-bottom: 0.4rem; }
+[data-testid=stMain] .where p { font-size: 20px; margin: 0; }
+</style>"""
+
+TO_TOP = "<script>document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0)</script>"
