@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -55,26 +56,32 @@ class Item:
 
 def judged_setting(selection: Selection) -> str:
     """JSON that names whose explanations are audited, apart from the run."""
-    s = selection
-    noise = {"noise_kind": s.noise_kind, "noise": s.noise}
-    return packed({"checkpoint": s.checkpoint, "explainer": s.explainer, "regime": s.regime, "layer": s.layer} | noise)
+    return packed({**asdict(selection.setting), "layer": selection.layer})
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _strata(asked: tuple, _rows: pd.DataFrame) -> pd.Categorical:
+    return strata(_rows)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _queue(asked: tuple, items: int, seed: int, _rows: pd.DataFrame) -> list[str]:
+    return _rows["example_id"].iloc[draw(_rows["stratum"].array, items, seed)].tolist()
+
+
+def _asked(s: Selection) -> tuple:
+    return str(s.path), data.stamp(s.path), judged_setting(s), s.split, s.edit
 
 
 def population(selection: Selection) -> pd.DataFrame:
-    """The explained examples of the selection's split and kind of edit, each with its `stratum`."""
+    """The explained examples of the selection's split and kind of edit, in the run's order, each with its `stratum`."""
     rows, _ = sliced.rows(selection)
-    return rows.assign(stratum=strata(rows) if len(rows) else [])
-
-
-@st.cache_data(max_entries=16, show_spinner="Drawing the queue")
-def _queue(asked: tuple, items: int, seed: int, _rows: pd.DataFrame) -> list[str]:
-    return draw(_rows["example_id"].tolist(), _rows["stratum"].tolist(), items, seed)
+    return rows if rows.empty else rows.assign(stratum=_strata(_asked(selection), rows))
 
 
 def queue(selection: Selection, rows: pd.DataFrame, sitting: Sitting) -> list[str]:
-    """example_ids in the order in which they are audited."""
-    asked = (str(selection.path), data.stamp(selection.path), judged_setting(selection))
-    return _queue((*asked, selection.split, selection.edit), sitting.items, sitting.seed, rows)
+    """example_ids of a `population` in the order in which they are audited."""
+    return _queue(_asked(selection), sitting.items, sitting.seed, rows)
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
@@ -88,9 +95,10 @@ def item(
     """Raises RunError where the run no longer has the example."""
     s = selection
     found = example(s.path, s.setting, example_id)
-    if found is None:
+    there = [] if found is None else np.flatnonzero(rows["row_number"].to_numpy() == found["row_number"])
+    if found is None or not len(there):
         raise RunError(f"{s.run.key}: has no example {example_id} any more; load the page again")
-    row = rows[rows["example_id"] == example_id].iloc[0].to_dict()
+    row = rows.iloc[there[0]].to_dict()
     f = float(row["f_current"])
     names = ("prompt", "edited", "edit", "answer_a", "answer_b")
     question = {**{name: str(found[name]) for name in names}, "f_current": f}

@@ -6,8 +6,9 @@ that rare ones are seen too, and then shuffled together: the place in the queue 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -16,20 +17,22 @@ from scipy.stats import linregress
 from dashboard.charts import QUADRANTS, quadrants
 from dashboard.data import UNDECIDABLE
 
+Name = TypeVar("Name")
+
 NO_NUMBER = "no number: explained in words only"
 STRATA = (*QUADRANTS, NO_NUMBER)
 SPREAD_SHARE = 0.1
 """Of the standard deviation of Δ_current: effects that lie nearer to each other count as one."""
 
 
-def strata(rows: pd.DataFrame) -> np.ndarray:
+def strata(rows: pd.DataFrame) -> pd.Categorical:
     """[n] of STRATA, from explanation, effect_current and effect_target."""
     explanation = rows["explanation"].to_numpy(np.float64)
     named = quadrants(explanation, rows["effect_current"].to_numpy(), rows["effect_target"].to_numpy())
-    return np.where(np.isfinite(explanation), named, NO_NUMBER)
+    return pd.Categorical(np.where(np.isfinite(explanation), named, NO_NUMBER), categories=STRATA)
 
 
-def shares(sizes: Mapping[str, int], items: int) -> dict[str, int]:
+def shares(sizes: Mapping[Name, int], items: int) -> dict[Name, int]:
     """How many of `items` each stratum gives: all alike, as far as it goes round."""
     given = dict.fromkeys(sizes, 0)
     left = min(items, sum(sizes.values()))
@@ -41,22 +44,17 @@ def shares(sizes: Mapping[str, int], items: int) -> dict[str, int]:
     return given
 
 
-def draw(example_ids: Sequence[str], stratum: Sequence[str], items: int, seed: int) -> list[str]:
-    """`items` examples (all, where there are fewer) in the order of the queue.
+def draw(strata: pd.Categorical, items: int, seed: int) -> np.ndarray:
+    """Which of the n rows are audited, in the order of the queue: `items` positions, or all where there are fewer.
 
-    The same examples, strata and seed give the same queue, however the rows are ordered; a longer queue holds the
-    examples of a shorter one.
+    The same rows and seed give the same queue; a longer queue holds the examples of a shorter one.
     """
-    ids, names = np.asarray(example_ids, dtype=object), np.asarray(stratum, dtype=object)
-    by_id = np.argsort(ids.astype(str), kind="stable")
-    ids, names = ids[by_id], names[by_id]
-    pools = {name: ids[names == name] for name in sorted(set(names.tolist()))}
-    given = shares({name: len(pool) for name, pool in pools.items()}, items)
-    # Each stratum has a generator of its own, so that its first examples do not depend on the others.
-    order = [np.random.default_rng([seed, place]) for place in range(len(pools))]
-    picked = [rng.permutation(pools[name])[: given[name]] for rng, name in zip(order, pools, strict=True)]
-    together = np.concatenate([np.empty(0, dtype=object), *picked])
-    return [str(identity) for identity in np.random.default_rng([seed, len(pools)]).permutation(together)]
+    pools = {code: np.flatnonzero(strata.codes == code) for code in sorted(set(strata.codes.tolist()))}
+    given = shares({code: len(pool) for code, pool in pools.items()}, items)
+    # Each stratum has a generator of its own, so that what it gives does not depend on the others.
+    picked = [np.random.default_rng([seed, code]).permutation(pool)[: given[code]] for code, pool in pools.items()]
+    together = np.concatenate([np.empty(0, np.int64), *picked])
+    return np.random.default_rng([seed, len(strata.categories)]).permutation(together)
 
 
 @dataclass(frozen=True)
