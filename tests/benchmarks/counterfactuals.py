@@ -230,26 +230,29 @@ def peer_rows(given: list) -> list[dict[str, Any]]:
         out.append(side_by_side(name, mine, lambda _: captum_llm(given), goal=goal, tolerance=TOLERANCE, repetitions=5))
     except Exception as error:
         out.append(failed(name, goal, repr(error)))
-    return out + [inseq_row(*case) for case in ((LENGTH, 16, 1), (LENGTH, 1, 1), (LENGTH // 2, 1, 4))]
+    return out + [inseq_row(*case) for case in ((LENGTH, 1, 2, 1), (LENGTH // 2, 1, 2, 2), (LENGTH, 16, 1, 1))]
 
 
-def inseq_row(length: int, window: int, answer_tokens: int) -> dict[str, Any]:
-    """Every window of a prompt occluded in turn, the answer so many tokens long."""
+def inseq_row(length: int, window: int, answers: int, tokens: int) -> dict[str, Any]:
+    """Every window of a prompt occluded in turn; so many answers of so many tokens. f takes two answers."""
     from tests.benchmarks.inseq_occlusion import ours_everywhere, prepare
 
-    what = f"{length} tokens, windows of {window}, answer of {answer_tokens}"
-    name, goal, answer = f"wall time: inseq occlusion, {what}", 5.0, list(range(ANSWER, ANSWER + 8, 2))[:answer_tokens]
+    goal = 5.0 if answers == 2 else None
+    what = "f, that is two answers" if answers == 2 else "one answer alone"
+    name = f"wall time: inseq occlusion, {what} of {tokens} token(s); prompt of {length}, windows of {window}"
+    given = [[ANSWER + a + answers * t for t in range(tokens)] for a in range(answers)]
     try:
         ((prompt, _),) = problem("uniform", prompts=1, length=length)
-        occlusion = prepare(model(), words(), text_of(prompt), [word(token) for token in answer], window)
+        said = [[word(token) for token in answer] for answer in given]
+        occlusion = prepare(model(), words(), text_of(prompt), said, window)
         filler = int(words().unk_token_id)
         return side_by_side(
             name,
-            lambda _: ours_everywhere(checkpoint(), prompt, filler, answer, window, BATCH),
+            lambda _: ours_everywhere(checkpoint(), prompt, filler, given, window, BATCH),
             lambda _: occlusion(),
             goal=goal,
             tolerance=TOLERANCE,
-            repetitions=5 if window > 1 else 2,
+            repetitions=5 if window > 1 else 3,
         )
     except Exception as error:
         return failed(name, goal, repr(error))

@@ -1,7 +1,7 @@
 """inseq's occlusion on our model: windows of the prompt replaced in turn by the unknown token.
 
 inseq offers windows that slide over the whole prompt, so the same work on both sides is one edit a window. It runs
-all windows again for every token of the answer; ours scores the tokens of an answer in one row.
+all windows again for every answer and every token of it; ours scores the tokens of all answers in one row.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from engine.counterfactuals import run
 from engine.planning import Text
 
 
-def prepare(model: Any, words: Any, prompt: str, answer: Sequence[str], window: int) -> Callable[[], np.ndarray]:
-    """A call that returns |log p(x) − log p(x')| [windows, answer tokens], each token given those before it."""
+def prepare(model: Any, words: Any, prompt: str, answers: Sequence[Sequence[str]], window: int) -> Callable:
+    """A call that returns |log p(x) − log p(x')| [windows, all answers' tokens], each token given those before it."""
     import inseq
 
     explained = inseq.load_model(model, "occlusion", tokenizer=words)
     shape = (window, model.config.hidden_size)
 
-    def occlusion() -> np.ndarray:
+    def scores(answer: Sequence[str]) -> np.ndarray:
         found = explained.attribute(
             prompt,
             generated_texts=" ".join((prompt, *answer)),
@@ -37,20 +37,21 @@ def prepare(model: Any, words: Any, prompt: str, answer: Sequence[str], window: 
         scores = found.sequence_attributions[0].target_attributions.double().numpy()
         return scores[: len(prompt.split()) : window]
 
-    return occlusion
+    return lambda: np.concatenate([scores(answer) for answer in answers], axis=1)
 
 
 def ours_everywhere(
-    checkpoint: Checkpoint, prompt: np.ndarray, filler: int, answer: Sequence[int], window: int, batch: int
+    checkpoint: Checkpoint, prompt: np.ndarray, filler: int, answers: Sequence[Sequence[int]], window: int, batch: int
 ) -> np.ndarray:
-    """The same [windows, answer tokens] by shared prefixes."""
+    """The same [windows, all answers' tokens] by shared prefixes."""
     windows = len(prompt) // window
     rows = np.repeat(prompt[None], 1 + windows, 0)
     for i in range(windows):
         rows[1 + i, i * window : (i + 1) * window] = filler
-    # Beginnings of the answer: log p of each less that of the one before is its last token's.
-    beginnings = tuple(tuple(answer[: i + 1]) for i in range(len(answer)))
+    # Beginnings of an answer: log p of each less that of the one before is its last token's.
+    beginnings = tuple(tuple(answer[: i + 1]) for answer in answers for i in range(len(answer)))
     group = [Text(tuple(row), beginnings) for row in rows.tolist()]
     log_probs = run(checkpoint, [group], batch_size=batch, path="shared").log_probs
-    of_token = np.diff(log_probs, axis=1, prepend=0.0)
+    parts = np.split(log_probs, np.cumsum([len(answer) for answer in answers])[:-1], axis=1)
+    of_token = np.concatenate([np.diff(part, axis=1, prepend=0.0) for part in parts], axis=1)
     return np.abs(of_token[0] - of_token[1:])

@@ -118,7 +118,7 @@ def row(
     }
 
 
-def failed(name: str, goal: float, why: str, limit: float | None = None) -> dict[str, Any]:
+def failed(name: str, goal: float | None, why: str, limit: float | None = None) -> dict[str, Any]:
     """The row of a peer that is missing or broke: failed, not absent."""
     blank = dict.fromkeys(
         ("ours", "theirs", "ratio", "ratio_min", "ratio_max", "ratio_cpu", "max_difference", "tolerance")
