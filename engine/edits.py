@@ -93,6 +93,17 @@ def sentence_around(text: str, span: Span) -> Span:
     return start + len(inside) - len(inside.lstrip()), start + len(inside.rstrip())
 
 
+def sentences(text: str) -> list[Span]:
+    """Every sentence of a text, as `sentence_around` finds them, in order."""
+    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+    found = []
+    for start, end in pairwise(ends):
+        inside = text[start:end]
+        if inside.strip():
+            found.append((start + len(inside) - len(inside.lstrip()), start + len(inside.rstrip())))
+    return found
+
+
 def delete_sentence(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
     """Delete every sentence that holds a span; the spans returned are those sentences."""
     sentences = dict.fromkeys(sentence_around(text, span) for span in _checked(text, spans))

@@ -12,6 +12,7 @@ from dashboard import data, parts
 from dashboard.attribution_view import attribution
 from dashboard.example_view import effects, header, texts
 from dashboard.examples import Query, extremes, find, nearer, order, rows
+from dashboard.lab_view import open_in_lab
 from dashboard.selection import Selection, problem, sidebar, update
 from dashboard.slice_controls import slice_controls
 from dashboard.sliced import say
@@ -47,7 +48,7 @@ def page(selection: Selection) -> None:
         nothing(selection)
         return
     row = rows(selection.path, selection.setting, [number]).iloc[0].to_dict()
-    navigation(selection, numbers, position)
+    navigation(selection, numbers, position, row["example_id"])
     header(row)
     texts(row)
     effects(selection, row)
@@ -95,7 +96,7 @@ def go(selection: Selection, numbers: np.ndarray, position: int) -> None:
     update(example=row["example_id"], hash=None)
 
 
-def navigation(selection: Selection, numbers: np.ndarray, position: int | None) -> None:
+def navigation(selection: Selection, numbers: np.ndarray, position: int | None, identity: str) -> None:
     """Previous and next, by button and by key, and where we are."""
     here = 0 if position is None else position
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -121,6 +122,7 @@ def navigation(selection: Selection, numbers: np.ndarray, position: int | None) 
         place = "not in the filter" if position is None else f"{here + 1:,} of {len(numbers):,}"
         st.markdown(f"**{place}**", width="content")
         permalink(selection)
+        open_in_lab(selection, identity)
 
 
 def permalink(selection: Selection) -> None:
