@@ -27,7 +27,7 @@ def home() -> Path:
 def editor() -> None:
     """The whole of it; an edit reruns this part of the page alone."""
     _start_from()
-    view = choose("View", "view", VIEWS, "form", widget="segments")
+    view = choose("View", "as", VIEWS, "form", widget="segments")
     problems: dict[Place, list[str]] = {}
     unread = st.session_state.get("spec_unread")
     spec = None
@@ -61,7 +61,7 @@ def sources() -> dict[str, Path | None]:
 
 def _start_from() -> None:
     known = sources()
-    labels = {name: "an empty form" if name == "empty" else name.replace("spec ", "sample spec ", 1) for name in known}
+    labels = {name: "an empty form" if name == "empty" else name for name in known}
     wanted = choose(
         "Start from", "from", labels, "empty",
         help="Replaces what stands in the form by that spec. Paths are shown relative to the folder with the runs.",

@@ -91,9 +91,9 @@ def _in_words(detail: ErrorDetails) -> tuple[Place, str]:
     place, said = tuple(detail["loc"]), detail["msg"].removeprefix("Value error, ")
     match detail["type"]:
         case "missing":
-            return place, "is missing: fill it in"
+            return place, "fill this in"
         case "extra_forbidden":
-            return place, "is no option: check its spelling, or remove it"
+            return place, "no such option: check its spelling, or remove it"
         case "string_pattern_mismatch" if place == ("name",):
             return place, "use letters, digits, dot, _ and -, and begin with a letter or digit"
         case "value_error" if place == ("task",):
@@ -102,13 +102,12 @@ def _in_words(detail: ErrorDetails) -> tuple[Place, str]:
             return (*place, "path" if "needs a path" in said else "name"), said
         case "too_short":
             return place, "needs at least one"
-        case "value_error" if ":" in said:  # RunSpec's own: the words begin with what they are about
-            key, _, rest = said.partition(":")
-            parts = tuple(key.split("."))
-            if parts[0] in RunSpec.model_fields:
-                return (*place, *parts), rest.strip()
-        case "value_error":
-            return place, said
+        case "value_error":  # RunSpec's own: the words begin with the option that they are about
+            key, colon, rest = said.partition(":")
+            if colon and key.split(".")[0] in RunSpec.model_fields:
+                return (*place, *key.split(".")), rest.strip()
+            first = said.split(" ")[0]
+            return ((*place, first) if first in RunSpec.model_fields else place), said
     given = detail["input"]
     shown = f" (it is {given!r:.60})" if isinstance(given, (str, int, float)) and given != "" else ""
     return place, said.replace("Input should be", "should be") + shown
@@ -211,7 +210,7 @@ def template(source: Path, base: Path) -> Data:
 
 
 def empty() -> Data:
-    return {"name": "", "task": {"name": "sycophancy"}, "checkpoints": [{}]}
+    return {"task": {"name": "sycophancy"}, "checkpoints": [{}]}
 
 
 def free_name(name: str, runs: Path) -> str:

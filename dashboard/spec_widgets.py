@@ -108,19 +108,20 @@ def _checkpoints(problems: Problems) -> None:
 def _model(place: Place, problems: Problems, *, removable: bool = False) -> None:
     """A model's name, path and step in a row; what is seldom needed in a popover."""
     parts = {o.name: o for o in options(CheckpointSpec)}
-    name, path, step, more = st.columns([3, 5, 2, 2], vertical_alignment="bottom")
+    name, path, step, more = st.columns([6, 9, 5, 3], vertical_alignment="bottom")
     for column, key in ((name, "name"), (path, "path"), (step, "step")):
         with column:
-            field(parts.pop(key), (*place, key), problems)
-    with more.popover("More", icon=":material/more_horiz:", key=f"more{_key(place)}", width="stretch"):
+            field(parts.pop(key), (*place, key), {})  # a complaint in a cell would push it out of the row
+    with more.popover("More", key=f"more{_key(place)}", width="stretch"):
         for key, option in parts.items():
-            field(option, (*place, key), problems)
+            field(option, (*place, key), {})
         if removable:
             st.button(
                 "Remove this checkpoint", icon=":material/remove:", key=f"remove{_key(place)}",
                 on_click=_remove_checkpoint, args=(place[-1],),
             )  # fmt: skip
-    _complain(problems, place, exactly=True)
+    inside = {at[len(place) :]: lines for at, lines in problems.items() if at[: len(place)] == place}
+    _complain({(): [f"{spec_form.named(at) or 'it'}: {line}" for at, lines in inside.items() for line in lines]}, ())
 
 
 def _section(option: Option, place: Place, problems: Problems) -> None:
@@ -147,7 +148,7 @@ def _switched(option: Option, place: Place) -> bool:
     key = f"section{_key(place)}"
     st.session_state[key] = spec_form.get(draft(), place) is not None
     st.toggle(
-        TITLES.get(place, option.label), key=key, help=SWITCHES.get(place, markdown_escaped(option.help)),
+        SWITCHES.get(place) or markdown_escaped(option.help), key=key,
         on_change=lambda: spec_form.put(draft(), place, {} if st.session_state[key] else None),
     )  # fmt: skip
     return st.session_state[key]
