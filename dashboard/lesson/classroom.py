@@ -45,7 +45,7 @@ def choice(key: str, question: str, labels: Mapping[str, str]) -> Board:
     """A question with a few answers, and a show of hands for a class. labels: plain words."""
     own = board(key)
     _question(question)
-    segments(key, question, labels)
+    segments(key, labels)
     with st.expander("Show of hands", icon=":material/front_hand:", expanded=bool(own.hands)):
         for name, label in labels.items():
             number = f"hands_{key}_{name}"
@@ -58,14 +58,22 @@ def choice(key: str, question: str, labels: Mapping[str, str]) -> Board:
     return own
 
 
-def segments(key: str, question: str, labels: Mapping[str, str]) -> None:
-    """The answers to choose from."""
-    widget = f"guess_{key}"
-    st.session_state[widget] = board(key).guess
-    st.segmented_control(
-        markdown_escaped(question), list(labels), key=widget, format_func=lambda k: markdown_escaped(labels[k]),
-        label_visibility="collapsed", on_change=_guessed, args=(key, widget),
-    )  # fmt: skip
+def segments(key: str, labels: Mapping[str, str]) -> None:
+    """The answers to choose from. Buttons, since a group of choices would keep the arrow keys for itself."""
+    guess = board(key).guess
+    with st.container(horizontal=True):
+        for name, label in labels.items():
+            chosen = guess == name
+            st.button(
+                markdown_escaped(label), key=f"guess_{key}_{name}", type="primary" if chosen else "secondary",
+                icon=":material/check:" if chosen else None, on_click=_chosen, args=(key, name),
+            )  # fmt: skip
+
+
+def _chosen(key: str, name: str) -> None:
+    """Choose an answer; the same once more takes it back."""
+    own = board(key)
+    own.guess = None if own.guess == name else name
 
 
 def slider(

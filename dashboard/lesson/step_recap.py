@@ -103,7 +103,7 @@ def _quiz(key: str, rows: pd.DataFrame, controls: pd.DataFrame, null: Told | Non
     for statement in made:
         own = f"{key}:{statement.key}"
         say(statement.text)
-        classroom.segments(own, statement.text, quiz.MAY)
+        classroom.segments(own, quiz.MAY)
         if classroom.board(key).shown:
             guess = classroom.board(own).guess
             mine = f"Answered: {quiz.MAY[guess].lower()}. " if guess in quiz.MAY else ""

@@ -1,0 +1,146 @@
+"""The teacher's lesson: walked with the keyboard, predicted, revealed, linked to, and read without a mouse."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit, settled
+from tests.browser.server import serving
+
+SAMPLES = Path(__file__).parents[2] / "sample_runs"
+STEPS = 7
+LARGE = 18
+"""Pixels: the smallest type of a figure on a wall."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A dashboard over the sample runs: the lesson needs their worlds."""
+    folder = tmp_path_factory.mktemp("lesson")
+    for run in SAMPLES.glob("*/run.json"):
+        (folder / run.parent.name).symlink_to(run.parent, target_is_directory=True)
+    with serving(folder) as address:
+        yield address
+
+
+def press(page: Page, key: str) -> None:
+    page.keyboard.press(key)
+    settled(page)
+
+
+def on_step(page: Page, step: int) -> None:
+    page.wait_for_url(f"**step={step}**")
+    expect(page.locator("h1").first).to_contain_text(f"{step}. ")
+    settled(page)
+
+
+def fits(page: Page) -> None:
+    """Nothing is wider than the window."""
+    wide = page.evaluate(
+        "[...document.querySelectorAll('[data-testid=stMain] :not(input)')].filter("
+        "e => e.getBoundingClientRect().right >"
+        " window.innerWidth + 1 && getComputedStyle(e).overflowX === 'visible' && !e.closest('svg'))"
+        ".map(e => e.outerHTML.slice(0, 120))"
+    )
+    assert not wide, wide[:3]
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_the_lesson_is_walked_by_keyboard(visit: Visit, width: int, theme: str):
+    page = visit("learn", width=width, theme=theme)
+    for step in range(1, STEPS + 1):
+        on_step(page, step)
+        expect(page.locator(".reveal")).to_have_count(0)
+        press(page, "v")
+        expect(page.locator(".reveal").first).to_be_visible()
+        fits(page)
+        if step < STEPS:
+            press(page, "ArrowRight")
+    press(page, "ArrowLeft")
+    on_step(page, STEPS - 1)
+    expect(page.locator(".reveal").first).to_be_visible()  # what was revealed stays so
+
+
+def test_a_prediction_and_a_show_of_hands_survive_the_way_and_are_wiped(visit: Visit):
+    page = visit("learn", step="4", task="sycophancy")
+    page.get_by_role("button", name="The labels, made before").click()
+    settled(page)
+    press(page, "ArrowRight")  # the focus is on the answer just chosen
+    on_step(page, 5)
+    page.locator("summary", has_text="Show of hands").click()
+    hands = page.get_by_label("Hands for “It moves”")
+    hands.fill("21")
+    hands.press("Enter")
+    settled(page)
+    page.get_by_role("button", name="Reveal").click()
+    expect(page.get_by_text("21 of 21 hands")).to_be_visible()
+    page.get_by_role("button", name="Back").click()
+    on_step(page, 4)
+    press(page, "v")
+    expect(page.get_by_text("Predicted: “The labels, made before”")).to_be_visible()
+    page.get_by_role("button", name="Start over").click()
+    on_step(page, 1)
+    page.goto(page.url.replace("step=1", "step=4"))
+    settled(page)
+    expect(page.get_by_text("Predicted:")).to_have_count(0)
+
+
+def test_a_deep_link_opens_step_6_and_figures_need_no_hover(visit: Visit):
+    page = visit("learn", step="6", task="refusal")
+    on_step(page, 6)
+    expect(page.get_by_role("figure")).to_have_count(1)
+    slider = page.get_by_role("slider").first
+    slider.focus()
+    for _ in range(8):
+        slider.press("ArrowRight")  # the slider's own key, not the lesson's
+    settled(page)
+    on_step(page, 6)
+    page.get_by_role("button", name="Reveal").click()
+    expect(page.get_by_text("Predicted 0.40; measured r of −f(x) =")).to_be_visible()
+    expect(page.get_by_role("figure")).to_have_count(3)
+    page.locator(".annotation-text").first.wait_for()
+    labels = "\n".join(page.locator(".annotation-text").all_text_contents())
+    for needed in ("f(x)", "f(x′)", "Δ", "the explanation", "−f(x) alone", "predicted 0.40", "["):
+        assert needed in labels
+    sizes = page.evaluate(
+        "[...document.querySelectorAll('.main-svg text')].filter(t => t.textContent)"
+        ".map(t => parseFloat(getComputedStyle(t).fontSize))"
+    )
+    assert sizes and min(sizes) >= LARGE
+    body = page.evaluate(
+        "[...document.querySelectorAll('[data-testid=stMain] .stHtml p:not([style])')]"
+        ".map(p => parseFloat(getComputedStyle(p).fontSize))"
+    )
+    assert body and min(body) >= LARGE
+    assert page.locator(".hoverlayer").first.text_content() == ""
+
+
+def test_the_selection_is_carried_to_other_pages_and_the_lesson_goes_on(visit: Visit):
+    page = visit("learn", step="5", task="refusal")
+    press(page, "v")
+    page.get_by_role("link", name="Its points").click()
+    page.wait_for_url("**/correlation**")
+    settled(page)
+    assert "run=refusal-shared" in page.url
+    page.get_by_role("link", name="Learn").click()
+    page.wait_for_url("**/learn**")
+    settled(page)
+    page.get_by_role("button", name="Page 5").click()
+    on_step(page, 5)
+    expect(page.locator(".reveal").first).to_be_visible()
+
+
+def test_another_example_and_its_link(visit: Visit):
+    page = visit("learn", step="1")
+    first = page.locator(".wall").inner_text()
+    press(page, "x")
+    page.wait_for_url("**example=**")
+    second = page.locator(".wall").inner_text()
+    assert first != second
+    page.reload()
+    settled(page)
+    assert page.locator(".wall").inner_text() == second
