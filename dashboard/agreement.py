@@ -109,6 +109,12 @@ def resamples(rows: pd.DataFrame, draws: int, seed: int) -> Resamples:
     )  # fmt: skip
 
 
+def weighted_means(weights: Resamples, values: np.ndarray) -> np.ndarray:
+    """Weighted means in every draw, [draws]."""
+    sums = weights.sums(np.column_stack([values, np.ones(len(values))]))
+    return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
+
+
 def explained(rows: pd.DataFrame) -> pd.DataFrame:
     return rows[np.isfinite(rows["explanation"].to_numpy(np.float64))]
 

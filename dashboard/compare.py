@@ -11,7 +11,7 @@ import streamlit as st
 
 from dashboard import agreement, data
 from dashboard.agreement import Estimate, Measured
-from engine.correlation import Resamples, bootstrap_pearson, interval, pearson
+from engine.correlation import bootstrap_pearson, interval, pearson
 
 NAMES = {
     "self": "Self",
@@ -80,16 +80,10 @@ def compare(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Comparis
         n_groups=int(rows["group"].nunique(dropna=False)),
         numbers=tuple(_compared(name, mine, theirs) for name in NAMES if name in mine or name in theirs),
         explanations=_estimate(r, r_drawn),
-        errors=_estimate(float(errors.mean()), _means(weights, errors)),
+        errors=_estimate(float(errors.mean()), agreement.weighted_means(weights, errors)),
         nearer=float((errors < 0).mean()),
         same_effects=bool(np.allclose(effects[:, 0], effects[:, 1], atol=1e-4)),
     )
-
-
-def _means(weights: Resamples, values: np.ndarray) -> np.ndarray:
-    """Weighted means in every draw, [draws]."""
-    sums = weights.sums(np.column_stack([values, np.ones(len(values))]))
-    return np.divide(sums[:, 0], sums[:, 1], out=np.full(len(sums), np.nan), where=sums[:, 1] > 0)
 
 
 def _compared(name: str, mine: Measured, theirs: Measured) -> Compared:

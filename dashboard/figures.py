@@ -14,6 +14,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import charts
+from dashboard.data import content_hash
 from dashboard.parts import downloads, provenance
 from dashboard.selection import Selection
 from dashboard.text import markdown_escaped
@@ -46,7 +47,8 @@ def show(
 
     The camera in the figure's bar saves a picture, as PNG or SVG. `table` may be long: the export has it all.
     """
-    options = charts.config(key, st.session_state.get("image_format") or "png", selectable=on_select is not None)
+    name = "-".join((key, path.name, content_hash(path)))  # a saved picture says what it is of
+    options = charts.config(name, st.session_state.get("image_format") or "png", selectable=on_select is not None)
     if on_select is None:
         st.plotly_chart(figure, key=key, config=options, alt=alt)
     else:
@@ -58,11 +60,16 @@ def show(
 
 
 def as_table(table: pd.DataFrame, key: str) -> None:
-    """A table, its export, and a switch for what the camera of the figures saves."""
+    """A table, its export, and what the camera of the figures saves."""
     st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
     if len(table) > TABLE_ROWS:
         st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
     downloads(table, key, key)
+    picture_format(key)
+
+
+def picture_format(key: str) -> None:
+    """A switch for what the camera of every figure saves."""
     name = f"{key}_format"
     st.session_state[name] = st.session_state.get("image_format") or "png"
     st.segmented_control(
@@ -109,6 +116,20 @@ def choose(
         on_change=_choose, args=(name, key, default), **extra,
     )  # fmt: skip
     return value
+
+
+def several(
+    label: str, name: str, choices: Mapping[str, str], default: Sequence[str], *, help: str | None = None
+) -> list[str]:
+    """Any of `choices` (value → label) as pills, in their order, kept in the URL."""
+    key, start = f"option_{name}", ",".join(dict.fromkeys(default))
+    given = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, start))
+    st.session_state[key] = [c for c in choices if c in given.split(",")]
+    st.pills(
+        label, list(choices), selection_mode="multi", key=key, format_func=lambda c: markdown_escaped(choices[c]),
+        on_change=lambda: keep(name, ",".join(st.session_state[key]) or "none", start), help=help,
+    )  # fmt: skip
+    return list(st.session_state[key])
 
 
 def _choose(name: str, key: str, default: str) -> None:

@@ -28,8 +28,8 @@ from dashboard.text import markdown_escaped, shown
 from engine.store import RunError
 
 NAMES = (
-    "run", "second", "checkpoint", "explainer", "regime", "layer", "noise", "split", "edit", "slice", "sort", "example",
-    "hash",
+    "run", "second", "checkpoint", "condition", "explainer", "regime", "layer", "noise", "split", "edit", "slice",
+    "sort", "example", "hash",
 )  # fmt: skip
 """Query parameters, in the order in which they are resolved."""
 
@@ -37,6 +37,11 @@ LABELS = {
     "run": ("Run", "A folder with measurements of one target and its current checkpoints."),
     "second": ("Second run", "The run to compare with."),
     "checkpoint": ("Current checkpoint", "The model being explained, at a step of its post-training."),
+    "condition": (
+        "Condition",
+        "What else was varied in training, as the run names it: an explainer trained beside the drifting model, say. "
+        "None: explainers trained by themselves.",
+    ),
     "explainer": ("Explainer", "What predicts the effect: a probe on hidden states, or the model's own words."),
     "regime": (
         "Regime",
@@ -77,6 +82,8 @@ class Selection:
     second: data.RunEntry | None
     hash: str | None
     """Of the run's content, as a permalink carried it."""
+    condition: str | None = None
+    """What else was varied in the explainer's training; None: nothing."""
 
     @property
     def path(self) -> Path:
@@ -84,7 +91,14 @@ class Selection:
 
     @property
     def setting(self) -> data.Setting:
-        return data.Setting(self.checkpoint, self.explainer, self.regime, self.noise_kind, self.noise)
+        return data.Setting(
+            self.checkpoint, self.explainer, self.regime, self.noise_kind, self.noise, self.condition
+        )  # fmt: skip
+
+    @property
+    def regimes(self) -> tuple[str, ...]:
+        """Of the explainer under the condition."""
+        return self.options.regimes_of(self.condition)[self.explainer] or ("frozen",)
 
     def parameters(self) -> dict[str, str]:
         """As query parameters; what is not set is left out."""
@@ -92,6 +106,7 @@ class Selection:
             "run": self.run.key,
             "second": self.second.key if self.second else None,
             "checkpoint": self.checkpoint,
+            "condition": self.condition,
             "explainer": self.explainer,
             "regime": self.regime,
             "layer": self.layer,
@@ -127,7 +142,7 @@ def resolve(
         if given in (None, ""):
             return default
         if given not in choices:
-            complaints[name] = f"{name}: this run has no {given[:80]!r}; shown instead: {default_text(default)}"
+            complaints[name] = f"{name}: this run has no {given[:80]!r}; shown instead: {default_text(name, default)}"
             return default
         return choices[given]
 
@@ -137,10 +152,12 @@ def resolve(
     if parameters.get("run") and parameters["run"] not in by_key:
         complaints["run"] = f"run: there is no {parameters['run'][:80]!r} here; shown instead: {run.key}"
     options = options_of(run.path)
-    if not options.explainers or not options.splits:
+    if not (options.explainers or options.varied) or not options.splits:
         raise RunError(f"{run.key}: holds no measured explainer yet")
-    explainer = pick("explainer", same(options.explainers), options.explainers[0])
-    regimes = options.regimes[explainer] or ("frozen",)
+    condition = pick("condition", same(options.varied), None if options.explainers else next(iter(options.varied)))
+    explainers = options.regimes_of(condition)
+    explainer = pick("explainer", same(explainers), next(iter(explainers)))
+    regimes = explainers[explainer] or ("frozen",)
     noises = {noise_text(*pair): pair for pair in options.noises}
     kind, level = pick("noise", noises, ("none", 0.0))
     columns = options.columns
@@ -166,6 +183,7 @@ def resolve(
         example=example[:64] if example else None,
         second=by_key.get(parameters.get("second", "")),
         hash=parameters.get("hash", "")[:64] or None,
+        condition=condition,
     ), complaints
 
 
@@ -177,8 +195,10 @@ def default_split(splits: Sequence[str]) -> str:
     return next((s for s in ("test_heldout", "test_iid", "validation") if s in splits), splits[0])
 
 
-def default_text(value: Any) -> str:
-    return "all" if value is None else noise_text(*value) if isinstance(value, tuple) else str(value)
+def default_text(name: str, value: Any) -> str:
+    if value is None:
+        return {"condition": "none", "layer": "chosen"}.get(name, "all")
+    return noise_text(*value) if isinstance(value, tuple) else str(value)
 
 
 # What is left is Streamlit: reading the URL, drawing the widgets, writing the URL
@@ -205,7 +225,9 @@ def _from_widget(name: str) -> None:
     value = st.session_state[f"select_{name}"]
     update(**{name: noise_text(*value) if name == "noise" else getattr(value, "key", value)})
     if name == "run":  # an example and a slice are of one run
-        update(example=None, slice=None, hash=None, layer=None)
+        update(example=None, slice=None, hash=None, layer=None, condition=None)
+    if name == "condition":  # it has explainers of its own
+        update(explainer=None, regime=None)
 
 
 def sidebar(*needs: str) -> Selection | None:
@@ -231,6 +253,9 @@ def sidebar(*needs: str) -> Selection | None:
     for name in sorted(news & complaints.keys()):
         st.warning(f"The link does not fit: {markdown_escaped(complaints[name])}", icon=":material/link_off:")
     st.session_state["selection"] = selection.parameters()
+    if selection.options.varied and "explainer" in needs:
+        at = needs.index("explainer")
+        needs = (*needs[:at], "condition", *needs[at:])
     wanted = {n: v for n, v in selection.parameters().items() if n in needs or n == "run"}
     if {n: v for n, v in st.query_params.to_dict().items() if n in NAMES} != wanted:
         foreign = {n: v for n, v in st.query_params.to_dict().items() if n not in NAMES}
@@ -249,8 +274,9 @@ def _widgets(selection: Selection, runs: Sequence[data.RunEntry], needs: Sequenc
         "run": (runs, selection.run),
         "second": ([None, *(r for r in runs if r.key != selection.run.key)], selection.second),
         "checkpoint": (o.checkpoints, selection.checkpoint),
-        "explainer": (o.explainers, selection.explainer),
-        "regime": (o.regimes[selection.explainer] or ("frozen",), selection.regime),
+        "condition": ([*([None] if o.explainers else []), *o.varied], selection.condition),
+        "explainer": (tuple(o.regimes_of(selection.condition)), selection.explainer),
+        "regime": (selection.regimes, selection.regime),
         "layer": ([None, *o.layers], selection.layer),
         "noise": (o.noises or [("none", 0.0)], (selection.noise_kind, selection.noise)),
         "split": (o.splits, selection.split),
@@ -281,7 +307,7 @@ def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any],
 
 def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({})) -> str:
     if value == "":
-        return {"layer": "chosen", "edit": "all kinds", "second": "none"}.get(name, "–")
+        return {"layer": "chosen", "edit": "all kinds", "second": "none", "condition": "none"}.get(name, "–")
     if isinstance(value, data.RunEntry):
         return shown(value.key) + ("" if value.state == "complete" else f" ({value.state})")
     if name == "checkpoint":

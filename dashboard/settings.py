@@ -40,6 +40,17 @@ def _matching(rows: pd.DataFrame, table: pd.DataFrame) -> pd.DataFrame:
     return rows[key(rows).isin(set(key(table)))].reset_index(drop=True)
 
 
+def beside(rows: pd.DataFrame, explainer: str, regime: str, condition: str | None = None) -> pd.DataFrame:
+    """Control rows, one for each control and checkpoint: the explainer's own where it has them, else those beside the
+    frozen ridge, which every run measures. `rows` may hold explainers too; they are left out."""
+    rows = rows[rows["control"].notna()]
+    same = rows["condition"].isna() if condition is None else rows["condition"] == condition
+    own = (rows["explainer"] == explainer) & (rows["regime"] == regime) & same
+    ridge = (rows["explainer"] == "ridge") & (rows["regime"] == "frozen") & rows["condition"].isna()
+    ordered = pd.concat([rows[own], rows[ridge & ~own], rows[~own & ~ridge]])
+    return ordered.drop_duplicates(["control", "checkpoint"]).reset_index(drop=True)
+
+
 def for_layer(rows: pd.DataFrame, layer: int | None) -> pd.DataFrame:
     """Rows of one layer; all where none is asked for."""
     return rows if layer is None else rows[rows["layer"] == layer]

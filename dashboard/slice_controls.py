@@ -1,16 +1,19 @@
-"""Cut a slice without a mouse: values of a column, ranges, a search; name it, clear it."""
+"""Cut a slice without a mouse: values of a column, signs, ranges, a search; name it, save it, clear it."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
 
 import pandas as pd
 import streamlit as st
 
-from dashboard import data
+from dashboard import data, saved_slices
 from dashboard.selection import Selection, update
-from dashboard.slices import Slice
+from dashboard.slices import SIGNS, Slice
+from dashboard.text import markdown_escaped, shown
+from engine.store import RunError
 
 LABELS = {
     "explanation": "explanation, nats",
@@ -27,8 +30,10 @@ def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
         with left:
             _text(part)
             _name(part)
+            _saved(selection)
         with middle:
             _values(selection)
+            _signs(part)
         with right:
             for column, label in LABELS.items():
                 _range(part, frame, column, label)
@@ -57,6 +62,47 @@ def _name(part: Slice) -> None:
         help="Stands in the link, so that a shared slice says what it is.",
         on_change=lambda: _put(replace(part, name=st.session_state["slice_name"])),
     )
+
+
+def _saved(selection: Selection) -> None:
+    """Slices of this run that somebody saved by name; saving and removing."""
+    part, kept = selection.slice, saved_slices.of_run(selection.path, selection.options.columns)
+    if kept:
+        st.session_state["slice_saved"] = next((name for name, text in kept.items() if text == str(part)), None)
+        st.selectbox(
+            "Saved slices", list(kept), key="slice_saved", placeholder="Choose one", format_func=shown,
+            on_change=lambda: update(slice=kept.get(st.session_state["slice_saved"])),
+            help="Of this run; kept in a file beside the runs, for everybody who uses this dashboard.",
+        )  # fmt: skip
+    with st.container(horizontal=True):
+        st.button(
+            "Save", icon=":material/bookmark_add:", key="slice_save", disabled=not (part and part.name),
+            on_click=_kept, args=(saved_slices.save, selection.path, part.name, str(part)),
+            help="Under its name: give it one first.",
+        )  # fmt: skip
+        if part.name in kept:
+            st.button(
+                "Remove", icon=":material/bookmark_remove:", key="slice_forget",
+                on_click=_kept, args=(saved_slices.forget, selection.path, part.name),
+            )  # fmt: skip
+    if trouble := st.session_state.pop("slice_trouble", None):
+        st.error(markdown_escaped(trouble), icon=":material/error:")
+
+
+def _kept(change: Callable[..., None], *about: object) -> None:
+    try:
+        change(*about)
+    except RunError as error:
+        st.session_state["slice_trouble"] = str(error)
+
+
+def _signs(part: Slice) -> None:
+    st.session_state["slice_signs"] = list(part.signs)
+    st.multiselect(
+        "Agreement in sign", list(SIGNS), key="slice_signs", format_func=SIGNS.get,
+        on_change=lambda: _put(replace(part, signs=tuple(st.session_state["slice_signs"]))),
+        help="With which model's sign of the effect the explanation agrees. The middle two: effects that flipped.",
+    )  # fmt: skip
 
 
 def _values(selection: Selection) -> None:

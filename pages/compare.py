@@ -30,19 +30,26 @@ LABELS = {
 def other_setting(selection: Selection, options: data.Options) -> data.Setting:
     """What is read of the second run: the same where it has it, else its own."""
     left, middle, right = st.columns(3)
+    conditions = {"": "none"} if options.explainers else {}
+    conditions |= {c: c for c in options.varied}
     same = selection.checkpoint in options.checkpoints
     checkpoint = selection.checkpoint if same else options.checkpoints[-1]
-    explainer = selection.explainer if selection.explainer in options.explainers else options.explainers[0]
     with left:
         steps = {c: f"{c} · step {options.steps.get(c, 0)}" for c in options.checkpoints}
         checkpoint = choose("Second run: current checkpoint", "checkpoint2", steps, checkpoint)
+    if options.varied:
+        condition = choose("Second run: condition", "condition2", conditions, next(iter(conditions))) or None
+    else:
+        condition = None
+    offered = options.regimes_of(condition)
+    explainer = selection.explainer if selection.explainer in offered else next(iter(offered))
     with middle:
-        explainer = choose("Second run: explainer", "explainer2", {e: e for e in options.explainers}, explainer)
-    regimes = options.regimes[explainer] or ("frozen",)
+        explainer = choose("Second run: explainer", "explainer2", {e: e for e in offered}, explainer)
+    regimes = offered[explainer] or ("frozen",)
     with right:
         regime = selection.regime if selection.regime in regimes else regimes[0]
         regime = choose("Second run: regime", "regime2", {r: r for r in regimes}, regime)
-    return data.Setting(checkpoint, explainer, regime)
+    return data.Setting(checkpoint, explainer, regime, condition=condition)
 
 
 def paired_table(found: Comparison, first: str, second: str) -> pd.DataFrame:
@@ -107,15 +114,13 @@ def over_steps(selection: Selection, theirs: data.Setting, edit: str | None) -> 
     """Self and gap of both runs over the steps, whether they share examples or not."""
     st.subheader("Over the checkpoints", divider="grey")
     series, tables = [], []
-    for i, (path, explainer, regime, name) in enumerate(
-        (
-            (selection.path, selection.explainer, selection.regime, "first"),
-            (selection.second.path, theirs.explainer, theirs.regime, "second"),
-        )
+    for i, (path, setting, name) in enumerate(
+        ((selection.path, selection.setting, "first"), (selection.second.path, theirs, "second"))
     ):
         every = data.metrics(
-            path, control=None, explainer=explainer, regime=regime, split=selection.split, noise_kind="none"
-        )
+            path, control=None, explainer=setting.explainer, regime=setting.regime, split=selection.split,
+            noise_kind="none", condition=setting.condition,
+        )  # fmt: skip
         kind = edit if edit in set(every["edit"]) else settings.default_edit(every)
         rows = settings.best(every[every["edit"] == kind]).sort_values("step")
         colour, symbol, dash = (style.BLUE, "circle", "solid") if i == 0 else (style.ORANGE, "diamond", "dash")
@@ -201,7 +206,14 @@ try:
         if not found.same_effects:
             st.caption("The current models differ: each explanation is held against its own model's effect.")
         where = about(selection, n=found.n, n_groups=found.n_groups, note=f"second run {selection.second.key}")
-        st.dataframe(paired_table(found, selection.run.key, selection.second.key), hide_index=True, key="paired")
+        st.dataframe(
+            paired_table(found, selection.run.key, selection.second.key), hide_index=True, key="paired",
+            alt="Self, Orig and the gaps of both runs, and their paired differences",
+            column_config={
+                "number": st.column_config.Column(help="Correlations without unit; in brackets 95% intervals."),
+                "first − second, paired": st.column_config.Column(help="The same draws weigh both runs."),
+            },
+        )  # fmt: skip
         small_print(
             f"Mean |error| of the first less the second: "
             f"{charts.interval(found.errors.value, found.errors.low, found.errors.high, sign=True)} nats; the first is "

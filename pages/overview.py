@@ -3,9 +3,10 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import data, findings, parts
+from dashboard import findings, parts
 from dashboard.charts import Series, style, trajectory
 from dashboard.figures import show
+from dashboard.headline import headline
 from dashboard.selection import Selection, problem, sidebar
 from dashboard.text import escaped
 from engine.store import RunError
@@ -36,7 +37,10 @@ def main() -> None:
     if selection is None:
         return
     try:
-        rows, controls = headline(selection)
+        rows, controls = headline(
+            selection.path, selection.options.checkpoints, selection.explainer, selection.regime, selection.split,
+            selection.condition,
+        )  # fmt: skip
     except RunError as error:
         problem(str(error))
         return
@@ -50,27 +54,6 @@ def main() -> None:
     picture(selection, rows, controls)
     table(selection, rows, controls)
     fine_print()
-
-
-def headline(selection: Selection) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The chosen rows over checkpoints, and the controls of the same edit: the explainer's own where it has them, else
-    those beside the frozen ridge."""
-    wanted = {"split": selection.split, "noise_kind": "none", "condition": None}
-    mine = {"explainer": selection.explainer, "regime": selection.regime}
-    rows = data.metrics(selection.path, control=None, chosen=True, **mine, **wanted)
-    order = {name: i for i, name in enumerate(selection.options.checkpoints)}
-
-    def sorted_rows(frame: pd.DataFrame) -> pd.DataFrame:
-        known = frame[frame.checkpoint.isin(order)]
-        return known.sort_values("checkpoint", key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
-
-    rows = sorted_rows(rows).drop_duplicates("checkpoint")
-    every = data.metrics(selection.path, edit=list(rows.edit.unique()), **wanted)
-    every = every[every.control.notna()]
-    own = (every.explainer == selection.explainer) & (every.regime == selection.regime)
-    ridge = (every.explainer == "ridge") & (every.regime == "frozen")
-    controls = pd.concat([every[own], every[ridge & ~own]])
-    return rows, sorted_rows(controls).drop_duplicates(["checkpoint", "control"])
 
 
 def pair(selection: Selection) -> str:

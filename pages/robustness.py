@@ -84,7 +84,7 @@ def stored_curve(selection: Selection, edit: str, kind: str) -> tuple[pd.DataFra
     """The precomputed curve of one kind of noise, and the setting it is of."""
     every = data.metrics(
         selection.path, control=None, explainer=selection.explainer, regime=selection.regime, split=selection.split,
-        checkpoint=selection.checkpoint, edit=edit,
+        checkpoint=selection.checkpoint, edit=edit, condition=selection.condition,
     )  # fmt: skip
     mine = settings.best(every)
     clean = mine[mine["noise_kind"] == "none"]
@@ -240,7 +240,10 @@ selection = sidebar("checkpoint", "explainer", "regime", "split", "edit")
 if selection is None:
     st.stop()
 try:
-    every = data.metrics(selection.path, control=None, explainer=selection.explainer, split=selection.split)
+    every = data.metrics(
+        selection.path, control=None, explainer=selection.explainer, split=selection.split,
+        condition=selection.condition,
+    )  # fmt: skip
     edit = selection.edit or settings.default_edit(every) or selection.options.edits[0]
     if selection.edit is None and len(selection.options.edits) > 1:
         st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")

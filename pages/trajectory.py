@@ -7,10 +7,11 @@ import streamlit as st
 
 from dashboard import charts, data, settings
 from dashboard.charts import Series, style
-from dashboard.figures import about, choose, keep, show
+from dashboard.figures import about, choose, keep, several, show
 from dashboard.selection import Selection, problem, sidebar
 from dashboard.single_examples import single_examples
 from dashboard.text import markdown_escaped
+from dashboard.training_view import training_section
 from engine.store import RunError
 
 CONTROLS = {
@@ -64,13 +65,16 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     if rows.empty:
         st.info("Nothing was measured for this setting: choose another layer, regime or kind of edit.")
         return
-    controls = data.metrics(selection.path, split=selection.split, edit=edit)
-    controls = controls[controls["control"].notna()].drop_duplicates(["control", "checkpoint"])
+    measured = data.metrics(selection.path, split=selection.split, edit=edit, noise_kind="none")
+    controls = settings.beside(measured, selection.explainer, selection.regime, selection.condition)
     there = [c for c in CONTROLS if c in set(controls["control"])]
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
-        picked = pills("Controls on the same axes", "controls", there)
-    regimes = selection.options.regimes[selection.explainer]
+        picked = several(
+            "Controls on the same axes", "controls", {c: CONTROLS[c][0] for c in there}, ["output"],
+            help="What knows less than the explainer, or reads it off: an explanation has to beat these.",
+        )  # fmt: skip
+    regimes = selection.regimes
     with right:
         overlay = len(regimes) > 1 and switch("All regimes", "regimes")
     series = lines(rows)
@@ -113,26 +117,18 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     st.markdown(f"**{markdown_escaped(sentence)}**")
     verdicts = shown[["checkpoint", "step", "target_current", "verdict_coupling", "verdict_counterfactual"]]
     names = {"target_current": "ρ", "verdict_coupling": "coupling", "verdict_counterfactual": "counterfactual gap"}
-    st.dataframe(verdicts.rename(columns=names).round(2), hide_index=True, key="verdicts")
+    st.dataframe(
+        verdicts.rename(columns=names).round(2), hide_index=True, key="verdicts", alt="Verdicts at each checkpoint",
+        column_config={
+            "ρ": st.column_config.NumberColumn(help="Pearson r of the target's effects with the current model's."),
+            "coupling": st.column_config.Column(help="The simultaneous interval of the gap against 0 and the null."),
+            "counterfactual gap": st.column_config.Column(help="The same for what is known of the unseen run f(x′)."),
+        },
+    )  # fmt: skip
     st.caption(
         "Self and Orig: Pearson r of the explanation with the effect of the current model and of the target. Gap: "
         "Self − Orig. Bands: 95%, each by itself; verdicts rest on simultaneous ones. Grey below: a gap called absent."
     )
-
-
-def pills(label: str, name: str, choices: list[str]) -> list[str]:
-    """Several of the controls, kept in the URL."""
-    if not choices:
-        return []
-    key = f"option_{name}"
-    given = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, "output"))
-    st.session_state[key] = [c for c in given.split(",") if c in choices]
-    st.pills(
-        label, choices, selection_mode="multi", key=key, format_func=lambda c: CONTROLS[c][0],
-        on_change=lambda: keep(name, ",".join(st.session_state[key]) or "none", "output"),
-        help="What knows less than the explainer, or reads it off: an explanation has to beat these.",
-    )  # fmt: skip
-    return list(st.session_state[key])
 
 
 def switch(label: str, name: str) -> bool:
@@ -151,7 +147,7 @@ def also(selection: Selection, every: pd.DataFrame, edit: str) -> None:
         return
     name = choose("Number over checkpoints", "also", there, next(iter(there)))
     series, tables = [], []
-    for i, regime in enumerate(selection.options.regimes[selection.explainer]):
+    for i, regime in enumerate(selection.regimes):
         rows = settings.best(settings.for_layer(own[own["regime"] == regime], selection.layer)).sort_values("step")
         series.append(Series(rows, name, regime, style.CATEGORICAL[i], style.SYMBOLS[i], style.DASHES[i]))
         tables.append(
@@ -194,8 +190,9 @@ if selection is None:
     st.stop()
 try:
     every = data.metrics(
-        selection.path, control=None, explainer=selection.explainer, split=selection.split, noise_kind="none"
-    )
+        selection.path, control=None, explainer=selection.explainer, split=selection.split, noise_kind="none",
+        condition=selection.condition,
+    )  # fmt: skip
     edit = selection.edit or settings.default_edit(every)
     if every.empty or edit is None:
         problem(f"Nothing was measured for {selection.explainer} on {selection.split}.")
@@ -205,6 +202,7 @@ try:
     headline(selection, every, edit)
     layers(selection, every, edit)
     also(selection, every, edit)
+    training_section(selection, edit)
     single_examples(selection)
 except RunError as error:
     problem(str(error))

@@ -161,8 +161,10 @@ def write_run(
     name: str | None = None,
     note: str = "",
     noises: Sequence[float] = (0.0, 0.2, 0.5, 0.8, 1.0),
+    condition: str | None = None,
 ) -> Path:
-    """Write a whole run to a new folder and return it; `finish=False` leaves it as a killed one."""
+    """Write a whole run to a new folder and return it; `finish=False` leaves it as a killed one. `condition` adds an
+    online linear explainer that was trained under it, noise-free."""
     path = Path(path)
     rng = np.random.default_rng(seed)
     config = spec(name or path.name, checkpoints, layers, note)
@@ -178,7 +180,7 @@ def write_run(
             if hidden:
                 _write_hidden(run, checkpoint.name, f_edited[i] - f[i], f[i], table, layers, width, rng)
         if finish:
-            explained, rows = explain(config, table, f, f_edited, rng, layers, noises)
+            explained, rows = explain(config, table, f, f_edited, rng, layers, noises, condition)
             run.write_table("explanations.parquet", explained)
             run.write_table("metrics.parquet", metrics_table(rows))
             run.finish({"behavior_seconds": 1.0})
@@ -202,7 +204,7 @@ def _write_hidden(
 
 def explain(
     config: RunSpec, table: pa.Table, f: np.ndarray, f_edited: np.ndarray, rng: np.random.Generator,
-    layers: Sequence[int], noises: Sequence[float],
+    layers: Sequence[int], noises: Sequence[float], condition: str | None = None,
 ) -> tuple[pa.Table, list[dict]]:  # fmt: skip
     """Explanations of every split but train, and metrics of every setting."""
     split, edit = (np.asarray(table[c].to_pylist()) for c in ("split", "edit"))
@@ -237,6 +239,11 @@ def explain(
                         rows += _rows(s | about, weaker, now, then, mine, split, group)
                         if best and noise in (0.0, 0.5):
                             blocks.append(_block(s, chosen, ids, weaker, mine & (split != "train")))
+            if condition:
+                s = setting(**base, edit=kind, explainer="linear", regime="online", condition=condition)
+                e = own + 0.5 * error
+                rows += _rows(s | {"chosen": False, "seeds": 1, "cv": None}, e, now, then, mine, split, group)
+                blocks.append(_block(s, False, ids, e, mine & (split != "train")))
             for control, e in _controls(f[i], now, then, own, error, rng).items():
                 s = setting(**base, edit=kind, control=control, layer=int(layers[-1]))
                 chosen = kind == kinds[0]

@@ -206,8 +206,9 @@ def test_example_effects_and_ladder_write_their_numbers():
 
 
 def test_features_of_a_prompt_are_ordered_by_measured_effect():
-    rows = pd.DataFrame(
-        {"edit": ["a", "b", HOSTILE], "effect_current": [0.1, -2, 1], "effect_target": 0.0, "explanation": [0, -1, 2]}
-    )
-    figure = charts.prompt_features(rows)
+    rows = pd.DataFrame({"feature": ["a", "b", HOSTILE], "effect_current": [0.1, -2, 1], "explanation": [0, -1, 2]})
+    before = rows.assign(effect_current=[5, 0, 0])
+    figure = charts.prompt_features([before, rows], ["first", "now"])
     assert list(figure.data[0].y)[::2] == ["a", "b"] and "<script" not in figure.data[0].y[1]
+    assert list(figure.data[0].x) == [5, 0, 0] and figure.data[2].x[0] == np.float32(0.1)
+    assert [a.text for a in figure.layout.annotations] == ["first", "now"]

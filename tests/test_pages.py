@@ -187,3 +187,34 @@ def test_words_without_the_checkpoints_are_answered_in_words(sound: Path, opened
     app.button(key="compute_words").click().run()
     assert not app.exception, app.exception[0].stack_trace
     assert len(app.error) == 1
+
+
+@pytest.mark.parametrize("page", ["overview", "correlation", "trajectory", "examples", "compare", "robustness"])
+def test_what_was_trained_under_a_condition_is_chosen_and_shown(tmp_path: Path, opened: Open, page: str) -> None:
+    condition = "concurrent, gradient *stopped*"
+    path = write_run(tmp_path / "concurrent", prompts=40, checkpoints=3, condition=condition)
+    write_run(tmp_path / "plain", prompts=40, checkpoints=3)
+    assert data.options(path).varied == {condition: {"linear": ("online",)}}
+    app = opened(tmp_path, page, run="concurrent", condition=condition, second="plain")
+    assert not app.exception, app.exception[0].stack_trace
+    assert not app.error
+    assert app.selectbox(key="select_condition").value == condition
+    assert app.query_params["condition"] == condition
+    app.selectbox(key="select_condition").set_value("").run()
+    assert not app.exception, app.exception[0].stack_trace
+    assert "condition" not in app.query_params
+    assert app.selectbox(key="select_explainer").value == "ridge"
+
+
+def test_the_checkpoint_at_which_coupling_is_lost_is_marked(tmp_path: Path, opened: Open) -> None:
+    path = write_run(tmp_path / "lost", prompts=800, checkpoints=3)
+    app = opened(tmp_path, "trajectory", run="lost")
+    assert not app.exception, app.exception[0].stack_trace
+    row = data.metrics(
+        path, control=None, chosen=True, explainer="ridge", regime="frozen", split="test_heldout", noise_kind="none",
+        checkpoint="gpt2--step-0200",
+    ).iloc[0]  # fmt: skip
+    rho = f"{row.target_current:.2f}".replace("-", "−")
+    assert "is lost at step 200, where target–current" in said(app).replace("\\", "")
+    figure = app.get("plotly_chart")[0].proto.spec
+    assert f"coupling lost, \\u03c1 = {rho}" in figure or f"coupling lost, ρ = {rho}" in figure

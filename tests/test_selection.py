@@ -1,13 +1,16 @@
 """The selection: every value is checked against the run, and its parameters give it back."""
 
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from dashboard import data
 from dashboard.lasso import Lasso
 from dashboard.selection import Selection, noise_text, resolve
-from dashboard.slices import Slice, SliceError, parse
+from dashboard.slices import SIGNS, Slice, SliceError, parse
 from engine.store import RunError
 
 OPTIONS = data.Options(
@@ -102,3 +105,30 @@ def test_a_bad_slice_is_refused(text: str) -> None:
 def test_noise_text() -> None:
     assert noise_text("none", 0.0) == "none"
     assert noise_text("gaussian", 0.30) == "gaussian-0.3"
+
+
+def test_a_condition_has_explainers_of_its_own() -> None:
+    options = replace(OPTIONS, varied={"beside the model": {"linear": ("online",)}})
+    selection, complaints = resolve({"condition": "beside the model"}, RUNS, lambda path: options)
+    assert not complaints
+    assert (selection.explainer, selection.regime, selection.regimes) == ("linear", "online", ("online",))
+    assert selection.setting.condition == "beside the model"
+    assert selection.parameters()["condition"] == "beside the model"
+    selection, complaints = resolve({"condition": "<b>"}, RUNS, lambda path: options)
+    assert selection.condition is None
+    assert "none" in complaints["condition"]
+    alone = replace(options, explainers=(), regimes={})
+    assert resolve({}, RUNS, lambda path: alone)[0].condition == "beside the model"
+
+
+def test_signs_cut_out_the_effects_that_flipped() -> None:
+    rows = pd.DataFrame(
+        {"explanation": [1, 1, -1, -1, np.nan], "effect_current": [2, 2, 2, 2, 2], "effect_target": [3, -3, -3, 3, 3]}
+    )
+    kept = {key: np.flatnonzero(parse(f"signs:{key}", ()).mask(rows)).tolist() for key in SIGNS}
+    assert kept == {"both": [0], "current": [1], "target": [2], "neither": [3]}
+    flipped = parse("signs:target|current", ())
+    assert str(flipped) == "signs:current|target"
+    assert flipped.mask(rows).tolist() == [False, True, True, False, False]
+    with pytest.raises(SliceError, match="signs are both"):
+        parse("signs:<b>", ())

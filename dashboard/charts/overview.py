@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from dashboard.charts import style
 
@@ -100,27 +101,36 @@ def example_effects(target: tuple[float, float], current: tuple[float, float], e
     return figure
 
 
-def prompt_features(rows: pd.DataFrame) -> go.Figure:
-    """Which edits of one prompt matter: measured effect of both models and explanation, a row an edit, in nats.
+def prompt_features(checkpoints: Sequence[pd.DataFrame], titles: Sequence[str]) -> go.Figure:
+    """Which edits of one prompt matter, at each of some checkpoints: measured effect and explanation, nats.
 
-    `rows` has edit, effect_current, effect_target and explanation; the largest measured effect on top.
+    One panel a checkpoint with its title above; its rows have feature, effect_current and explanation, and the feature
+    whose effect is largest at the last checkpoint stands on top.
     """
-    rows = rows.sort_values("effect_current", key=np.abs, ascending=True, kind="stable")
-    names = [style.safe(edit, 48) for edit in rows["edit"]]
-    figure = go.Figure()
-    for column, name, colour, symbol in (
-        ("effect_current", "Δ of the current model", style.CURRENT, "circle"),
-        ("explanation", "explanation", style.EXPLANATION, "diamond"),
-        ("effect_target", "Δ of the target", style.TARGET, "square"),
-    ):
-        figure.add_trace(
-            go.Scatter(
-                x=rows[column].to_numpy(np.float32), y=names, mode="markers", name=name,
-                marker={"color": colour, "symbol": symbol, "size": 12}, hovertemplate="%{y}: %{x:.2f} nats",
-            )
-        )  # fmt: skip
-    figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
-    style.finish(figure, height=150 + 40 * len(rows))
-    figure.update_yaxes(type="category")
-    figure.update_xaxes(title="effect of the edit, nats", showgrid=True)
+    order = checkpoints[-1].sort_values("effect_current", key=np.abs, kind="stable")["feature"]
+    names = [style.safe(feature, 44) for feature in order]
+    figure = make_subplots(
+        rows=len(checkpoints), cols=1, shared_xaxes=True, subplot_titles=[style.safe(t, 60) for t in titles],
+        vertical_spacing=0.14,
+    )  # fmt: skip
+    for panel, rows in enumerate(checkpoints, 1):
+        rows = rows.set_index("feature").reindex(order)
+        for column, name, colour, symbol in (
+            ("effect_current", "measured Δ", style.CURRENT, "circle"),
+            ("explanation", "explanation", style.EXPLANATION, "diamond"),
+        ):
+            figure.add_trace(
+                go.Scatter(
+                    x=rows[column].to_numpy(np.float32), y=names, mode="markers", name=name, legendgroup=name,
+                    showlegend=panel == 1, marker={"color": colour, "symbol": symbol, "size": 12},
+                    hovertemplate="%{y}: %{x:.2f} nats",
+                ),
+                row=panel, col=1,
+            )  # fmt: skip
+        figure.add_vline(x=0, line={"color": style.GREY, "width": 1}, row=panel, col=1)
+    style.finish(figure, height=110 + (70 + 34 * len(names)) * len(checkpoints))
+    figure.update_annotations(x=0, xanchor="left", font={"size": 12})
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=names)
+    figure.update_xaxes(showgrid=True)
+    figure.update_xaxes(title="effect of the edit, nats", row=len(checkpoints), col=1)
     return figure

@@ -25,6 +25,8 @@ class Series:
     dash: str = "solid"
     panel: int = 1
     band: bool = True
+    legend: bool = True
+    """Whether it stands in the legend: not where the same line does in another panel."""
 
 
 def _values(rows: pd.DataFrame, column: str) -> np.ndarray | None:
@@ -38,7 +40,7 @@ def _add(figure: go.Figure, series: Series, x: str) -> None:
         return
     low, high = (_values(rows, f"{series.column}_{end}") for end in ("low", "high"))
     place = {"row": series.panel, "col": 1}
-    group = {"legendgroup": style.safe(f"{series.name}{series.panel}")}
+    group = {"legendgroup": style.safe(f"{series.name}{series.panel if series.legend else 1}")}
     if low is not None and high is not None and series.band:
         edge = {"x": xs, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", "showlegend": False, **group}
         figure.add_trace(go.Scatter(y=high, **edge), **place)
@@ -50,6 +52,7 @@ def _add(figure: go.Figure, series: Series, x: str) -> None:
     figure.add_trace(
         go.Scatter(
             x=xs, y=ys, customdata=bounds, mode="lines+markers", name=style.safe(series.name, 60), **group,
+            showlegend=series.legend,
             line={"color": series.colour, "dash": series.dash, "width": 2},
             marker={"symbol": series.symbol, "size": 8}, hovertemplate=hover,
         ),
@@ -67,6 +70,7 @@ def trajectory(
     null: pd.DataFrame | None = None,
     lost_at: float | None = None,
     lost_text: str = "",
+    log_x: bool = False,
     height: int = 620,
 ) -> go.Figure:
     """Lines over steps, one panel above the other on one x axis.
@@ -102,6 +106,8 @@ def trajectory(
         figure.update_yaxes(title=name, row=row, col=1)
     figure.update_xaxes(title=x_title, row=last, col=1)
     figure.update_layout(hovermode="x unified")
+    if log_x:
+        figure.update_xaxes(type="log", dtick=1)
     if lost_at is not None:
         figure.add_vline(x=lost_at, line={"color": style.ORANGE, "dash": "dot", "width": 2})
         figure.add_annotation(

@@ -21,3 +21,18 @@ def test_shared_examples_are_paired(visit: Visit):
     expect(page.get_by_role("figure")).to_have_count(3)
     expect(page.get_by_text("paired bootstrap by group")).to_be_visible()
     expect(page.get_by_role("heading", name="Where the runs disagree most")).to_be_visible()
+
+
+def test_paired_numbers_stand_side_by_side_with_intervals(visit: Visit):
+    page = visit("compare", run="alpha", second="alpha-twin", edit="delete_cue", width=390, theme="dark")
+    expect(page.get_by_role("figure", name="Paired differences")).to_be_visible()
+    expect(page.get_by_text("is nearer to its own current model", exact=False)).to_be_visible()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    for figure in page.get_by_role("figure").all():
+        assert len(figure.get_attribute("aria-label")) > 30
+
+
+def test_runs_without_shared_examples_are_told_so(visit: Visit):
+    page = visit("compare", run="alpha", second="hostile")
+    expect(page.get_by_text("share no explained examples")).to_be_visible()
+    expect(page.get_by_role("heading", name="Over the checkpoints")).to_be_visible()

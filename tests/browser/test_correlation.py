@@ -143,3 +143,58 @@ def test_a_link_that_does_not_fit_is_answered_in_words(visit: Visit):
     page = visit("correlation", run="alpha", slice="nonsense", colour="nonsense")
     expect(page.get_by_text("The link does not fit")).to_be_visible()
     expect(page.get_by_role("figure")).to_have_count(2)
+
+
+def test_delta_is_split_into_both_outputs_beside_the_counterfactual_gap(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue", against="f")
+    expect(page.get_by_role("heading", name="Δ split into its two outputs")).to_be_visible()
+    for tile in ("Self", "Orig", "Gap", "Counterfact. gap", "Target–current ρ"):
+        expect(page.get_by_test_id("stMetric").filter(has_text=tile).first).to_contain_text(" to ")
+    line = page.locator("p", has_text="r = ").filter(has_text="null")
+    expect(line).to_have_count(2)  # interval, n and null also against one output
+    assert "[" in line.first.inner_text()
+
+
+def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue")
+    assert "chosen example" not in legend(page)
+    choose_first_row(page)
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    chosen = parameters(page)["example"]
+    expect(page.locator(".legendtext", has_text="chosen example")).to_have_count(2)  # a ring in each panel
+    expect(page.get_by_text("The chosen example first")).to_be_visible()
+    other = visit("correlation", run="alpha", edit="delete_cue", example=chosen)
+    expect(other.get_by_text("The chosen example first")).to_be_visible()
+    expect(other.get_by_role("dialog")).to_have_count(0)  # a link marks it and opens nothing
+
+
+def test_a_named_slice_is_saved_and_found_again(visit: Visit):
+    page = visit("correlation", run="alpha", slice="name:Only history;meta_topic:history")
+    page.locator("summary", has_text="Slice").click()
+    page.get_by_role("button", name="Save").click()
+    settled(page)
+    other = visit("correlation", run="alpha")
+    other.locator("summary", has_text="Slice").click()
+    other.get_by_role("combobox", name="Saved slices").click()
+    other.get_by_role("option", name="Only history").click()
+    other.wait_for_url("**slice=**")
+    settled(other)
+    expect(other.locator('[data-testid="stAlert"]').first).to_contain_text("Only history")
+    other.get_by_role("button", name="Remove", exact=True).click()
+    settled(other)
+    expect(other.get_by_role("combobox", name="Saved slices")).to_have_count(0)
+
+
+def test_a_slice_by_sign_fills_numbers_and_table_and_an_empty_one_is_said(visit: Visit):
+    page = visit("correlation", run="alpha", edit="delete_cue", slice="signs:current|target", colour="quadrant")
+    expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("signs: nearer the current model")
+    page = visit("correlation", run="alpha", edit="delete_cue", slice="explanation:99..")
+    expect(page.get_by_text("No example lies in this slice")).to_be_visible()
+    assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit):
+    page = visit("correlation", run="alpha", width=390, theme="dark")
+    expect(page.get_by_role("figure")).to_have_count(2)
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

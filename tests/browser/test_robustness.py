@@ -46,3 +46,25 @@ def test_without_hidden_states_the_precomputed_curve_stands_alone(visit: Visit):
     expect(page.get_by_role("figure")).to_have_count(1)
     page.locator(".legendtext").first.wait_for()
     assert "Self, refitted now" not in page.locator(".legendtext").all_text_contents()
+
+
+def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
+    page = visit("robustness", run="alpha", kind="flip")
+    for name in ("Level of noise", "Layer", "Ridge penalty", "Training examples", "Seeds of the noise"):
+        expect(page.get_by_role("slider", name=name)).to_be_visible()
+    for kind in ("Shuffle", "Flip", "Gaussian"):
+        expect(page.get_by_role("radio", name=kind)).to_be_visible()
+    page.locator(".legendtext").first.wait_for()
+    names = page.locator(".legendtext").all_text_contents()
+    assert "null, 95% band" in names
+    assert any(name.startswith("ceiling") for name in names)
+    expect(page.locator(".annotation-text", has_text="breaks at")).to_be_visible()
+    page.get_by_role("slider", name="Training examples").focus()
+    page.keyboard.press("ArrowLeft")
+    settled(page)
+    expect(page.get_by_text("changed sign: training examples")).to_be_visible()
+
+
+def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit):
+    page = visit("robustness", run="alpha", width=390, theme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

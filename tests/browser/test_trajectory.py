@@ -16,7 +16,7 @@ def legends(page: Page) -> list[str]:
 
 def test_lines_heatmap_and_examples_are_drawn_with_words_beside_them(visit: Visit):
     page = visit("trajectory", run="alpha")
-    expect(page.get_by_role("figure")).to_have_count(5)
+    expect(page.get_by_role("figure")).to_have_count(6)
     assert {"Self", "Orig", "gap", "counterfactual gap", "target–current ρ"} <= set(legends(page))
     expect(page.get_by_text("Coupling").first).to_be_visible()
     for figure in page.get_by_role("figure").all():
@@ -50,4 +50,32 @@ def test_examples_are_picked_and_stay_in_the_url(visit: Visit):
 def test_a_run_of_hostile_text_is_drawn_as_text(visit: Visit):
     page = visit("trajectory", run="hostile")
     assert page.evaluate("window.stolen") is None
-    expect(page.get_by_role("figure")).to_have_count(5)
+    expect(page.get_by_role("figure")).to_have_count(6)
+
+
+def test_an_explainer_is_watched_while_it_trains(visit: Visit):
+    page = visit("trajectory", run="alpha", train="mlp")
+    expect(page.get_by_role("heading", name="By the explainer's own training step")).to_be_visible()
+    page.get_by_role("button", name="Train it again and watch").click()
+    expect(page.get_by_text("of its steps").first).to_be_visible()
+    settled(page)
+    figure = page.get_by_role("figure", name="by its own training step")
+    expect(figure).to_be_visible()
+    expect(page.get_by_text("refitted here: mlp")).to_be_visible()
+    page.reload()  # what was trained is kept
+    settled(page)
+    expect(page.get_by_role("figure", name="by its own training step")).to_be_visible()
+
+
+def test_features_of_a_prompt_are_ranked_at_both_checkpoints(visit: Visit):
+    page = visit("trajectory", run="alpha")
+    expect(page.get_by_role("figure", name="Within-prompt rank agreement")).to_be_visible()
+    figure = page.get_by_role("figure", name="edits of one prompt")
+    expect(figure).to_be_visible()
+    said = figure.get_attribute("aria-label")
+    assert "gpt2--step-0000: τ" in said and "gpt2--step-0300: τ" in said
+
+
+def test_a_phone_shows_the_trajectory_without_scrolling_sideways(visit: Visit):
+    page = visit("trajectory", run="alpha", width=390, theme="dark")
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,0 +1,59 @@
+"""What is on the screen, saved: pictures of figures, and the numbers behind them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from playwright.sync_api import Download, Page
+
+from dashboard import data
+from tests.browser.conftest import Visit, settled
+
+BUTTON = '.modebar-btn[data-title^="Download plot"]'
+
+
+def saved_picture(page: Page, plot: int = 0) -> Download:
+    """What the camera of a figure saves."""
+    figure = page.get_by_test_id("stPlotlyChart").nth(plot)
+    figure.locator(".main-svg").first.wait_for()
+    figure.scroll_into_view_if_needed()
+    figure.hover()
+    with page.expect_download() as waiting:
+        figure.locator(BUTTON).click()
+    return waiting.value
+
+
+@pytest.mark.parametrize(("name", "opener"), [("correlation", None), ("trajectory", "The same as a table")])
+def test_the_camera_saves_png_and_svg(visit: Visit, runs: Path, name: str, opener: str | None) -> None:
+    page = visit(name, run="alpha")
+    png = saved_picture(page)
+    assert png.suggested_filename.endswith(".png")
+    assert data.content_hash(runs / "alpha") in png.suggested_filename
+    assert Path(png.path()).read_bytes().startswith(b"\x89PNG")
+    if opener:
+        page.locator("summary", has_text=opener).first.click()
+    page.get_by_role("radio", name="SVG").first.click()
+    settled(page)
+    svg = saved_picture(page)
+    assert svg.suggested_filename.endswith(".svg")
+    text = Path(svg.path()).read_text()
+    assert (text.startswith("<svg") and ">Self<" in text) or "identity" in text
+
+
+@pytest.mark.parametrize("name", ["trajectory", "correlation", "compare", "robustness", "overview"])
+def test_tables_are_saved_as_csv_and_parquet(visit: Visit, name: str) -> None:
+    page = visit("" if name == "overview" else name, run="alpha", second="alpha-twin")
+    summary = page.locator("summary", has_text="The same as a table")
+    if summary.count():
+        summary.first.click()
+    frames = []
+    for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
+        button = page.get_by_test_id("stDownloadButton").filter(has_text=label).first
+        button.scroll_into_view_if_needed()
+        with page.expect_download() as waiting:
+            button.click()
+        frames.append(read(waiting.value.path()))
+    assert len(frames[0]) == len(frames[1]) > 0
+    assert list(frames[0].columns) == list(frames[1].columns)
