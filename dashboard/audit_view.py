@@ -3,31 +3,21 @@ verdict. What is not yet revealed is in no element of the page: it never leaves 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
-import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import charts
-from dashboard.audit import LONGEST_COMMENT, VERDICTS, AuditError, AuditLog, Entry, packed
+from dashboard.audit import AuditLog, Entry, packed
 from dashboard.audit_item import Item
-from dashboard.charts import style
+from dashboard.audit_parts import attempt, complaint, heading, shares, stepper
+from dashboard.audit_verdict import behavior, done, explanation, judge
 from dashboard.figures import choose, chosen
 from dashboard.parts import small_print
-from dashboard.text import diff, escaped, markdown_escaped, plain, shown, signed
+from dashboard.text import diff, escaped, shown, signed
 
-STEPS = ("Read", "Predict", "Explanation", "f(x′)", "Verdict")
 WAYS = {"effect": "Δ: direction and size", "f": "f(x′) itself"}
 DIRECTIONS = {"up": ("▲ f rises", "U", 1.0), "down": ("▼ f falls", "D", -1.0), "same": ("▬ f stays", "S", 0.0)}
 """How Δ may go: label, key, sign."""
-HELP = {
-    "current": "The explanation says what the current model does.",
-    "target": "The explanation recites the target, whose effects it was trained on.",
-    "neither": "The explanation says something else than both.",
-    "undecidable": "Target and current lie too near to each other to be told apart, or nothing was explained.",
-}
 
 
 def draw_item(log: AuditLog, item: Item, next_item: Callable[[], None]) -> None:
@@ -48,43 +38,6 @@ def draw_item(log: AuditLog, item: Item, next_item: Callable[[], None]) -> None:
         judge(log, item)
     else:
         done(log, item, next_item)
-
-
-def stepper(current: int) -> None:
-    """Where we are among STEPS, by weight and a mark as well as by colour."""
-    pieces = []
-    for place, name in enumerate(STEPS):
-        look = "font-weight: 650" if place == current else "opacity: 0.65"
-        mark = "✓" if place < current else "▸" if place == current else "·"
-        here = ' aria-current="step"' if place == current else ""
-        pieces.append(f'<li style="{look}"{here}>{mark} {escaped(name)}</li>')
-    st.html(
-        '<ol style="display: flex; flex-wrap: wrap; gap: 0 1.4rem; list-style: none; padding: 0; margin: 0">'
-        f"{''.join(pieces)}</ol>"
-    )
-
-
-def attempt(act: Callable[[], object]) -> None:
-    """Do something to the log from a callback; what goes wrong is said on the next run."""
-    try:
-        act()
-    except AuditError as error:
-        st.session_state["audit_complaint"] = str(error)
-
-
-def complaint() -> None:
-    if said := st.session_state.pop("audit_complaint", None):
-        st.error(markdown_escaped(said), icon=":material/error:")
-
-
-def heading(text: str) -> None:
-    st.html(f'<h2 style="font-size: 1.1rem; padding: 0; margin: 0">{escaped(text)}</h2>')
-
-
-def shares(f: float, a: str, b: str) -> str:
-    """`“ yes” 96%, “ no” 4%`: f as how the two answers share their probability."""
-    first = 1 / (1 + math.exp(-max(min(f, 500.0), -500.0)))
-    return f"“{shown(a)}” {first:.0%}, “{shown(b)}” {1 - first:.0%}"
 
 
 def read(item: Item) -> None:
@@ -171,173 +124,3 @@ def record_prediction(log: AuditLog, item: Item) -> None:
         return
     entry = Entry(kind="prediction", predicted=effect, shown=packed(item.question), **item.entry)
     attempt(lambda: log.append(entry))
-
-
-def explanation(item: Item, revealed: bool) -> None:
-    """What was predicted, and what the explanation says."""
-    said, mine = item.answer["explanation"], item.prediction
-    assert mine is not None and mine.predicted is not None
-    heading("The explanation")
-    with st.container(horizontal=True):
-        st.metric(
-            "You predicted Δ, nats",
-            signed(mine.predicted),
-            help=f"Record {mine.id}, of {mine.created[:16].replace('T', ' ')} UTC. It can't be changed.",
-            width=190,
-        )
-        help_line = "What the explainer says of the current checkpoint's effect, having seen x only."
-        st.metric("Explanation says Δ, nats", signed(said), help=help_line, width=210)
-    if item.answer["text"]:
-        st.html(plain(item.answer["text"]))
-    if item.seen_before:
-        small_print("Predicted in an earlier queue, where f(x′) of this example was seen: that prediction stands.")
-    if not revealed:
-        st.button(
-            "Reveal f(x′)",
-            type="primary",
-            shortcut="F",
-            key="audit_reveal",
-            on_click=lambda: st.session_state["audit_revealed"].add(item.key),
-        )
-
-
-def behavior(item: Item) -> None:
-    """f(x′), and how far off everybody was."""
-    a, q = item.answer, item.question
-    mine = item.prediction.predicted if item.prediction else None
-    heading("What the model does")
-    with st.container(horizontal=True):
-        help_line = f"Behavior of the current checkpoint after the edit: {shares_of(item)}."
-        st.metric("f(x′), nats", signed(a["f_edited_current"]), help=markdown_escaped(help_line), width=130)
-        st.metric("Δ current, nats", signed(a["effect_current"]), help="f(x′) − f(x) now.", width=140)
-        st.metric("Δ target, nats", signed(a["effect_target"]), help="What the explainer was trained on.", width=140)
-    with st.container(horizontal=True):
-        for name, said, help_line in (
-            ("You", mine, "Your prediction of Δ, and its distance from Δ current."),
-            ("Explanation", a["explanation"], "The explanation, and its distance from Δ current."),
-            ("−f(x), scaled", a["output"], output_help(a)),
-        ):
-            off = None if said is None else f"off by {abs(said - a['effect_current']):.2f} nats"
-            st.metric(
-                f"{name}, nats",
-                signed(said),
-                off,
-                delta_color="off",
-                delta_arrow="off",
-                help=help_line,
-                width=160,
-            )
-    st.plotly_chart(
-        picture(q, a, mine),
-        config=charts.config(f"audit-{item.entry['example_id']}"),
-        key=f"audit_picture_{item.key}",
-        alt=f"Δ current {signed(a['effect_current'])}, Δ target {signed(a['effect_target'])}, you {signed(mine)}, "
-        f"explanation {signed(a['explanation'])}, output alone {signed(a['output'])} nats",
-    )
-
-
-def shares_of(item: Item) -> str:
-    return shares(item.answer["f_edited_current"], item.question["answer_a"], item.question["answer_b"])
-
-
-def output_help(answer: Mapping[str, Any]) -> str:
-    """How the control `output` came to a number of nats."""
-    if answer["output"] is None:
-        return "The run has no train split for this kind of edit to put the present output on the scale of Δ."
-    return (
-        "What f(x) alone would have said, knowing no edit: "
-        f"{signed(answer['output_intercept'])} {'+' if answer['output_slope'] >= 0 else '−'} "
-        f"{abs(answer['output_slope']):.2f} · f(x), a line fitted to Δ target on the {answer['output_n']:,} train "
-        "examples of this kind of edit. The bare control, −f(x), has no scale."
-    )
-
-
-def picture(question: Mapping[str, Any], answer: Mapping[str, Any], mine: float | None) -> go.Figure:
-    """Both models' effects, the explanation, the auditor and the output as moves of f, in nats."""
-    f = question["f_current"]
-    target, current = (answer["f_target"], answer["f_edited_target"]), (f, answer["f_edited_current"])
-    figure = charts.example_effects(target, current, answer["explanation"])
-    names = ["target", "current", *(["explanation"] if answer["explanation"] is not None else [])]
-    others = (("you", mine, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
-    for name, effect, colour, symbol in others:
-        if effect is None:
-            continue
-        names.append(name)
-        figure.add_trace(
-            go.Scatter(
-                x=[f, f + effect], y=[name, name], mode="lines+markers", name=name, line={"color": colour, "width": 3},
-                marker={"symbol": [f"{symbol}-open", symbol], "size": 12},
-                hovertemplate="%{x:.2f} nats<extra>" + name + "</extra>",
-            )
-        )  # fmt: skip
-        figure.add_annotation(
-            x=f + effect, y=name, text=f"Δ {style.number(effect, sign=True)}", showarrow=False, yshift=16,
-            font={"color": colour},
-        )  # fmt: skip
-    figure.update_layout(height=70 + 56 * len(names))
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    return figure
-
-
-def undecidable(answer: Mapping[str, Any]) -> str | None:
-    """Why "undecidable" is advised; None where it is not."""
-    distance = abs(answer["effect_current"] - answer["effect_target"])
-    if distance < answer["apart"]:
-        return (
-            f"Target and current can't be told apart here: their effects lie {distance:.2f} nats apart, less than "
-            f"{answer['apart']:.2f}. “Undecidable” is advised."
-        )
-    if answer["explanation"] is None and not answer["text"]:
-        return "Nothing was explained here. “Undecidable” is advised."
-    return None
-
-
-def judge(log: AuditLog, item: Item) -> None:
-    """The verdict, by one button or key, with a comment."""
-    heading("Your verdict on the explanation")
-    if advice := undecidable(item.answer):
-        st.info(markdown_escaped(advice), icon=":material/balance:")
-    key = f"audit_comment_{item.key}"
-    st.text_area("Comment (optional; write it before the verdict)", key=key, max_chars=LONGEST_COMMENT, height=80)
-    with st.container(horizontal=True):
-        for place, (verdict, label) in enumerate(VERDICTS.items(), start=1):
-            st.button(
-                label.capitalize(),
-                shortcut=str(place),
-                key=f"audit_verdict_{verdict}",
-                help=HELP[verdict],
-                type="primary" if advice and verdict == "undecidable" else "secondary",
-                on_click=record_verdict,
-                args=(log, item, verdict, key),
-            )
-
-
-def record_verdict(log: AuditLog, item: Item, verdict: str, comment_key: str) -> None:
-    entry = Entry(
-        kind="verdict",
-        predicted=None,
-        verdict=verdict,
-        comment=st.session_state.get(comment_key) or "",
-        refers_to=item.prediction.id if item.prediction else None,
-        shown=packed({**item.question, **item.answer}),
-        **item.entry,
-    )
-    attempt(lambda: log.append(entry))
-
-
-def done(log: AuditLog, item: Item, next_item: Callable[[], None]) -> None:
-    """The verdict as recorded, a way on, and a way back."""
-    mine = item.verdict
-    assert mine is not None and mine.verdict is not None
-    st.success(f"Verdict: {VERDICTS[mine.verdict]} (record {mine.id}).", icon=":material/verified:")
-    if mine.comment:
-        st.html(plain(mine.comment))
-    with st.container(horizontal=True):
-        st.button("Next open item", type="primary", shortcut="O", key="audit_next_open", on_click=next_item)
-        st.button(
-            "Undo the verdict",
-            shortcut="Z",
-            key="audit_undo",
-            help="Adds a record that takes the verdict back; nothing is erased.",
-            on_click=lambda: attempt(lambda: log.undo(mine, mine.reviewer)),
-        )

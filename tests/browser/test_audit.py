@@ -1,0 +1,183 @@
+"""The auditor's story: a blind queue by keyboard, a reload that reveals nothing, agreement, and a file of evidence."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from dashboard import data, examples
+from dashboard.audit import AuditLog, check
+from dashboard.text import signed
+from tests.browser.conftest import Visit, settled
+
+CHECKPOINT = "gpt2--step-0300"
+
+
+@pytest.fixture
+def log(runs: Path) -> Iterator[AuditLog]:
+    """The log that the server writes, empty at first."""
+    file = runs / "audits.sqlite"
+    file.unlink(missing_ok=True)
+    yield AuditLog(f"sqlite:///{file}")
+    file.unlink(missing_ok=True)
+
+
+def numbers(runs: Path, page: Page) -> dict:
+    """What the run knows of the example on the page."""
+    (identity,) = parse_qs(urlparse(page.url).query)["item"]
+    found = examples.example(runs / "alpha", data.Setting(CHECKPOINT, "ridge", "frozen"), identity)
+    assert found is not None
+    return found
+
+
+def key(page: Page, name: str) -> None:
+    """Press a key with the focus out of any text box."""
+    settled(page)
+    page.locator("h1").click()
+    page.keyboard.press(name)
+
+
+def predict(page: Page, direction: str, size: str) -> None:
+    """By keys alone: a direction, a number, and off it goes from within the box."""
+    box = page.get_by_role("spinbutton", name="By how many nats")
+    box.wait_for()
+    key(page, direction)
+    button = page.get_by_role("button", name="f falls" if direction == "d" else "f rises")
+    expect(button.and_(page.locator('[data-testid="stBaseButton-primary"]'))).to_be_visible()
+    settled(page)
+    box.fill(size)
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Explanation says Δ, nats")).to_be_visible()
+
+
+def audit_one(page: Page, direction: str, size: str, verdict: str, comment: str = "") -> None:
+    """One example from the prediction to the verdict."""
+    predict(page, direction, size)
+    reveal(page)
+    if comment:
+        page.get_by_label("Comment").fill(comment)
+    key(page, verdict)
+    expect(page.get_by_text("Verdict: ")).to_be_visible()
+
+
+def reveal(page: Page) -> None:
+    page.get_by_role("button", name="Reveal f(x′)").wait_for()
+    key(page, "f")
+    page.get_by_role("button", name="Follows current").wait_for()
+
+
+def test_a_blind_audit_from_the_first_example_to_the_evidence(
+    visit: Visit, log: AuditLog, runs: Path, tmp_path: Path, browser: Browser
+) -> None:
+    page = visit("audit", run="alpha", items="2")
+    sent: list[bytes] = []
+    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sent.append(as_bytes(frame))))
+    page.reload()  # so that the socket is watched from its start
+    settled(page)
+    page.get_by_role("textbox", name="Reviewer").fill("Ann")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("Example 1 of 2")).to_be_visible()
+    settled(page)
+    known = numbers(runs, page)
+    expect(page.locator(".prompt del").first).to_be_visible()
+    secrets = [known["explanation"], known["f_edited_current"], known["effect_current"], known["effect_target"]]
+    assert_hidden(page, sent, secrets)
+    assert signed(known["f_current"]) in page.get_by_test_id("stMain").inner_text()
+
+    # The prediction comes first and is kept; the explanation is next, and f(x′) stays hidden through a reload.
+    predict(page, "d", "1.25")
+    assert [(r.kind, r.predicted) for r in log.records()] == [("prediction", -1.25)]
+    assert signed(known["explanation"]) in page.get_by_test_id("stMain").inner_text()
+    assert_hidden(page, sent, secrets[1:])
+    page.reload()
+    settled(page)
+    expect(page.get_by_text("Explanation says Δ, nats")).to_be_visible()
+    expect(page.get_by_role("button", name="Record it")).to_have_count(0)
+    assert_hidden(page, sent, secrets[1:])
+    reveal(page)
+    shown = page.get_by_test_id("stMain").inner_text()
+    assert signed(known["f_edited_current"]) in shown
+    assert f"off by {abs(-1.25 - known['effect_current']):.2f} nats" in shown
+    assert f"off by {known['error']:.2f} nats" in shown
+    assert "−f(x), scaled" in shown
+
+    # A verdict, its undo, another verdict; then the rest of the queue.
+    page.get_by_label("Comment").fill("it recites <b>the target</b>")
+    key(page, "2")
+    expect(page.get_by_text("Verdict: follows target")).to_be_visible()
+    key(page, "z")
+    expect(page.get_by_label("Comment")).to_have_value("it recites <b>the target</b>")
+    key(page, "2")
+    expect(page.get_by_text("Verdict: follows target")).to_be_visible()
+    assert [r.kind for r in log.records()] == ["prediction", "verdict", "undo", "verdict"]
+    key(page, "o")
+    expect(page.get_by_text("Example 2 of 2")).to_be_visible()
+    audit_one(page, "u", "0.5", "1")
+    expect(page.get_by_text("the queue is done")).to_be_visible()
+
+    # Another reviewer, the same queue, in a browser of their own.
+    other = visit("audit", run="alpha", items="2", reviewer="Bob")
+    for place, verdict in ((1, "2"), (2, "3")):
+        expect(other.get_by_text(f"Example {place} of 2")).to_be_visible()
+        audit_one(other, "d", "2", verdict, comment="seen <script>alert(1)</script>")
+        key(other, "o")
+    assert check(log.records()) is None
+    page = visit("audit", run="alpha", items="2", reviewer="Ann", view="results")
+    expect(page.get_by_role("heading", name="Agreement between reviewers")).to_be_visible()
+    expect(page.get_by_text("The chain is sound: 10 records")).to_be_visible()
+    expect(page.get_by_role("figure")).to_have_count(1)
+    with page.expect_download() as waiting:
+        page.get_by_role("button", name="Evidence as one HTML file").click()
+    file = tmp_path / "evidence.html"
+    waiting.value.save_as(file)
+    look_at_evidence(browser, file)
+
+
+def as_bytes(frame: object) -> bytes:
+    return frame if isinstance(frame, bytes) else str(frame).encode()
+
+
+def assert_hidden(page: Page, sent: list[bytes], secrets: list[float]) -> None:
+    """None of the numbers stands in the page, or was sent to it as text or as a number of any width."""
+    settled(page)
+    sent_text, everything = page.content(), b"".join(sent)
+    assert everything
+    for value in secrets:
+        assert signed(value) not in sent_text
+        assert signed(value).encode() not in everything
+        for form in ("d", "f"):
+            assert struct.pack(f"<{form}", value) not in everything
+
+
+def look_at_evidence(browser: Browser, file: Path) -> None:
+    """It opens by itself, loads nothing, runs nothing, and its own style is let in by its policy."""
+    context = browser.new_context()
+    page, trouble = context.new_page(), []
+    page.on("request", lambda r: None if r.url == file.as_uri() else trouble.append(r.url))
+    page.on("console", lambda message: trouble.append(message.text))
+    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
+    page.goto(file.as_uri())
+    expect(page.get_by_role("heading", name="Audit of explanations")).to_be_visible()
+    assert page.locator("article").count() == 2
+    assert page.locator("svg").count() == 4
+    assert page.get_by_text("it recites <b>the target</b>").count() == 1
+    assert page.get_by_text("seen <script>alert(1)</script>").count() == 2
+    assert "line-through" in page.locator("del").first.evaluate("e => getComputedStyle(e).textDecorationLine")
+    assert page.evaluate("document.documentElement.scrollWidth <= document.documentElement.clientWidth")
+    context.close()
+    assert not trouble, trouble
+
+
+def test_hostile_text_is_shown_as_text(visit: Visit, log: AuditLog) -> None:
+    page = visit("audit", run="hostile", items="4", reviewer="<img src=x onerror=alert(1)>")
+    audit_one(page, "u", "1", "4", comment="![x](https://canary.invalid/x.png) <script>window.stolen = 1</script>")
+    page.get_by_text("Results and export").first.click()
+    expect(page.get_by_text("The chain is sound")).to_be_visible()
+    settled(page)
+    assert page.evaluate("window.stolen") is None
+    assert page.locator("img[src*=canary], img[src=x]").count() == 0
