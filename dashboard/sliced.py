@@ -12,14 +12,16 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import agreement, data, refitted
-from dashboard.examples import Query, order
+from dashboard import agreement, columns, data, refitted
 from dashboard.lasso import Lasso
 from dashboard.selection import Selection
-from dashboard.slices import Slice
+from dashboard.slices import SIGNS, Slice
+
+MEASURED = 25_000
+"""Examples beyond which r, intervals and nulls on the screen come from a sample; the run's own metrics never do."""
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
+@st.cache_resource(max_entries=1, show_spinner="Reading the explained examples")
 def _rows(path: Path, setting: data.Setting, split: str, edit: str | None, stamp: str) -> pd.DataFrame:
     return data.explanations(path, setting, split=split, edit=edit)
 
@@ -35,7 +37,7 @@ def rows(selection: Selection) -> tuple[pd.DataFrame, str]:
     stamp = data.stamp(s.path)
     stored = _rows(s.path, s.setting, s.split, s.edit, stamp)
     if len(stored) and (s.layer is None or bool((stored["layer"] == s.layer).all())):
-        return stored, ""
+        return stored.copy(deep=False), ""  # the columns are shared by all sessions, the frame is not
     return refitted.rows(s.path, s.setting, s.split, s.edit, s.layer, stamp)
 
 
@@ -46,9 +48,41 @@ def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
         return None
     if not part.text:
         return part.mask(frame)
-    # Texts are not in the frame: they are searched in SQL, which gives rows of examples.parquet.
-    found = order(selection.path, Query(selection.setting, selection.split, selection.edit, part))
-    return frame["row_number"].isin(found).to_numpy()
+    # Texts are not in the frame: they are searched in the file, which gives rows of examples.parquet.
+    found = columns.containing(selection.path, part.text, data.stamp(selection.path))
+    return part.mask(frame, texts=False) & np.isin(frame["row_number"].to_numpy(), found, kind="table")
+
+
+def measured(frame: pd.DataFrame, selected: np.ndarray | None = None) -> pd.DataFrame:
+    """The rows that numbers on the screen come from: all that are selected, or a seeded sample of `MEASURED` of them
+    where there are more."""
+    rows = np.arange(len(frame)) if selected is None else np.flatnonzero(selected)
+    if len(rows) > MEASURED:
+        rows = np.sort(np.random.default_rng(0).choice(rows, MEASURED, replace=False))
+    return frame if len(rows) == len(frame) else frame.iloc[rows]
+
+
+def worst(frame: pd.DataFrame, selected: np.ndarray | None, limit: int, first: str | None) -> pd.DataFrame:
+    """The selected rows of largest error, `limit` at most, what has none last; an example by its id before them."""
+    error = np.nan_to_num(frame["error"].to_numpy(), nan=-1.0)
+    rows = np.arange(len(frame)) if selected is None else np.flatnonzero(selected)
+    if len(rows) > limit:  # a few of millions: no need to sort them all
+        least = np.partition(error[rows], -limit)[-limit]
+        rows = rows[error[rows] >= least]
+    rows = rows[np.argsort(-error[rows], kind="stable")][:limit]
+    mine = np.flatnonzero((frame["example_id"] == first).to_numpy()) if first else rows[:0]
+    if selected is not None:
+        mine = mine[selected[mine]]
+    return frame.iloc[np.concatenate([mine, rows[~np.isin(rows, mine)]])]
+
+
+def export(selection: Selection, columns: list[str]) -> pd.DataFrame:
+    """Every selected row, largest error first; read anew, so that an open page need not hold it."""
+    frame, _ = rows(selection)
+    selected = inside(selection, frame)
+    return (frame if selected is None else frame[selected])[columns].sort_values(
+        "error", ascending=False, kind="stable"
+    )
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -62,14 +96,14 @@ def _numbers(
     stamp: str,
     _rows: pd.DataFrame,
 ) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
-    draws = 400 if len(_rows) <= 20_000 else 100
-    shuffles = 200 if len(_rows) <= 20_000 else 40
-    options = {"draws": draws, "shuffles": shuffles}
-    return agreement.agreement(_rows, **options), agreement.by_edit(_rows, **options)
+    rows = measured(_rows)
+    many = len(rows) > 20_000
+    options = {"draws": 100 if many else 400, "shuffles": 40 if many else 200}
+    return agreement.agreement(rows, **options), agreement.by_edit(rows, **options)
 
 
 def numbers(selection: Selection, frame: pd.DataFrame) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
-    """Of the rows in the slice: all together, and each kind of edit by itself."""
+    """Of the rows in the slice: all together, and each kind of edit by itself. Above `MEASURED` rows, of a sample."""
     s = selection
     return _numbers(s.path, s.setting, s.split, s.edit, s.layer, str(s.slice), data.stamp(s.path), frame)
 
@@ -118,10 +152,12 @@ def say(part: Slice) -> str:
             terms.append(f"{name} from {low:.2f} to {high:.2f}")
         else:
             terms.append(f"{name} {'≥' if high is None else '≤'} {low if high is None else high:.2f}")
+    terms += [f"signs: {' or '.join(SIGNS[s].split(':')[0] for s in part.signs)}"] if part.signs else []
     terms += [f"inside a region of {part.lasso.x} × {part.lasso.y}"] if part.lasso else []
     return "; ".join(terms) or "all examples"
 
 
 def by_outcome(part: Slice) -> bool:
     """Whether a slice is cut out by the very numbers whose correlation is asked for."""
-    return part.lasso is not None or any(c in part.ranges for c in ("explanation", "effect_current", "error"))
+    ranges = any(c in part.ranges for c in ("explanation", "effect_current", "error"))
+    return ranges or part.lasso is not None or bool(part.signs)

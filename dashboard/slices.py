@@ -27,6 +27,14 @@ RANGES = (
 )  # fmt: skip
 """Columns of `data.examples_page` that a range or a lasso may be laid on."""
 
+SIGNS = {
+    "both": "both: effects and explanation agree in sign",
+    "current": "nearer the current model: its sign only",
+    "target": "nearer the target: its sign only",
+    "neither": "neither: the explanation has the other sign",
+}
+"""With which model's sign of the effect an explanation agrees: key → label. "current" and "target": effects flipped."""
+
 Range = tuple[float | None, float | None]
 
 
@@ -46,9 +54,11 @@ class Slice:
     ranges: Mapping[str, Range] = field(default_factory=lambda: MappingProxyType({}))
     lasso: lassos.Lasso | None = None
     """A region drawn on a scatter."""
+    signs: tuple[str, ...] = ()
+    """The keys of SIGNS to keep; none: all."""
 
     def __bool__(self) -> bool:
-        return bool(self.text or self.values or self.ranges or self.lasso)
+        return bool(self.text or self.values or self.ranges or self.lasso or self.signs)
 
     def __str__(self) -> str:
         terms = [("name", quote(self.name, safe=" "))] if self.name else []
@@ -56,37 +66,14 @@ class Slice:
         terms += [(c, "|".join(quote(v, safe=" ") for v in vs)) for c, vs in sorted(self.values.items())]
         terms += [(c, f"{_number(low)}..{_number(high)}") for c, (low, high) in sorted(self.ranges.items())]
         terms += [("lasso", str(self.lasso))] if self.lasso else []
+        terms += [("signs", "|".join(self.signs))] if self.signs else []
         return ";".join(f"{quote(key, safe='')}:{value}" for key, value in terms)
 
-    def where(self) -> tuple[str, list]:
-        """SQL over the columns of `data.examples_page`, and its parameters; "TRUE" for an empty slice.
-
-        Column names are quoted; that they exist is for `parse` to check.
-        """
-        conditions = ["TRUE"]
-        parameters: list[str | float] = []
-        if self.text:
-            conditions.append("(contains(lower(prompt), lower(?)) OR contains(lower(edited), lower(?)))")
-            parameters += [self.text, self.text]
-        for column, kept in self.values.items():
-            marks = ", ".join("?" * len(kept))
-            conditions.append(f"{quoted(column)} IN ({marks})")
-            parameters += kept
-        for column, ends in self.ranges.items():
-            for end, sign in zip(ends, (">=", "<="), strict=True):
-                if end is not None:
-                    conditions.append(f"{quoted(column)} {sign} ?")
-                    parameters.append(end)
-        if self.lasso:
-            inside, numbers = self.lasso.where()
-            conditions.append(inside)
-            parameters += numbers
-        return " AND ".join(conditions), parameters
-
-    def mask(self, rows: pd.DataFrame) -> np.ndarray:
-        """[n] bool: the rows of a frame that fit. A search for text needs the columns `prompt` and `edited`."""
+    def mask(self, rows: pd.DataFrame, *, texts: bool = True) -> np.ndarray:
+        """[n] bool: the rows of a frame that fit. A search for text needs the columns `prompt` and `edited`; without
+        `texts` it is left out."""
         keep = np.ones(len(rows), bool)
-        if self.text:
+        if self.text and texts:
             found = [rows[c].str.contains(self.text, case=False, regex=False) for c in ("prompt", "edited")]
             keep &= (found[0] | found[1]).to_numpy(bool)
         for column, kept in self.values.items():
@@ -97,12 +84,20 @@ class Slice:
             keep &= ~(values > (np.inf if high is None else high))
         if self.lasso:
             keep &= self.lasso.mask(*(rows[c].to_numpy(np.float64) for c in (self.lasso.x, self.lasso.y)))
+        if self.signs:
+            agreed = agreement_in_sign(*(rows[c].to_numpy() for c in OF_SIGNS))
+            keep &= np.isin(agreed, [list(SIGNS).index(key) for key in self.signs])
         return keep
 
 
-def quoted(column: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + column.replace('"', '""') + '"'
+OF_SIGNS = ("explanation", "effect_current", "effect_target")
+
+
+def agreement_in_sign(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """[n] of places in SIGNS. Zero counts as positive; −1 where there is no explanation."""
+    e, c, t = (np.asarray(a) >= 0 for a in (explanation, current, target))
+    found = np.select([(e == c) & (e == t), (e == c), (e == t)], [0, 1, 2], 3)
+    return np.where(np.isfinite(np.asarray(explanation, np.float64)), found, -1)
 
 
 def _number(value: float | None) -> str:
@@ -123,6 +118,7 @@ def _range(text: str, column: str) -> Range:
 def parse(text: str, columns: Collection[str]) -> Slice:
     """Read the text form. `columns`: those a value may be asked of. Raises SliceError."""
     name, search, values, ranges, lasso = "", "", {}, {}, None
+    signs: tuple[str, ...] = ()
     for term in filter(None, text.split(";")):
         key, colon, value = term.partition(":")
         key = unquote(key)
@@ -137,10 +133,14 @@ def parse(text: str, columns: Collection[str]) -> Slice:
                 lasso = lassos.parse(unquote(value), RANGES)
             except ValueError as error:
                 raise SliceError(f"slice: {error}") from None
+        elif key == "signs":
+            signs = tuple(s for s in SIGNS if s in value.split("|"))
+            if not signs:
+                raise SliceError(f"slice: signs are {', '.join(SIGNS)}, not {value[:60]!r}")
         elif key in RANGES:
             ranges[key] = _range(value, key)
         elif key in columns:
             values[key] = tuple(unquote(v) for v in value.split("|"))
         else:
             raise SliceError(f"slice: this run has no column {key!r}")
-    return Slice(name, search, MappingProxyType(values), MappingProxyType(ranges), lasso)
+    return Slice(name, search, MappingProxyType(values), MappingProxyType(ranges), lasso, signs)

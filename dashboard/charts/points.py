@@ -10,20 +10,19 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import style
+from dashboard.slices import SIGNS, agreement_in_sign
 
 WEBGL_FROM = 1_000
 RASTER_FROM = 50_000
-RASTER_POINTS = 4_000
+RASTER_POINTS = 1_500
 RASTER_BINS = 220
+DENSITY = "#6F8199"
+"""Denser is more opaque, which reads on a light and on a dark page; grey-blue, so that the points on top stand out."""
 LOOKS = ((3_000, (6, 0.75)), (10_000, (4, 0.4)), (RASTER_FROM, (3, 0.2)))
 """Up to so many points: their size and opacity."""
+ON_RASTER = (4, 0.55)
 MAX_CATEGORIES = 7
-QUADRANTS = (
-    "both: effects and explanation agree in sign",
-    "nearer the current model: its sign only",
-    "nearer the target: its sign only",
-    "neither: the explanation has the other sign",
-)
+QUADRANTS = tuple(SIGNS.values())
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,8 @@ class Limits:
 
 def quadrants(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) -> np.ndarray:
     """[n] of QUADRANTS: with which model's sign of the effect the explanation agrees. Zero counts as positive."""
-    e, c, t = (np.asarray(a) >= 0 for a in (explanation, current, target))
-    index = np.select([(e == c) & (e == t), (e == c), (e == t)], [0, 1, 2], 3)
-    return np.asarray(QUADRANTS, dtype=object)[index]
+    found = agreement_in_sign(explanation, current, target)
+    return np.where(found < 0, "(no number)", np.asarray(QUADRANTS, dtype=object)[found])
 
 
 def categories(values: Iterable[object], limit: int = MAX_CATEGORIES) -> tuple[np.ndarray, list[str]]:
@@ -89,7 +87,7 @@ def _raster(x: np.ndarray, y: np.ndarray, limits: Limits) -> go.Heatmap:
         dy=step,
         zmin=0,
         zmax=255,
-        colorscale=[[0, style.TRANSPARENT], [0.0039, "#A9BFDA"], [0.5, "#3B7DD8"], [1, "#16325C"]],
+        colorscale=[[0, style.TRANSPARENT], [0.0039, style.faded(DENSITY, 0.2)], [1, style.faded(DENSITY, 1)]],
         colorbar={
             "title": {"text": "examples<br>a cell", "font": {"size": 11}},
             "tickvals": [255 * np.log1p(c) / np.log1p(top) for c in marks],
@@ -144,11 +142,13 @@ def scatter(
     title: str | None = None,
     identity: bool = True,
     drag: str = "pan",
+    marked: str | None = None,
     height: int = 460,
 ) -> go.Figure:
     """`y` against `x` of every row of `frame`, which has `example_id`; `colour` names a column of categories.
 
     `selected` [n] bool fades what is outside the slice. A point's `customdata` is its example_id.
+    `marked`: the example_id of a point with a ring around it.
     `drag`: what dragging does, one of pan, select, lasso. From 1,000 rows points are drawn by WebGL;
     above 50,000 a raster of counts stands for all rows and a seeded sample of points lies on top.
     """
@@ -168,8 +168,9 @@ def scatter(
     else:
         codes, names = categories(frame[colour].iloc[rows])
     # Fainter and smaller where many lie on top of each other.
-    size, opacity = next(look for most, look in LOOKS if len(rows) <= most)
-    ids = frame["example_id"].astype(str).to_numpy(dtype=object)
+    size, opacity = ON_RASTER if n > RASTER_FROM else next(look for most, look in LOOKS if n <= most)
+    ids = np.empty(n, dtype=object)
+    ids[rows] = frame["example_id"].iloc[rows].astype(str)
     for code, name in enumerate(names):
         here = rows[codes == code]
         marks = {
@@ -192,6 +193,15 @@ def scatter(
                 hovertemplate=f"{x_title}: %{{x:.2f}}<br>{y_title}: %{{y:.2f}}<br>example %{{customdata}}",
             )
         )
+    here = np.flatnonzero((frame["example_id"] == marked).to_numpy()) if marked else []
+    if len(here):
+        ring = {"symbol": "circle-open", "size": 18, "color": style.PURPLE, "line": {"width": 3}}
+        figure.add_trace(
+            go.Scatter(
+                x=xs[here], y=ys[here], mode="markers", name="chosen example", marker=ring, hoverinfo="skip",
+                customdata=[marked],
+            )
+        )  # fmt: skip
     if identity:
         figure.add_trace(_line(1.0, 0.0, limits, "identity", style.GREY, "dash"))
     inside = slice(None) if selected is None else selected
