@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import IO
 
 from engine.config import InputError
 from engine.files import MANIFEST, safe_part
@@ -29,7 +29,7 @@ def size(path: Path) -> int:
     return sum(f.stat().st_size for f in files(path))
 
 
-def as_zip(path: Path) -> IO[bytes]:
+def as_zip(path: Path) -> io.FileIO:
     """A temporary file with the zip, at its beginning; it is gone when closed. Its folder has the run's name.
 
     Raises InputError for a run that is unreadable, or larger than `MOST_BYTES`.
@@ -38,7 +38,7 @@ def as_zip(path: Path) -> IO[bytes]:
         raise InputError(
             f"{path.name}: {total / 1e6:,.0f} MB is too much for a browser: copy the folder {path} instead"
         )
-    out = tempfile.TemporaryFile()  # noqa: SIM115 (whoever reads it closes it)
+    out = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (whoever reads it closes it)
     # The parts are packed already (zstd, floats): storing them is as small, and quick.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
         for file in files(path):
