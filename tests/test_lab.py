@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -237,3 +240,45 @@ def test_the_pictures_hold_the_numbers() -> None:
     assert [list(t.x) for t in bars.data] == [[1, -2], [0, 3]]
     assert "<b>" not in str(bars.data[0].y)
     assert bars.data[0].marker.pattern.shape == "/"
+
+
+# The page
+
+PAGE = """
+import sys
+from streamlit.testing.v1 import AppTest
+app = AppTest.from_file("dashboard/app.py", default_timeout=60)
+app.switch_page("../pages/lab.py")
+app.query_params["run"] = "refusal"
+app.run()
+assert not app.exception, app.exception[0].stack_trace
+assert app.text_area(key="lab_prompt").value, "no example to start from"
+assert not app.button(key="lab_run").disabled
+assert "torch" not in sys.modules, "torch was imported before Run"
+app.button(key="lab_run").click().run()
+assert not app.exception, app.exception[0].stack_trace
+assert not app.error, app.error[0].value
+assert "torch" in sys.modules
+said = [c.value for c in app.caption if "This is example" in c.value]
+assert said and "less than 0.0" in said[0] or "0.000" in said[0], said
+app.text_area(key="lab_prompt").set_value("word " * 20_000).run()
+app.button(key="lab_run").click().run()
+assert "reads at most" in app.error[0].value
+assert any("have changed" in i.value for i in app.info)
+assert app.dataframe, "the last result is gone"
+app.text_area(key="lab_prompt").set_value("").run()
+assert app.button(key="lab_run").disabled
+app.selectbox(key="lab_start").set_value("").run()
+assert app.query_params.get("example") is None
+app.button(key="lab_back").click().run()
+assert not app.exception
+"""
+
+
+def test_the_page_imports_no_torch_before_run_and_keeps_its_results() -> None:
+    root = SAMPLES.parent
+    done = subprocess.run(
+        [sys.executable, "-c", PAGE], cwd=root, env=os.environ | {"COUPLING_RUNS": str(SAMPLES)}, capture_output=True,
+        text=True, timeout=300, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
