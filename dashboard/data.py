@@ -13,16 +13,16 @@ import hashlib
 import os
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-import duckdb
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import streamlit as st
 
-from dashboard.slices import quoted
+from dashboard import columns
+from dashboard.tables import open_table, part, query, quoted
 from engine.config import RunSpec
 from engine.records import META, SPLITS
 from engine.store import Run, RunError, find_runs
@@ -65,6 +65,13 @@ class Options:
     splits: tuple[str, ...]
     columns: tuple[str, ...]
     """Columns of the examples that a slice may ask values of."""
+    varied: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
+    """What else was varied in training, as the run names it → the explainers of that condition and their regimes;
+    `explainers` and `regimes` are those with nothing varied."""
+
+    def regimes_of(self, condition: str | None) -> dict[str, tuple[str, ...]]:
+        """Explainer → its regimes under a condition; None: nothing varied."""
+        return self.regimes if condition is None else self.varied[condition]
 
 
 @dataclass(frozen=True)
@@ -143,45 +150,9 @@ def spec(path: Path) -> RunSpec:
 # Tables
 
 
-def _connection() -> duckdb.DuckDBPyConnection:
-    return _database().cursor()
-
-
-@st.cache_resource
-def _database() -> duckdb.DuckDBPyConnection:
-    settings = {"threads": 2, "memory_limit": "600MB", "autoinstall_known_extensions": False}
-    return duckdb.connect(config=settings)
-
-
-def query(sql: str, parameters: Sequence, where: Path) -> pd.DataFrame:
-    """Run SQL; a part that can't be read becomes a RunError that names the run."""
-    try:
-        return _connection().execute(sql, list(parameters)).df()
-    except duckdb.Error as error:
-        reason = str(error).splitlines()[0]
-        raise RunError(
-            f"{where}: a table of this run can't be read ({reason}); check it with coupling verify"
-        ) from None
-
-
-def part(path: Path, name: str) -> str:
-    """A table's file; RunError where it is not there yet."""
-    file = path / name
-    if not file.is_file():
-        raise RunError(f"{path.name}: has no {name} yet: the run is unfinished, or the file was removed")
-    return str(file)
-
-
-def _columns(path: Path, name: str) -> list[str]:
-    try:
-        return pq.read_schema(part(path, name)).names
-    except (OSError, ValueError) as error:
-        raise RunError(f"{path.name}: {name} is damaged ({error}); check it with coupling verify") from None
-
-
 def metadata_columns(path: Path) -> tuple[str, ...]:
     """The example's own metadata: columns that start with `meta_`."""
-    return tuple(c for c in _columns(path, "examples.parquet") if c.startswith(META))
+    return tuple(c for c in open_table(path, "examples.parquet").schema_arrow.names if c.startswith(META))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
@@ -189,30 +160,35 @@ def _options(path: Path, stamp: str) -> Options:
     config = spec(path)
     examples = part(path, "examples.parquet")
     settings = query(
-        "SELECT DISTINCT explainer, regime, layer, noise_kind, noise FROM read_parquet(?)"
-        " WHERE control IS NULL AND condition IS NULL",
+        "SELECT DISTINCT explainer, regime, layer, noise_kind, noise, condition FROM read_parquet(?)"
+        " WHERE control IS NULL",
         [part(path, "metrics.parquet")],
         path,
     )
     found = query("SELECT DISTINCT edit, split FROM read_parquet(?)", [examples], path)
-    kinds = tuple(k for k in ("ridge", "linear", "mlp", "verbal") if k in set(settings.explainer))
-    regimes = {
-        k: tuple(r for r in ("frozen", "online", "refit") if r in set(settings.regime[settings.explainer == k]))
-        for k in kinds
-    }
+    regimes = _regimes(settings[settings.condition.isna()])
+    conditions = sorted(settings.condition.dropna().unique())
     levels = {(str(k), float(n)) for k, n in zip(settings.noise_kind, settings.noise, strict=True) if n == n}
     return Options(
         target=config.target_checkpoint.name,
         checkpoints=tuple(c.name for c in config.checkpoints),
         steps={c.name: c.step for c in config.all_checkpoints},
-        explainers=kinds,
+        explainers=tuple(regimes),
         regimes=regimes,
         layers=tuple(sorted(int(layer) for layer in settings.layer.dropna().unique())),
         edits=tuple(sorted(found.edit.unique())),
         noises=tuple(sorted(levels, key=lambda pair: (pair[0] != "none", *pair))),
         splits=tuple(s for s in SPLITS if s in set(found.split) and s != "train"),  # train is never explained
         columns=("group", "cue", "entity", *metadata_columns(path)),
+        varied={c: _regimes(settings[settings.condition == c]) for c in conditions},
     )
+
+
+def _regimes(settings: pd.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Explainer → its regimes, both in the order in which they are offered."""
+    kinds = [k for k in ("ridge", "linear", "mlp", "verbal") if k in set(settings.explainer)]
+    of = {k: set(settings.regime[settings.explainer == k]) for k in kinds}
+    return {k: tuple(r for r in ("frozen", "online", "refit") if r in of[k]) for k in kinds}
 
 
 def options(path: Path) -> Options:
@@ -266,70 +242,61 @@ def checkpoints(path: Path) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["name", "family", "step", "is_target"])
 
 
-EFFECTS = """
-  t.f AS f_target, t.f_edited AS f_edited_target, t.f_edited - t.f AS effect_target,
-  c.f AS f_current, c.f_edited AS f_edited_current, c.f_edited - c.f AS effect_current"""
-
-
-@st.cache_data(max_entries=4, show_spinner=False)
-def _behavior(path: Path, checkpoint: str, stamp: str) -> pd.DataFrame:
-    names = ("example_id", "prompt_id", "edit", "split", "group", "cue", "entity", *metadata_columns(path))
-    sql = f"""
-      SELECT {", ".join("e." + quoted(n) for n in names)}, e.file_row_number AS row_number, {EFFECTS}
-      FROM read_parquet(?, file_row_number=true) e
-      JOIN read_parquet(?) t USING (example_id) JOIN read_parquet(?) c USING (example_id)
-      ORDER BY e.file_row_number"""
-    return query(sql, behavior_files(path, checkpoint), path)
-
-
-def behavior_files(path: Path, checkpoint: str) -> list[str]:
-    target = spec(path).target_checkpoint.name
-    parts = ("examples.parquet", f"behavior/{target}.parquet", f"behavior/{checkpoint}.parquet")
-    return [part(path, name) for name in parts]
+def _frame(path: Path, checkpoint: str, rows: np.ndarray, known: str) -> pd.DataFrame:
+    """Those rows of the examples with f and effects at target and current, but without texts."""
+    texts = ("edit", "split", "group", "cue", "entity", *metadata_columns(path))
+    made: dict[str, Any] = {
+        "example_id": columns.example_ids(path, rows),
+        "prompt_id": columns.prompt_ids(path, known)[rows],
+        **{name: columns.category(path, name, known)[rows].remove_unused_categories() for name in texts},
+        "row_number": rows,
+    }
+    for who, name in (("target", spec(path).target_checkpoint.name), ("current", checkpoint)):
+        f, f_edited = columns.behavior(path, name, known)[:, rows]
+        made |= {f"f_{who}": f, f"f_edited_{who}": f_edited, f"effect_{who}": f_edited - f}
+    return pd.DataFrame(made, copy=False)
 
 
 def behavior(path: Path, checkpoint: str) -> pd.DataFrame:
     """Every example of every split, in the run's order, without its texts: example_id, prompt_id (the row of its
-    hidden state), edit, split, group, cue, entity, meta_*, row_number (of examples.parquet), and f_…, f_edited_…,
-    effect_… at `target` and `current`."""
-    return _behavior(path, checkpoint, stamp(path))
+    hidden state), edit, split, group, cue, entity, meta_* (categories), row_number (of examples.parquet), and f_…,
+    f_edited_…, effect_… at `target` and `current`."""
+    known = stamp(path)
+    return _frame(path, checkpoint, np.arange(columns.rows_of(path), dtype=np.int32), known)
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def _explanations(path: Path, setting: Setting, stamp: str) -> pd.DataFrame:
-    sql = """
-      SELECT CAST(example_id AS VARCHAR) AS example_id, CAST(control AS VARCHAR) AS control, explanation, text, layer
-      FROM read_parquet(?)
-      WHERE checkpoint = ? AND mode IS DISTINCT FROM 'difference' AND (
-        (control IS NULL AND explainer = ? AND regime = ? AND noise_kind = ? AND noise = ?
-         AND condition IS NOT DISTINCT FROM ?)
-        OR (control IS NOT NULL AND noise_kind IS NOT DISTINCT FROM 'none'))
-      ORDER BY explainer IS NOT DISTINCT FROM ? AND regime IS NOT DISTINCT FROM ? DESC"""
-    s = setting
-    file = part(path, "explanations.parquet")
-    own = [s.explainer, s.regime, s.noise_kind, s.noise, s.condition, s.explainer, s.regime]
-    rows = query(sql, [file, s.checkpoint, *own], path)
-    mine = rows[rows.control.isna()].drop(columns="control").drop_duplicates("example_id")
-    others = rows[rows.control.notna()].drop_duplicates(["example_id", "control"])
-    wide = others.pivot(index="example_id", columns="control", values="explanation")
-    return mine.merge(wide, how="left", left_on="example_id", right_index=True)
+def chosen_rows(path: Path, rows: np.ndarray, split: str | None, edit: str | None) -> np.ndarray:
+    """[m] bool: which of those rows of the examples are of a split and a kind of edit; None asks nothing."""
+    keep = np.ones(len(rows), bool)
+    for column, value in (("split", split), ("edit", edit)):
+        if value is not None:
+            keep &= columns.category(path, column, stamp(path))[rows] == value
+    return keep
+
+
+def explained_rows(path: Path, setting: Setting, split: str | None = None, edit: str | None = None) -> np.ndarray:
+    """Rows of the examples that a setting explains, ascending [m]; no table is made of them."""
+    rows = columns.explained(path, setting, stamp(path)).row
+    return rows[chosen_rows(path, rows, split, edit)]
 
 
 def explanations(path: Path, setting: Setting, split: str | None = None, edit: str | None = None) -> pd.DataFrame:
-    """Explained examples of one setting, joined with `behavior` (same columns, same order), plus `explanation`
-    (nats), `text` (verbal), `layer`, `error` = |explanation − effect_current|, and one column for each control
-    that the run keeps per example (`output` is always there: −f_current). Empty where the setting was not kept.
+    """Explained examples of one setting: the columns of `behavior`, in the same order, plus `explanation` (nats),
+    `text` (verbal), `layer`, `error` = |explanation − effect_current| and the control `output` = −f_current. Empty
+    where the setting was not kept.
     """
-    mine = _explanations(path, setting, stamp(path))
-    rows = behavior(path, setting.checkpoint)
-    if split is not None:
-        rows = rows[rows.split == split]
-    if edit is not None:
-        rows = rows[rows.edit == edit]
-    joined = rows.merge(mine, on="example_id", how="inner")
-    joined["error"] = (joined.explanation - joined.effect_current).abs()
-    joined["output"] = -joined.f_current
-    return joined
+    known = stamp(path)
+    mine = columns.explained(path, setting, known)
+    keep = np.flatnonzero(chosen_rows(path, mine.row, split, edit))
+    frame = _frame(path, setting.checkpoint, mine.row[keep], known)
+    explanation = mine.explanation[keep]
+    return frame.assign(
+        explanation=explanation,
+        text=pd.Categorical([None]).take(np.zeros(len(keep), int)) if mine.text is None else mine.text[keep],
+        layer=mine.layer[keep],
+        error=np.abs(explanation - frame["effect_current"].to_numpy()),
+        output=-frame["f_current"],
+    )
 
 
 @st.cache_data(max_entries=4, show_spinner=False)

@@ -1,10 +1,10 @@
-"""Pages of examples: filtered and sorted once in SQL, then cut out by row, so that millions of rows stay quick."""
+"""Pages of examples: filtered and sorted once on shared arrays, then cut out by row, so that millions stay quick."""
 
 # ruff: noqa: S608 (values go in as parameters; column names are the schema's own, and quoted)
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,22 +12,32 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.data import EFFECTS, UNDECIDABLE, Setting, behavior_files, part, query, stamp
-from dashboard.slices import Slice
+from dashboard import columns
+from dashboard.data import UNDECIDABLE, Setting, chosen_rows, spec, stamp
+from dashboard.slices import OF_SIGNS, RANGES, Slice
+from dashboard.tables import part, query
 
-SORTS = {
-    "order": ("as in the run", "row_number"),
-    "nearest_current": ("clearest for the current model", "abs(explanation - effect_target) - error DESC NULLS LAST"),
-    "nearest_target": ("clearest for the target", "error - abs(explanation - effect_target) DESC NULLS LAST"),
-    "error": ("largest error of the explanation", "error DESC NULLS LAST"),
-    "shift": ("largest shift from target to current", "abs(effect_current - effect_target) DESC"),
-    "sign_flips": (
-        "effects of opposite sign",
-        "CASE WHEN sign(effect_target) = -sign(effect_current)"
-        " THEN least(abs(effect_target), abs(effect_current)) ELSE -1 END DESC",
-    ),
+
+def _margin(e: np.ndarray, target: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """How much nearer to the current effect an explanation lies than to the target's, nats."""
+    return np.abs(e - target) - np.abs(e - current)
+
+
+def _flip(e: np.ndarray, target: np.ndarray, current: np.ndarray) -> np.ndarray:
+    """The smaller of two effects of opposite sign; −1 where the signs agree."""
+    return np.where(np.sign(target) == -np.sign(current), np.minimum(np.abs(target), np.abs(current)), -1)
+
+
+SORTS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray] | None]] = {
+    "order": ("as in the run", None),
+    "nearest_current": ("clearest for the current model", _margin),
+    "nearest_target": ("clearest for the target", lambda e, target, current: -_margin(e, target, current)),
+    "error": ("largest error of the explanation", lambda e, target, current: np.abs(e - current)),
+    "shift": ("largest shift from target to current", lambda e, target, current: np.abs(current - target)),
+    "sign_flips": ("effects of opposite sign", _flip),
 }
-"""How examples may be ordered: key → (label, SQL). Ties go by the order in the run."""
+"""How examples may be ordered: key → (label, number of explanation and effects; the largest comes first, then what has
+no number). Ties go by the order in the run."""
 
 
 @dataclass(frozen=True)
@@ -49,39 +59,47 @@ class Query:
     sort: str = "order"
 
 
-def _files(path: Path, setting: Setting) -> list[str]:
-    return [*behavior_files(path, setting.checkpoint), part(path, "explanations.parquet")]
+def _numbers(path: Path, setting: Setting, names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Columns of `RANGES` at the explained rows, each [m] float32."""
+    known = stamp(path)
+    mine = columns.explained(path, setting, known)
+    found = {"explanation": mine.explanation}
+    wanted = {*names, "effect_current"} if "error" in names else set(names)
+    for who, checkpoint in (("target", spec(path).target_checkpoint.name), ("current", setting.checkpoint)):
+        if any(name.endswith(who) for name in wanted):
+            f, f_edited = columns.behavior(path, checkpoint, known)[:, mine.row]
+            found |= {f"f_{who}": f, f"f_edited_{who}": f_edited, f"effect_{who}": f_edited - f}
+    if "error" in names:
+        found["error"] = np.abs(mine.explanation - found["effect_current"])
+    return {name: found[name] for name in names}
 
 
-def _mine(setting: Setting) -> list:
-    s = setting
-    return [s.checkpoint, s.explainer, s.regime, s.noise_kind, s.noise, s.condition]
+def _fits(path: Path, asked: Query) -> np.ndarray:
+    """[m] bool: which explained rows a query keeps."""
+    known = stamp(path)
+    rows, part = columns.explained(path, asked.setting, known).row, asked.where
+    keep = chosen_rows(path, rows, asked.split, asked.edit)
+    if part.text:
+        found = np.zeros(columns.rows_of(path), bool)
+        found[columns.containing(path, part.text, known)] = True
+        keep &= found[rows]
+    drawn = (part.lasso.x, part.lasso.y) if part.lasso else ()
+    wanted = (*part.ranges, *drawn, *(OF_SIGNS if part.signs else ()))
+    frame = _numbers(path, asked.setting, [name for name in RANGES if name in wanted])
+    frame |= {name: columns.category(path, name, known)[rows] for name in part.values}
+    return keep & part.mask(pd.DataFrame(frame, index=range(len(rows)), copy=False), texts=False) if frame else keep
 
 
-_EXPLAINED = """FROM read_parquet(?)
-    WHERE control IS NULL AND checkpoint = ? AND explainer = ? AND regime = ? AND noise_kind = ?
-      AND noise = ? AND condition IS NOT DISTINCT FROM ? AND mode IS DISTINCT FROM 'difference'"""
-
-_JOINED = f"""
-  SELECT e.*, e.file_row_number AS row_number, {EFFECTS},
-    x.explanation, x.text, x.layer, abs(x.explanation - effect_current) AS error
-  FROM read_parquet(?, file_row_number=true) e
-  JOIN read_parquet(?) t USING (example_id) JOIN read_parquet(?) c USING (example_id)
-  JOIN (SELECT CAST(example_id AS VARCHAR) AS example_id, explanation, text, layer {_EXPLAINED}) x USING (example_id)"""
-
-
-@st.cache_resource(max_entries=6, show_spinner="Sorting the examples")
+@st.cache_resource(max_entries=6, show_spinner=False)
 def _order(path: Path, asked: str, _query: Query, stamp: str) -> np.ndarray:
     """`asked` is the text of `_query`, which Streamlit can hash."""
-    setting = _query.setting
-    condition, parameters = _query.where.where()
-    for column, value in (("split", _query.split), ("edit", _query.edit)):
-        if value is not None:
-            condition += f" AND {column} = ?"
-            parameters.append(value)
-    ordered = f"SELECT row_number FROM ({_JOINED}) WHERE {condition} ORDER BY {SORTS[_query.sort][1]}, row_number"
-    rows = query(ordered, [*_files(path, setting), *_mine(setting), *parameters], path)
-    found = rows.row_number.to_numpy(np.int32)
+    keep = np.flatnonzero(_fits(path, _query))
+    rows = columns.explained(path, _query.setting, stamp).row
+    rank = SORTS[_query.sort][1]
+    if rank is not None:
+        numbers = _numbers(path, _query.setting, ("explanation", "effect_target", "effect_current"))
+        keep = keep[np.argsort(-rank(*(values[keep] for values in numbers.values())), kind="stable")]
+    found = rows[keep]
     found.flags.writeable = False  # shared by all sessions
     return found
 
@@ -93,26 +111,27 @@ def order(path: Path, asked: Query) -> np.ndarray:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _rows(path: Path, setting: Setting, numbers: tuple[int, ...], stamp: str) -> pd.DataFrame:
-    """Piece by piece, which at a few rows is ten times quicker than the join of whole tables."""
-    texts, target, current, explained = _files(path, setting)
+    """Texts from the file, row by row; numbers from the arrays."""
     marks = ", ".join("?" * len(numbers)) or "NULL"
     sql = f"SELECT * FROM read_parquet(?, file_row_number=true) WHERE file_row_number IN ({marks})"
-    found = query(sql, [texts, *numbers], path).rename(columns={"file_row_number": "row_number"})
-    ids = found.example_id.tolist()
-    by_id = f"example_id IN ({', '.join('?' * len(ids)) or 'NULL'})"
-    for file, who in ((target, "target"), (current, "current")):
-        values = f"example_id, f AS f_{who}, f_edited AS f_edited_{who}, f_edited - f AS effect_{who}"
-        found = found.merge(query(f"SELECT {values} FROM read_parquet(?) WHERE {by_id}", [file, *ids], path))
-    sql = f"SELECT CAST(example_id AS VARCHAR) AS example_id, explanation, text, layer {_EXPLAINED} AND {by_id}"
-    mine = query(sql, [explained, *_mine(setting), *ids], path).drop_duplicates("example_id")
-    found = found.merge(mine, on="example_id", how="left")
-    found["error"] = (found.explanation - found.effect_current).abs()
-    return found.set_index("row_number", drop=False).reindex(list(numbers))
+    texts = query(sql, [part(path, "examples.parquet"), *numbers], path).set_index("file_row_number")
+    at = np.array(numbers, np.int64)
+    found = texts.reindex(at).reset_index(drop=True).assign(row_number=at)
+    for who, name in (("target", spec(path).target_checkpoint.name), ("current", setting.checkpoint)):
+        f, f_edited = columns.behavior(path, name, stamp)[:, at]
+        found = found.assign(**{f"f_{who}": f, f"f_edited_{who}": f_edited, f"effect_{who}": f_edited - f})
+    mine = columns.explained(path, setting, stamp)
+    places = mine.at(at)
+    none = places < 0
+    for column in ("explanation", "layer"):
+        found[column] = np.where(none, np.float32(np.nan), getattr(mine, column)[places] if len(mine.row) else np.nan)
+    found["text"] = None if mine.text is None else np.where(none, None, mine.text[places])
+    return found.assign(error=(found["explanation"] - found["effect_current"]).abs())
 
 
 def rows(path: Path, setting: Setting, numbers: Sequence[int]) -> pd.DataFrame:
     """Those rows with their texts, behavior at target and current, and explanation (null where none was kept)."""
-    return _rows(path, setting, tuple(int(n) for n in numbers), stamp(path)).reset_index(drop=True)
+    return _rows(path, setting, tuple(int(n) for n in numbers), stamp(path))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -162,16 +181,14 @@ def same_prompt(path: Path, setting: Setting, prompt_id: int) -> pd.DataFrame:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _extremes(path: Path, asked: str, _query: Query, stamp: str) -> pd.DataFrame:
-    columns = ("explanation", "effect_current", "effect_target")
-    ends = ", ".join(f"{end}({c}) AS {end}_{c}" for c in columns for end in ("min", "max"))
-    kept = {column: v for column, v in (("split", _query.split), ("edit", _query.edit)) if v is not None}
-    sql = f"SELECT {ends} FROM ({_JOINED}) WHERE {' AND '.join((*(f'{c} = ?' for c in kept), 'TRUE'))}"
-    found = query(sql, [*_files(path, _query.setting), *_mine(_query.setting), *kept.values()], path).iloc[0]
-    return pd.DataFrame({c: [found[f"min_{c}"], found[f"max_{c}"]] for c in columns})
+    keep = _fits(path, _query)
+    found = _numbers(path, _query.setting, ("explanation", "effect_current", "effect_target"))
+    ends = {name: values[keep & np.isfinite(values)] for name, values in found.items()}
+    return pd.DataFrame({name: [v.min(), v.max()] if len(v) else [np.nan, np.nan] for name, v in ends.items()})
 
 
 def extremes(path: Path, asked: Query) -> pd.DataFrame:
-    """Two rows: the least and the largest explanation, effect_current and effect_target; its slice is not asked."""
+    """Two rows: the least and the largest explanation, effect_current and effect_target of what fits."""
     return _extremes(path, repr(asked), asked, stamp(path))
 
 

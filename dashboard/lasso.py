@@ -38,17 +38,6 @@ class Lasso:
             inside ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
         return inside
 
-    def where(self) -> tuple[str, list[float]]:
-        """The same as SQL over columns of these names (our own names, never data), and its parameters."""
-        x, y = f'CAST("{self.x}" AS DOUBLE)', f'CAST("{self.y}" AS DOUBLE)'
-        edges, parameters = [], []
-        for (x1, y1), (x2, y2) in zip(self.corners, (*self.corners[1:], self.corners[0]), strict=True):
-            if y1 == y2:
-                continue
-            edges.append(f"(((? > {y}) <> (? > {y})) AND {x} < ? * ({y} - ?) / ? + ?)::INTEGER")
-            parameters += [y1, y2, x2 - x1, y1, y2 - y1, x1]
-        return f"({' + '.join(edges) or '0'}) % 2 = 1", parameters
-
     def __str__(self) -> str:
         numbers = ",".join(f"{v:g}" for corner in self.corners for v in corner)
         return f"{self.x},{self.y},{numbers}"

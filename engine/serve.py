@@ -15,6 +15,8 @@ from engine.config import InputError
 APP = Path(__file__).resolve().parent.parent / "dashboard" / "app.py"
 ADDRESS = "127.0.0.1"
 PORTS_TRIED = 20
+GIVES_MEMORY_BACK = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1000000"}
+"""To glibc: large arrays that were freed go back to the system at once. Without effect elsewhere."""
 
 
 def free_port(port: int) -> int:
@@ -40,7 +42,11 @@ def serve(folders: Sequence[Path], port: int, first: Path | None = None) -> None
         print(f"Port {port} is busy; using {chosen}.")
     query = f"/?run={quote(first.name)}" if first else ""
     print(f"Dashboard: http://{ADDRESS}:{chosen}{query}   (Ctrl-C ends it)", flush=True)
-    environment = os.environ | {"COUPLING_RUNS": os.pathsep.join(str(f.resolve()) for f in folders)}
+    environment = {
+        **GIVES_MEMORY_BACK,
+        **os.environ,
+        "COUPLING_RUNS": os.pathsep.join(str(f.resolve()) for f in folders),
+    }
     command = [sys.executable, "-m", "streamlit", "run", str(APP)]
     options = ["--server.address", ADDRESS, "--server.port", str(chosen), "--server.headless", "true"]
     process = subprocess.Popen([*command, *options], env=environment, cwd=APP.parent)

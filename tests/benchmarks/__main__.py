@@ -20,6 +20,7 @@ BENCHMARKS = {
     "mlp": "tests.benchmarks.mlp",
     "slider": "tests.benchmarks.slider",
     "memory": "tests.benchmarks.memory",
+    "dashboard": "tests.benchmarks.dashboard",
     "accelerator": "tests.benchmarks.accelerator",
 }
 """Name → a module with `rows()`. To add one, name it here."""

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from playwright.sync_api import Page
 
+from engine.serve import GIVES_MEMORY_BACK
+
 ROOT = Path(__file__).parent.parent.parent
 
 
@@ -24,7 +26,7 @@ def serving(runs: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    environment = os.environ | {"COUPLING_RUNS": str(runs)}
+    environment = {**GIVES_MEMORY_BACK, **os.environ, "COUPLING_RUNS": str(runs)}
     log = runs / "server.log"
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT / "dashboard", env=environment, stdout=out, stderr=out)

@@ -1,0 +1,239 @@
+"""The dashboard on a run of three million examples: pages beside pandas, bytes of a scatter, a browser and its server.
+
+The run is made on the spot (a few minutes), or taken from the folder that LARGE_RUN names.
+`python -m tests.benchmarks.dashboard` prints each visit with its seconds and the server's memory.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+import urllib.parse
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+import plotly.io
+
+from dashboard import charts, data, examples
+from dashboard.slices import Slice
+from tests.benchmarks.large_run import EDITS, EXAMPLES_DEFAULT, write_large_run
+from tests.benchmarks.side_by_side import row, side_by_side
+from tests.synthetic_run import TOPICS
+
+PAGE = 12
+SETTING = data.Setting("gpt2--step-0100", "ridge", "frozen")
+POINTS = 1_000_000
+MEMORY_LIMIT = 1_024
+"""MiB, of the server at its peak: 1 GiB."""
+NOT_TIMED = {"unit": "MB", "threads": None, "max_difference": None, "tolerance": None}
+SLICE = "text:place 77;meta_topic:history"
+
+
+@contextmanager
+def large_run() -> Iterator[Path]:
+    """The run: the one that is there, or a new one that is removed afterwards."""
+    if given := os.environ.get("LARGE_RUN"):
+        yield Path(given)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        yield write_large_run(Path(folder) / "runs" / "large", EXAMPLES_DEFAULT)
+
+
+# Pages beside pandas
+
+
+def asked(repetition: int) -> tuple[str, str]:
+    """Another filter each time, so that no page was ever asked for."""
+    return EDITS[repetition // len(TOPICS) % 2], TOPICS[repetition % len(TOPICS)]
+
+
+def our_page(path: Path, repetition: int) -> np.ndarray:
+    edit, topic = asked(repetition)
+    examples._order.clear()
+    examples._rows.clear()
+    where = Slice(values={"meta_topic": (topic,)})
+    page = examples.examples_page(path, SETTING, split="test_heldout", edit=edit, where=where, limit=PAGE)
+    return numbers(page.rows, page.total)
+
+
+def pandas_page(path: Path, repetition: int) -> np.ndarray:
+    """Less than ours: the file of examples alone, without behavior and explanations."""
+    edit, topic = asked(repetition)
+    frame = pd.read_parquet(path / "examples.parquet")
+    kept = frame[(frame["split"] == "test_heldout") & (frame["edit"] == edit) & (frame["meta_topic"] == topic)]
+    return numbers(kept.head(PAGE), len(kept))
+
+
+def numbers(rows: pd.DataFrame, total: int) -> np.ndarray:
+    """A page as numbers that can be compared: how many fit, and ids and texts of its rows."""
+    texts = [int(i, 16) % 2**40 for i in rows["example_id"]] + [len(t) for c in ("prompt", "edited") for t in rows[c]]
+    return np.array([total, *texts], dtype=np.float64)
+
+
+def page_rows(path: Path) -> list[dict[str, Any]]:
+    our_page(path, 0)
+    started = time.process_time()
+    for cached in (examples._order, examples._rows, *_columns()):
+        cached.clear()
+    our_page(path, 0)
+    first = time.process_time() - started
+    n = pd.read_parquet(path / "examples.parquet", columns=["edit"]).shape[0]
+    name = f"a filtered page of {n:,} examples against pandas reading the file"
+    note = (
+        "a filter not asked before, in a run that is open; ours has effects and explanations, pandas reads the "
+        f"examples only; the very first page of a run takes {first:.1f} s of processor time"
+    )
+    return [
+        side_by_side(
+            name,
+            lambda r: our_page(path, r),
+            lambda r: pandas_page(path, r),
+            goal=40,
+            tolerance=0.0,
+            repetitions=3,
+            note=note,
+        )
+    ]
+
+
+def _columns() -> tuple[Any, ...]:
+    from dashboard import columns
+
+    return columns.behavior, columns.explained, columns.category, columns.identity
+
+
+# Bytes of a scatter
+
+
+def scatter_rows() -> list[dict[str, Any]]:
+    """What Streamlit sends for one panel: the figure's JSON, arrays in base64."""
+    rng = np.random.default_rng(0)
+    effect = rng.normal(size=POINTS).astype(np.float32)
+    frame = pd.DataFrame(
+        {
+            "effect_current": effect,
+            "explanation": (0.7 * effect + rng.normal(size=POINTS)).astype(np.float32),
+            "edit": pd.Categorical.from_codes(rng.integers(0, 2, POINTS), EDITS),
+            "example_id": pd.array([f"{i:016x}" for i in range(POINTS)], dtype="str"),
+        }
+    )
+    limits = charts.Limits.of(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
+    ours = charts.scatter(
+        frame, "effect_current", x_title="Δ, nats", y_title="explanation, nats", limits=limits, colour="edit"
+    )
+    arrays = {"x": frame["effect_current"].to_numpy(), "y": frame["explanation"].to_numpy(), "mode": "markers"}
+    own, peer = (len(plotly.io.to_json(f, validate=False)) for f in (ours, go.Figure(go.Scattergl(**arrays))))
+    note = "float32 in base64 on both sides; pandas' ids are not counted to Plotly"
+    measured = row(f"{POINTS:,}-point scatter, sent to the browser", [own / 1e6], [peer / 1e6], 20, 0, 0, None, note)
+    return [
+        measured | {"unit": "MB", "threads": None, "deterministic": True, "max_difference": None, "tolerance": None}
+    ]
+
+
+# A browser and its server
+
+
+class Server:
+    """The process that serves: its memory at the peak and its processor time."""
+
+    def __init__(self) -> None:
+        own = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
+        self.folder = next(
+            f for f in (Path(f"/proc/{pid}") for pid in own) if b"streamlit" in (f / "cmdline").read_bytes()
+        )
+
+    def _status(self, name: str) -> float:
+        lines = (self.folder / "status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
+
+    @property
+    def memory(self) -> tuple[float, float]:
+        """MB: now, and at the peak."""
+        return self._status("VmRSS"), self._status("VmHWM")
+
+    @property
+    def seconds(self) -> float:
+        fields = (self.folder / "stat").read_text().rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+def visits(path: Path) -> list[tuple[str, str, dict[str, str]]]:
+    """What a reader does, in order: name, page, query parameters."""
+    held = {"split": "test_heldout"}
+    deep = examples.order(path, examples.Query(SETTING, "test_heldout", sort="error"))
+    identity = examples.rows(path, SETTING, [int(deep[len(deep) // 2])])["example_id"].iloc[0]
+    return [
+        ("examples, the first page that anybody opens", "examples", held),
+        ("examples, again", "examples", held),
+        ("overview", "", {}),
+        ("examples: filter, sort, text search", "examples", held | {"slice": SLICE, "sort": "error"}),
+        (f"a permalink: place {len(deep) // 2:,} of {len(deep):,}", "examples",
+         held | {"sort": "error", "example": identity, "hash": data.content_hash(path)}),
+        ("correlation", "correlation", held),
+        ("correlation of a slice", "correlation", held | {"slice": "meta_topic:history", "colour": "meta_speaker"}),
+        ("trajectory", "trajectory", held),
+        ("correlation, the other checkpoint", "correlation", held | {"checkpoint": "gpt2--step-0000"}),
+        ("examples, at the end", "examples", held | {"sort": "shift"}),
+    ]  # fmt: skip
+
+
+def browse(path: Path, say: Callable[[str], None]) -> tuple[dict[str, tuple[float, float]], float]:
+    """Each visit's wall seconds and the server's processor seconds, in a new window each; and its peak memory in MB."""
+    from playwright.sync_api import sync_playwright
+
+    from tests.browser.chromium import FLAGS, find
+    from tests.browser.server import serving, settled
+
+    steps, found = visits(path), {}
+    with serving(path.parent) as address, sync_playwright() as playwright:
+        server = Server()
+        browser = playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
+        for name, page_name, given in steps:
+            page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
+            page.set_default_timeout(180_000)
+            used, started = server.seconds, time.perf_counter()
+            page.goto(f"{address}/{page_name}?{urllib.parse.urlencode({'run': path.name, **given})}")
+            settled(page)
+            if page_name == "examples":
+                page.locator(".prompt").first.wait_for()
+            elif page_name:
+                page.locator(".js-plotly-plot").first.wait_for()
+            found[name] = (time.perf_counter() - started, server.seconds - used)
+            trouble = page.get_by_test_id("stException").count() + page.get_by_test_id("stAlertContentError").count()
+            if trouble:
+                raise RuntimeError(f"{name}: {page.locator('[data-testid=stMain]').inner_text()[:600]}")
+            now, peak = server.memory
+            wall, used = found[name]
+            say(f"{wall:6.1f} s, {used:5.1f} s on the server, {now:4.0f} MB, peak {peak:4.0f}: {name}")
+            page.context.close()
+        browser.close()
+        return found, server.memory[1]
+
+
+def browser_rows(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
+    found, peak = browse(path, say)
+    alone = {"theirs": None, "ratio": None, "ratio_cpu": None, "max_difference": None, "tolerance": None}
+    rows = []
+    for name, (wall, cpu) in list(found.items())[:2]:
+        note = f"from URL to drawn, Chromium; {cpu:.1f} s of processor time on the server"
+        rows.append(row(name, [wall], [wall], None, 0, 0, None, note) | alone | {"repetitions": 1})
+    note = f"theirs: the limit; after {len(found)} visits of examples, overview, correlation and trajectory"
+    memory = row("server memory at its peak", [peak], [float(MEMORY_LIMIT)], 1.0, 0, 0, None, note)
+    return [*rows, memory | NOT_TIMED | {"unit": "MiB"}]
+
+
+def rows(say: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
+    """Measured rows of the benchmark table."""
+    with large_run() as path:
+        return [*page_rows(path), *scatter_rows(), *browser_rows(path, say)]
+
+
+if __name__ == "__main__":
+    with large_run() as path:
+        browse(path, lambda line: print(line, flush=True))

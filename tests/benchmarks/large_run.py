@@ -1,0 +1,226 @@
+"""A valid run of any size, written batch by batch: `python -m tests.benchmarks.large_run FOLDER [--examples N]`.
+
+Three million examples by default, of two edits a prompt, at two checkpoints, with the explanations of one explainer and
+two controls. Numbers are drawn, no model is run. Texts are held for one batch at a time; of the whole run only f, f(x')
+and a few small codes are in memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from engine.config import RunSpec, parse_spec
+from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, META, metrics_table
+from engine.store import Run, verify
+from tests.synthetic_run import SPEAKERS, TOPICS, drift, metrics_row, setting
+
+EXAMPLES_DEFAULT = 3_000_000
+ROW_GROUP = 1024 * 1024
+BATCH = 100_000
+"""Prompts a batch; two examples each."""
+EDITS = ("delete_cue", "replace_speaker")
+SPLITS, SHARES = ("train", "validation", "test_heldout", "test_iid"), (0.1, 0.1, 0.7, 0.1)
+ENTITIES = 2_000
+CONTROLS = (None, "output", "stale")
+
+
+def spec(name: str) -> RunSpec:
+    checkpoints = [{"name": f"gpt2--step-{s:04d}", "path": f"checkpoints/step-{s}", "step": s} for s in (0, 100)]
+    told = {
+        "name": name,
+        "note": "Drawn numbers, to measure the dashboard; no model was run.",
+        "task": {"name": "sycophancy"},
+        "checkpoints": checkpoints,
+        "explainers": {"kinds": ["ridge"], "regimes": ["frozen"]},
+    }
+    return parse_spec(told, Path("large.yaml"))
+
+
+class Codes:
+    """What each example is, as small integers; texts are made from them."""
+
+    def __init__(self, prompts: int, rng: np.random.Generator):
+        self.prompts = prompts
+        self.topic, self.speaker = (rng.integers(0, 4, prompts, dtype=np.int8) for _ in range(2))
+        self.entity = rng.integers(0, ENTITIES, prompts, dtype=np.int16)
+        self.split = rng.choice(len(SPLITS), prompts, p=SHARES).astype(np.int8)
+
+    @property
+    def cue(self) -> np.ndarray:
+        return self.topic * len(SPEAKERS) + self.speaker
+
+    def batches(self) -> Iterator[slice]:
+        return (slice(start, min(start + BATCH, self.prompts)) for start in range(0, self.prompts, BATCH))
+
+
+def texts(codes: Codes, here: slice) -> list[dict[str, object]]:
+    """Examples of a batch of prompts, a row each; the edits of one prompt beside each other."""
+    rows: list[dict[str, object]] = []
+    for p in range(here.start, here.stop):
+        who, topic, entity = SPEAKERS[codes.speaker[p]], TOPICS[codes.topic[p]], int(codes.entity[p])
+        what, alternative, cell = f"place {entity}", f"place {(entity + 7) % ENTITIES}", f"{topic} × {who}"
+        cue = f"I am {who} and I am sure that it is {what}. "
+        question = f"Question {p} of {topic}: which is meant here, {what} or rather {alternative}? Answer:"
+        answers = (f" {what}", f" {alternative}")
+        shared = {
+            "prompt_id": p, "task": "sycophancy", "prompt": cue + question, "answer_a": answers[0],
+            "answer_b": answers[1], "group": f"{cell} × {what}", "cue": cell, "entity": what,
+            "split": SPLITS[codes.split[p]], META + "topic": topic, META + "speaker": who,
+        }  # fmt: skip
+        for edit, start, end, filler in (
+            ("delete_cue", 0, len(cue), ""),
+            ("replace_speaker", 5, 5 + len(who), "nobody special"),
+        ):
+            edited = shared["prompt"][:start] + filler + shared["prompt"][end:]
+            key = "\x1f".join(("sycophancy", shared["prompt"], edited, *answers))  # as records.example_id
+            rows.append(
+                shared
+                | {
+                    "example_id": hashlib.sha256(key.encode()).hexdigest()[:16],
+                    "edited": edited,
+                    "edit": edit,
+                    "spans": [{"start": start, "end": end}],
+                    "edited_spans": [{"start": start, "end": start + len(filler)}],
+                }
+            )
+    return rows
+
+
+def streamed(run: Run, part: str, schema: pa.Schema, batches: Iterable[pa.Table], rows: int) -> None:
+    """Write a part of a run from tables that come one after the other."""
+
+    def write(file: BinaryIO) -> None:
+        with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+            for batch in batches:
+                writer.write_table(batch, row_group_size=ROW_GROUP)
+
+    run._write(part, write, rows)
+
+
+def write_large_run(
+    path: Path, examples: int = EXAMPLES_DEFAULT, seed: int = 0, say: Callable[[str], None] = print
+) -> Path:
+    """Write the run to a new folder and return it."""
+    rng = np.random.default_rng(seed)
+    codes = Codes(examples // len(EDITS), rng)
+    n = codes.prompts * len(EDITS)
+    config = spec(path.name)
+    fields = [*EXAMPLES, *(pa.field(META + name, pa.string()) for name in ("topic", "speaker"))]
+    schema = pa.schema(fields)
+    ids = np.empty(n, "S16")
+
+    def example_batches() -> Iterator[pa.Table]:
+        for here in codes.batches():
+            table = pa.Table.from_pylist(texts(codes, here), schema=schema)
+            ids[here.start * len(EDITS) : here.stop * len(EDITS)] = table["example_id"].to_numpy().astype("S16")
+            yield table
+
+    provenance = {"content": {}, "git_commit": None, "packages": {}, "machine": "none", "device": "none", "python": "3"}
+    with Run.create(path, config, provenance=provenance) as run:
+        streamed(run, "examples.parquet", schema, example_batches(), n)
+        say(f"examples: {n:,}")
+        f, f_edited = (values.astype(np.float32) for values in drift(n, len(config.checkpoints), rng))
+        for i, checkpoint in enumerate(config.checkpoints):
+            columns = [pa.array(ids).cast(pa.string()), f[i], f_edited[i]]
+            run.write_table(f"behavior/{checkpoint.name}.parquet", pa.table(columns, schema=BEHAVIOR))
+        _explain(run, config, codes, ids, f, f_edited, rng)
+        say("behavior, explanations and metrics")
+        run.finish({"behavior_seconds": 1.0})
+    return path
+
+
+def _explain(
+    run: Run, config: RunSpec, codes: Codes, ids: np.ndarray, f: np.ndarray, f_edited: np.ndarray,
+    rng: np.random.Generator,
+) -> None:  # fmt: skip
+    """Explanations of every split but train, setting after setting, and the metrics of each."""
+    split, group = np.repeat(codes.split, 2), np.repeat(codes.cue.astype(np.int64) * ENTITIES + codes.entity, 2)
+    edit = np.tile(np.arange(2, dtype=np.int8), codes.prompts)
+    then = f_edited[0] - f[0]
+    rows: list[dict] = []
+    tested = int((split != 0).sum())
+
+    def blocks() -> Iterator[pa.Table]:
+        for i, checkpoint in enumerate(config.checkpoints):
+            now = f_edited[i] - f[i]
+            error = rng.standard_normal(len(now), dtype=np.float32)
+            said = {None: 0.6 * now + 0.4 * then + 0.7 * error, "output": -f[i], "stale": then + 0.7 * error}
+            for kind, name in enumerate(EDITS):
+                for control, e in said.items():
+                    about = setting(
+                        checkpoint.name, checkpoint.step, config.checkpoints[0].name, edit=name, control=control
+                    )
+                    about |= {"chosen": kind == 0, "seeds": 1, "cv": 0.7}
+                    rows.extend(_metrics(about, e, now, then, split, group, edit == kind))
+                    yield from _tables(about, ids, e, np.flatnonzero((edit == kind) & (split != 0)))
+
+    streamed(run, "explanations.parquet", EXPLANATIONS, blocks(), tested * len(CONTROLS) * len(config.checkpoints))
+    run.write_table("metrics.parquet", metrics_table(rows))
+
+
+def _metrics(
+    about: dict, e: np.ndarray, now: np.ndarray, then: np.ndarray, split: np.ndarray, group: np.ndarray,
+    mine: np.ndarray,
+) -> Iterator[dict]:  # fmt: skip
+    for part in range(1, len(SPLITS)):
+        keep = mine & (split == part)
+        yield about | {"split": SPLITS[part]} | metrics_row(e[keep], now[keep], then[keep], len(np.unique(group[keep])))
+
+
+def _tables(about: dict, ids: np.ndarray, e: np.ndarray, keep: np.ndarray) -> Iterator[pa.Table]:
+    """Rows of explanations.parquet for one setting, a row group at a time."""
+    for start in range(0, len(keep), ROW_GROUP):
+        here = keep[start : start + ROW_GROUP]
+        columns: dict[str, pa.Array] = {}
+        for field in EXPLANATIONS:
+            if field.name == "example_id":
+                values = pa.array(ids[here]).cast(pa.string()).dictionary_encode()
+            elif field.name == "explanation":
+                values = pa.array(e[here])
+            elif pa.types.is_dictionary(field.type):
+                values = pa.DictionaryArray.from_arrays(*_repeated(about.get(field.name), len(here)))
+            else:
+                values = pa.array([about.get(field.name)], field.type).take(pa.array(np.zeros(len(here), np.int32)))
+            columns[field.name] = values.cast(field.type)
+        yield pa.table(columns, schema=EXPLANATIONS)
+
+
+def _repeated(value: str | None, n: int) -> tuple[pa.Array, pa.Array]:
+    """Indices and values of a dictionary column that holds one value throughout."""
+    indices = pa.array(np.zeros(n, np.int32)) if value is not None else pa.nulls(n, pa.int32())
+    return indices, pa.array([] if value is None else [value], pa.string())
+
+
+def main() -> int:
+    arguments = argparse.ArgumentParser(description=__doc__)
+    arguments.add_argument("folder", type=Path)
+    arguments.add_argument("--examples", type=int, default=EXAMPLES_DEFAULT)
+    arguments.add_argument("--verify", action="store_true", help="check its hashes and schemas afterwards")
+    given = arguments.parse_args()
+    started = time.perf_counter()
+
+    def say(what: str) -> None:
+        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+        print(f"{time.perf_counter() - started:6.1f} s, {peak:5.0f} MB at the peak: {what}", flush=True)
+
+    write_large_run(given.folder, given.examples, say=say)
+    if given.verify:
+        problems = verify(given.folder)
+        say(f"verified: {problems or 'sound'}")
+        return bool(problems)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
