@@ -104,7 +104,8 @@ def edited(draft: Draft) -> Edited | None:
         return Edited(draft.written, (), ()) if draft.written.strip() else None
     if not draft.marks:
         return None
-    return EDITS[draft.edit](draft.prompt, [mark.span for mark in draft.marks], draft.value or None)
+    value = draft.value if draft.edit == "replace" else None  # a mask would take it for its own sign
+    return EDITS[draft.edit](draft.prompt, [mark.span for mark in draft.marks], value)
 
 
 def from_example(row: Mapping) -> Draft:

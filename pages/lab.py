@@ -55,7 +55,7 @@ def page(selection: Selection) -> None:
     if failed is not None and failed[0] == asked:
         st.error(markdown_escaped(failed[1]), icon=":material/error:")
     result = st.session_state.get("lab_result")
-    if result is not None:
+    if result is not None and (result.question.path / "run.json").is_file():  # its run may be gone by now
         lab_view.results(selection, result, asked)
 
 

@@ -96,6 +96,12 @@ def test_what_can_not_be_computed_is_said_in_words(draft: Draft, words: str) -> 
     assert any(words in line for line in lab.obstacles(draft))
 
 
+def test_a_value_that_was_typed_is_no_mask() -> None:
+    made = lab.edited(replace(GOOD, edit="mask", value="A stranger"))
+    assert made is not None
+    assert made.text.startswith("___ ___ ___ ___ Is it")
+
+
 def test_what_is_odd_but_possible_is_remarked() -> None:
     assert lab.remarks(GOOD) == []
     assert "no counterfactual" in lab.remarks(replace(GOOD, marks=()))[0]
