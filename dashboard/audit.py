@@ -214,7 +214,7 @@ class AuditLog:
         Refused: a second prediction of what the reviewer has already seen, a verdict without a prediction, a second
         verdict while one stands, an undo of what is not one's own standing verdict.
         """
-        values = {k: _storable(v) if isinstance(v, str) else v for k, v in asdict(entry).items()}
+        values: dict[str, Any] = {k: _storable(v) if isinstance(v, str) else v for k, v in asdict(entry).items()}
         values["comment"] = values["comment"][:LONGEST_COMMENT]
         if entry.predicted is not None:
             values["predicted"] = float(entry.predicted) + 0.0  # no negative zero, which SQLite does not keep
@@ -241,7 +241,7 @@ class AuditLog:
 
     def undo(self, verdict: Record, reviewer: str) -> Record:
         """Take a verdict back by a record that says so."""
-        values = {f.name: getattr(verdict, f.name) for f in fields(Entry)}
+        values: dict[str, Any] = {f.name: getattr(verdict, f.name) for f in fields(Entry)}
         values |= {"kind": "undo", "reviewer": reviewer, "refers_to": verdict.id, "comment": "", "shown": packed({})}
         return self.append(Entry(**values))
 

@@ -95,7 +95,8 @@ def item(
     """Raises RunError where the run no longer has the example."""
     s = selection
     found = example(s.path, s.setting, example_id)
-    there = [] if found is None else np.flatnonzero(rows["row_number"].to_numpy() == found["row_number"])
+    number = None if found is None else found["row_number"]
+    there = np.flatnonzero(rows["row_number"].to_numpy() == number)
     if found is None or not len(there):
         raise RunError(f"{s.run.key}: has no example {example_id} any more; load the page again")
     row = rows.iloc[there[0]].to_dict()
@@ -104,7 +105,7 @@ def item(
     question = {**{name: str(found[name]) for name in names}, "f_current": f}
     scale = _scale(s.path, s.checkpoint, str(row["edit"]), data.stamp(s.path))
     kept = ("f_target", "f_edited_target", "effect_target", "f_edited_current", "effect_current", "explanation")
-    answer = {name: None if pd.isna(row[name]) else float(row[name]) for name in kept}
+    answer: dict[str, Any] = {name: None if pd.isna(row[name]) else float(row[name]) for name in kept}
     answer |= {
         "text": None if pd.isna(row["text"]) else str(row["text"]),
         "stratum": str(row["stratum"]),

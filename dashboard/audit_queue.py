@@ -29,7 +29,7 @@ def strata(rows: pd.DataFrame) -> pd.Categorical:
     """[n] of STRATA, from explanation, effect_current and effect_target."""
     explanation = rows["explanation"].to_numpy(np.float64)
     named = quadrants(explanation, rows["effect_current"].to_numpy(), rows["effect_target"].to_numpy())
-    return pd.Categorical(np.where(np.isfinite(explanation), named, NO_NUMBER), categories=STRATA)
+    return pd.Categorical(np.where(np.isfinite(explanation), named, NO_NUMBER).astype(object), categories=STRATA)
 
 
 def shares(sizes: Mapping[Name, int], items: int) -> dict[Name, int]:

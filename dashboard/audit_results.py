@@ -42,8 +42,13 @@ def judged(records: Sequence[Record], run_hash: str, setting: str) -> pd.DataFra
         if (r.run_hash, r.setting) != (run_hash, setting):
             continue
         shown: dict[str, Any] = json.loads(r.shown)
-        said = {"auditor": predicted.get(r.refers_to), **{w: shown.get(w) for w in ("explanation", "output")}}
-        row = {"reviewer": r.reviewer, "example_id": r.example_id, "verdict": r.verdict, "comment": r.comment}
+        said = {"auditor": predicted.get(r.refers_to or 0), **{w: shown.get(w) for w in ("explanation", "output")}}
+        row: dict[str, Any] = {
+            "reviewer": r.reviewer,
+            "example_id": r.example_id,
+            "verdict": r.verdict,
+            "comment": r.comment,
+        }
         row |= {"stratum": shown.get("stratum"), "record": r.id}
         rows.append(row | {who: _error(value, shown.get("effect_current")) for who, value in said.items()})
     columns = ["reviewer", "example_id", "verdict", "comment", "stratum", "record", *WHO]
