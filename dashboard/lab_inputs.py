@@ -129,7 +129,7 @@ def _answers_changed() -> None:
 
 def marking(draft: Draft) -> None:
     """Mark a sentence, words or characters, by select boxes; and take marks away again."""
-    by = choose("Mark a", "mark_by", MARK_BY, "sentences", widget="segments", help="What the edit is about.")
+    by = choose("Mark by", "mark_by", MARK_BY, "sentences", widget="segments", help="What the edit is about.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
         span = {"sentences": _sentence, "words": _words, "characters": _characters}[by](draft)
         st.button(
