@@ -106,7 +106,7 @@ def _draw(selection: Selection, asked: Asked, found: pd.DataFrame, picked: list[
 def in_words(rows: pd.DataFrame, name: str) -> str:
     """Self at the first and last training step, and where it is highest; rows of one checkpoint."""
     rows = rows.sort_values("training_step")
-    best = rows.loc[rows["self"].idxmax()] if rows["self"].notna().any() else rows.iloc[0]
+    best = rows.iloc[int(rows["self"].fillna(-2).to_numpy().argmax())]
 
     def at(row: pd.Series) -> str:
         return charts.interval(row["self"], row["self_low"], row["self_high"])
