@@ -47,6 +47,8 @@ def pick(page: Page, label: str, option: str) -> None:
 
 def run(page: Page) -> None:
     page.get_by_role("button", name="Run on both checkpoints").click()
+    done = page.get_by_text("Done", exact=True).or_(page.get_by_text("It could not be done"))
+    expect(done.first).to_be_visible(timeout=120_000)  # the server imports torch and loads models the first time
     settled(page)
 
 
