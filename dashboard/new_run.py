@@ -61,6 +61,11 @@ def sources() -> dict[str, Path | None]:
 
 def _start_from() -> None:
     known = sources()
+    asked = st.query_params.get("from", "empty")
+    if asked not in known:
+        st.warning(
+            f"The link does not fit: there is no {markdown_escaped(asked[:80])} here.", icon=":material/link_off:"
+        )
     labels = {name: "an empty form" if name == "empty" else name for name in known}
     wanted = choose(
         "Start from", "from", labels, "empty",

@@ -77,5 +77,9 @@ def in_words(found: Size) -> str:
     whole = f"at most {found.examples:,} examples"
     whole += f" of {found.prompts:,} prompts" if found.prompts else ""
     kept = found.hidden_bytes
-    disk = "hidden states of a size not known here" if kept is None else f"{kept / 1e6:,.0f} MB of hidden states kept"
+    disk = (
+        "hidden states of a size not known here"
+        if kept is None
+        else f"{max(kept / 1e6, 0.1):,.1f} MB of hidden states kept"
+    )
     return f"{whole}; {found.texts:,} texts through models; {disk if kept != 0 else 'no hidden states kept'}"

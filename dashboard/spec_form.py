@@ -40,8 +40,10 @@ class _NoAliases(yaml.SafeLoader):
 def get(data: Any, place: Place) -> Any:
     """The value at a place; None where there is none."""
     for key in place:
-        if isinstance(data, dict) or (isinstance(data, list) and isinstance(key, int) and key < len(data)):
-            data = data.get(key) if isinstance(data, dict) else data[key]
+        if isinstance(data, dict):
+            data = data.get(key)
+        elif isinstance(data, list) and isinstance(key, int) and key < len(data):
+            data = data[key]
         else:
             return None
     return data
@@ -120,9 +122,9 @@ def _missing_on_disk(spec: RunSpec, base: Path) -> dict[Place, list[str]]:
     files: dict[Place, str | None] = {("task", "path"): resolved.task.path}
     if resolved.post_training:
         files["post_training", "dialogues"] = resolved.post_training.dialogues
-    for place, path in files.items():
-        if path and not Path(path).is_file():
-            found[place] = [f"no such file: {path}"]
+    for place, file in files.items():
+        if file and not Path(file).is_file():
+            found[place] = [f"no such file: {file}"]
     models: list[tuple[Place, CheckpointSpec | None]] = [
         (("checkpoints", i), c) for i, c in enumerate(resolved.checkpoints)
     ]

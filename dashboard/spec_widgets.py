@@ -27,7 +27,7 @@ COLUMNS = 3
 
 FIRST = {"explainers": ("kinds", "regimes")}
 """Options that stand open on the form; the rest of their section lies in an expander."""
-TITLES = {
+TITLES: dict[Place, str] = {
     ("explainers",): "Explainers, more",
     ("hidden",): "Hidden states",
     ("noise",): "Label noise",
@@ -37,7 +37,7 @@ TITLES = {
     ("post_training",): "Post-training",
     ("post_training", "concurrent"): "An explainer trained in the same loop",
 }
-SWITCHES = {
+SWITCHES: dict[Place, str] = {
     ("target",): "Take the fixed labels from a model other than the first checkpoint, such as another family's.",
     ("other_model",): "Take the control's hidden states from this model. Off: from the first checkpoint, untrained.",
     ("post_training",): "Make the later checkpoints in this run, from dialogues. Mark them as trained, above.",
@@ -83,7 +83,7 @@ def _task(option: Option, problems: Problems) -> None:
     of_file = name == "from_file" or path
     left, middle, right = st.columns([1, 2, 1])
     with left:
-        field(parts["name"], ("task", "name"), problems)
+        field(parts["name"], ("task", "name"), problems, label="Task")
     with middle:
         field(parts["path" if of_file else "edits"], ("task", "path" if of_file else "edits"), problems)
     with right:
@@ -195,12 +195,12 @@ def _remove_checkpoint(at: int) -> None:
 # One widget
 
 
-def field(option: Option, place: Place, problems: Problems, prefix: str = "") -> None:
+def field(option: Option, place: Place, problems: Problems, prefix: str = "", label: str = "") -> None:
     """The widget of one option, and beneath it what is wrong with its value."""
     key = f"spec{_key(place)}"
     value = spec_form.get(draft(), place)
     default = option.default if value is None else value
-    label = prefix + (option.label.lower() if prefix else option.label)
+    label = label or prefix + (option.label.lower() if prefix else option.label)
     common: dict[str, Any] = {
         "key": key,
         "help": markdown_escaped(option.help) if option.help else None,
