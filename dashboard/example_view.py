@@ -9,7 +9,9 @@ from dashboard import data, parts
 from dashboard.charts import config, example_effects
 from dashboard.examples import controls, nearer
 from dashboard.selection import Selection
-from dashboard.text import diff, escaped, plain, shown, signed
+from dashboard.text import LONGEST, diff, escaped, plain, shown, signed
+
+LONGEST_ANSWER = 300
 
 
 def header(row: dict) -> None:
@@ -33,8 +35,21 @@ def texts(row: dict) -> None:
     with right.container(border=True, height="stretch"):
         st.html('<h2 style="font-size: 1rem; padding: 0">Counterfactual x′ <small>(underlined: added)</small></h2>')
         st.html(diff(row["prompt"], row["edited"], "after"))
-    a, b = shown(row["answer_a"]), shown(row["answer_b"])
+    whole_texts(row)
+    a, b = shown(row["answer_a"])[:LONGEST_ANSWER], shown(row["answer_b"])[:LONGEST_ANSWER]
     parts.small_print(f"f is log p(“{a}”) − log p(“{b}”) after the prompt, in nats: above 0 the first is likelier.")
+
+
+def whole_texts(row: dict) -> None:
+    """What was too long to draw, as files."""
+    long = [(name, row[column]) for name, column in (("prompt x", "prompt"), ("counterfactual x′", "edited"))
+            if len(row[column]) > LONGEST]  # fmt: skip
+    with st.container(horizontal=True):
+        for name, text in long:
+            st.download_button(
+                f"Whole {name}", text, f"{row['example_id']}-{name.split()[0]}.txt", "text/plain", on_click="ignore",
+                icon=":material/download:", key=f"whole_{name.split()[0]}", help=f"{len(text):,} characters",
+            )  # fmt: skip
 
 
 def effects(selection: Selection, row: dict) -> None:

@@ -72,3 +72,10 @@ def test_signed(value: float | None, text: str) -> None:
 def test_interval() -> None:
     assert interval(-0.1, 0.244) == "[−0.10, +0.24]"
     assert interval(None, 1.0) == ""
+
+
+def test_an_address_in_data_becomes_no_link() -> None:
+    escaped_line = markdown_escaped("see https://canary.invalid/a www.canary.invalid me@canary.invalid")
+    bare = escaped_line.replace("\\", "")
+    assert "://" not in bare and "www." not in bare and "@c" not in bare
+    assert bare.replace("\u2060", "") == "see https://canary.invalid/a www.canary.invalid me@canary.invalid"
