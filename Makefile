@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint samples bench clean
+.PHONY: demo test lint samples bench soak clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.made:
@@ -38,6 +38,11 @@ lint: $(VENV)/.test
 	$(BIN)/ruff format --check
 	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+# What is too long for `make test`: SOAK_MINUTES, 60 if not said.
+soak: $(VENV)/.test
+	$(BIN)/python -m tests.browser.chromium
+	$(BIN)/python -m tests.soak $(ARGS)
 
 samples: $(VENV)/.app
 	$(BIN)/coupling samples $(ARGS)
