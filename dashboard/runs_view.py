@@ -143,7 +143,7 @@ def facts(entry: data.RunEntry, about: dict) -> None:
     rows |= {f"{group} {k}": v for group in ("content", "packages") for k, v in (origin.get(group) or {}).items()}
     rows |= {f"timing {k}": v for k, v in about["timings"].items()}
     rows |= {f"note {k}": v if isinstance(v, str) else json.dumps(v) for k, v in about["notes"].items()}
-    table = pd.DataFrame({"what": list(rows), "value": [shown(v) for v in rows.values()]})
+    table = pd.DataFrame({"what": [shown(name) for name in rows], "value": [shown(v) for v in rows.values()]})
     st.dataframe(table, hide_index=True, column_config={"value": st.column_config.TextColumn(width="large")},
                  alt="Provenance of the run")  # fmt: skip
 

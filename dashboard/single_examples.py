@@ -27,7 +27,7 @@ def single_examples(selection: Selection) -> None:
     if offered.empty:
         st.info("No explanations were kept for this setting: choose label noise none.")
         return
-    titles = dict(zip(offered["example_id"], offered["title"], strict=True))
+    titles = dict(zip(offered["example_id"], map(shown, offered["title"]), strict=True))
     given = [i for i in st.query_params.get("examples", "").split(",") if i in titles][:MOST]
     start = ([selection.example] if selection.example in titles else []) + list(titles)[:3]
     st.session_state["option_examples"] = given or list(dict.fromkeys(start))[:3]

@@ -18,8 +18,8 @@ _VISIBLE = {c: f"\\x{c:02x}" for c in (*range(32), 0x7F) if chr(c) not in "\n\t"
 _VISIBLE |= {c: f"\\u{c:04x}" for c in _HIDING}
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=\"'&])")
-_LINKS = re.compile(r"(?<=:)(?=//)|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
-"""Places where Markdown would find an address by itself, whatever is escaped: a word joiner breaks it."""
+_FOUND = re.compile(r"(?<=:)(?=[\w/+])|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
+"""Where Streamlit finds an address, an icon or an emoji although all marks are escaped: a word joiner breaks it."""
 LONGEST = 20_000
 """Characters of one text that are drawn; a page is for reading."""
 
@@ -39,7 +39,7 @@ def escaped(text: object) -> str:
 
 def markdown_escaped(text: object) -> str:
     """Text for a label, tooltip or alert: every mark of Markdown loses its meaning, no address a link; one line."""
-    line = _LINKS.sub("\u2060", " ".join(shown(text).split()))
+    line = _FOUND.sub("\u2060", " ".join(shown(text).split()))
     return _MARKDOWN.sub(r"\\\1", line)
 
 

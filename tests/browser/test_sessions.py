@@ -1,0 +1,34 @@
+"""Ten readers at once on one server: everybody sees their own page, and nobody an error."""
+
+from __future__ import annotations
+
+import urllib.parse
+
+from playwright.sync_api import Browser, expect
+
+from tests.browser.conftest import settled
+
+READERS = (
+    ("", "What this run shows"), ("examples", "Examples"), ("correlation", "Correlation"), ("trajectory", "Trajectory"),
+    ("robustness", "Robustness"), ("compare", "Compare"), ("runs", "Runs"), ("examples", "Examples"),
+    ("correlation", "Correlation"), ("", "What this run shows"),
+)  # fmt: skip
+RUNS = ("alpha", "alpha-twin", "bare")
+
+
+def test_ten_sessions_at_once(browser: Browser, server: str) -> None:
+    contexts = [browser.new_context() for _ in READERS]
+    try:
+        pages = [context.new_page() for context in contexts]
+        for at, (page, (name, _)) in enumerate(zip(pages, READERS, strict=True)):
+            query = urllib.parse.urlencode({"run": RUNS[at % len(RUNS)]})
+            page.goto(f"{server}/{name}?{query}", wait_until="commit")  # the next one does not wait for this one
+        for at, (page, (_, title)) in enumerate(zip(pages, READERS, strict=True)):
+            page.set_default_timeout(60_000)
+            settled(page)
+            expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+            assert page.get_by_test_id("stException").count() == 0
+            assert urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"] == [RUNS[at % len(RUNS)]]
+    finally:
+        for context in contexts:
+            context.close()
