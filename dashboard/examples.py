@@ -125,9 +125,9 @@ def _rows(path: Path, setting: Setting, numbers: tuple[int, ...], stamp: str) ->
     none = places < 0
     for column in ("explanation", "layer"):
         found[column] = np.where(none, np.float32(np.nan), getattr(mine, column)[places] if len(mine.row) else np.nan)
-    words = [] if mine.text is None else mine.text[places]
-    told = [None if missing else word for missing, word in zip(none, words, strict=True)] if len(words) else None
-    return found.assign(text=told, error=(found["explanation"] - found["effect_current"]).abs())
+    words = np.full(len(at), None) if mine.text is None else mine.text[places].copy()
+    words[none] = None
+    return found.assign(text=words, error=(found["explanation"] - found["effect_current"]).abs())
 
 
 def rows(path: Path, setting: Setting, numbers: Sequence[int]) -> pd.DataFrame:
