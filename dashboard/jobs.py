@@ -188,9 +188,19 @@ def process_of(job: Job) -> psutil.Process | None:
     """The living process of a job. A stranger that got its number has another command line."""
     with suppress(OSError, ValueError, psutil.Error):
         process = psutil.Process(int((job.folder / "pid").read_text()))
-        mine = process.cmdline()[1:] == command(job)[1:]
+        mine = _command_line(process)[1:] == command(job)[1:]
         return process if mine and process.status() != psutil.STATUS_ZOMBIE else None
     return None
+
+
+def _command_line(process: psutil.Process) -> list[str]:
+    """Empty for a moment while a new process is being set up by the system, when it is called but not yet begun."""
+    for _ in range(100):
+        line = process.cmdline()  # raises psutil.ZombieProcess for one that has ended
+        if line:
+            return line
+        time.sleep(0.02)
+    return []
 
 
 def _status(job: Job) -> dict[str, Any]:

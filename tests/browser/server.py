@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page
+from playwright.sync_api import TimeoutError as NotInTime
 
 from engine.serve import GIVES_MEMORY_BACK
 
@@ -62,3 +63,18 @@ def settled(page: Page) -> None:
         " && !document.querySelector('[data-stale=true]')"
     )
     page.wait_for_timeout(150)
+
+
+def choose_option(page: Page, box: str, option: str) -> None:
+    """Choose from a select box; a list that a redraw closed while it opened is opened again."""
+    wanted = page.get_by_role("option", name=option).first
+    for attempt in range(5):
+        page.get_by_role("combobox", name=box).first.click()
+        try:
+            wanted.click(timeout=4_000)
+            break
+        except NotInTime:
+            page.keyboard.press("Escape")
+            if attempt == 4:
+                raise
+    settled(page)

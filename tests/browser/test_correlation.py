@@ -8,6 +8,7 @@ from playwright.sync_api import Page, expect
 
 from dashboard.slices import RANGES, parse
 from tests.browser.conftest import Visit, settled
+from tests.browser.server import choose_option
 
 
 def parameters(page: Page) -> dict[str, str]:
@@ -176,8 +177,7 @@ def test_a_named_slice_is_saved_and_found_again(visit: Visit):
     settled(page)
     other = visit("correlation", run="alpha")
     other.locator("summary", has_text="Slice").click()
-    other.get_by_role("combobox", name="Saved slices").click()
-    other.get_by_role("option", name="Only history").click()
+    choose_option(other, "Saved slices", "Only history")
     other.wait_for_url("**slice=**")
     settled(other)
     expect(other.locator('[data-testid="stAlert"]').first).to_contain_text("Only history")

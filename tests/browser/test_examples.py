@@ -9,6 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, settled
+from tests.browser.server import choose_option
 
 
 def number(page: Page, label: str) -> float:
@@ -20,12 +21,6 @@ def number(page: Page, label: str) -> float:
 def total(page: Page) -> int:
     place = page.get_by_text(re.compile(r"^[\d,]+ of [\d,]+$")).first.inner_text()
     return int(place.split(" of ")[1].replace(",", ""))
-
-
-def choose_option(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label).first.click()
-    page.get_by_role("option", name=option).click()
-    settled(page)
 
 
 def test_orders_put_their_extreme_first(visit: Visit) -> None:

@@ -13,6 +13,7 @@ from playwright.sync_api import Page, expect
 from dashboard.data import Setting
 from dashboard.examples import examples_page
 from tests.browser.conftest import Visit, settled
+from tests.browser.server import choose_option
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -39,12 +40,6 @@ def put(page: Page, label: str, text: str) -> None:
     settled(page)
 
 
-def pick(page: Page, label: str, option: str) -> None:
-    page.get_by_role("combobox", name=label, exact=True).click()
-    page.get_by_role("option", name=option).first.click()
-    settled(page)
-
-
 def run(page: Page) -> None:
     page.get_by_role("button", name="Run on both checkpoints").click()
     done = page.get_by_text("Done", exact=True).or_(page.get_by_text("It could not be done"))
@@ -66,10 +61,10 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
 
     page.get_by_role("button", name="Clear all").click()  # of the marks
     settled(page)
-    pick(page, "Sentence", "2. Question")
+    choose_option(page, "Sentence", "2. Question")
     page.get_by_role("button", name="Mark", exact=True).press("Enter")
     expect(page.locator("mark")).to_contain_text("Question")
-    pick(page, "Edit", "Delete the marked")
+    choose_option(page, "Edit", "Delete the marked")
     expect(page.locator("del").first).to_contain_text("Question")
     expect(page.get_by_text("nobody trained an explainer on it")).to_be_visible()
     run(page)
