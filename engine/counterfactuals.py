@@ -4,9 +4,11 @@ Texts come in groups, the original first. Rows with the same token ids are run o
 original's row the tokens before the edit, and hidden states after an edit change at every later position; so the
 exact work is L + Σ Sᵢ tokens instead of (K + 1) L, with Sᵢ the tokens from the edit's start on. Originals run in
 batches of similar length and leave their keys and values; then the rest of their rows, sorted by Sᵢ and with ragged
-starts, goes on from there. Models whose cache can't be sliced take full rows, and the report says so.
+starts, goes on from there; and where an edited text has answers that part, so does the second from the first.
+Models whose cache can't be sliced take full rows, and the report says so.
 
-Memory: one batch of originals' keys and values, one layer's copy of them for a batch of rows, and what was asked for.
+Memory: keys and values of one batch of originals and of one batch that continues them, one layer's copy of both for
+a batch of rows, and what was asked for.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from transformers import DynamicCache
 
 from engine.checkpoints import Checkpoint
 from engine.config import InputError
-from engine.forward import Ask, Read, can_share, continue_prefixes, forward, padded
+from engine.forward import Ask, KeysValues, Read, Stretch, can_share, continue_prefixes, forward, padded
 from engine.planning import Piece, Row, Text, batches, common_prefix, distinct_rows, row_tails
 
 Path = Literal["auto", "shared", "full"]
@@ -164,33 +166,55 @@ class _Work:
             self._run(batch, None)
 
     def shared(self) -> None:
-        """Originals first, the rest from the originals' keys and values."""
+        """Originals first, then what goes on from their keys and values, then what goes on from that."""
+        longest = max(len(row.tokens) for row in self.rows)
+        deep = not can_share(self.checkpoint.model, longest, stretches=2)
         followers: dict[int, list[Piece]] = {}
-        alone = []
+        owned: list[tuple[int, int]] = []
+        alone: list[Piece] = []
         for i, row in enumerate(self.rows):
-            start = 0
-            if row.parent >= 0:
-                start = min(common_prefix(row.tokens, self.rows[row.parent].tokens), row.first_needed())
-            if start == 0:
-                alone.append(Piece(i, 0, -1, len(row.tokens)))
-            else:
-                followers.setdefault(row.parent, []).append(Piece(i, start, row.parent, len(row.tokens) - start))
+            owner, start = self._owner(row, owned, deep)
+            owned.append((owner, start))
+            piece = Piece(i, start, owner, len(row.tokens) - start)
+            (followers.setdefault(owner, []) if owner >= 0 else alone).append(piece)
         again: set[int] = set()
         if self.checkpoint.dtype != torch.float32:
             # Low precision depends on the kernel. Originals are then scored by the same one as their edited texts.
-            for owner, pieces in followers.items():
-                row = self.rows[owner]
+            for owner in [piece.row for piece in alone if piece.row in followers]:
+                row, pieces = self.rows[owner], followers[owner]
                 start = min(*(p.start for p in pieces), row.first_needed(), len(row.tokens) - 1)
                 if start > 0:
                     pieces.append(Piece(owner, start, owner, len(row.tokens) - start))
                     again.add(owner)
         for batch in batches(alone, self.budget):
-            waiting = [piece for owner in batch for piece in followers.get(owner.row, ())]
+            waiting = [piece for first in batch for piece in followers.get(first.row, ())]
             cache = DynamicCache() if waiting else None
             self._run(batch, cache, silent=again)
-            owners = {piece.row: i for i, piece in enumerate(batch)}
-            for continued in batches(waiting, self.budget):
-                self._continue(continued, cache, owners)
+            if cache is None:
+                continue
+            kept = [(layer.keys, layer.values) for layer in cache.layers]
+            place = {piece.row: i for i, piece in enumerate(batch)}
+            for second in batches(waiting, self.budget):
+                last = [p for piece in second if piece.row not in again for p in followers.get(piece.row, ())]
+                before = Stretch(kept, [place[p.owner] for p in second], [p.start for p in second])
+                new = self._continue(second, [before], keep=bool(last))
+                row_of = {piece.row: i for i, piece in enumerate(second)}
+                for third in batches(last, self.budget):
+                    via = [row_of[p.owner] for p in third]
+                    first_stretch = Stretch(kept, [before.owners[i] for i in via], [before.lengths[i] for i in via])
+                    lengths = [p.start - n for p, n in zip(third, first_stretch.lengths, strict=True)]
+                    self._continue(third, [first_stretch, Stretch(new, via, lengths)])
+
+    def _owner(self, row: Row, owned: Sequence[tuple[int, int]], deep: bool) -> tuple[int, int]:
+        """The row that this one goes on from (−1: none) and how many tokens they share; at most two rows deep."""
+        candidate = row.parent
+        while candidate >= 0:
+            start = min(common_prefix(row.tokens, self.rows[candidate].tokens), row.first_needed())
+            above, from_above = owned[candidate]
+            if start > from_above and (above < 0 or (deep and owned[above][0] < 0)):
+                return candidate, start
+            candidate = above
+        return -1, 0
 
     def _run(self, batch: Sequence[Piece], cache: Any, silent: frozenset[int] | set[int] = frozenset()) -> None:
         asks, ask_targets, reads, read_targets = self._wanted(batch, silent)
@@ -201,21 +225,15 @@ class _Work:
         )
         self._collect(log_probs, ask_targets, states, read_targets, input_ids.numel(), len(batch))
 
-    def _continue(self, batch: Sequence[Piece], cache: Any, owners: dict[int, int]) -> None:
+    def _continue(self, batch: Sequence[Piece], stretches: Sequence[Stretch], keep: bool = False) -> list[KeysValues]:
         asks, ask_targets, reads, read_targets = self._wanted(batch, frozenset())
         suffixes = [self.rows[piece.row].tokens[piece.start :] for piece in batch]
-        log_probs, states = continue_prefixes(
-            self.checkpoint.model,
-            cache,
-            [owners[piece.owner] for piece in batch],
-            [piece.start for piece in batch],
-            suffixes,
-            asks,
-            reads,
-            self.layers,
+        log_probs, states, new = continue_prefixes(
+            self.checkpoint.model, stretches, suffixes, asks, reads, self.layers, keep=keep
         )
         tokens = len(batch) * max(map(len, suffixes))
         self._collect(log_probs, ask_targets, states, read_targets, tokens, len(batch))
+        return new
 
     def _wanted(
         self, batch: Sequence[Piece], silent: frozenset[int] | set[int]

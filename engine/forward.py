@@ -153,73 +153,97 @@ def model_blocks(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
     raise ValueError(f"{model.config.model_type}: its blocks can't be found, so hidden states can't be read")
 
 
-class _PrefixLayer(DynamicLayer):
-    """Keys and values of shared prefixes [prompts, heads, length, width], handed to the rows that continue them.
+KeysValues = tuple[Tensor, Tensor]
+"""Of one layer, each [rows, heads, length, width]."""
 
-    New keys and values are appended for the attention at hand and not stored: nobody reads on after them.
+
+@dataclass(frozen=True)
+class Stretch:
+    """Tokens that rows continue: row i goes on after the first `lengths[i]` cached tokens of `owners[i]`."""
+
+    layers: Sequence[KeysValues]
+    owners: Sequence[int]
+    lengths: Sequence[int]
+
+    def columns(self, device: torch.device) -> Tensor:
+        """Which columns a row shares, bool [rows, the greatest length]."""
+        return torch.arange(max(self.lengths), device=device) < torch.tensor(self.lengths, device=device)[:, None]
+
+    def layer(self, number: int) -> KeysValues:
+        """Keys and values of one layer up to the greatest length, for every row."""
+        keys, values = self.layers[number]
+        return self._of_rows(keys), self._of_rows(values)
+
+    def _of_rows(self, cached: Tensor) -> Tensor:
+        first, used = self.owners[0], cached[:, :, : max(self.lengths)]
+        if all(owner == first for owner in self.owners):
+            return used[first : first + 1].expand(len(self.owners), -1, -1, -1)
+        return used.index_select(0, torch.tensor(self.owners, device=cached.device))
+
+
+class _PrefixLayer(DynamicLayer):
+    """Hands keys and values of shared stretches to the rows that continue them.
+
+    New keys and values are appended for the attention at hand; they are stored by themselves, and only if `keep`.
     """
 
-    def __init__(self, keys: Tensor, values: Tensor, owners: Tensor, length: int):
+    def __init__(self, stretches: Sequence[Stretch], number: int, keep: bool):
         super().__init__()
-        self._owners, self._length = owners, length
-        self.keys, self.values = keys[:, :, :length], values[:, :, :length]
-        self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
+        self._stretches, self._number, self._keep = stretches, number, keep
+        like = stretches[0].layers[number][0]
+        self.dtype, self.device, self.is_initialized = like.dtype, like.device, True
+        self.new: KeysValues | None = None
 
-    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
-        return self._continued(self.keys, key_states), self._continued(self.values, value_states)
-
-    def _continued(self, prefix: Tensor, new: Tensor) -> Tensor:
-        rows = prefix.expand(new.shape[0], -1, -1, -1) if prefix.shape[0] == 1 else prefix.index_select(0, self._owners)
-        return torch.cat([rows, new], dim=-2)
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> KeysValues:
+        if self._keep:
+            self.new = key_states, value_states
+        keys, values = zip(*(s.layer(self._number) for s in self._stretches), strict=True)
+        return torch.cat([*keys, key_states], dim=-2), torch.cat([*values, value_states], dim=-2)
 
     def get_seq_length(self) -> int:
-        return self._length
+        return sum(max(stretch.lengths) for stretch in self._stretches)
 
 
 def continue_prefixes(
     model: PreTrainedModel,
-    cache: DynamicCache,
-    owners: Sequence[int],
-    starts: Sequence[int],
+    stretches: Sequence[Stretch],
     suffixes: Sequence[Sequence[int]],
     asks: Sequence[Ask],
     reads: Sequence[Read],
     layers: Sequence[int],
-) -> tuple[Tensor, Tensor]:
-    """Like `forward` for rows of which the first `starts[i]` tokens are those of prompt `owners[i]` in the cache.
+    *,
+    keep: bool = False,
+) -> tuple[Tensor, Tensor, list[KeysValues]]:
+    """Like `forward` for rows of which everything before the suffix is cached, in one or more stretches.
 
-    Starts may differ in one batch: the cache is used up to the largest, and what a row does not share is masked. A
-    row's positions go on from its own start. Positions of asks and reads count within the suffix.
+    Lengths may differ in one batch: a stretch is used up to the largest, and what a row does not share is masked. A
+    row's positions go on from its own start. Positions of asks and reads count within the suffix. With `keep` the
+    suffixes' own keys and values of each layer come third, as a stretch that further rows may continue.
     """
-    device = cache.layers[0].keys.device
+    device = stretches[0].layers[0][0].device
     input_ids = padded(suffixes, device)
-    longest, prefix = input_ids.shape[1], max(starts)
+    longest = input_ids.shape[1]
+    starts = [sum(stretch.lengths[row] for stretch in stretches) for row in range(len(suffixes))]
+    prefix = sum(max(stretch.lengths) for stretch in stretches)
     begin = torch.tensor(starts, device=device)[:, None]
     ends = begin + torch.tensor([len(suffix) for suffix in suffixes], device=device)[:, None] - 1
     # Beyond a row's own end positions stand still: a table of positions may be no longer than that.
     more: dict[str, Any] = {"position_ids": torch.minimum(begin + torch.arange(longest, device=device), ends)}
     if min(starts) < prefix:
-        shared = torch.arange(prefix, device=device) < begin
-        more["attention_mask"] = torch.cat([shared, torch.ones_like(input_ids, dtype=torch.bool)], dim=1).long()
-    first = owners[0]
-    alone = all(owner == first for owner in owners)
-    index = torch.tensor(owners, device=device)
+        columns = [stretch.columns(device) for stretch in stretches]
+        more["attention_mask"] = torch.cat([*columns, torch.ones_like(input_ids, dtype=torch.bool)], dim=1).long()
     continued = DynamicCache()
-    for layer in cache.layers:
-        keys, values = (
-            (layer.keys[first : first + 1], layer.values[first : first + 1]) if alone else (layer.keys, layer.values)
-        )
-        continued.layers.append(_PrefixLayer(keys, values, index, prefix))
+    continued.layers = [_PrefixLayer(stretches, number, keep) for number in range(len(stretches[0].layers))]
     log_probs, states, _ = forward(
         model, input_ids, asks, reads, layers, past_key_values=continued, use_cache=True, **more
     )
-    return log_probs, states
+    return log_probs, states, [layer.new for layer in continued.layers if layer.new is not None]
 
 
-def can_share(model: PreTrainedModel, longest: int) -> str:
+def can_share(model: PreTrainedModel, longest: int, stretches: int = 1) -> str:
     """Why the keys and values of a prefix of this model can't be reused by other rows; empty if they can.
 
-    A sliding window is no obstacle while two rows together fit into it.
+    A sliding window is no obstacle while a row and the stretches before it, each as long, together fit into it.
     """
     if not takes(model, "past_key_values") or not takes(model, "position_ids"):
         return "no key-value cache (a state-space model?)"
@@ -233,6 +257,6 @@ def can_share(model: PreTrainedModel, longest: int) -> str:
         window = getattr(layer, "sliding_window", None)
         if not isinstance(layer, DynamicLayer) or window is None:
             return f"its cache can't be sliced ({type(layer).__name__})"
-        if 2 * longest > window:
+        if (1 + stretches) * longest > window:
             return f"a sliding window of {window} tokens, too short for rows of {longest}"
     return ""

@@ -29,7 +29,7 @@ class Row:
 
     tokens: tuple[int, ...]
     parent: int = -1
-    """The row of the original, if this may share its beginning."""
+    """The row whose beginning this may share: the original's, or that of the same text with another answer."""
     asks: list[tuple[int, int, int, int]] = field(default_factory=list)  # position, token, text, answer
     reads: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # read, positions
 
@@ -60,7 +60,7 @@ def distinct_rows(groups: Sequence[Sequence[Text]]) -> list[Row]:
             for tail in tails:
                 row = known.setdefault(text.prompt + tail, len(rows))
                 if row == len(rows):
-                    rows.append(Row(text.prompt + tail, own[0] if original < 0 and own else original))
+                    rows.append(Row(text.prompt + tail, own[0] if own else original))
                 own.append(row)
             before = len(text.prompt) - 1
             for answer, continuation in enumerate(text.answers):

@@ -115,6 +115,15 @@ def test_duplicates_are_run_once():
     assert run(model, [[Text((5, 6), ((1, 2), (2, 1)))]], batch_size=4).report.rows == 2
 
 
+def test_answers_that_part_cost_their_own_tokens_only():
+    one = edits(np.random.default_rng(4), n=4, length=64, k=8, first=0.0)
+    two = [[Text(text.prompt, ((1, 2), (3, 4))) for text in group] for group in one]
+    short, long = (run(checkpoint("llama"), drawn, batch_size=16, path="shared").report for drawn in (one, two))
+    texts = sum(len({text.prompt for text in group}) for group in two)
+    # A second token of the first answer, then the prompt's last token again with the second answer.
+    assert long.rows == 2 * texts and short.tokens < long.tokens <= short.tokens + 3 * texts + 64
+
+
 @pytest.mark.parametrize(
     ("shape", "length", "why"),
     [
@@ -137,7 +146,7 @@ def test_models_whose_cache_cannot_be_sliced_fall_back_and_say_so(shape, length,
 
 
 def test_a_model_on_which_sharing_goes_wrong_is_found_out(monkeypatch):
-    monkeypatch.setattr(counterfactuals, "can_share", lambda *_: "")
+    monkeypatch.setattr(counterfactuals, "can_share", lambda *_, **__: "")
     drawn = edits(np.random.default_rng(1), n=2, length=40, k=3, first=0.8)
     wrong = run(checkpoint("mistral"), drawn, batch_size=4, path="shared").log_probs
     right = run(checkpoint("mistral"), drawn, batch_size=4)
