@@ -132,9 +132,11 @@ def stamp(path: Path) -> str:
 
 
 def content_hash(path: Path) -> str:
-    """12 hex digits over the hashes of the tables that pages show: what a permalink carries."""
+    """12 hex digits over the hashes of the tables that a run was finished with: what a permalink carries. Maps of
+    patching may come later, and change nothing of what was measured."""
     parts = manifest(path)["parts"]
-    shown = sorted(f"{name}={about['sha256']}" for name, about in parts.items() if name.endswith(".parquet"))
+    tables = {name: about for name, about in parts.items() if name.endswith(".parquet")}
+    shown = sorted(f"{name}={about['sha256']}" for name, about in tables.items() if not name.startswith("patching/"))
     return hashlib.sha256("\n".join(shown).encode()).hexdigest()[:12]
 
 

@@ -40,7 +40,7 @@ CHUNK = 1 << 20
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
 _PARTS = re.compile(
     rf"run\.json|(examples|explanations|metrics)\.parquet|behavior/{_WORD}\.parquet"
-    rf"|hidden/{_WORD}/(examples-)?\d{{5}}\.safetensors|concurrent/{_WORD}\.safetensors"
+    rf"|hidden/{_WORD}/(examples-)?\d{{5}}\.safetensors|concurrent/{_WORD}\.safetensors|patching/{_WORD}\.parquet"
     rf"|checkpoints/{_WORD}/{_WORD}\.(json|safetensors|txt|model|jinja)"
 )
 """The names of a run's parts, and of checkpoints that it trained itself: no code, no pickles."""

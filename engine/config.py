@@ -22,8 +22,10 @@ Mode = Literal["direct", "difference"]
 Regime = Literal["frozen", "online", "refit"]
 NoiseKind = Literal["shuffle", "flip", "gaussian"]
 Position = Literal["last", "span"]
+World = Literal["independent", "cue", "base", "shared", "rescale", "unrelated"]
 Share = Annotated[float, Field(ge=0, le=1)]
 
+DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 CHECKPOINT_NAME = re.compile(r"^[A-Za-z0-9._]+--[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*$")
 
 
@@ -59,7 +61,7 @@ class CheckpointSpec(Strict):
 
     @model_validator(mode="after")
     def _name_is_a_safe_file_name(self) -> CheckpointSpec:
-        if not CHECKPOINT_NAME.match(self.name):
+        if not CHECKPOINT_NAME.fullmatch(self.name):
             raise ValueError(f"name {self.name!r} must look like family--name (letters, digits, . _ -)")
         return self
 
@@ -83,6 +85,15 @@ class TaskSpec(Strict):
     edits: tuple[str, ...] = Field((), description="kinds of edit; empty: all that the task offers")
     prompts: PromptCounts = PromptCounts()
     seed: int = Field(0, ge=0, description="of the draw of prompts")
+    unknown_entities: bool = Field(
+        False, description="built-in tasks: held-out prompts speak of made-up things that no checkpoint has met"
+    )
+
+    @model_validator(mode="after")
+    def _unknown_entities_are_of_the_built_in_tasks(self) -> TaskSpec:
+        if self.unknown_entities and self.name == "from_file":
+            raise ValueError("unknown_entities goes with the built-in tasks: put your own into the file")
+        return self
 
     @model_validator(mode="after")
     def _from_file_needs_a_path(self) -> TaskSpec:
@@ -179,6 +190,74 @@ class PostTrainingSpec(Strict):
     concurrent: ConcurrentSpec | None = None
 
 
+class PatchingSpec(Strict):
+    """Activation patching between x and x' of a finished run, by layer and position."""
+
+    checkpoints: tuple[str, ...] = Field((), description="names in the run; none: the first and the last")
+    edits: tuple[str, ...] = Field((), description="kinds of edit; none: that of the chosen ridge")
+    split: Split = Field("test_heldout", description="whose examples are patched")
+    examples: int = Field(200, ge=2, description="of each kind of edit, drawn with the seed")
+    shuffles: int = Field(200, ge=200, description="draws of each control that is a distribution")
+    bootstrap: int = Field(1000, ge=200, description="resamples of cues and entities, for the interval")
+    seed: int = Field(0, ge=0, description="of the draw of examples, shuffles and bootstrap")
+    device: str = Field("auto", pattern=DEVICE, description="auto, cpu, mps, cuda, or one such as cuda:1")
+    batch_size: int = Field(64, ge=1, description="rows in a forward")
+
+
+class LoraSpec(Strict):
+    """A low-rank adapter in place of full fine-tuning (needs the extra `peft`)."""
+
+    rank: int = Field(16, ge=1, description="of the adapters' matrices")
+    alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / rank")
+    modules: tuple[str, ...] = Field((), description="names of the layers that get one; empty: all linear layers")
+
+
+class DriftSpec(Strict):
+    """Post-training that moves behavior while, or after, explanations are learnt: next-token loss on dialogues."""
+
+    world: World | None = Field(None, description="built-in tasks: dialogues are sampled from this world's rules")
+    until: Share = Field(0.5, description="of the world's whole way, gone evenly over the training")
+    rules_seed: int = Field(0, ge=0, description="of the rules that the first checkpoint has learnt")
+    seed: int = Field(0, ge=0, description="of the rules that behavior moves to")
+    entities: Literal["all", "unlabelled"] = Field(
+        "all", description="unlabelled: dialogues only about entities that no explanation label speaks of"
+    )
+    dialogues: str | None = Field(None, description="in place of a world: a JSON Lines file of prompts and answers")
+    prompts_a_step: int = Field(32, ge=1, description="dialogues in a training step")
+    answers_a_prompt: int = Field(16, ge=1, description="a world's sampled answers to each prompt")
+    answer_weight: float = Field(30.0, gt=0, description="of a prompt's answers beside a prompt token's 1")
+    weight: float = Field(1.0, gt=0, description="of this loss beside that of the explanations")
+
+    @model_validator(mode="after")
+    def _one_source(self) -> DriftSpec:
+        if (self.world is None) == (self.dialogues is None):
+            raise ValueError("drift needs either a world or a file of dialogues")
+        return self
+
+
+class VerbalSpec(Strict):
+    """The model explains itself: fine-tuned on fixed explanation labels, it makes the checkpoints marked `trained`."""
+
+    edits: tuple[str, ...] = Field((), description="kinds of edit that get labels; empty: all; the rest get none")
+    schedule: Literal["concurrent", "labels_first"] = Field(
+        "concurrent", description="drift beside the labels in every step, or after `label_steps` steps on labels alone"
+    )
+    label_steps: int = Field(200, ge=1, description="labels_first: training steps before the drift begins")
+    labels: int | None = Field(None, ge=2, description="how many explanation labels; none: one for every example")
+    noise: Share = Field(0.0, description="share of the labels that change places with each other")
+    beta: float = Field(1.0, ge=0, description="of the KL divergence that holds the answers to x and x'; 0: none")
+    prompts_a_step: int = Field(32, ge=1, description="labels in a training step")
+    learning_rate: float = Field(3e-3, gt=0, description="at its peak")
+    drift: DriftSpec | None = Field(None, description="post-training that moves behavior; none: labels alone")
+    lora: LoraSpec | None = Field(None, description="a low-rank adapter; none: all weights are trained")
+    controls: tuple[Literal["small_lm", "other_model"], ...] = Field(
+        (), description="trained on the same labels: an untrained copy of the first checkpoint, or other_model"
+    )
+    chat_template: bool = Field(True, description="put prompts into the tokenizer's chat template, where it has one")
+    probes: bool = Field(False, description="train the probes of `explainers` on the same checkpoints too")
+    keep_checkpoints: bool = Field(True, description="leave the trained weights in the run's folder")
+
+
 class RunSpec(Strict):
     """All of a run. `target` gives the fixed labels; the explainers are trained at the first checkpoint.
 
@@ -193,13 +272,12 @@ class RunSpec(Strict):
     checkpoints: tuple[CheckpointSpec, ...] = Field(min_length=1)
     other_model: CheckpointSpec | None = Field(None, description="control; none: the first checkpoint, untrained")
     post_training: PostTrainingSpec | None = Field(None, description="makes the checkpoints marked trained")
+    verbal: VerbalSpec | None = Field(None, description="self-explanation; makes the checkpoints marked trained")
     hidden: HiddenSpec = HiddenSpec()
     explainers: ExplainerSpec = ExplainerSpec()
     noise: NoiseSpec = NoiseSpec()
     metrics: MetricSpec = MetricSpec()
-    device: str = Field(
-        "auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda, or one such as cuda:1"
-    )
+    device: str = Field("auto", pattern=DEVICE, description="auto, cpu, mps, cuda, or one such as cuda:1")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="in which the models compute")
     batch_size: int | None = Field(None, ge=1, description="none: found by trial and recorded")
     seed: int = Field(0, ge=0, description="of explainers, splits of cross-validation, and post-training")
@@ -219,16 +297,41 @@ class RunSpec(Strict):
     @model_validator(mode="after")
     def _trained_checkpoints_follow_a_given_one(self) -> RunSpec:
         trained = [c for c in self.checkpoints if c.trained]
-        if bool(trained) != (self.post_training is not None):
-            raise ValueError("post_training goes with checkpoints marked `trained: true`, and they need it")
+        if self.post_training and self.verbal:
+            raise ValueError("post_training and verbal can't both train the checkpoints: use verbal.drift")
+        if bool(trained) != (self.post_training is not None or self.verbal is not None):
+            raise ValueError("post_training or verbal goes with checkpoints marked `trained: true`, and they need it")
         if trained and (len(trained) != len(self.checkpoints) - 1 or self.checkpoints[0].trained):
-            raise ValueError("checkpoints: with post_training, the first is given and all others are trained")
+            raise ValueError("checkpoints: where some are trained, the first is given and all others are trained")
         if [c.step for c in trained] != sorted({c.step for c in trained if c.step > 0}):
             raise ValueError("checkpoints: the steps of trained ones must be above 0 and rise")
         concurrent = self.post_training and self.post_training.concurrent
         if concurrent and concurrent.layer not in self.hidden.layers:
             raise ValueError(f"post_training.concurrent.layer: {concurrent.layer} must stand in hidden.layers too")
         return self
+
+    @model_validator(mode="after")
+    def _verbal_fits_the_rest(self) -> RunSpec:
+        verbal = self.verbal
+        if verbal is None:
+            return self
+        drift = verbal.drift
+        if drift and drift.world and self.task.name == "from_file":
+            raise ValueError("verbal.drift.world: only the built-in tasks have worlds: give a file of dialogues")
+        if self.task.unknown_entities and not (drift and drift.world):
+            raise ValueError("task.unknown_entities: nothing teaches them as behavior: give verbal.drift a world")
+        if "other_model" in verbal.controls and self.other_model is None:
+            raise ValueError("verbal.controls: other_model needs other_model, a checkpoint")
+        if verbal.schedule == "labels_first" and drift is None:
+            raise ValueError("verbal.schedule: labels_first needs a drift that comes after")
+        if verbal.schedule == "labels_first" and verbal.label_steps not in [c.step for c in self.checkpoints]:
+            raise ValueError("verbal.label_steps: a trained checkpoint must stand at that step")
+        return self
+
+    @property
+    def probes(self) -> bool:
+        """Whether probes on hidden states are trained."""
+        return self.verbal is None or self.verbal.probes
 
     @property
     def target_checkpoint(self) -> CheckpointSpec:
@@ -285,10 +388,14 @@ def _with_paths(spec: RunSpec, model: Callable[[str], str], file: Callable[[str]
     def checkpoint(c: CheckpointSpec | None) -> CheckpointSpec | None:
         return c and c.model_copy(update={"path": model(c.path), "adapter": c.adapter and model(c.adapter)})
 
-    task, post = spec.task, spec.post_training
+    task, post, verbal = spec.task, spec.post_training, spec.verbal
+    if verbal and verbal.drift and verbal.drift.dialogues:
+        drift = verbal.drift.model_copy(update={"dialogues": file(verbal.drift.dialogues)})
+        verbal = verbal.model_copy(update={"drift": drift})
     return spec.model_copy(
         update={
             "task": task.model_copy(update={"path": task.path and file(task.path)}),
+            "verbal": verbal,
             "post_training": post and post.model_copy(update={"dialogues": file(post.dialogues)}),
             "target": checkpoint(spec.target),
             "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),

@@ -148,6 +148,42 @@ METRICS = pa.schema(
     ]
 )
 
+PATCHING = pa.schema(
+    [
+        ("example_id", pa.dictionary(pa.int32(), pa.string())),
+        ("edit", pa.dictionary(pa.int32(), pa.string())),
+        ("layer", pa.int32()),
+        ("region", pa.dictionary(pa.int32(), pa.string())),
+        ("tokens", pa.int32()),  # how many positions of x the region has; 0: none in this example
+        ("differs", pa.bool_()),  # whether x and x' have other states there; else nothing is patched
+        ("behavior", _VALUE),  # f of the patched run less f(x)
+        ("explanation", _VALUE),  # the explanation read from the patched run less that from x
+        ("effect", _VALUE),  # Δ of the example
+        ("moved", _VALUE),  # the explanation read from the run on x' less that from x
+    ]
+)
+"""patching/<checkpoint>.maps.parquet: one row an example, layer and region (`patch_maps`); nats."""
+
+PATCHING_AGREEMENT = pa.schema(
+    [
+        ("checkpoint", pa.string()),
+        ("step", pa.int64()),
+        ("edit", pa.string()),
+        ("explainer", pa.string()),
+        ("probe_layer", pa.int32()),
+        ("penalty", _NUMBER),
+        ("split", pa.string()),
+        ("control", pa.string()),  # null: the explainer itself
+        ("r", _VALUE),
+        ("low", _VALUE),
+        ("high", _VALUE),
+        ("draws", pa.int32()),  # of a control that is a distribution: low and high are its band
+        ("n", pa.int32()),
+        ("n_groups", pa.int32()),
+    ]
+)
+"""patching/<checkpoint>.agreement.parquet: mean correlation of both maps of an example, with interval; its controls."""
+
 CONTROLS = ("output", "output_text", "text_only", "stale", "other_model", "null", "ceiling", "difference")
 VERDICTS = ("holds", "reverses", "absent", "inconclusive", "not testable")
 SPLITS = ("train", "validation", "test_heldout", "test_iid")

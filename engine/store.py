@@ -39,7 +39,7 @@ from engine.files import (
     replace_file,
     safe_part,
 )
-from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, FORMAT_VERSION, METRICS
+from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, FORMAT_VERSION, METRICS, PATCHING, PATCHING_AGREEMENT
 
 __all__ = ["Run", "RunError", "content_hash", "find_runs", "verify"]
 
@@ -114,6 +114,19 @@ class Run:
             key = ".".join(map(str, error.errors()[0]["loc"]))
             raise RunError(f"{path / MANIFEST}: spec: {key}: {error.errors()[0]['msg']}") from None
 
+    @classmethod
+    def extend(cls, path: Path | str) -> Run:
+        """Open a complete run to add parts that are made of it later (`finish` ends that); what it holds stays.
+
+        Raises RunError for a run that is not complete, and while another process writes it.
+        """
+        run = cls.open(path)
+        if run.state != "complete":
+            raise RunError(f"{path}: the run is {run.state}: finish it first, by the command that made it")
+        run._lock = locked(run.path)
+        run.manifest = read_manifest(run.path)  # as the last writer left it
+        return run
+
     def close(self) -> None:
         """Give the lock back; the run stays as it is and can be gone on with."""
         if self._lock is not None:
@@ -153,6 +166,11 @@ class Run:
         """A Parquet part; raises RunError that names it where it is absent or damaged."""
         with self._reading(part) as file:
             return pq.read_table(file, columns=columns)
+
+    def read_schema(self, part: str) -> pa.Schema:
+        """Columns and types of a Parquet part; raises RunError as `read_table` does."""
+        with self._reading(part) as file:
+            return pq.read_schema(file)
 
     def read_arrays(self, part: str, keys: Iterable[str] | None = None) -> dict[str, np.ndarray]:
         """Arrays of a safetensors part (all, or those named); RunError where absent or damaged."""
@@ -326,14 +344,13 @@ def verify(path: Path | str) -> list[str]:
     if run.state == "complete":
         needed = ["examples.parquet", *behaviors, "explanations.parquet", "metrics.parquet"]
         problems += [f"{part}: missing" for part in needed if part not in run.parts]
-    ids: list[str] | None = None
+    ids: pa.ChunkedArray | None = None
     for part in sorted(sound, key=lambda p: p != "examples.parquet"):  # the examples first: the rest refers to them
         try:
             if part.endswith(".parquet"):
-                table = run.read_table(part)
-                problems += [f"{part}: {problem}" for problem in _table_problems(part, table, ids)]
-                if part == "examples.parquet" and "example_id" in table.column_names:
-                    ids = table["example_id"].to_pylist()
+                problems += [f"{part}: {problem}" for problem in _table_problems(run, part, ids)]
+                if part == "examples.parquet" and "example_id" in run.read_schema(part).names:
+                    ids = run.read_table(part, ["example_id"])["example_id"]
             elif part.endswith(".safetensors"):
                 run.read_arrays(part, keys=())
         except RunError as error:
@@ -351,34 +368,40 @@ def _without_repeats(table: pa.Table) -> set[str]:
     }
 
 
-def _table_problems(part: str, table: pa.Table, ids: list[str] | None) -> Iterator[str]:
+def _table_problems(run: Run, part: str, ids: pa.ChunkedArray | None) -> Iterator[str]:
+    """What is wrong with a table; one column at a time is in memory. `ids`: of the examples, where there are any."""
     schemas = {"examples": EXAMPLES, "behavior": BEHAVIOR, "explanations": EXPLANATIONS, "metrics": METRICS}
     kind = part.removesuffix(".parquet").split("/")[0]
     schema = schemas.get(kind)
+    if kind == "patching":
+        schema = PATCHING_AGREEMENT if part.endswith(".agreement.parquet") else PATCHING
     if schema is None:
         return
+    found = run.read_schema(part)
     for field in schema:
-        at = table.schema.get_field_index(field.name)
+        at = found.get_field_index(field.name)
         if at < 0:
             yield f"column {field.name!r} is missing"
-        elif table.schema.field(at).type != field.type:
-            yield f"column {field.name!r} is {table.schema.field(at).type}, not {field.type}"
-    for name in table.column_names:
-        column = table[name]
+        elif found.field(at).type != field.type:
+            yield f"column {field.name!r} is {found.field(at).type}, not {field.type}"
+    for name in found.names:
+        column = run.read_table(part, [name])[name]
         if pa.types.is_floating(column.type):
             bad = pc.sum(pc.invert(pc.is_finite(column))).as_py() or 0
             bad += column.null_count if kind == "behavior" else 0
             if bad:
                 yield f"column {name!r} holds {bad} values that are no number"
-    if kind == "metrics" or "example_id" not in table.column_names:
+    if kind == "metrics" or "example_id" not in found.names:
         return
-    own = table["example_id"].to_pylist()
-    if kind == "examples" and len(set(own)) < len(own):
+    own = run.read_table(part, ["example_id"])["example_id"]
+    if kind == "examples" and pc.count_distinct(own, mode="all").as_py() < len(own):
         yield "example_id is not unique"
-    if kind == "behavior" and part.count("/") == 1 and ids is not None and own != ids:
+    if kind == "behavior" and part.count("/") == 1 and ids is not None and not own.equals(ids):
         yield "its rows are not those of examples.parquet, in their order"
-    if kind == "explanations" and ids is not None and not set(own) <= set(ids):
-        yield "it explains examples that are not in examples.parquet"
+    if kind in ("explanations", "patching") and ids is not None:
+        explained = pc.cast(own.unique(), pa.string())
+        if not pc.all(pc.is_in(explained, value_set=ids.combine_chunks())).as_py():
+            yield "it explains examples that are not in examples.parquet"
 
 
 def _difference(one: RunSpec, other: RunSpec) -> str:
