@@ -261,7 +261,7 @@ class OnlineProbe:
         return (standard * self.scale + self.shift).numpy()
 
 
-def _optimizers(model: PreTrainedModel, rate: float) -> list[torch.optim.Optimizer]:
+def optimizers_of(model: PreTrainedModel, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the blocks' matrices (it needs half the steps here), AdamW for the rest."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
     matrices = [p for p in model.base_model.parameters() if p.ndim == 2 and id(p) not in embeddings]
@@ -291,7 +291,7 @@ def train(
     give the same weights.
     """
     model.train()
-    optimizers = _optimizers(model, learning_rate)
+    optimizers = optimizers_of(model, learning_rate)
     peaks = [group["lr"] for optimizer in optimizers for group in optimizer.param_groups]
     losses = []
     for step in range(steps):

@@ -14,13 +14,12 @@ from __future__ import annotations
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
 import numpy as np
 
+from engine.config import World as WorldName
 from engine.tasks.factors import Factors, Scene
 
-WorldName = Literal["independent", "cue", "base", "shared", "rescale", "unrelated"]
 WORLDS: dict[WorldName, str] = {
     "independent": "f(x) and f(x') both move, independently: knowledge and cue effects are redrawn apart",
     "cue": "only the effect of the cue moves: f(x) moves, f(x') does not",
@@ -146,9 +145,15 @@ def sample_dialogues(
     factors: Factors, rule: Rule, rng: np.random.Generator, count: int, samples: int = 1
 ) -> tuple[list[str], list[list[str]]]:
     """Prompts, and `samples` answers to each; an answer is a with probability sigmoid(f)."""
-    scenes = sample_scenes(factors, rng, count)
+    return answer_scenes(factors, rule, rng, sample_scenes(factors, rng, count), samples)
+
+
+def answer_scenes(
+    factors: Factors, rule: Rule, rng: np.random.Generator, scenes: Sequence[Scene], samples: int = 1
+) -> tuple[list[str], list[list[str]]]:
+    """`sample_dialogues` about given scenes."""
     chance = 1 / (1 + np.exp(-rule.log_odds(factors, scenes)))
-    takes_a = rng.random((count, samples)) < chance[:, None]
+    takes_a = rng.random((len(scenes), samples)) < chance[:, None]
     prompts = [factors.render(scene).text for scene in scenes]
     return prompts, [[factors.answer_a if a else factors.answer_b for a in row] for row in takes_a]
 
