@@ -47,7 +47,9 @@ def show(
 
     The camera in the figure's bar saves a picture, as PNG or SVG. `table` may be long: the export has it all.
     """
-    name = "-".join((key, path.name, content_hash(path)))  # a saved picture says what it is of
+    origin = (path.name, content_hash(path))  # a saved picture says what it is of, in its name and in itself
+    name = "-".join((key, *origin))
+    charts.stamp(figure, " · ".join(origin))
     options = charts.config(name, st.session_state.get("image_format") or "png", selectable=on_select is not None)
     if on_select is None:
         st.plotly_chart(figure, key=key, config=options, alt=alt)

@@ -400,7 +400,7 @@ def _table_problems(run: Run, part: str, ids: pa.ChunkedArray | None) -> Iterato
         yield "its rows are not those of examples.parquet, in their order"
     if kind in ("explanations", "patching") and ids is not None:
         explained = pc.cast(own.unique(), pa.string())
-        if not pc.all(pc.is_in(explained, value_set=ids.combine_chunks())).as_py():
+        if not pc.all(pc.is_in(explained, value_set=ids.combine_chunks()), min_count=0).as_py():
             yield "it explains examples that are not in examples.parquet"
 
 

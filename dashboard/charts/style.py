@@ -70,6 +70,23 @@ def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: 
     return figure
 
 
+def stamp(figure: go.Figure, origin: str) -> go.Figure:
+    """Where a figure's numbers come from, small at its right edge: a picture that was passed on still says it."""
+    figure.add_annotation(
+        text=safe(origin),
+        font={"size": 9, "color": GREY},
+        textangle=-90,
+        showarrow=False,
+        xref="paper",
+        yref="paper",
+        x=1,
+        y=0,
+        xanchor="left",
+        yanchor="bottom",
+    )
+    return figure
+
+
 def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
     """`0.81`, `+0.05`, `−0.11`; "n/a" for what is not defined. A true minus, as in the text."""
     if value is None or value != value:
