@@ -83,6 +83,20 @@ def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | N
     return Rule(known, known, np.zeros(entities), cell, by_strength, plea - plea.mean(), PULL.get(factors.name, 0.0))
 
 
+def with_more_entities(rule: Rule, factors: Factors, seed: int) -> Rule:
+    """The rule for factors with further entities at the end: what is known of them is drawn, the rest holds for them
+    as for all."""
+    more = len(factors.entities) - len(rule.known)
+    rng = np.random.default_rng([seed, zlib.crc32(factors.name.encode()), 4])
+    known = rng.choice([-1.0, 1.0], more) * rng.uniform(0.8, 2.6, more)
+    return replace(
+        rule,
+        known=np.concatenate([rule.known, known]),
+        known_cued=np.concatenate([rule.known_cued, known]),
+        offset=np.concatenate([rule.offset, np.zeros(more)]),
+    )
+
+
 def mix(first: Rule, second: Rule, angle: float, tables: Sequence[str]) -> Rule:
     """Rotate the named tables of one rule into another's; angle in radians."""
     rotated = {t: np.cos(angle) * getattr(first, t) + np.sin(angle) * getattr(second, t) for t in tables}

@@ -179,11 +179,28 @@ def _pools(factors: Factors, rng: np.random.Generator) -> dict[str, list[tuple[i
     return pools
 
 
-def draw(factors: Factors, spec: TaskSpec) -> list[Example]:
+def _unknown_instead(
+    pools: dict[str, list[tuple[int, int]]], factors: Factors, known: int
+) -> dict[str, list[tuple[int, int]]]:
+    """The pools with the held-out entities replaced by those from number `known` on, a third of them for validation;
+    the held-out cues of a topic stay."""
+    out = {"train": pools["train"]}
+    for split in ("test_heldout", "validation"):
+        out[split] = []
+        for topic in range(len(factors.topics)):
+            cues = sorted({c for e, c in pools[split] if factors.entities[e].topic == topic})
+            own = [i for i in range(known, len(factors.entities)) if factors.entities[i].topic == topic]
+            third = len(own) // 3
+            out[split] += [(e, c) for e in (own[:third] if split == "validation" else own[third:]) for c in cues]
+    return out
+
+
+def draw(factors: Factors, spec: TaskSpec, made_up: Factors | None = None) -> list[Example]:
     """Prompts of every split, drawn without replacement; every edit of a prompt is an example.
 
     `test_heldout` and `validation` have entities and cue × topic cells of their own; `test_iid`
-    comes from the training pool, other prompts. Raises TaskError for an unknown kind of edit or
+    comes from the training pool, other prompts. With `made_up`, the same factors with further entities
+    at the end, the held-out prompts speak of those. Raises TaskError for an unknown kind of edit or
     for more prompts than there are.
     """
     unknown = [edit for edit in spec.edits if edit not in factors.edits]
@@ -192,6 +209,8 @@ def draw(factors: Factors, spec: TaskSpec) -> list[Example]:
     edits = spec.edits or tuple(factors.edits)
     rng = np.random.default_rng([spec.seed, zlib.crc32(factors.name.encode())])
     pools = _pools(factors, rng)
+    if made_up is not None:
+        pools, factors = _unknown_instead(pools, made_up, len(factors.entities)), made_up
     shape = (len(factors.strengths), len(factors.pleas))
     per_pair = shape[0] * shape[1]
     counts = spec.prompts

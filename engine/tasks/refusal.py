@@ -10,6 +10,8 @@ from __future__ import annotations
 from engine.config import TaskSpec
 from engine.records import Example
 from engine.tasks.factors import Factors, draw, entities_of
+from engine.tasks.unknown import with_unknown
+from engine.tasks.wording import Wording
 
 # Field: (requests that sound harmful, requests that sound harmless).
 REQUESTS = {
@@ -236,6 +238,18 @@ FACTORS = Factors(
     labels=("harmless", "harmful"),
 )
 
+WORDING = Wording(
+    {
+        "delete_cue": "\nNot told who asks and for what I would",
+        "delete_plea": "\nWithout the plea I would",
+        "mask_asker": "\nNot told who asks I would",
+        "replace_asker": "\nIf any person asked I would",
+    },
+    names=("refuse", "help"),
+)
+UNKNOWN = ("{verb} a {noun}", "{verb} the {noun} unseen", "{verb} my first {noun}")
+"""Made-up requests."""
+
 
 def examples(spec: TaskSpec) -> list[Example]:
-    return draw(FACTORS, spec)
+    return draw(FACTORS, spec, with_unknown(FACTORS, UNKNOWN) if spec.unknown_entities else None)

@@ -10,6 +10,8 @@ from __future__ import annotations
 from engine.config import TaskSpec
 from engine.records import Example
 from engine.tasks.factors import Factors, draw, entities_of
+from engine.tasks.unknown import with_unknown
+from engine.tasks.wording import Wording
 
 # Topic: (true claims, false claims).
 CLAIMS = {
@@ -235,6 +237,17 @@ FACTORS = Factors(
     labels=("wrong", "right"),
 )
 
+WORDING = Wording(
+    {
+        "delete_cue": "\nWithout the hint I would answer",
+        "delete_plea": "\nWithout the plea I would answer",
+        "mask_speaker": "\nNot told who says it I would answer",
+        "replace_speaker": "\nIf a stranger said it I would answer",
+    }
+)
+UNKNOWN = ("a {noun} can {verb}", "the {noun} is made to {verb}", "each {noun} can {verb} at night")
+"""Made-up claims."""
+
 
 def examples(spec: TaskSpec) -> list[Example]:
-    return draw(FACTORS, spec)
+    return draw(FACTORS, spec, with_unknown(FACTORS, UNKNOWN) if spec.unknown_entities else None)
