@@ -10,7 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
-from engine.config import InputError, load_spec
+from engine.config import InputError, load_spec, parse_patching
 
 app = typer.Typer(
     help="Measure whether a language model's explanations of itself track what it does now.",
@@ -131,6 +131,30 @@ def study(
         table = studies.run_study(resolved, folder, SAMPLES, progress)
     typer.echo(studies.markdown(table, every_checkpoint=every))
     typer.echo(folder)
+
+
+@app.command()
+def patch(
+    run: Annotated[Path, typer.Argument(help="the folder of a finished run; the maps are added to it")],
+    checkpoint: Annotated[
+        list[str] | None, typer.Option(help="a current checkpoint by its name; default: the first and the last")
+    ] = None,
+    edit: Annotated[list[str] | None, typer.Option(help="a kind of edit; default: that of the chosen ridge")] = None,
+    examples: Annotated[int, typer.Option(min=2, help="how many of each kind of edit")] = 200,
+    split: Annotated[str, typer.Option(help="whose examples")] = "test_heldout",
+    seed: Annotated[int, typer.Option(min=0, help="of the draw of examples, shuffles and bootstrap")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or one such as cuda:1")] = "auto",
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+) -> None:
+    """Patch x with states of x', by layer and position: where behavior and explanation are restored. Resumable."""
+    options = {"checkpoints": checkpoint or (), "edits": edit or (), "examples": examples, "split": split}
+    resolved = parse_patching(options | {"seed": seed, "device": device})
+    from engine import mechanism
+    from engine.progress import bars
+
+    with bars(quiet) as progress:
+        finished = mechanism.patch_run(run, resolved, progress)
+    typer.echo(finished.path)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -373,6 +373,14 @@ def parse_spec(data: Any, where: Path) -> RunSpec:
         raise SpecError(_one_line(error, where)) from None
 
 
+def parse_patching(data: Any) -> PatchingSpec:
+    """Options of `coupling patch`; raises SpecError."""
+    try:
+        return PatchingSpec.model_validate(data)
+    except ValidationError as error:
+        raise SpecError(_one_line(error, Path("patch"))) from None
+
+
 def _resolved(path: str, base: Path) -> str:
     """A path that exists beside the spec becomes absolute; anything else is left as a hub id."""
     if not path:
