@@ -40,6 +40,7 @@ def test_the_camera_saves_png_and_svg(visit: Visit, runs: Path, name: str, opene
     assert svg.suggested_filename.endswith(".svg")
     text = Path(svg.path()).read_text()
     assert (text.startswith("<svg") and ">Self<" in text) or "identity" in text
+    assert data.content_hash(runs / "alpha") in text, "a picture says in itself what it is of"
 
 
 @pytest.mark.parametrize("name", ["trajectory", "correlation", "compare", "robustness", "overview"])
