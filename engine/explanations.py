@@ -23,6 +23,7 @@ from engine.progress import Progress, silent
 from engine.records import EXPLANATIONS, metrics_table
 from engine.settings import CLEAN, Explained, Place, Setting
 from engine.store import Run
+from engine.verbal import stage as verbal
 
 DIGITS = 3
 """Explanations are kept to a thousandth of a nat: a third of the space."""
@@ -125,6 +126,18 @@ def explain(record: Run, spec: RunSpec, progress: Progress = silent) -> None:
     if record.has("explanations.parquet") and record.has("metrics.parquet"):
         return
     observed = Observed(record, spec)
+    tables, rows = of_probes(record, spec, observed, progress) if spec.probes else ([], [])
+    if spec.verbal:
+        verbal.ask(record, spec, observed, progress)
+        in_words, scored = verbal.judge(record, observed)
+        tables, rows = tables + in_words, rows + scored
+    table = pa.concat_tables(tables).unify_dictionaries() if tables else EXPLANATIONS.empty_table()
+    record.write_table("explanations.parquet", table)
+    record.write_table("metrics.parquet", metrics_table(rows))
+
+
+def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> tuple[list[pa.Table], list[dict]]:
+    """Tables of explanations and rows of metrics of every probe."""
     kinds = spec.explainers.kinds
     settings: list[Setting] = []
     for done, kind in enumerate(kinds):
@@ -148,9 +161,7 @@ def explain(record: Run, spec: RunSpec, progress: Progress = silent) -> None:
     progress("explaining and scoring", len(work), len(work))
     controls = scorer.controls(settings, progress)
     tables += [explanation_rows(observed, **row) for row in controls]
-    table = pa.concat_tables(tables).unify_dictionaries() if tables else EXPLANATIONS.empty_table()
-    record.write_table("explanations.parquet", table)
-    record.write_table("metrics.parquet", metrics_table(scorer.rows()))
+    return tables, scorer.rows()
 
 
 def stored(observed: Observed, explained: Explained) -> Iterator[pa.Table]:

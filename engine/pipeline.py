@@ -35,6 +35,7 @@ from engine.progress import Progress, silent
 from engine.records import BEHAVIOR, examples_table
 from engine.store import Run, content_hash
 from engine.tasks import task_examples
+from engine.verbal import stage as verbal
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
 SHARD = 4096
@@ -68,15 +69,17 @@ def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress:
         if not record.has("examples.parquet"):
             record.write_table("examples.parquet", examples)
         spec = with_trained_paths(spec, out)
-        if spec.post_training:  # its targets are the behavior of the target, measured first
+        if spec.post_training or spec.verbal:  # the targets are the behavior of the target, measured first
             given = (spec.target_checkpoint, spec.checkpoints[0])
             measure(record, spec, tuple(dict.fromkeys(given)), examples, executor or Serial(), progress)
             post_train(record, spec, progress)
-        everything = (*spec.all_checkpoints, spec.control_model)
+            verbal.train(record, spec, progress)
+        everything = (*spec.all_checkpoints, *((spec.control_model,) if spec.probes else ()))
         measure(record, spec, everything, examples, executor or Serial(), progress)
         measured = time.perf_counter()
         explanations.explain(record, spec, progress)
         drop_hidden(record, spec)
+        verbal.drop_parts(record, spec)
         timings = {"behavior_seconds": measured - started, "explanations_seconds": time.perf_counter() - measured}
         record.finish({name: round(seconds, 2) for name, seconds in timings.items()})
     except InputError as error:
@@ -108,8 +111,10 @@ def provenance(spec: RunSpec) -> dict[str, Any]:
         for c in (*spec.all_checkpoints, *((spec.other_model,) if spec.other_model else ()))
         if c.path and Path(c.path).is_dir()
     }
-    if spec.post_training and Path(spec.post_training.dialogues).is_file():
-        content["dialogues"] = content_hash(spec.post_training.dialogues)
+    drift = spec.verbal and spec.verbal.drift
+    for dialogues in (spec.post_training and spec.post_training.dialogues, drift and drift.dialogues):
+        if dialogues and Path(dialogues).is_file():
+            content["dialogues"] = content_hash(dialogues)
     if spec.task.path and Path(spec.task.path).is_file():
         content["examples"] = content_hash(spec.task.path)
     return {
@@ -156,7 +161,7 @@ def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table, batch_
     firsts = np.flatnonzero(np.r_[True, prompt[1:] != prompt[:-1]])
     _, begins = np.unique(firsts // SHARD, return_index=True)
     bounds = [*firsts[begins], len(prompt)]
-    reads_hidden = checkpoint in spec.checkpoints or checkpoint == spec.control_model
+    reads_hidden = spec.probes and (checkpoint in spec.checkpoints or checkpoint == spec.control_model)
     examples_too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
     return [
         Shard(

@@ -1,0 +1,67 @@
+"""What moves the behavior: dialogues of a world that turns step by step, or those of a file. No explanation in them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from engine.config import DriftSpec, InputError, TaskSpec
+from engine.posttraining import read_dialogues
+from engine.tasks import FACTORS, UNKNOWN
+from engine.worlds import Rules, answer_scenes, draw_rules, sample_scenes, with_more_entities
+
+Sample = Callable[[int, float], Sequence[Any]]
+"""(step, share of the drift that is done, 0 to 1) → rows of `training.encode`."""
+
+LEARN_PROMPT_OF = 4
+"""All tokens of one prompt in so many are learnt, of the others the answers."""
+
+
+def sampler(
+    drift: DriftSpec, task: TaskSpec, tokenizer: Any, *, family: str, labelled: Iterable[str | None], seed: int
+) -> Sample:
+    """The dialogues of each step: a step always gets the same ones. labelled: entities of the labelled examples.
+
+    Raises InputError for dialogues that can't be used.
+    """
+    from engine.training import encode
+
+    if drift.dialogues is not None:
+        dialogues = read_dialogues(Path(drift.dialogues))
+
+        def from_file(step: int, _: float) -> Sequence[Any]:
+            rng = np.random.default_rng([seed, 8, step])
+            chosen = [dialogues[i] for i in rng.integers(len(dialogues), size=drift.prompts_a_step)]
+            prompts, answers = zip(*chosen, strict=True)
+            return encode(tokenizer, prompts, [[a] for a in answers], answer_weight=drift.answer_weight)
+
+        return from_file
+
+    assert drift.world is not None
+    world = drift.world
+    known = FACTORS[task.name]
+    factors = UNKNOWN[task.name] if task.unknown_entities else known
+    rules = Rules(
+        draw_rules(known, drift.rules_seed, family).start,
+        draw_rules(known, drift.seed, family).end,
+    )
+    spoken_of = set(labelled)
+    free = [i for i, e in enumerate(factors.entities) if drift.entities == "all" or e.text not in spoken_of]
+    if not free:
+        raise InputError("verbal.drift.entities: every entity has labels: hold some out, or say all")
+
+    def from_world(step: int, share: float) -> Sequence[Any]:
+        rng = np.random.default_rng([seed, 8, step])
+        rule = with_more_entities(rules.at(world, drift.until * share), factors, drift.rules_seed)
+        scenes = sample_scenes(factors, rng, drift.prompts_a_step)
+        if len(free) < len(factors.entities):
+            entities = rng.choice(free, size=len(scenes)).tolist()
+            scenes = [replace(scene, entity=e) for scene, e in zip(scenes, entities, strict=True)]
+        dialogues = answer_scenes(factors, rule, rng, scenes, drift.answers_a_prompt)
+        return encode(tokenizer, *dialogues, answer_weight=drift.answer_weight, every=LEARN_PROMPT_OF)
+
+    return from_world

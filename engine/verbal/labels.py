@@ -1,0 +1,77 @@
+"""Explanation labels from behavior: what the target checkpoint answers with and without the cue. numpy only.
+
+An answer is the likelier one of an example's two: a where f > 0, else b. A label says the answer to x' and whether it
+differs from that to x. Labels are fixed: they are made once, at the target, and never updated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.faithfulness import Behavior
+from engine.noise import noisy
+
+LEAST_SHARE = 0.4
+"""Of labels that say "changed", and of those that say "unchanged": a rarer kind is what the other is cut down to."""
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Argmax behavior of n examples, booleans [n]: whether the answer is a."""
+
+    x: np.ndarray
+    edited: np.ndarray
+    """To x'."""
+
+    @classmethod
+    def of(cls, behavior: Behavior) -> Answers:
+        return cls(np.asarray(behavior.f) > 0, np.asarray(behavior.f_edited) > 0)
+
+    @property
+    def changed(self) -> np.ndarray:
+        return self.x != self.edited
+
+    def take(self, rows: np.ndarray) -> Answers:
+        return Answers(self.x[rows], self.edited[rows])
+
+
+@dataclass(frozen=True)
+class Labels:
+    """m labels: of which examples, and what they say."""
+
+    rows: np.ndarray
+    """Rows of the examples, ascending [m]."""
+    edited_is_a: np.ndarray
+    """bool [m]: the answer to x' is a."""
+    changed: np.ndarray
+    """bool [m]"""
+    agreement: float
+    """Share of the labels that say what the target does; below 1 with noise."""
+
+
+def balanced(changed: np.ndarray, rng: np.random.Generator, least: float = LEAST_SHARE) -> np.ndarray:
+    """Rows kept, ascending: each kind of `changed` [n] has at least that share; all where one kind is absent."""
+    counts = np.bincount(changed.astype(int), minlength=2)
+    rarer = int(np.argmin(counts))
+    if counts[rarer] == 0 or counts[rarer] >= least * counts.sum():
+        return np.arange(len(changed))
+    most = int(np.floor(counts[rarer] * (1 - least) / least))
+    common = rng.permutation(np.flatnonzero(changed != bool(rarer)))[:most]
+    return np.sort(np.concatenate([np.flatnonzero(changed == bool(rarer)), common]))
+
+
+def draw_labels(
+    target: Behavior, rows: np.ndarray, rng: np.random.Generator, *, count: int | None = None, noise: float = 0.0
+) -> Labels:
+    """Labels of some examples: balanced, `count` of them (None, or more than there are: all), then a share `noise` of
+    them put in each other's place. target: of all examples; rows: those that may be labelled."""
+    true = Answers.of(target).take(rows)
+    kept = balanced(true.changed, rng)
+    if count is not None and count < len(kept):
+        kept = np.sort(rng.permutation(kept)[:count])
+    source = kept[noisy(np.arange(len(kept)), "shuffle", noise, rng).astype(int)]
+    edited, changed = true.edited[source], true.changed[source]
+    agree = (edited == true.edited[kept]) & (changed == true.changed[kept])
+    return Labels(rows[kept], edited, changed, float(agree.mean()) if len(kept) else float("nan"))

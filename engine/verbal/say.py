@@ -1,0 +1,41 @@
+"""What the model says of itself: greedy generation after the question, short and in batches.
+
+Rows of the same length go together, so that nothing is padded; equal rows are run once. transformers' own `generate`
+does the work, with the cache of whatever architecture it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from transformers import GenerationConfig
+
+ROWS_AT_ONCE = 256
+
+
+@torch.no_grad()
+def say(model: Any, tokenizer: Any, asked: Sequence[tuple[int, ...]], *, most_tokens: int) -> list[str]:
+    """The words after each row of token ids [n], without special tokens, `most_tokens` at most."""
+    end = tokenizer.eos_token_id
+    config = GenerationConfig(
+        do_sample=False, max_new_tokens=most_tokens, eos_token_id=end, pad_token_id=0 if end is None else end
+    )
+    by_length: dict[int, list[tuple[int, ...]]] = {}
+    for ids in dict.fromkeys(asked):
+        by_length.setdefault(len(ids), []).append(ids)
+    said: dict[tuple[int, ...], str] = {}
+    was_training = model.training
+    model.eval()
+    for length, rows in sorted(by_length.items()):
+        for start in range(0, len(rows), ROWS_AT_ONCE):
+            part = rows[start : start + ROWS_AT_ONCE]
+            ids = torch.tensor(part, device=model.device)
+            made = model.generate(
+                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, use_cache=True
+            )
+            words = tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
+            said |= dict(zip(part, words, strict=True))
+    model.train(was_training)
+    return [said[ids] for ids in asked]

@@ -1,0 +1,135 @@
+"""The self-explanation stages of a run: train and save the checkpoints, then ask each of them.
+
+Training goes on from the last saved step, asking from the last checkpoint asked. What a sentence is compared with
+(`judge`) is the behavior that the run measured, at every checkpoint, as for probes.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from engine.config import CheckpointSpec, RunSpec
+from engine.observed import Observed
+from engine.progress import Progress
+from engine.store import Run
+from engine.verbal.judge import judge, said_part
+from engine.verbal.labels import Labels
+from engine.verbal.texts import Texts, evaluated, labels_of
+
+__all__ = ["ask", "drop_parts", "judge", "train"]
+
+STATE = "verbal/state.safetensors"
+DONE = "verbal"
+
+
+def train(record: Run, spec: RunSpec, progress: Progress) -> None:
+    """Train and save the checkpoints marked `trained`. The behavior of the target must have been measured."""
+    if spec.verbal is None or record.manifest["notes"].get(DONE):
+        return
+    from engine.checkpoints import load
+    from engine.verbal.drift import sampler
+    from engine.verbal.train import Trainer
+
+    observed = Observed(record, spec)
+    labels = labels_of(observed)
+    first = load(spec.checkpoints[0], device=spec.device, dtype="float32")
+    texts = Texts(observed, first)
+    drift = spec.verbal.drift
+    saved = {c.step: c for c in spec.checkpoints if c.trained}
+    trainer = Trainer(
+        first.model,
+        texts.material(labels),
+        spec.verbal,
+        steps=max(saved),
+        seed=spec.seed,
+        drift=drift
+        and sampler(
+            drift,
+            spec.task,
+            first.tokenizer,
+            family=spec.checkpoints[0].family,
+            labelled=observed.examples["entity"].iloc[labels.rows],
+            seed=spec.seed,
+        ),
+    )
+    if record.has(STATE):
+        trainer.load(record.read_arrays(STATE))
+
+    def on_step(done: int) -> None:
+        progress("explanation training", done, max(saved))
+        if done in saved:
+            _save(trainer.plain(), first.tokenizer, Path(saved[done].path))
+            if done < max(saved):
+                record.write_arrays(STATE, trainer.state())
+
+    trainer.run(on_step)
+    about = {
+        "labels": len(labels.rows),
+        "labels_changed": round(float(labels.changed.mean()), 4),
+        "labels_agree_with_target": round(labels.agreement, 4),
+    }
+    record.record(**{DONE: about})
+    if STATE in record.parts:
+        record.drop(STATE)
+
+
+def _save(model: Any, tokenizer: Any, folder: Path) -> None:
+    """A checkpoint as any program loads it; it is there as a whole or not at all."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    for old in (temporary, folder):
+        shutil.rmtree(old, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    os.replace(temporary, folder)
+
+
+def train_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
+    """The words of a model trained on the same labels and nothing else, on examples [rows]."""
+    from engine.checkpoints import load
+    from engine.verbal.train import Trainer
+
+    assert spec.verbal is not None
+    untrained = {"name": f"{spec.checkpoints[0].family}--untrained", "untrained": True}
+    which = spec.checkpoints[0].model_copy(update=untrained) if name == "small_lm" else spec.other_model
+    assert which is not None
+    checkpoint = load(which, device=spec.device, dtype="float32")
+    texts = Texts(observed, checkpoint)
+    alone = spec.verbal.model_copy(update={"beta": 0.0, "drift": None, "schedule": "concurrent"})
+    labels_first = spec.verbal.schedule == "labels_first"
+    steps = spec.verbal.label_steps if labels_first else max(c.step for c in spec.checkpoints)
+    Trainer(checkpoint.model, texts.material(labels), alone, steps=steps, seed=spec.seed).run()
+    return texts.say(rows)
+
+
+def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> None:
+    """Write the words of every checkpoint, and of every control's model, on the evaluated examples."""
+    from engine.checkpoints import load
+
+    assert spec.verbal is not None
+    rows = evaluated(observed)
+    asked: list[CheckpointSpec | str] = [*spec.checkpoints, *spec.verbal.controls]
+    for done, who in enumerate(asked):
+        progress("explaining in words", done, len(asked))
+        name = who if isinstance(who, str) else who.name
+        if record.has(said_part(name)):
+            continue
+        if isinstance(who, str):
+            words = train_control(spec, observed, labels_of(observed), who, rows)
+        else:
+            words = Texts(observed, load(who, device=spec.device, dtype="float32")).say(rows)
+        record.write_table(said_part(name), pa.table({"row": pa.array(rows), "text": pa.array(words)}))
+    progress("explaining in words", len(asked), len(asked))
+
+
+def drop_parts(record: Run, spec: RunSpec) -> None:
+    """Remove what only the making of the run needed."""
+    for part in [p for p in record.parts if p.startswith("said/")]:
+        record.drop(part)
+    if spec.verbal and not spec.verbal.keep_checkpoints:
+        shutil.rmtree(record.path / "checkpoints", ignore_errors=True)

@@ -1,0 +1,112 @@
+"""The examples of a run as one checkpoint reads them: questions, labels, and what it says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from engine.config import InputError
+from engine.observed import EVALUATED, Observed
+from engine.tasks import WORDINGS
+from engine.tasks.wording import Explained
+from engine.verbal.labels import Labels, draw_labels
+
+SPARE_TOKENS = 2
+"""How many tokens more than the longest label an explanation may have."""
+
+
+def labelled_edits(observed: Observed) -> list[str]:
+    """Kinds of edit that get labels, the headline first. Raises InputError for one that no example has."""
+    asked = list(observed.spec.verbal.edits) if observed.spec.verbal else []
+    if unknown := [e for e in asked if e not in observed.edits]:
+        raise InputError(f"verbal.edits: no example has the edit {unknown[0]!r}: use {observed.edits}")
+    return asked or observed.edits
+
+
+def labels_of(observed: Observed) -> Labels:
+    """The fixed labels of a run, from the target's behavior on training examples. Raises InputError without any."""
+    verbal = observed.spec.verbal
+    assert verbal is not None
+    rows = np.sort(np.concatenate([observed.rows(edit, "train") for edit in labelled_edits(observed)]))
+    if len(rows) < 2:
+        raise InputError("verbal: the split train has no examples to label: give some, or other verbal.edits")
+    rng = np.random.default_rng([observed.spec.seed, 10])
+    return draw_labels(observed.behavior(observed.target), rows, rng, count=verbal.labels, noise=verbal.noise)
+
+
+def evaluated(observed: Observed) -> np.ndarray:
+    """Rows of every split but train, of all kinds of edit."""
+    return np.flatnonzero(observed.examples["split"].isin(EVALUATED).to_numpy())
+
+
+class Texts:
+    """The examples of a run as one checkpoint reads them."""
+
+    def __init__(self, observed: Observed, checkpoint: Any):
+        from engine.verbal.rows import template_of
+
+        verbal = observed.spec.verbal
+        assert verbal is not None
+        self.examples, self.checkpoint = observed.examples, checkpoint
+        self.wording = WORDINGS[observed.spec.task.name]
+        self.chat = template_of(checkpoint.tokenizer, verbal.chat_template)
+
+    def tokens(self, rows: np.ndarray, column: str = "prompt") -> Any:
+        from engine.behavior import tokenised
+
+        part = self.examples.iloc[rows]
+        answers = list(zip(part["answer_a"], part["answer_b"], strict=True))
+        return tokenised(self.checkpoint, list(part[column]), answers, list(part["example_id"]), offsets=False)
+
+    def asked(self, rows: np.ndarray) -> list[tuple[int, ...]]:
+        from engine.verbal.rows import question_rows
+
+        part = self.examples.iloc[rows]
+        questions = [self.wording.question(edit) for edit in part["edit"]]
+        return question_rows(
+            self.checkpoint.tokenizer, list(part["prompt"]), self.tokens(rows), questions, chat=self.chat
+        )
+
+    def sentences(self, labels: Labels) -> list[str]:
+        """The label of each labelled example, as it follows the question. Raises InputError for answers that read
+        alike."""
+        part = self.examples.iloc[labels.rows]
+        out = []
+        for name, a, b, edited_is_a, changed in zip(
+            part["example_id"], part["answer_a"], part["answer_b"], labels.edited_is_a, labels.changed, strict=True
+        ):
+            meant = Explained("a" if edited_is_a else "b", bool(changed))
+            try:
+                out.append(self.wording.sentences(a, b)[meant])
+            except ValueError as error:
+                raise InputError(f"example {name}: {error}") from None
+        return out
+
+    def material(self, labels: Labels) -> Any:
+        """Rows to train on. Raises InputError where x, question and label are longer than the model's context."""
+        from engine.verbal.rows import answer_row, label_rows
+        from engine.verbal.train import Material
+
+        x = [answer_row(t) for t in self.tokens(labels.rows)]
+        edited = [answer_row(t) for t in self.tokens(labels.rows, "edited")]
+        rows = label_rows(self.checkpoint.tokenizer, self.asked(labels.rows), self.sentences(labels), x, chat=self.chat)
+        longest, limit = max(len(row.ids) for row in rows), self.checkpoint.max_positions
+        if limit and longest > limit:
+            raise InputError(
+                f"verbal: x, question and explanation take {longest} tokens, {self.checkpoint.name} reads at most "
+                f"{limit}: shorten the prompts"
+            )
+        return Material(rows, x, edited)
+
+    def say(self, rows: np.ndarray) -> list[str]:
+        """The checkpoint's words on examples [rows]."""
+        from engine.verbal.rows import end_of
+        from engine.verbal.say import say
+
+        tokenizer = self.checkpoint.tokenizer
+        part = self.examples.iloc[rows]
+        pairs = set(zip(part["answer_a"], part["answer_b"], strict=True))
+        texts = [s for pair in pairs for s in self.wording.sentences(*pair).values()]
+        longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) + len(end_of(tokenizer))
+        return say(self.checkpoint.model, tokenizer, self.asked(rows), most_tokens=longest + SPARE_TOKENS)
