@@ -221,10 +221,13 @@ def metrics(path: Path, **filters: object) -> pd.DataFrame:
     """Rows of metrics.parquet (columns: `engine.records.METRICS`), in the run's order.
 
     filters: column=value; None keeps nulls; a tuple or list keeps any of its values.
-    `metrics(path, control=None, chosen=True, split="test_heldout")` are the headline rows.
+    `metrics(path, control=None, chosen=True, split="test_heldout")` are the headline rows. Of `verbal`, which is
+    measured by several metrics, the exact match alone, unless `metric` is among the filters.
     """
     rows = _metrics(path, stamp(path))
     keep = np.ones(len(rows), bool)
+    if "metric" not in filters:
+        keep &= ((rows["explainer"] != "verbal") | (rows["metric"] == "exact_match")).to_numpy(bool)
     for column, value in filters.items():
         cells = rows[column]
         if value is None:

@@ -159,7 +159,8 @@ def resolve(
     explainer = pick("explainer", same(explainers), next(iter(explainers)))
     regimes = explainers[explainer] or ("frozen",)
     noises = {noise_text(*pair): pair for pair in options.noises}
-    kind, level = pick("noise", noises, ("none", 0.0))
+    clean = ("none", 0.0)  # a model that was trained on noisy labels has no other measurement
+    kind, level = pick("noise", noises, clean if clean in options.noises or not options.noises else options.noises[0])
     columns = options.columns
     try:
         part = parse(parameters.get("slice", ""), columns)

@@ -55,7 +55,11 @@ def print_report(path: Path, console: Console | None = None, *, split: str = "te
     if not console.is_terminal:  # into a file or a pipe: never cut a column
         console = Console(width=WIDE)
     console.print(f"[bold]{content['run']}[/]  {content['status']}  split {split}")
+    in_words = [r for r in content["rows"] if r["explainer"] == "verbal" and r["chosen"] and r["split"] == split]
+    if in_words:
+        _print_verbal(in_words, [r for r in content["controls"] if r["explainer"] == "verbal"], console)
     shown = [r for r in content["rows"] if r["chosen"] and r["split"] == split and not r["noise"]]
+    shown = [r for r in shown if r["explainer"] != "verbal"]
     keys = sorted({(r["explainer"], r["regime"]) for r in shown})
     for explainer, regime in keys:
         rows = sorted((r for r in shown if (r["explainer"], r["regime"]) == (explainer, regime)), key=_step)
@@ -91,6 +95,7 @@ def print_report(path: Path, console: Console | None = None, *, split: str = "te
             )
         console.print(table)
     controls = [r for r in content["controls"] if r["chosen"] and r["split"] == split and not r["noise"]]
+    controls = [r for r in controls if r["explainer"] != "verbal"]
     if controls:
         table = Table(title="controls beside the chosen ridge, frozen: Self (counterfactual gap)", title_justify="left")
         names = list(dict.fromkeys(r["control"] for r in controls))
@@ -105,6 +110,42 @@ def print_report(path: Path, console: Console | None = None, *, split: str = "te
             table.add_row(checkpoint, *cells)
         console.print(table)
     console.print("Coupled is not correct, and not aware. Every number with its interval: --json.")
+
+
+def _print_verbal(rows: list[dict[str, Any]], controls: list[dict[str, Any]], console: Console) -> None:
+    """Self-explanation: every metric at every checkpoint, then what the controls score by exact match."""
+    rows = sorted(rows, key=_step)
+    first = rows[0]
+    noise = f", {first['noise']:.0%} of the labels shuffled" if first["noise"] else ""
+    table = Table(
+        title=f"verbal, {first['regime']}: {first['condition']}{noise}; {first['edit']}", title_justify="left"
+    )
+    for name in ("checkpoint", "metric", "n", "Self", "Orig", "gap", "coupling", "counterfactual gap", "verdict"):
+        table.add_column(name, no_wrap=True)
+    for row in rows:
+        table.add_row(
+            row["checkpoint"],
+            row["metric"],
+            str(row["n"]),
+            _interval(row, "self"),
+            _interval(row, "orig"),
+            _interval(row, "gap"),
+            row["verdict_coupling"] or "–",
+            _interval(row, "counterfactual_gap"),
+            row["verdict_counterfactual"] or "–",
+        )
+    console.print(table)
+    beside = [r for r in controls if (r["edit"], r["split"]) == (first["edit"], first["split"])]
+    table = Table(title="controls beside it: Self, gap (counterfactual gap)", title_justify="left")
+    names = list(dict.fromkeys(r["control"] for r in beside))
+    for name in ("checkpoint", *names):
+        table.add_column(name, no_wrap=True)
+    for checkpoint in dict.fromkeys(r["checkpoint"] for r in rows):
+        at = {r["control"]: r for r in beside if (r["checkpoint"], r["metric"]) == (checkpoint, "exact_match")}
+        cells = [f"{_number(at[n]['self'])}, {_number(at[n]['gap'])}" for n in names]
+        unseen = [_number(at[n]["counterfactual_gap"]) for n in names]
+        table.add_row(checkpoint, *(f"{cell} ({own})" for cell, own in zip(cells, unseen, strict=True)))
+    console.print(table)
 
 
 def _step(row: dict[str, Any]) -> tuple[int, str]:

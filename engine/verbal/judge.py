@@ -204,7 +204,7 @@ def _table(
         question = wording.question(edit).strip()
         values: dict[str, Any] = {
             "example_id": pa.array(observed.examples["example_id"].to_numpy()[rows[inside]]),
-            "text": pa.array([f"{question} {words[i].strip()}".strip() for i in inside], pa.string()),
+            "text": pa.array([f"{question} {words[i].strip()}".strip() for i in inside.tolist()], pa.string()),
         }
         columns = []
         for column in EXPLANATIONS:

@@ -40,24 +40,19 @@ def train(record: Run, spec: RunSpec, progress: Progress) -> None:
     labels = labels_of(observed)
     first = load(spec.checkpoints[0], device=spec.device, dtype="float32")
     texts = Texts(observed, first)
-    drift = spec.verbal.drift
     saved = {c.step: c for c in spec.checkpoints if c.trained}
-    trainer = Trainer(
-        first.model,
-        texts.material(labels),
-        spec.verbal,
-        steps=max(saved),
-        seed=spec.seed,
-        drift=drift
-        and sampler(
-            drift,
+    drift = None
+    if spec.verbal.drift:
+        drift = sampler(
+            spec.verbal.drift,
             spec.task,
             first.tokenizer,
             family=spec.checkpoints[0].family,
             labelled=observed.examples["entity"].iloc[labels.rows],
             seed=spec.seed,
-        ),
-    )
+        )
+    material = texts.material(labels)
+    trainer = Trainer(first.model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
     if record.has(STATE):
         trainer.load(record.read_arrays(STATE))
 
