@@ -208,10 +208,11 @@ def measure(
 ) -> None:
     """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/… of every checkpoint that lacks them."""
     for checkpoint in checkpoints:
-        final = f"behavior/{checkpoint.name}.parquet"
-        if record.has(final):
-            continue
         name = checkpoint.name
+        final = f"behavior/{name}.parquet"
+        if record.has(final):
+            _drop_pieces(record, name)  # killed between writing the whole and dropping its pieces
+            continue
         known = record.manifest["notes"].get("batch_size", {}).get(name)
         work = shards(spec, checkpoint, examples, spec.batch_size or known)
         left = [s for s in work if not record.has(_piece(name, s.index))]
@@ -229,8 +230,12 @@ def measure(
             progress(f"behavior {name}", done, len(work))
         pieces = [_piece(name, s.index) for s in work]
         record.write_table(final, pa.concat_tables([record.read_table(p) for p in pieces]))
-        for piece in pieces:
-            record.drop(piece)
+        _drop_pieces(record, name)
+
+
+def _drop_pieces(record: Run, checkpoint: str) -> None:
+    for piece in [part for part in record.parts if part.startswith(f"behavior/{checkpoint}/")]:
+        record.drop(piece)
 
 
 def _piece(checkpoint: str, index: int) -> str:

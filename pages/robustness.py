@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, data, live, settings
+from dashboard.example_card import example_card
 from dashboard.figures import about, chosen, keep, show
 from dashboard.parts import downloads, small_print
 from dashboard.selection import Selection, problem, sidebar
@@ -111,7 +112,7 @@ def verdict_lines(found: live.Live, kind: str) -> None:
     st.markdown(f"**{markdown_escaped(text)}**")
 
 
-def flipped_examples(place: live.Place, found: live.Live, choice: live.Choice) -> None:
+def flipped_examples(selection: Selection, place: live.Place, found: live.Live, choice: live.Choice) -> None:
     """Which predictions changed sign since the last setting."""
     memory = st.session_state.setdefault("robustness_last", {})
     key = (place, choice)
@@ -139,8 +140,16 @@ def flipped_examples(place: live.Place, found: live.Live, choice: live.Choice) -
         numbers = ["effect_current", "effect_target", "before", "after"]
         labels = {"effect_current": "Δ current", "effect_target": "Δ target", "before": "before", "after": "after"}
         columns = {c: st.column_config.NumberColumn(f"{labels[c]}, nats", format="%.3f") for c in numbers}
-        st.dataframe(rows.head(1_000), hide_index=True, height=280, key="flips", column_config=columns)
+        picked = st.dataframe(
+            rows.head(1_000), hide_index=True, height=280, key=f"flips_{hash((place, choice))}", column_config=columns,
+            on_select="rerun", selection_mode="single-row", alt="Examples that flipped; choose a row to look at it",
+        )["selection"]["rows"]  # fmt: skip
         downloads(rows, "flipped", "flips_export")
+        if picked and picked[0] < len(rows):
+            with st.container(border=True):
+                example_card(selection, str(rows["example_id"].iloc[picked[0]]))
+        else:
+            st.caption("Choose a row to look at the example.")
 
 
 @st.fragment
@@ -183,7 +192,7 @@ def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> No
     st.markdown(markdown_escaped(f"{words}, ceiling {charts.number(found.ceiling)}."))
     verdict_lines(found, choice.kind)
     small_print(_times(found, rows, choice))
-    flipped_examples(place, found, choice)
+    flipped_examples(selection, place, found, choice)
 
 
 def _on_axis(found: live.Live, axis: str) -> float | None:

@@ -9,11 +9,14 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 import yaml
 
+from engine import pipeline
 from engine.__main__ import main
+from engine.config import load_spec
 from engine.records import METRICS
 from engine.store import Run, verify
 from tests.tiny_models import build
@@ -243,6 +246,18 @@ def test_a_killed_run_goes_on_and_ends_equal(folder, unbroken, moment):
     assert verify(out) == []
     resumed, reference = ({k: v["sha256"] for k, v in Run.open(path).parts.items()} for path in (out, unbroken))
     assert resumed == reference
+
+
+def test_pieces_that_a_kill_left_behind_are_dropped(folder, unbroken, monkeypatch):
+    """Killed between the whole and its pieces: the window is too short to hit from outside."""
+    out, given = folder / "undropped", load_spec(folder / "quick.yaml")
+    with monkeypatch.context() as patch:
+        patch.setattr(pipeline, "_drop_pieces", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.run(given, out)
+    assert any(part.count("/") == 2 for part in Run.open(out).parts if part.startswith("behavior/"))
+    pipeline.run(given, out)
+    assert set(Run.open(out).parts) == set(Run.open(unbroken).parts)
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(folder):

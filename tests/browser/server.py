@@ -78,3 +78,13 @@ def choose_option(page: Page, box: str, option: str) -> None:
             if attempt == 4:
                 raise
     settled(page)
+
+
+def choose_first_row(page: Page) -> None:
+    """Tick the first row of the table of examples: a canvas, so by its place."""
+    table = page.locator('[data-testid="stDataFrame"]').last
+    table.scroll_into_view_if_needed()
+    page.wait_for_timeout(400)
+    box = table.bounding_box()
+    page.mouse.click(box["x"] + 18, box["y"] + 52)
+    settled(page)

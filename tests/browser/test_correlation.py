@@ -8,7 +8,7 @@ from playwright.sync_api import Page, expect
 
 from dashboard.slices import RANGES, parse
 from tests.browser.conftest import Visit, settled
-from tests.browser.server import choose_option
+from tests.browser.server import choose_first_row, choose_option
 
 
 def parameters(page: Page) -> dict[str, str]:
@@ -19,16 +19,6 @@ def legend(page: Page) -> str:
     """The legends' texts (SVG), once they are drawn."""
     page.locator(".legendtext").first.wait_for()
     return "\n".join(page.locator(".legendtext").all_text_contents())
-
-
-def choose_first_row(page: Page) -> None:
-    """Tick the first row of the table of examples: a canvas, so by its place."""
-    table = page.locator('[data-testid="stDataFrame"]').last
-    table.scroll_into_view_if_needed()
-    page.wait_for_timeout(400)
-    box = table.bounding_box()
-    page.mouse.click(box["x"] + 18, box["y"] + 52)
-    settled(page)
 
 
 def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:

@@ -18,8 +18,7 @@ def saved_picture(page: Page, plot: int = 0) -> Download:
     """What the camera of a figure saves."""
     figure = page.get_by_test_id("stPlotlyChart").nth(plot)
     figure.locator(".main-svg").first.wait_for()
-    figure.scroll_into_view_if_needed()
-    figure.hover()
+    figure.hover()  # scrolls there; and tries again if a redraw has replaced the figure
     with page.expect_download() as waiting:
         figure.locator(BUTTON).click()
     return waiting.value
@@ -52,7 +51,6 @@ def test_tables_are_saved_as_csv_and_parquet(visit: Visit, name: str) -> None:
     frames = []
     for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
         button = page.get_by_test_id("stDownloadButton").filter(has_text=label).first
-        button.scroll_into_view_if_needed()
         with page.expect_download() as waiting:
             button.click()
         frames.append(read(waiting.value.path()))

@@ -6,6 +6,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit, settled
+from tests.browser.server import choose_first_row
 
 
 def test_moving_the_level_refits_and_lists_what_flipped(visit: Visit):
@@ -22,6 +23,8 @@ def test_moving_the_level_refits_and_lists_what_flipped(visit: Visit):
     page.wait_for_url("**level=60%25**")
     expect(page.get_by_text("changed sign: level 50% → 60%")).to_be_visible()
     expect(page.get_by_text("At 60%: Self")).to_be_visible()
+    choose_first_row(page)
+    expect(page.get_by_text("Error of the explanation")).to_be_visible()
     page.reload()
     settled(page)
     expect(page.get_by_text("At 60%: Self")).to_be_visible()
