@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -261,6 +262,13 @@ class OnlineProbe:
         return (standard * self.scale + self.shift).numpy()
 
 
+class Beside(Protocol):
+    """What is done in the loop beside the next-token loss: an explainer that learns, or a penalty."""
+
+    def step(self, model: PreTrainedModel) -> float:
+        """One batch, after the language model's own; what it adds to the gradients counts. Returns a loss."""
+
+
 def optimizers_of(model: PreTrainedModel, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the blocks' matrices (it needs half the steps here), AdamW for the rest."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -281,7 +289,7 @@ def train(
     learning_rate: float,
     warmup: int = 30,
     parts: int = 2,
-    probe: OnlineProbe | None = None,
+    probe: Beside | None = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> list[float]:
     """Train in place; returns the loss of each step.

@@ -1,0 +1,129 @@
+"""An adversary: post-training that moves behavior while it holds an explanation where it was.
+
+What is held is a penalty in the same loop as the next-token loss (`training.train(probe=…)`): of a frozen linear probe,
+the squared change of its prediction on the training prompts; of an explanation in words, the squared change of the
+log-probability of its tokens. A monitor that trusts the held explanation then sees nothing. The penalty's weight is
+stated, and what the held quantity did on unseen prompts is measured, never assumed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+EVALUATED_AT_ONCE = 256
+
+
+class HeldProbe:
+    """Keeps h(x) · w of one layer at the last position of the prompts near what it was when training began.
+
+    The penalty of a step is weight · mean (change / spread of the predictions at the start)² over `batch` prompts; its
+    gradient is added to the model's.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        layer: int,
+        weights: np.ndarray,
+        *,
+        weight: float = 1.0,
+        batch: int = 64,
+        seed: int = 0,
+    ):
+        if not prompts:
+            raise ValueError("no prompts to hold the probe on")
+        self.prompts, self.layer, self.weight, self.batch = list(prompts), layer, weight, batch
+        self.weights = torch.as_tensor(weights, dtype=torch.float32)  # [width]
+        self.generator = torch.Generator().manual_seed(seed)
+        self.reference: Tensor | None = None
+
+    def says(self, model: Any, rows: Sequence[int]) -> Tensor:
+        """Predictions [rows] without the intercept, which no change of the model moves."""
+        chosen = [self.prompts[row] for row in rows]
+        ids, last = _padded(chosen, model.device)
+        output = model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True)
+        states = output.hidden_states[self.layer][torch.arange(len(chosen)), last]
+        return states.float() @ self.weights.to(states.device)
+
+    def start(self, model: Any) -> None:
+        """Note the predictions that are to be held."""
+        with torch.no_grad():
+            every = range(len(self.prompts))
+            parts = [self.says(model, every[i : i + EVALUATED_AT_ONCE]) for i in every[::EVALUATED_AT_ONCE]]
+        self.reference = torch.cat(parts)
+        self.spread = self.reference.std() + 1e-6
+
+    def step(self, model: Any) -> float:
+        """Add the penalty's gradient for one batch; returns the penalty."""
+        if self.reference is None:
+            self.start(model)
+        assert self.reference is not None
+        rows = torch.randint(len(self.prompts), (self.batch,), generator=self.generator)
+        change = (self.says(model, rows.tolist()) - self.reference[rows.to(self.reference.device)]) / self.spread
+        penalty = self.weight * change.square().mean()
+        penalty.backward()
+        return penalty.item()
+
+
+class HeldTexts:
+    """Keeps the log-probabilities of explanations' tokens after their prompts near what they were at the start.
+
+    The penalty of a step is weight · mean (change of log p a token, in nats)² over `batch` explanations.
+    """
+
+    def __init__(
+        self,
+        prompts: Sequence[Sequence[int]],
+        texts: Sequence[Sequence[int]],
+        *,
+        weight: float = 1.0,
+        batch: int = 64,
+        seed: int = 0,
+    ):
+        if len(prompts) != len(texts) or not prompts or not all(map(len, texts)) or not all(map(len, prompts)):
+            raise ValueError("every prompt needs an explanation of one token or more")
+        self.prompts, self.texts, self.weight, self.batch = list(prompts), list(texts), weight, batch
+        self.generator = torch.Generator().manual_seed(seed)
+        self.reference: Tensor | None = None
+
+    def says(self, model: Any, rows: Sequence[int]) -> Tensor:
+        """log p a token, in nats, [rows]."""
+        chosen = [(*self.prompts[row], *self.texts[row]) for row in rows]
+        ids, last = _padded(chosen, model.device)
+        log_probs = functional.log_softmax(model(input_ids=ids, use_cache=False).logits.float(), dim=-1)
+        own = log_probs[:, :-1].gather(2, ids[:, 1:, None])[..., 0]
+        first = torch.tensor([len(self.prompts[row]) - 1 for row in rows], device=ids.device)
+        at = torch.arange(own.shape[1], device=ids.device)
+        inside = (at >= first[:, None]) & (at < last[:, None])
+        return (own * inside).sum(1) / inside.sum(1)
+
+    def start(self, model: Any) -> None:
+        """Note the log-probabilities that are to be held."""
+        with torch.no_grad():
+            every = range(len(self.prompts))
+            parts = [self.says(model, every[i : i + EVALUATED_AT_ONCE]) for i in every[::EVALUATED_AT_ONCE]]
+        self.reference = torch.cat(parts)
+
+    def step(self, model: Any) -> float:
+        """Add the penalty's gradient for one batch; returns the penalty."""
+        if self.reference is None:
+            self.start(model)
+        assert self.reference is not None
+        rows = torch.randint(len(self.prompts), (self.batch,), generator=self.generator)
+        change = self.says(model, rows.tolist()) - self.reference[rows.to(self.reference.device)]
+        penalty = self.weight * change.square().mean()
+        penalty.backward()
+        return penalty.item()
+
+
+def _padded(rows: Sequence[Sequence[int]], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Token ids [n, longest], filled up on the right, and the last position of each row [n]."""
+    longest = max(map(len, rows))
+    ids = torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
+    return ids, torch.tensor([len(row) - 1 for row in rows], device=device)
