@@ -121,12 +121,20 @@ def study(
     every: Annotated[bool, typer.Option("--every", help="the table at every checkpoint, not the last alone")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
 ) -> None:
-    """The sample worlds over several seeds: metrics only, resumable. Prints the README's table, the folder last."""
+    """The sample worlds, or runs of self-explanation, over several seeds: metrics only, resumable. Prints the README's
+    tables, the folder last."""
     from engine import study as studies
+    from engine import verbal_study
     from engine.progress import bars
 
     resolved = studies.load_study(spec)
     folder = out or Path("runs") / f"study-{resolved.name}"
+    if resolved.verbal:
+        with bars(quiet) as progress:
+            rows = verbal_study.run(resolved.verbal, resolved.seeds, spec.resolve().parent, folder, progress)
+        typer.echo(verbal_study.markdown(rows))
+        typer.echo(folder)
+        return
     with bars(quiet) as progress:
         table = studies.run_study(resolved, folder, SAMPLES, progress)
     typer.echo(studies.markdown(table, every_checkpoint=every))

@@ -21,6 +21,7 @@ from engine.files import MANIFEST, content_hash
 from engine.progress import Progress, silent
 from engine.samples import TASKS, build, run_specs
 from engine.store import Run
+from engine.verbal_study import VerbalStudySpec
 
 METRICS = "metrics.parquet"
 SUMMARY = "summary.csv"
@@ -30,6 +31,8 @@ class StudySpec(Strict):
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
     note: str = ""
     seeds: tuple[Annotated[int, Field(ge=0)], ...] = Field(min_length=1)
+    verbal: VerbalStudySpec | None = None
+    """Runs of self-explanation in place of the sample runs."""
 
 
 def load_study(path: Path) -> StudySpec:

@@ -1,0 +1,337 @@
+"""A study of self-explanation: base runs × seeds × worlds × settings, metrics only, resumable.
+
+Every cell is a run of its own, made by the pipeline and removed once its metrics are gathered in one Parquet file with
+a hash of its spec: a cell that stands there is not made again, unless its spec has changed. A seed draws the prompts
+and the held-out cells, the labels, the order of training and the rules that behavior drifts to. With `models: fresh`
+it also trains the first checkpoints, its own θ0; with `given`, all seeds start from those that the base names.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pandas as pd
+import yaml
+from pydantic import Field, model_validator
+
+from engine import pipeline
+from engine.config import (
+    CheckpointSpec,
+    InputError,
+    RunSpec,
+    Strict,
+    World,
+    parse_spec,
+    relative_paths,
+    resolve_paths,
+)
+from engine.files import MANIFEST, replace_file
+from engine.progress import Progress, silent
+from engine.samples import jobs, train_job
+from engine.store import Run
+
+METRICS = "metrics.parquet"
+SECONDS_A_MINUTE = 60
+OF_CONTROLS = ("exact_match", "has_changed_f1", "content_match", "content_match_moved", "content_match_balanced")
+
+
+class SettingSpec(Strict):
+    """What one setting changes in the base runs."""
+
+    name: str = Field(min_length=1, description="in the table")
+    changes: dict[str, Any] = Field(default_factory=dict, description="dotted key of a run spec → value")
+    tasks: tuple[str, ...] = Field((), description="only the base runs of these tasks; empty: all")
+
+
+class VerbalStudySpec(Strict):
+    """`seeds` × `base` × `worlds` × `settings`; settings are made in their order, each on all seeds."""
+
+    base: tuple[str, ...] = Field(min_length=1, description="run specs with a `verbal` section, relative to this file")
+    worlds: tuple[World, ...] = Field((), description="in place of the base's; empty: as it stands there")
+    settings: tuple[SettingSpec, ...] = Field((), description="each changes the base; empty: the base alone")
+    vary: dict[str, tuple[Any, ...]] = Field(
+        default_factory=dict, description="dotted key → values, one key at a time: a setting for each value"
+    )
+    models: Literal["given", "fresh"] = Field("given", description="whether a seed trains first checkpoints of its own")
+    until: Annotated[float, Field(gt=0)] | None = Field(None, description="minutes; no further cell is begun after it")
+
+    @model_validator(mode="after")
+    def _names_are_distinct(self) -> VerbalStudySpec:
+        names = [s.name for s in self.all_settings]
+        if len(set(names)) < len(names):
+            raise ValueError("two settings have the same name")
+        return self
+
+    @property
+    def all_settings(self) -> tuple[SettingSpec, ...]:
+        varied = [
+            SettingSpec(name=f"{key.rpartition('.')[2]} {value}", changes={key: value})
+            for key, values in self.vary.items()
+            for value in values
+        ]
+        return (*self.settings, *varied) or (SettingSpec(name="base"),)
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One run of the study."""
+
+    base: str
+    task: str
+    setting: str
+    world: str | None
+    seed: int
+    spec: RunSpec
+    digest: str
+    """Of the spec, paths left out."""
+
+    @property
+    def name(self) -> str:
+        words = [self.base, self.setting, *([self.world] if self.world else []), f"seed-{self.seed}"]
+        return "--".join("".join(c if c.isalnum() or c in ".-" else "-" for c in word) for word in words)
+
+
+def changed(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Plain data with dotted keys set; sections that are not there are made, None removes what is there."""
+    out: dict[str, Any] = json.loads(json.dumps(data))
+    for key, value in changes.items():
+        at = out
+        *sections, last = key.split(".")
+        for section in sections:
+            if not isinstance(at.get(section), dict):
+                at[section] = {}
+            at = at[section]
+        at[last] = value
+    return out
+
+
+def cells(spec: VerbalStudySpec, seeds: tuple[int, ...], folder: Path) -> Iterator[Cell]:
+    """In the order in which they are made. Raises InputError for a base or a change that makes no sense."""
+    bases = [(path, _read(folder / path)) for path in spec.base]
+    for setting in spec.all_settings:
+        for seed in seeds:
+            for path, data in bases:
+                task = data.get("task", {}).get("name", "")
+                if setting.tasks and task not in setting.tasks:
+                    continue
+                for world in spec.worlds or (None,):
+                    yield _cell(spec, setting, seed, folder / path, data, world)
+
+
+def _cell(
+    spec: VerbalStudySpec, setting: SettingSpec, seed: int, path: Path, data: dict[str, Any], world: str | None
+) -> Cell:
+    if not isinstance(data.get("verbal"), dict):
+        raise InputError(f"{path}: has no section verbal: give the spec of a self-explaining run")
+    own: dict[str, Any] = {"seed": seed, "task.seed": seed}
+    drifts = isinstance(data["verbal"].get("drift"), dict) and data["verbal"]["drift"].get("world")
+    if drifts:
+        own |= {"verbal.drift.seed": seed} | ({"verbal.drift.world": world} if world else {})
+        own |= {"verbal.drift.rules_seed": seed} if spec.models == "fresh" else {}
+    plain = changed(changed(data, own), setting.changes)
+    parsed = parse_spec(plain, Path(f"{path} ({setting.name})"))
+    digest = hashlib.sha256(json.dumps(parsed.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+    resolved = resolve_paths(parsed, path.parent.resolve())
+    return Cell(path.stem, parsed.task.name, setting.name, world, seed, resolved, digest)
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise InputError(f"{path}: can't be read: {error}") from None
+    if not isinstance(data, dict):
+        raise InputError(f"{path}: is no run spec: give a mapping of keys to values")
+    return data
+
+
+def run(
+    spec: VerbalStudySpec, seeds: tuple[int, ...], base: Path, out: Path, progress: Progress = silent
+) -> pd.DataFrame:
+    """Metrics of all cells that are done, one row a setting of records.METRICS with the columns base, task, setting,
+    world, seed, digest; also written to `out`. base: the folder that the study's paths are relative to."""
+    out.mkdir(parents=True, exist_ok=True)
+    work = list(cells(spec, seeds, base))
+    table = pd.read_parquet(out / METRICS) if (out / METRICS).exists() else pd.DataFrame()
+    left = [cell for cell in work if not is_done(table, cell)]
+    begun = time.monotonic()
+    for number, cell in enumerate(left):
+        minutes = (time.monotonic() - begun) / SECONDS_A_MINUTE
+        if spec.until and minutes > spec.until:
+            break
+        more = f", about {minutes / number * (len(left) - number):.0f} min left" if number else ""
+        progress(f"study: {cell.name}{more}", len(work) - len(left) + number, len(work))
+        own = _make(spec, cell, out, progress)
+        kept = table[table["cell"] != cell.name] if len(table) else table
+        table = pd.concat([kept, own], ignore_index=True) if len(kept) else own
+        replace_file(out / METRICS, lambda file, t=table: t.to_parquet(file, index=False, compression="zstd"))
+    progress("study", sum(is_done(table, cell) for cell in work), len(work))
+    digests = {cell.digest for cell in work}
+    return table[table["digest"].isin(digests)].reset_index(drop=True) if len(table) else table
+
+
+def is_done(table: pd.DataFrame, cell: Cell) -> bool:
+    """Whether a cell's metrics are there, made from the very same spec."""
+    return bool(len(table)) and bool(((table["cell"] == cell.name) & (table["digest"] == cell.digest)).any())
+
+
+def worth_keeping(table: pd.DataFrame) -> pd.DataFrame:
+    """The explainer by every metric, its controls by those that tables show; columns that hold something."""
+    rows = table[table["control"].isna() | table["metric"].isin(OF_CONTROLS)]
+    always = {"world", "control", "verdict_coupling", "verdict_counterfactual"}
+    return rows[[c for c in rows if c in always or rows[c].notna().any()]]
+
+
+def _make(spec: VerbalStudySpec, cell: Cell, out: Path, progress: Progress) -> pd.DataFrame:
+    resolved = _with_fresh_models(cell, out, progress) if spec.models == "fresh" else cell.spec
+    folder = out / f".{cell.name}"
+    if (folder / MANIFEST).exists() and Run.open(folder).spec != relative_paths(resolved, folder.resolve()):
+        shutil.rmtree(folder)
+    finished = pipeline.run(resolved, folder, progress=progress)
+    named = {
+        "cell": cell.name,
+        "base": cell.base,
+        "task": cell.task,
+        "setting": cell.setting,
+        "world": cell.world,
+        "seed": cell.seed,
+        "digest": cell.digest,
+    }
+    table = worth_keeping(finished.read_table(METRICS).to_pandas()).assign(**named)
+    shutil.rmtree(folder, ignore_errors=True)
+    return table
+
+
+def _with_fresh_models(cell: Cell, out: Path, progress: Progress) -> RunSpec:
+    """Train the sample checkpoints that the spec names for this seed, where they are not there, and use those."""
+    home = out / "models" / f"seed-{cell.seed}" / cell.task
+    plan = {job.name: job for job in jobs()}
+
+    def fresh(checkpoint: CheckpointSpec | None) -> CheckpointSpec | None:
+        if checkpoint is None or checkpoint.trained:
+            return checkpoint
+        job = plan.get(checkpoint.name)
+        if job is None or job.start:
+            raise InputError(f"models: fresh: {checkpoint.name} is no first checkpoint of the samples: use given")
+        path = train_job(home.resolve(), cell.task, cell.seed, job, progress)
+        return checkpoint.model_copy(update={"path": str(path)})
+
+    return cell.spec.model_copy(
+        update={
+            "target": fresh(cell.spec.target),
+            "checkpoints": tuple(fresh(c) for c in cell.spec.checkpoints),
+            "other_model": fresh(cell.spec.other_model),
+        }
+    )
+
+
+# -- tables ------------------------------------------------------------------------------------------
+
+
+def last(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
+    """Rows of the headline edit at each cell's last checkpoint, on one split."""
+    rows = table[table["chosen"].astype(bool) & (table["split"] == split)]
+    return rows[rows["step"] == rows.groupby("cell")["step"].transform("max")]
+
+
+def summary(rows: pd.DataFrame, at: str = "setting") -> pd.DataFrame:
+    """For each task × setting (or × `at` and step): means over seeds with the least and the largest, as columns
+    name, name_min, name_max; verdicts counted. `rows`: as `last` gives them, of one checkpoint a cell."""
+    out = []
+    keys = ["task", "setting", *([] if at == "setting" else [at])]
+    for key, own in rows.groupby(keys, sort=False):
+        row: dict[str, Any] = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique()}
+        for name, (control, metric, column) in COLUMNS.items():
+            is_it = own["metric"] == metric
+            is_it &= own["control"].isna() if control is None else own["control"] == control
+            values = own.loc[is_it, column].dropna() if column in own else pd.Series(dtype=float)
+            row |= {name: values.mean(), f"{name}_min": values.min(), f"{name}_max": values.max()}
+        head = own[own["control"].isna() & (own["metric"] == "exact_match")]
+        for name in ("verdict_coupling", "verdict_counterfactual"):
+            counts = head[name].value_counts()
+            row[name] = ", ".join(f"{count}× {verdict}" for verdict, count in counts.items())
+        out.append(row)
+    return pd.DataFrame(out)
+
+
+COLUMNS: dict[str, tuple[str | None, str, str]] = {
+    "agreement": (None, "label_agreement", "self"),
+    "self": (None, "exact_match", "self"),
+    "orig": (None, "exact_match", "orig"),
+    "gap": (None, "exact_match", "gap"),
+    "f1": (None, "has_changed_f1", "self"),
+    "f1_gap": (None, "has_changed_f1", "gap"),
+    "content": (None, "content_match", "self"),
+    "content_gap": (None, "content_match", "gap"),
+    "moved": (None, "content_match_moved", "self"),
+    "balanced": (None, "content_match_balanced", "self"),
+    "unseen": (None, "exact_match", "counterfactual_gap"),
+    "disagreeing": (None, "exact_match_disagreeing", "gap"),
+    "majority": (None, "majority", "self"),
+    "parsed": (None, "parse_rate", "self"),
+    **{
+        f"{name}_{short}": (name, "exact_match", column)
+        for name in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model")
+        for short, column in (("self", "self"), ("gap", "gap"), ("unseen", "counterfactual_gap"))
+    },
+}
+"""Name in a summary → which control, metric and column it comes from."""
+
+
+def markdown(table: pd.DataFrame, split: str = "test_heldout") -> str:
+    """Two tables at each cell's last checkpoint, as the README shows them: what the model says, and its controls."""
+    if table.empty:
+        return "no cell is done yet"
+    frame = summary(last(table, split))
+    first = (
+        ("agreement", "labels agree"),
+        ("self", "Self"),
+        ("orig", "Orig"),
+        ("gap", "gap"),
+        ("disagreeing", "gap where they disagree"),
+        ("f1", "has-changed F1"),
+        ("content", "content"),
+        ("balanced", "content that moved"),
+        ("parsed", "parsed"),
+    )
+    second = (
+        ("unseen", "the model itself"),
+        *((f"{n}_unseen", n) for n in ("copy", "output_text", "text_only", "small_lm", "other_model")),
+    )
+    third = (
+        ("gap", "the model itself"),
+        *((f"{n}_gap", n) for n in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model")),
+    )
+    return "\n\n".join(
+        [
+            _table(frame, first, ("coupling", "verdict_coupling")),
+            "Counterfactual gap (content that moved: Self − Orig):",
+            _table(frame, second, ("verdict", "verdict_counterfactual")),
+            "Gap of the exact match:",
+            _table(frame, third),
+        ]
+    )
+
+
+def _table(frame: pd.DataFrame, columns: tuple[tuple[str, str], ...], verdict: tuple[str, str] | None = None) -> str:
+    heads = ["task", "setting", *(head for _, head in columns), *([verdict[0]] if verdict else [])]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in frame.to_dict("records"):
+        cells_of = [_cell(row, name) for name, _ in columns] + ([str(row[verdict[1]])] if verdict else [])
+        lines.append("| " + " | ".join([row["task"], row["setting"], *cells_of]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    """Mean over seeds with the least and the largest."""
+    mean, low, high = (row[f"{name}{end}"] for end in ("", "_min", "_max"))
+    if pd.isna(mean):
+        return "–"
+    return f"{mean:+.2f}" if low == high else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
