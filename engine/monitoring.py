@@ -1,0 +1,190 @@
+"""Monitoring without edits: does the shift that a frozen explainer predicts show where behavior's effects have moved?
+
+At a new checkpoint the explainer is asked about the prompts x alone. Its predicted shift on a slice is the mean of
+e_t − e_0; what really happened is the mean of Δ_t − Δ_0, which needs every edit to be run. Detection: a checkpoint ×
+slice is an event where |measured shift| exceeds a threshold, and |predicted shift| is to tell events from the rest. The
+baseline needs no edits either: |drift of the mean of f(x)|. All in nats; no torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+from sklearn.metrics import roc_curve
+
+from engine.correlation import Resamples, interval
+from engine.records import META
+
+LEAST = 20
+"""Examples in a slice that is watched."""
+MOST_VALUES = 60
+"""Distinct values of a column whose values are slices."""
+EVERYTHING = ("everything", "")
+
+
+@dataclass(frozen=True)
+class Slices:
+    """Groups of examples by their metadata; they overlap."""
+
+    names: tuple[tuple[str, str], ...]
+    """(column, value)"""
+    members: np.ndarray
+    """[n, slices], 0 or 1"""
+
+
+def slices_of(examples: pd.DataFrame, least: int = LEAST) -> Slices:
+    """All examples, and those of each value of each metadata column that has `least` of them [n rows]."""
+    names, members = [EVERYTHING], [np.ones(len(examples))]
+    for column in [c for c in examples.columns if c.startswith(META)]:
+        counts = examples[column].astype(object).value_counts()
+        if 2 <= len(counts) <= MOST_VALUES:
+            for value in sorted(str(v) for v, count in counts.items() if count >= least):
+                names.append((column.removeprefix(META), value))
+                members.append((examples[column].astype(str) == value).to_numpy(float))
+    return Slices(tuple(names), np.stack(members, axis=1))
+
+
+@dataclass(frozen=True)
+class Watched:
+    """One checkpoint: changes since the first, of each example [n], in nats."""
+
+    name: str
+    predicted: np.ndarray
+    """e_t − e_0"""
+    measured: np.ndarray
+    """Δ_t − Δ_0"""
+    drift: np.ndarray
+    """f_t(x) − f_0(x)"""
+
+
+QUANTITIES = ("predicted", "measured", "drift")
+
+
+@dataclass(frozen=True)
+class Shifts:
+    """Mean shifts of checkpoints × slices, P pairs in all."""
+
+    table: pd.DataFrame
+    """[P]: checkpoint, column, value, n, predicted, measured, drift, and their _low and _high."""
+    draws: dict[str, np.ndarray]
+    """Of each quantity, [D, P]."""
+
+
+def shifts(watched: Sequence[Watched], slices: Slices, resamples: Resamples, confidence: float = 0.95) -> Shifts:
+    """Mean shift of every slice at every checkpoint; the same draws weigh all of them."""
+    counts = slices.members.sum(axis=0)
+    weights = resamples.sums(slices.members)
+    tables: list[pd.DataFrame] = []
+    draws: dict[str, list[np.ndarray]] = {name: [] for name in QUANTITIES}
+    for one in watched:
+        table = pd.DataFrame(list(slices.names), columns=["column", "value"])
+        table.insert(0, "checkpoint", one.name)
+        table["n"] = counts.astype(int)
+        for name in QUANTITIES:
+            values = getattr(one, name)
+            with np.errstate(invalid="ignore", divide="ignore"):
+                own = resamples.sums(slices.members * values[:, None]) / weights
+            low, high = interval(own, confidence)
+            table[name], table[f"{name}_low"], table[f"{name}_high"] = slices.members.T @ values / counts, low, high
+            draws[name].append(own)
+        tables.append(table)
+    return Shifts(pd.concat(tables, ignore_index=True), {n: np.concatenate(d, axis=1) for n, d in draws.items()})
+
+
+def pooled(parts: Sequence[Shifts]) -> Shifts:
+    """Pairs of several runs together; the draws are aligned by number."""
+    return Shifts(
+        pd.concat([p.table for p in parts], ignore_index=True),
+        {name: np.concatenate([p.draws[name] for p in parts], axis=1) for name in QUANTITIES},
+    )
+
+
+def area(score: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of scores [..., P] for events [..., P] (bool), ties counted half; NaN where all pairs
+    are events or none is. As sklearn.metrics.roc_auc_score, for many draws at once; a pair whose score is NaN (a slice
+    that a draw left empty) is left out."""
+    there = ~np.isnan(score)
+    event = event & there
+    ranks = rankdata(np.where(there, score, np.inf), axis=-1)  # what is left out stands above all others
+    positive = event.sum(axis=-1)
+    negative = there.sum(axis=-1) - positive
+    with np.errstate(invalid="ignore", divide="ignore"):
+        found = ((ranks * event).sum(axis=-1) - positive * (positive + 1) / 2) / (positive * negative)
+    return np.where((positive > 0) & (negative > 0), found, np.nan)
+
+
+@dataclass(frozen=True)
+class Detection:
+    """How well events are told from the rest without running an edit."""
+
+    threshold: float
+    """Nats."""
+    pairs: int
+    events: int
+    values: dict[str, tuple[float, float, float]]
+    """Name → value, low, high: `area`, `area_baseline`, `area_difference`; `r`, `r_baseline` (correlation of the signed
+    predicted shift, and of minus the drift, with the measured one); `slope` of measured on predicted."""
+    curves: dict[str, pd.DataFrame]
+    """`predicted` and `drift` → false alarms, detected, score; empty where there is no curve."""
+
+
+def detect(found: Shifts, threshold: float, confidence: float = 0.95) -> Detection:
+    """Score |predicted shift| and |drift of the mean f(x)| as detectors of |measured shift| > threshold."""
+    table, draws = found.table, found.draws
+
+    def numbers(get: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        event = np.abs(get["measured"]) > threshold
+        own, baseline = (area(np.abs(get[name]), event) for name in ("predicted", "drift"))
+        out = {"area": own, "area_baseline": baseline, "area_difference": own - baseline}
+        return out | {
+            "r": _pearson(get["predicted"], get["measured"]),
+            "r_baseline": _pearson(-get["drift"], get["measured"]),
+            "slope": _slope(get["predicted"], get["measured"]),
+        }
+
+    values = {}
+    estimates = numbers({name: table[name].to_numpy()[None] for name in QUANTITIES})
+    for name, own in numbers(draws).items():
+        low, high = interval(own[:, None], confidence)
+        values[name] = (float(estimates[name][0]), float(low[0]), float(high[0]))
+    event = (table["measured"].abs() > threshold).to_numpy()
+    curves = {}
+    if event.any() and not event.all():
+        for name in ("predicted", "drift"):
+            false, true, score = roc_curve(event, table[name].abs(), drop_intermediate=True)
+            curves[name] = pd.DataFrame({"false_alarms": false, "detected": true, "score": score})
+    return Detection(threshold, len(table), int(event.sum()), values, curves)
+
+
+def _moments(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Row by row of [D, P]: sums of squares of a and of b and of their products, each centred, NaN left out."""
+    there = ~(np.isnan(a) | np.isnan(b))
+    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
+    a, b = (np.where(there, v, 0.0) for v in (a, b))
+    a, b = (np.where(there, v - v.sum(axis=1, keepdims=True) / count, 0.0) for v in (a, b))
+    return (a**2).sum(axis=1), (b**2).sum(axis=1), (a * b).sum(axis=1)
+
+
+def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Row by row, [D] of [D, P]."""
+    aa, bb, ab = _moments(a, b)
+    return np.divide(ab, np.sqrt(aa * bb), out=np.full(len(a), np.nan), where=(aa > 0) & (bb > 0))
+
+
+def _slope(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    """Of the regression of b on a, row by row."""
+    aa, _, ab = _moments(a, b)
+    return np.divide(ab, aa, out=np.full(len(a), np.nan), where=aa > 0)
+
+
+def watch(
+    examples: pd.DataFrame, effects: dict[str, np.ndarray], f: dict[str, np.ndarray], said: dict[str, np.ndarray]
+) -> tuple[list[Watched], Slices]:
+    """Checkpoints after the first, from f(x), effects and explanations [n] by checkpoint (the first comes first)."""
+    first, *later = list(said)
+    watched = [Watched(n, said[n] - said[first], effects[n] - effects[first], f[n] - f[first]) for n in later]
+    return watched, slices_of(examples)
