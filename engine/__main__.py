@@ -132,7 +132,7 @@ def study(
     if resolved.verbal:
         with bars(quiet) as progress:
             rows = verbal_study.run(resolved.verbal, resolved.seeds, spec.resolve().parent, folder, progress)
-        typer.echo(verbal_study.markdown(rows))
+        typer.echo(verbal_study.markdown(rows, resolved.verbal))
         typer.echo(folder)
         return
     with bars(quiet) as progress:
@@ -163,6 +163,34 @@ def patch(
     with bars(quiet) as progress:
         finished = mechanism.patch_run(run, resolved, progress)
     typer.echo(finished.path)
+
+
+@app.command()
+def stress(
+    spec: Annotated[Path, typer.Argument(help="a YAML file; sample_runs/specs/stress.yml is one to start from")],
+    out: Annotated[Path | None, typer.Option(help="default: runs/stress-NAME")] = None,
+    tables: Annotated[
+        Path | None,
+        typer.Option(help="only print what stands in the tables of this folder, such as sample_runs/stress"),
+    ] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+) -> None:
+    """Sharp drifts, an adversary, monitoring and cost, on the sample checkpoints. Prints the README's tables."""
+    from engine.config import load_stress
+
+    resolved = load_stress(spec)
+    from engine import stress as stressing
+    from engine import stress_tables
+    from engine.progress import bars
+
+    if tables is not None:
+        typer.echo(stress_tables.markdown(stressing.read_tables(tables)))
+        return
+    folder = out or Path("runs") / f"stress-{resolved.name}"
+    with bars(quiet) as progress:
+        found = stressing.run_stress(resolved, folder, SAMPLES, progress)
+    typer.echo(stress_tables.markdown(found))
+    typer.echo(folder)
 
 
 def _fail(message: str, code: int) -> NoReturn:

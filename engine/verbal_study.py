@@ -12,7 +12,7 @@ import hashlib
 import json
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -46,7 +46,10 @@ class SettingSpec(Strict):
     """What one setting changes in the base runs."""
 
     name: str = Field(min_length=1, description="in the table")
-    changes: dict[str, Any] = Field(default_factory=dict, description="dotted key of a run spec → value")
+    changes: dict[str, Any] = Field(
+        default_factory=dict, description="dotted key of a run spec → value; {task} in a text is the task's name"
+    )
+    reported: str = Field("", description="what the paper is quoted with, shown beside what is measured")
     tasks: tuple[str, ...] = Field((), description="only the base runs of these tasks; empty: all")
 
 
@@ -135,11 +138,21 @@ def _cell(
     if drifts:
         own |= {"verbal.drift.seed": seed} | ({"verbal.drift.world": world} if world else {})
         own |= {"verbal.drift.rules_seed": seed} if spec.models == "fresh" else {}
-    plain = changed(changed(data, own), setting.changes)
+    task = data.get("task", {}).get("name", "")
+    plain = changed(changed(data, own), _of_task(setting.changes, task))
     parsed = parse_spec(plain, Path(f"{path} ({setting.name})"))
     digest = hashlib.sha256(json.dumps(parsed.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
     resolved = resolve_paths(parsed, path.parent.resolve())
     return Cell(path.stem, parsed.task.name, setting.name, world, seed, resolved, digest)
+
+
+def _of_task(value: Any, task: str) -> Any:
+    """{task} in every text replaced by the task's name."""
+    if isinstance(value, dict):
+        return {key: _of_task(inner, task) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [_of_task(inner, task) for inner in value]
+    return value.replace("{task}", task) if isinstance(value, str) else value
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -285,11 +298,15 @@ COLUMNS: dict[str, tuple[str | None, str, str]] = {
 """Name in a summary → which control, metric and column it comes from."""
 
 
-def markdown(table: pd.DataFrame, split: str = "test_heldout") -> str:
-    """Two tables at each cell's last checkpoint, as the README shows them: what the model says, and its controls."""
+def markdown(table: pd.DataFrame, spec: VerbalStudySpec, split: str = "test_heldout") -> str:
+    """Tables at each cell's last checkpoint, as the README shows them: what the model says, and its controls."""
     if table.empty:
         return "no cell is done yet"
+    reported = {setting.name: setting.reported for setting in spec.all_settings}
     frame = summary(last(table, split))
+    frame["reported"] = frame["setting"].map(reported).fillna("")
+    frame["order"] = frame["setting"].map({name: i for i, name in enumerate(reported)})
+    frame = frame.sort_values(["order", "task"], kind="stable", ascending=[True, False])
     first = (
         ("agreement", "labels agree"),
         ("self", "Self"),
@@ -311,7 +328,7 @@ def markdown(table: pd.DataFrame, split: str = "test_heldout") -> str:
     )
     return "\n\n".join(
         [
-            _table(frame, first, ("coupling", "verdict_coupling")),
+            _table(frame, first, ("coupling", "verdict_coupling"), ("reported gap", "reported")),
             "Counterfactual gap (content that moved: Self − Orig):",
             _table(frame, second, ("verdict", "verdict_counterfactual")),
             "Gap of the exact match:",
@@ -320,12 +337,14 @@ def markdown(table: pd.DataFrame, split: str = "test_heldout") -> str:
     )
 
 
-def _table(frame: pd.DataFrame, columns: tuple[tuple[str, str], ...], verdict: tuple[str, str] | None = None) -> str:
-    heads = ["task", "setting", *(head for _, head in columns), *([verdict[0]] if verdict else [])]
+def _table(frame: pd.DataFrame, columns: Sequence[tuple[str, str]], *words: tuple[str, str]) -> str:
+    """columns: (name in the summary, head); words: (head, column of text)."""
+    heads = ["setting", "task", "seeds", *(head for _, head in columns), *(head for head, _ in words)]
     lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
     for row in frame.to_dict("records"):
-        cells_of = [_cell(row, name) for name, _ in columns] + ([str(row[verdict[1]])] if verdict else [])
-        lines.append("| " + " | ".join([row["task"], row["setting"], *cells_of]) + " |")
+        numbers = [_cell(row, name) for name, _ in columns]
+        told = [str(row[column]) for _, column in words]
+        lines.append("| " + " | ".join([row["setting"], row["task"], str(row["seeds"]), *numbers, *told]) + " |")
     return "\n".join(lines)
 
 

@@ -1,0 +1,131 @@
+"""Studies of self-explanation: what is varied, that a cell is made once, and that the table is what was measured."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+
+from engine import verbal_study
+from engine.config import InputError, load_spec
+from engine.study import load_study
+from engine.verbal_study import Cell, VerbalStudySpec, cells, changed, is_done, markdown
+from tests.test_pipeline import call
+from tests.test_verbal import verbal_spec
+
+
+def study_file(folder: Path, **verbal: object) -> Path:
+    verbal_spec(folder)
+    section = {"base": ["spec.yaml"], "settings": [{"name": "free", "changes": {"verbal.beta": 0}}]} | verbal
+    path = folder / "small.study.yml"
+    path.write_text(yaml.safe_dump({"name": "small", "seeds": [0, 1], "verbal": section}))
+    return path
+
+
+def test_changes_reach_into_sections_and_leave_the_base_alone() -> None:
+    base = {"verbal": {"beta": 1.0, "lora": None}, "name": "x"}
+    out = changed(base, {"verbal.beta": 0, "verbal.lora.rank": 4, "seed": 3})
+    assert out == {"verbal": {"beta": 0, "lora": {"rank": 4}}, "name": "x", "seed": 3}
+    assert base["verbal"] == {"beta": 1.0, "lora": None}
+
+
+def test_seeds_worlds_and_settings_are_crossed_in_order(tmp_path: Path) -> None:
+    specs = Path(__file__).parent.parent / "sample_runs" / "specs"
+    spec = VerbalStudySpec.model_validate(
+        {
+            "base": ["verbal-sycophancy.yaml", "verbal-refusal.yaml"],
+            "worlds": ["independent", "base"],
+            "settings": [{"name": "one"}, {"name": "two", "changes": {"verbal.beta": 0}, "tasks": ["refusal"]}],
+            "vary": {"verbal.learning_rate": [0.001, 0.01]},
+        }
+    )
+    made = list(cells(spec, (0, 4), specs))
+    assert len(made) == 2 * 2 * (2 + 1 + 2 + 2)
+    assert [c.setting for c in made] == sorted([c.setting for c in made], key=["one", "two", "learning_rate 0.001",
+        "learning_rate 0.01"].index)  # fmt: skip
+    assert len({c.name for c in made}) == len({c.digest for c in made}) == len(made)
+    last = made[-1]
+    drift = last.spec.verbal.drift if last.spec.verbal else None
+    assert drift and (drift.world, drift.seed, drift.rules_seed) == ("base", 4, 0)
+    assert (last.spec.seed, last.spec.task.seed) == (4, 4)
+    assert Path(last.spec.checkpoints[0].path).is_dir()
+    fresh = next(cells(spec.model_copy(update={"models": "fresh"}), (4,), specs)).spec.verbal
+    assert fresh and fresh.drift and fresh.drift.rules_seed == 4
+
+
+@pytest.mark.parametrize(
+    ("verbal", "said"),
+    [
+        ({"base": ["absent.yaml"]}, "absent.yaml: can't be read"),
+        ({"base": ["data.jsonl"]}, "is no run spec"),
+        ({"settings": [{"name": "x", "changes": {"verbal.betta": 1}}]}, r"unknown key 'verbal\.betta'"),
+    ],
+)
+def test_what_makes_no_sense_is_refused(tmp_path: Path, verbal: dict, said: str) -> None:
+    spec = load_study(study_file(tmp_path, **verbal))
+    (tmp_path / "data.jsonl").write_text("just text")
+    assert spec.verbal
+    with pytest.raises(InputError, match=said):
+        list(cells(spec.verbal, spec.seeds, tmp_path))
+
+
+def test_a_base_without_the_section_and_two_names_alike_are_refused(tmp_path: Path) -> None:
+    path = study_file(tmp_path)
+    data = yaml.safe_load((tmp_path / "spec.yaml").read_text())
+    data.pop("verbal")
+    data["checkpoints"] = data["checkpoints"][:1]
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(data))
+    spec = load_study(path).verbal
+    assert spec
+    with pytest.raises(InputError, match="has no section verbal"):
+        list(cells(spec, (0,), tmp_path))
+    with pytest.raises(InputError, match="same name"):
+        load_study(study_file(tmp_path, settings=[{"name": "x"}, {"name": "x"}]))
+
+
+def test_a_study_is_made_gone_on_with_and_printed(
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, out = study_file(tmp_path), tmp_path / "out"
+    made: list[Cell] = []
+    make = verbal_study._make
+
+    def counted(spec, cell, folder, progress):
+        made.append(cell)
+        if len(made) == 2:
+            raise KeyboardInterrupt
+        return make(spec, cell, folder, progress)
+
+    monkeypatch.setattr(verbal_study, "_make", counted)
+    code, _, said = call(capsys, "study", path, "--out", out, "--quiet")
+    assert code == 130
+    assert "goes on from here" in said
+    code, text, _ = call(capsys, "study", path, "--out", out, "--quiet")
+    assert code == 0
+    assert [c.seed for c in made] == [0, 1, 1], "the cell that was done is not made again"
+    assert text.strip().endswith(str(out))
+    assert "| free | from_file | 2 |" in text
+    assert [p.name for p in out.iterdir()] == ["metrics.parquet"], "metrics only"
+    table = pd.read_parquet(out / "metrics.parquet")
+    spec = load_study(path).verbal
+    assert spec
+    assert set(table["seed"]) == {0, 1}
+    call(capsys, "study", path, "--out", out, "--quiet")
+    assert len(made) == 3
+    cell = made[-1]
+    assert is_done(table, cell)
+    assert not is_done(table.assign(digest="another"), cell), "made from another spec"
+    head = table[(table["seed"] == 0) & table["control"].isna() & (table["metric"] == "exact_match")]
+    head = head[(head["split"] == "test_heldout") & (head["step"] == 8)]
+    assert f"{head['self'].iloc[0]:+.2f}" in markdown(table[table["seed"] == 0], spec)
+
+
+def test_the_committed_studies_can_be_read() -> None:
+    for path in (Path(__file__).parent.parent / "sample_runs" / "specs").glob("verbal*.study.yml"):
+        spec = load_study(path)
+        assert spec.verbal
+        for cell in cells(spec.verbal, spec.seeds, path.parent):
+            assert Path(cell.spec.checkpoints[0].path).is_dir() or spec.verbal.models == "fresh"
+    assert load_spec(Path(__file__).parent.parent / "sample_runs" / "specs" / "verbal-sycophancy.yaml").verbal
