@@ -124,7 +124,7 @@ def study(
     """The sample worlds, or runs of self-explanation, over several seeds: metrics only, resumable. Prints the README's
     tables, the folder last."""
     from engine import study as studies
-    from engine import verbal_study
+    from engine import verbal_study, verbal_tables
     from engine.progress import bars
 
     resolved = studies.load_study(spec)
@@ -132,7 +132,7 @@ def study(
     if resolved.verbal:
         with bars(quiet) as progress:
             rows = verbal_study.run(resolved.verbal, resolved.seeds, spec.resolve().parent, folder, progress)
-        typer.echo(verbal_study.markdown(rows, resolved.verbal))
+        typer.echo(verbal_tables.markdown(rows, resolved.verbal, every_checkpoint=every))
         typer.echo(folder)
         return
     with bars(quiet) as progress:

@@ -11,7 +11,8 @@ import yaml
 from engine import verbal_study
 from engine.config import InputError, load_spec
 from engine.study import load_study
-from engine.verbal_study import Cell, VerbalStudySpec, cells, changed, is_done, markdown
+from engine.verbal_study import Cell, VerbalStudySpec, cells, changed, is_done
+from engine.verbal_tables import markdown
 from tests.test_pipeline import call
 from tests.test_verbal import verbal_spec
 

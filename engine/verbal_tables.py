@@ -1,0 +1,136 @@
+"""Tables of a study of self-explanation, over seeds: what the README shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+
+from engine.verbal_study import VerbalStudySpec
+
+
+def last(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
+    """Rows of the headline edit at each cell's last checkpoint, on one split."""
+    rows = table[table["chosen"].astype(bool) & (table["split"] == split)]
+    return rows[rows["step"] == rows.groupby("cell")["step"].transform("max")]
+
+
+def by_step(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
+    """Rows of the headline edit at every trained checkpoint, on one split."""
+    return table[table["chosen"].astype(bool) & (table["split"] == split) & (table["step"] > 0)]
+
+
+def summary(rows: pd.DataFrame) -> pd.DataFrame:
+    """For each task × setting × step: means over seeds with the least and the largest, as columns name, name_min,
+    name_max; verdicts counted."""
+    out = []
+    keys = ["task", "setting", "step"]
+    for key, own in rows.groupby(keys, sort=False):
+        row: dict[str, Any] = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique()}
+        for name, (control, metric, column) in COLUMNS.items():
+            is_it = own["metric"] == metric
+            is_it &= own["control"].isna() if control is None else own["control"] == control
+            values = own.loc[is_it, column].dropna() if column in own else pd.Series(dtype=float)
+            row |= {name: values.mean(), f"{name}_min": values.min(), f"{name}_max": values.max()}
+        head = own[own["control"].isna() & (own["metric"] == "exact_match")]
+        for name in ("verdict_coupling", "verdict_counterfactual"):
+            counts = head[name].value_counts()
+            row[name] = ", ".join(f"{count}× {verdict}" for verdict, count in counts.items())
+        out.append(row)
+    return pd.DataFrame(out)
+
+
+COLUMNS: dict[str, tuple[str | None, str, str]] = {
+    "agreement": (None, "label_agreement", "self"),
+    "self": (None, "exact_match", "self"),
+    "orig": (None, "exact_match", "orig"),
+    "gap": (None, "exact_match", "gap"),
+    "f1": (None, "has_changed_f1", "self"),
+    "f1_gap": (None, "has_changed_f1", "gap"),
+    "content": (None, "content_match", "self"),
+    "content_gap": (None, "content_match", "gap"),
+    "moved": (None, "content_match_moved", "self"),
+    "balanced": (None, "content_match_balanced", "self"),
+    "unseen": (None, "exact_match", "counterfactual_gap"),
+    "disagreeing": (None, "exact_match_disagreeing", "gap"),
+    "majority": (None, "majority", "self"),
+    "parsed": (None, "parse_rate", "self"),
+    **{
+        f"{name}_{short}": (name, "exact_match", column)
+        for name in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model")
+        for short, column in (("self", "self"), ("gap", "gap"), ("unseen", "counterfactual_gap"))
+    },
+}
+"""Name in a summary → which control, metric and column it comes from."""
+
+
+def markdown(
+    table: pd.DataFrame, spec: VerbalStudySpec, split: str = "test_heldout", *, every_checkpoint: bool = False
+) -> str:
+    """Tables at each cell's last checkpoint, as the README shows them: what the model says, and its controls. With
+    `every_checkpoint` one table with Self and Orig by training step."""
+    if table.empty:
+        return "no cell is done yet"
+    reported = {setting.name: setting.reported for setting in spec.all_settings}
+    frame = summary(by_step(table, split) if every_checkpoint else last(table, split))
+    frame["reported"] = frame["setting"].map(reported).fillna("")
+    frame["order"] = frame["setting"].map({name: i for i, name in enumerate(reported)})
+    frame = frame.sort_values(["order", "task", "step"], kind="stable", ascending=[True, False, True])
+    if every_checkpoint:
+        frame["steps"] = frame["step"].astype(str)
+        shown = (
+            ("agreement", "labels agree"),
+            ("self", "Self"),
+            ("orig", "Orig"),
+            ("gap", "gap"),
+            ("unseen", "cf. gap"),
+        )
+        return _table(frame, (*shown, ("parsed", "parsed")), ("step", "steps"))
+    first = (
+        ("agreement", "labels agree"),
+        ("self", "Self"),
+        ("orig", "Orig"),
+        ("gap", "gap"),
+        ("disagreeing", "gap where they disagree"),
+        ("f1", "has-changed F1"),
+        ("content", "content"),
+        ("balanced", "content that moved"),
+        ("parsed", "parsed"),
+    )
+    second = (
+        ("unseen", "the model itself"),
+        *((f"{n}_unseen", n) for n in ("copy", "output_text", "text_only", "small_lm", "other_model")),
+    )
+    third = (
+        ("gap", "the model itself"),
+        *((f"{n}_gap", n) for n in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model")),
+    )
+    return "\n\n".join(
+        [
+            _table(frame, first, ("coupling", "verdict_coupling"), ("reported gap", "reported")),
+            "Counterfactual gap (content that moved: Self − Orig):",
+            _table(frame, second, ("verdict", "verdict_counterfactual")),
+            "Gap of the exact match:",
+            _table(frame, third),
+        ]
+    )
+
+
+def _table(frame: pd.DataFrame, columns: Sequence[tuple[str, str]], *words: tuple[str, str]) -> str:
+    """columns: (name in the summary, head); words: (head, column of text)."""
+    heads = ["setting", "task", "seeds", *(head for _, head in columns), *(head for head, _ in words)]
+    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
+    for row in frame.to_dict("records"):
+        numbers = [_cell(row, name) for name, _ in columns]
+        told = [str(row[column]) for _, column in words]
+        lines.append("| " + " | ".join([row["setting"], row["task"], str(row["seeds"]), *numbers, *told]) + " |")
+    return "\n".join(lines)
+
+
+def _cell(row: Mapping[Any, Any], name: str) -> str:
+    """Mean over seeds with the least and the largest."""
+    mean, low, high = (row[f"{name}{end}"] for end in ("", "_min", "_max"))
+    if pd.isna(mean):
+        return "–"
+    return f"{mean:+.2f}" if low == high else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
