@@ -258,6 +258,31 @@ class VerbalSpec(Strict):
     keep_checkpoints: bool = Field(True, description="leave the trained weights in the run's folder")
 
 
+class StressSpec(Strict):
+    """Stress tests on the sample checkpoints: sharp against gradual drift, an adversary, monitoring, and cost."""
+
+    name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    note: str = ""
+    tasks: tuple[Literal["sycophancy", "refusal"], ...] = Field(("sycophancy", "refusal"), min_length=1)
+    drifts: tuple[Annotated[int, Field(ge=0)], ...] = Field(
+        (0, 1, 2),
+        min_length=1,
+        description="rules that behavior moves to, from the same first checkpoint; 0 is the sample trajectory's own",
+    )
+    steps: int = Field(500, ge=1, description="of each post-training, all towards the last rule at once")
+    weight: float = Field(10.0, gt=0, description="of the adversary's penalty beside the next-token loss")
+    held_batch: int = Field(64, ge=1, description="prompts on which a step holds the probe")
+    thresholds: tuple[Annotated[float, Field(gt=0)], ...] = Field(
+        (0.5,), min_length=1, description="nats: a larger measured shift of a slice is an event to be detected"
+    )
+    labels: tuple[Annotated[int, Field(ge=20)], ...] = Field(
+        (50, 100, 200, 500, 1000), description="new edits that are run at a checkpoint to label it again"
+    )
+    draws: int = Field(5, ge=1, description="of the examples that are labelled again")
+    bootstrap: int = Field(1000, ge=200, description="resamples of cues and entities")
+    seed: int = Field(0, ge=0, description="of training order, draws and bootstrap")
+
+
 class RunSpec(Strict):
     """All of a run. `target` gives the fixed labels; the explainers are trained at the first checkpoint.
 
@@ -371,6 +396,18 @@ def parse_spec(data: Any, where: Path) -> RunSpec:
         return RunSpec.model_validate(data)
     except ValidationError as error:
         raise SpecError(_one_line(error, where)) from None
+
+
+def load_stress(path: Path) -> StressSpec:
+    """Read the spec of a stress test; raises SpecError."""
+    try:
+        return StressSpec.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except (OSError, UnicodeDecodeError) as error:
+        raise SpecError(f"{path}: can't be read: {error}: sample_runs/specs/stress.yml is one to start from") from None
+    except yaml.YAMLError as error:
+        raise SpecError(f"{path}: not valid YAML: {getattr(error, 'problem', error)}") from None
+    except ValidationError as error:
+        raise SpecError(_one_line(error, path)) from None
 
 
 def parse_patching(data: Any) -> PatchingSpec:

@@ -74,7 +74,7 @@ def patch_run(path: Path | str, spec: PatchingSpec = PatchingSpec(), progress: P
 def _write(run: Run, spec: PatchingSpec, progress: Progress) -> None:
     """The parts that are not there yet."""
     observed = Observed(run, run.spec)
-    explainers = [_explainer(run, observed, edit, spec, progress) for edit in spec.edits]
+    explainers = [explainer_of(run, observed, edit, spec, progress) for edit in spec.edits]
     for name in spec.checkpoints:
         if not all(run.has(part) for part in parts_of(name)):
             maps, agreements = _checkpoint(run, observed, name, explainers, spec, progress)
@@ -108,7 +108,7 @@ def _ridges(run: Run) -> pd.DataFrame:
     return rows[is_it & (rows["checkpoint"] == run.spec.checkpoints[0].name)]
 
 
-def _explainer(run: Run, observed: Observed, edit: str, spec: PatchingSpec, progress: Progress) -> LinearExplainer:
+def explainer_of(run: Run, observed: Observed, edit: str, spec: PatchingSpec, progress: Progress) -> LinearExplainer:
     """The setting that cross-validation picked for this edit, fitted again at the first checkpoint."""
     rows = _ridges(run)
     best = rows[rows["edit"] == edit].sort_values("cv", ascending=False, kind="stable").iloc[0]

@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import CheckpointSpec, InputError, PromptCounts, TaskSpec, load_spec
+from engine.config import CheckpointSpec, InputError, PatchingSpec, PromptCounts, TaskSpec, load_spec
 from engine.progress import Progress, silent
 from engine.records import examples_table
 from engine.tasks import FACTORS, task_examples
@@ -42,6 +42,8 @@ PASSED_THROUGH = f"gpt2--step-{STAGE_STEPS:04d}"
 WORLD_STEPS = {"cue": 600, "shared": 500, "base": 600, "rescale": 400, "unrelated": 300}
 PROMPTS_A_STEP = 64
 ANSWERS_A_PROMPT = 16
+PATCHED = {"sycophancy": ("delete_cue", "replace_speaker"), "refusal": ("delete_cue", "replace_asker")}
+"""The edits whose patching maps the main runs hold: the chosen one, and one that leaves most tokens in their places."""
 ANSWER_WEIGHT = 30.0
 LEARN_PROMPT_OF = 4
 """All tokens of one prompt in so many are learnt, of the others the answers."""
@@ -138,6 +140,14 @@ def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress =
     rate = RATE["post-training" if job.start else "pretraining"]
     stage = f"{task} {job.name}"
     train(model, sample, steps=job.steps, learning_rate=rate, on_step=lambda done, _: progress(stage, done, job.steps))
+    save(model, tokenizer, target, _manifest(task, seed, job))
+    return target
+
+
+def save(model: Any, tokenizer: Any, target: Path, manifest: dict[str, Any]) -> None:
+    """Save a checkpoint in bfloat16 into a fresh folder; the manifest of its settings comes last."""
+    import torch
+
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     model.to(torch.bfloat16).save_pretrained(target)
@@ -145,8 +155,7 @@ def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress =
     (target / "generation_config.json").unlink(missing_ok=True)
     for file in target.iterdir():
         file.chmod(0o644)
-    (target / MANIFEST).write_text(json.dumps(_manifest(task, seed, job), indent=1) + "\n")
-    return target
+    (target / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n")
 
 
 def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Path:
@@ -198,11 +207,14 @@ def _build_task(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool
         yield train_job(folder, task, seed, job, progress)
     if not runs:
         return
+    from engine.mechanism import patch_run
     from engine.pipeline import run
 
     check_worlds(folder, task, seed, plan)
     for spec in map(load_spec, run_specs(out, task, seed)):
         yield run(spec, out / spec.name).path
+    if seed == 0:  # the committed runs show them; a study keeps metrics only
+        patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
     shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
 
 
