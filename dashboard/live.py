@@ -7,8 +7,10 @@ shuffled ones, and both in the factorisation's basis. A penalty or a level needs
 
 from __future__ import annotations
 
+import functools
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TypeVar
@@ -16,8 +18,11 @@ from typing import TypeVar
 import numpy as np
 import pandas as pd
 import streamlit as st
+from sklearn import linear_model
+from threadpoolctl import ThreadpoolController
 
-from dashboard import data, refit
+from dashboard import data, refit, settings
+from engine.correlation import pearson
 from engine.noise import NoiseMatrix, noise_matrix, shuffled_targets
 from engine.probes.ridge import Targets
 from engine.store import Run
@@ -26,6 +31,10 @@ T = TypeVar("T")
 LEVELS = tuple(round(0.1 * i, 1) for i in range(11))
 SHUFFLES = 200
 """Of the live null at most: the first of the run's own, as many as can be drawn while somebody waits."""
+
+SMALL = 1e9
+"""Multiplications of a factorisation, below which a second thread of BLAS gains little and, on a machine whose cores
+the browser uses too, loses much: its threads wait for each other."""
 
 
 @dataclass(frozen=True)
@@ -100,6 +109,21 @@ def layers(path: Path, checkpoint: str, stamp: str) -> tuple[int, ...]:
     return tuple(sorted(int(k.split(".")[1]) for k in keys if k.startswith("last.")))
 
 
+@st.cache_data(max_entries=32, show_spinner=False)
+def stored_curve(
+    place: Place, explainer: str, regime: str, condition: str | None, kind: str
+) -> tuple[pd.DataFrame, pd.Series | None]:
+    """The precomputed curve of one kind of noise, and the setting it is of."""
+    every = data.metrics(
+        place.path, control=None, explainer=explainer, regime=regime, split=place.split, checkpoint=place.checkpoint,
+        edit=place.edit, condition=condition,
+    )  # fmt: skip
+    mine = settings.best(every)
+    clean = mine[mine["noise_kind"] == "none"]
+    wanted = pd.concat([clean, mine[(mine["noise_kind"] == kind) & (mine["noise"] > 0)]])
+    return wanted.sort_values("noise"), clean.iloc[0] if len(clean) else None
+
+
 @st.cache_resource(max_entries=6, show_spinner=False)  # each holds d × d and n × d numbers
 def factorised(place: Place, layer: int, size: int, trained_at: str) -> refit.Factorisation:
     found = rows(place)
@@ -116,9 +140,10 @@ def targets(place: Place, kind: str, size: int, seeds: int, seed: int) -> NoiseM
     return noise_matrix(found.train["effect_target"].to_numpy()[chosen], [kind], LEVELS, seeds, seed=seed)
 
 
-@st.cache_resource(max_entries=16, show_spinner=False)
-def shuffled(place: Place, size: int, shuffles: int, seed: int) -> np.ndarray:
-    train = rows(place).train.iloc[refit.training_rows(len(rows(place).train), size)]
+@st.cache_resource(max_entries=4, show_spinner=False)
+def shuffled(place: Place, shuffles: int, seed: int) -> np.ndarray:
+    """Shuffled targets of all training rows; a smaller training set takes its own rows of them."""
+    train = rows(place).train
     return shuffled_targets(train["effect_target"].to_numpy(), train["group"], shuffles, seed)
 
 
@@ -130,8 +155,8 @@ def projected_noise(place: Place, layer: int, size: int, trained_at: str, kind: 
 
 @st.cache_resource(max_entries=8, show_spinner=False)  # each holds r × shuffles numbers
 def projected_null(place: Place, layer: int, size: int, trained_at: str, shuffles: int, seed: int) -> Targets:
-    null = shuffled(_fixed(place), size, shuffles, seed)
-    return factorised(place, layer, size, trained_at).ridge.project_targets(null)
+    null = shuffled(_fixed(place), shuffles, seed)
+    return factorised(place, layer, size, trained_at).ridge.project_targets(null[refit.training_rows(len(null), size)])
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -139,13 +164,29 @@ def ceiling(place: Place, layer: int, size: int, penalty: float) -> float:
     """Self of a ridge trained on the current model's own effects."""
     found = rows(place)
     chosen = refit.training_rows(len(found.train), size)
-    made = factorised(place, layer, size, place.checkpoint)
-    own = made.ridge.project_targets(found.train["effect_current"].to_numpy()[chosen])
-    return float(made.ridge.correlations_of(own, [penalty], made.test)[0, 0, 0])
+    own = found.train["effect_current"].to_numpy(np.float64)[chosen]
+    if place.regime != "frozen":  # the same hidden states as the explainer's
+        made = factorised(place, layer, size, place.checkpoint)
+        return float(made.ridge.correlations_of(made.ridge.project_targets(own), [penalty], made.test)[0, 0, 0])
+    states = data.hidden(place.path, place.checkpoint, layer)
+    train, test = (states[part["prompt_id"].to_numpy()].astype(np.float64) for part in (found.train, found.test))
+    said = linear_model.Ridge(alpha=penalty).fit(train[chosen], own).predict(test)
+    return float(pearson(said, found.effects[:, 0])[0])
 
 
 def run(place: Place, choice: Choice) -> Live:
     """Refit at every level and seed; the example-wise explanation at the level chosen."""
+    small = choice.size * data.hidden(place.path, place.checkpoint, choice.layer).shape[1] ** 2 < SMALL
+    with _blas().limit(limits=1, user_api="blas") if small else nullcontext():
+        return _run(place, choice)
+
+
+@functools.cache
+def _blas() -> ThreadpoolController:
+    return ThreadpoolController()
+
+
+def _run(place: Place, choice: Choice) -> Live:
     spent: dict[str, float] = {}
 
     def timed(name: str, work: Callable[[], T]) -> T:
@@ -163,7 +204,7 @@ def run(place: Place, choice: Choice) -> Live:
     noisy = timed("project noise", lambda: projected_noise(*at, choice.kind, choice.seeds, seed))
     swept = timed("sweep", lambda: refit.curve(refit.sweep(made, noise, noisy, choice.penalty)))
     explanation = timed("predict", lambda: refit.predictions(made, noise, noisy, choice.penalty, choice.level))
-    timed("shuffle", lambda: shuffled(_fixed(place), choice.size, shuffles, null_seed))
+    timed("shuffle", lambda: shuffled(_fixed(place), shuffles, null_seed))
     null_targets = timed("project null", lambda: projected_null(*at, shuffles, null_seed))
     null = timed("null", lambda: refit.null_band(made, null_targets, choice.penalty))
     top = timed("ceiling", lambda: ceiling(place, choice.layer, choice.size, choice.penalty))

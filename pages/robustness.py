@@ -83,14 +83,14 @@ def controls(selection: Selection, layers: tuple[int, ...], default: pd.Series |
 
 def stored_curve(selection: Selection, edit: str, kind: str) -> tuple[pd.DataFrame, pd.Series | None]:
     """The precomputed curve of one kind of noise, and the setting it is of."""
-    every = data.metrics(
-        selection.path, control=None, explainer=selection.explainer, regime=selection.regime, split=selection.split,
-        checkpoint=selection.checkpoint, edit=edit, condition=selection.condition,
+    return live.stored_curve(_place(selection, edit), selection.explainer, selection.regime, selection.condition, kind)
+
+
+def _place(selection: Selection, edit: str) -> live.Place:
+    regime = "frozen" if selection.regime == "frozen" else "refit"
+    return live.Place(
+        selection.path, selection.checkpoint, regime, edit, selection.split, data.stamp(selection.path)
     )  # fmt: skip
-    mine = settings.best(every)
-    clean = mine[mine["noise_kind"] == "none"]
-    wanted = pd.concat([clean, mine[(mine["noise_kind"] == kind) & (mine["noise"] > 0)]])
-    return wanted.sort_values("noise"), clean.iloc[0] if len(clean) else None
 
 
 def verdict_lines(found: live.Live, kind: str) -> None:
@@ -155,10 +155,7 @@ def flipped_examples(selection: Selection, place: live.Place, found: live.Live, 
 @st.fragment
 def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> None:
     """Sliders, refit and plot, rerun together and alone."""
-    regime = "frozen" if selection.regime == "frozen" else "refit"
-    place = live.Place(
-        selection.path, selection.checkpoint, regime, edit, selection.split, data.stamp(selection.path)
-    )  # fmt: skip
+    place = _place(selection, edit)
     _, default = stored_curve(selection, edit, "shuffle")
     rows = live.rows(place)
     if len(rows.train) < 10 or len(rows.test) < 5:
