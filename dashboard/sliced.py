@@ -26,6 +26,20 @@ def _rows(path: Path, setting: data.Setting, split: str, edit: str | None, stamp
     return data.explanations(path, setting, split=split, edit=edit)
 
 
+@st.cache_resource(show_spinner=False)
+def _held() -> dict[str, object]:
+    """What `_rows` holds."""
+    return {}
+
+
+def _read(*asked: Any) -> pd.DataFrame:
+    """`_rows`, with what it held let go before the next is read: of millions of rows, not both fit into memory."""
+    if _held().get("asked") != asked:
+        _rows.clear()
+        _held()["asked"] = asked
+    return _rows(*asked)
+
+
 def rows(selection: Selection) -> tuple[pd.DataFrame, str]:
     """Every explained example of the selection's setting, split and edit, before its slice; and how it came to be.
 
@@ -35,7 +49,7 @@ def rows(selection: Selection) -> tuple[pd.DataFrame, str]:
     """
     s = selection
     stamp = data.stamp(s.path)
-    stored = _rows(s.path, s.setting, s.split, s.edit, stamp)
+    stored = _read(s.path, s.setting, s.split, s.edit, stamp)
     if len(stored) and (s.layer is None or bool((stored["layer"] == s.layer).all())):
         return stored.copy(deep=False), ""  # the columns are shared by all sessions, the frame is not
     return refitted.rows(s.path, s.setting, s.split, s.edit, s.layer, stamp)

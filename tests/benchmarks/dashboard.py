@@ -29,8 +29,8 @@ from tests.synthetic_run import TOPICS
 PAGE = 12
 SETTING = data.Setting("gpt2--step-0100", "ridge", "frozen")
 POINTS = 1_000_000
-MEMORY_LIMIT = 1_024
-"""MiB, of the server at its peak: 1 GiB."""
+MEMORY_LIMIT = 1e9 / 2**20
+"""MiB, of the server at its peak: 1 GB."""
 NOT_TIMED = {"unit": "MB", "threads": None, "max_difference": None, "tolerance": None}
 SLICE = "text:place 77;meta_topic:history"
 
@@ -224,7 +224,7 @@ def browser_rows(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]
         note = f"from URL to drawn, Chromium; {cpu:.1f} s of processor time on the server"
         rows.append(row(name, [wall], [wall], None, 0, 0, None, note) | alone | {"repetitions": 1})
     note = f"theirs: the limit; after {len(found)} visits of examples, overview, correlation and trajectory"
-    memory = row("server memory at its peak", [peak], [float(MEMORY_LIMIT)], 1.0, 0, 0, None, note)
+    memory = row("server memory at its peak", [peak], [MEMORY_LIMIT], 1.0, 0, 0, None, note)
     return [*rows, memory | NOT_TIMED | {"unit": "MiB"}]
 
 

@@ -109,7 +109,7 @@ def streamed(run: Run, part: str, schema: pa.Schema, batches: Iterable[pa.Table]
 
 
 def write_large_run(
-    path: Path, examples: int = EXAMPLES_DEFAULT, seed: int = 0, say: Callable[[str], None] = print
+    path: Path, examples: int = EXAMPLES_DEFAULT, seed: int = 0, say: Callable[[str], None] = lambda _: None
 ) -> Path:
     """Write the run to a new folder and return it."""
     rng = np.random.default_rng(seed)
