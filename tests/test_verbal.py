@@ -45,8 +45,14 @@ from tests.tiny_run import examples, write_spec
 STEPS = (4, 8)
 
 
+FIRST_SEED = 17
+"""Of random weights whose answer changes in about half of the examples."""
+
+
 def verbal_spec(folder: Path, name: str = "tiny", **verbal: object) -> RunSpec:
     """The tiny run as a run of self-explanation, with dialogues that drift."""
+    if not (folder / "first").exists():
+        build("gpt2", folder / "first", seed=FIRST_SEED)
     pairs = [(line["prompt"], line["answer_a"]) for line in examples()]
     lines = [json.dumps({"prompt": p, "answer": a}) + "\n" for p, a in pairs]
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +83,7 @@ def test_a_run_is_sound_and_has_the_known_columns(finished: Path) -> None:
     assert {r["condition"] for r in content["rows"]} == {"β 1, concurrent"}
     assert {r["control"] for r in content["controls"]} == set(VERBAL_CONTROLS) - {"other_model"}
     run = Run.open(finished)
-    assert run.manifest["notes"]["verbal"]["labels"] > 2
+    assert run.manifest["notes"]["verbal"]["labels"] > 20
     assert not [p for p in run.parts if p.startswith(("said/", "verbal/", "hidden/"))]
 
 
@@ -178,7 +184,7 @@ def texts_of(folder: Path, checkpoint: Checkpoint, chat: bool = True) -> tuple[T
 @pytest.fixture(scope="module")
 def checkpoint(base: Path) -> Checkpoint:
     if not (base / "first").exists():
-        build("gpt2", base / "first", seed=0)
+        build("gpt2", base / "first", seed=FIRST_SEED)
     return load(CheckpointSpec(name="gpt2--first", path=str(base / "first")), device="cpu")
 
 
@@ -206,7 +212,7 @@ def test_a_large_beta_leaves_behavior_unchanged(base: Path, checkpoint: Checkpoi
         return float(np.sqrt((f**2).mean()))
 
     free, held = moved(0.0), moved(1000.0)
-    assert held < 0.05, "nats"
+    assert held < 0.1, "nats"
     assert free > 5 * held
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.metrics import f1_score
 
@@ -138,16 +137,15 @@ def test_text_classifiers_learn_the_labels_and_one_knows_the_output() -> None:
     rng = np.random.default_rng(0)
     word, f = rng.integers(0, 2, N), rng.normal(size=N)
     prompts = [f"is it {'red' if w else 'blue'} number {rng.integers(9)}" for w in word]
-    metadata = pd.DataFrame({"meta_word": [str(w) for w in word]})
     target = Behavior(f, np.where(word == 1, 1.0, -1.0))
     labels = draw_labels(target, np.arange(N), rng)
     true = Answers.of(target)
-    given = ([prompts[i] for i in labels.rows], metadata.iloc[labels.rows], labels)
-    text = controls.TextClassifier(*given).say(prompts, metadata)
+    given = ([prompts[i] for i in labels.rows], labels)
+    text = controls.TextClassifier(*given).say(prompts)
     assert (text.edited_is_a == true.edited).mean() > 0.95
     assert (text.changed == true.changed).mean() < 0.7, "what the model answers now is not in the text"
-    knowing = controls.TextClassifier(*given, f=f[labels.rows]).say(prompts, metadata, f=f)
+    knowing = controls.TextClassifier(*given, f=f[labels.rows]).say(prompts, f=f)
     assert (knowing.changed == true.changed).mean() > 0.95
     one = draw_labels(Behavior(np.ones(N), np.ones(N)), np.arange(N), rng)
-    dull = controls.TextClassifier(prompts, metadata, one).say(prompts[:5], metadata.iloc[:5])
+    dull = controls.TextClassifier(prompts, one).say(prompts[:5])
     assert dull.edited_is_a.all() and not dull.changed.any()

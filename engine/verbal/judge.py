@@ -125,18 +125,15 @@ def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[st
 
 def _text_controls(observed: Observed, labels: Labels, rows: np.ndarray) -> Any:
     """name of a checkpoint → what `text_only` and `output_text` say of the rows there."""
-    examples = observed.examples
-    metadata = examples[[c for c in examples.columns if c.startswith("meta_")]]
-    prompts = examples["prompt"].to_numpy()
-    given = (prompts[labels.rows], metadata.iloc[labels.rows], labels)
-    asked = (prompts[rows], metadata.iloc[rows])
-    text_only = controls.TextClassifier(*given).say(*asked)
-    knowing = controls.TextClassifier(*given, f=observed.behavior(observed.target).f[labels.rows])
+    prompts = observed.examples["prompt"].to_numpy()
+    labelled = prompts[labels.rows]
+    text_only = controls.TextClassifier(labelled, labels).say(prompts[rows])
+    knowing = controls.TextClassifier(labelled, labels, f=observed.behavior(observed.target).f[labels.rows])
 
     def at(checkpoint: str) -> dict[str, Said]:
         return {
             "text_only": text_only,
-            "output_text": knowing.say(*asked, f=observed.behavior(checkpoint).f[rows]),
+            "output_text": knowing.say(prompts[rows], f=observed.behavior(checkpoint).f[rows]),
         }
 
     return at
