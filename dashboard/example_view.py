@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import data, parts
+from dashboard import data, parts, sentences
 from dashboard.charts import config, example_effects
 from dashboard.examples import controls, nearer
 from dashboard.selection import Selection
@@ -57,12 +57,16 @@ def effects(selection: Selection, row: dict) -> None:
     target, current = float(row["effect_target"]), float(row["effect_current"])
     said = None if pd.isna(row["explanation"]) else float(row["explanation"])
     output = -float(row["f_current"])
-    numbers = (
+    numbers = [
         ("Δ target", target, None, "Effect of the edit on the target checkpoint: f(x′) − f(x)."),
         ("Δ current", current, None, "Effect of the edit on the current checkpoint: f(x′) − f(x)."),
         ("Explanation", said, said, "What the explainer says of the current checkpoint's effect, having seen x only."),
         ("−f(x) alone", output, output, "The control `output`: the present output, sign turned. It knows no edit."),
-    )
+    ]
+    in_words = bool(pd.notna(row["text"]))
+    if in_words:
+        words(row)
+        numbers = numbers[:2]
     with st.container(horizontal=True):
         for label, value, claim, help_line in numbers:
             st.metric(
@@ -74,10 +78,9 @@ def effects(selection: Selection, row: dict) -> None:
                 help=help_line,
                 width=165,
             )
-    st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{escaped(verdict(said, target, current, output))}</p>')
-    if pd.notna(row["text"]):
-        st.html('<h2 style="font-size: 1rem; padding: 0">In its own words</h2>')
-        st.html(plain(row["text"]))
+    if not in_words:
+        found = verdict(said, target, current, output)
+        st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{escaped(found)}</p>')
     picture, others = st.columns([3, 2])
     with picture:
         st.plotly_chart(
@@ -98,6 +101,15 @@ def effects(selection: Selection, row: dict) -> None:
     noise = "" if s.noise_kind == "none" else f", trained with {s.noise:.0%} {s.noise_kind} noise"
     extra = f"example {row['example_id']} · {s.explainer}, {s.regime}{layer}{noise}, at {s.checkpoint}"
     parts.provenance(selection.path, extra=extra)
+
+
+def words(row: dict) -> None:
+    """The model's own sentence beside what it does and what the label says."""
+    with st.container(border=True):
+        st.html('<h2 style="font-size: 1rem; padding: 0">In its own words</h2>')
+        st.html(plain(row["text"]))
+        st.dataframe(sentences.table(row), hide_index=True, width="content", alt="Answers to x and x′, done and said")
+        st.html(f'<p style="font-size: 1.05rem; margin: 0">{escaped(sentences.verdict(row))}</p>')
 
 
 def verdict(said: float | None, target: float, current: float, output: float) -> str:

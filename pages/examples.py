@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import data, parts
+from dashboard import data, parts, sentences
 from dashboard.attribution_view import attribution
 from dashboard.example_view import effects, header, texts
 from dashboard.examples import Query, extremes, find, nearer, order, rows
@@ -185,6 +185,18 @@ def chosen(key: str, page_rows: pd.DataFrame) -> None:
 
 
 def compact(frame: pd.DataFrame) -> pd.DataFrame:
+    """The table's columns; where the model explains itself, its sentence stands for numbers that it does not give."""
+    if frame["text"].notna().all():
+        return pd.DataFrame(
+            {
+                "Edit": frame["edit"],
+                "Prompt x": [shown(text)[:160] for text in frame["prompt"]],
+                "Δ target": frame["effect_target"],
+                "Δ current": frame["effect_current"],
+                "In its own words": [shown(text)[:160] for text in frame["text"]],
+                "Right about": [sentences.whom(row) for row in frame.to_dict("records")],
+            }
+        )
     return pd.DataFrame(
         {
             "Edit": frame["edit"],
