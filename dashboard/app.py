@@ -16,6 +16,7 @@ TITLES = {
         ("correlation", "Correlation", ":material/scatter_plot:"),
         ("trajectory", "Trajectory", ":material/timeline:"),
         ("robustness", "Robustness", ":material/tune:"),
+        ("mechanism", "Mechanism", ":material/grid_on:"),
         ("compare", "Compare", ":material/compare_arrows:"),
     ],
     "Try it": [

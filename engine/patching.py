@@ -10,7 +10,8 @@ Alignment (x and x' may differ in length): the common beginning and the common e
 aligned one to one, and what lies between is *the edit*. Equally long edits (a mask, some replacements) are aligned
 token by token; else every token of the edit in x gets the mean state of the edit in x'; where nothing is left of it
 in x' (a deletion) the state of the token before it, which hides what the edit said from all later tokens. Positions
-before the edit have the same states in both runs, so patching them does nothing in a causal model.
+before the edit have the same states in both runs, so patching them does nothing in a causal model. Only positions of
+the prompt are patched: further tokens of an answer, or a question after it, have seen the unpatched states below.
 
 Cost: two forwards an example, and one for each layer and group of positions, in batches; the unpatched runs are shared
 by all patches of an example.

@@ -23,7 +23,7 @@ def model(tokenizer):
     return new_model("gpt2", len(tokenizer), width=WIDTH, layers=LAYERS, heads=2, seed=0)
 
 
-def drift(model, tokenizer, held=None, steps=60):
+def drift(model, tokenizer, held=None, steps=150):
     """Teach it to answer yes to all."""
     coded = encode(tokenizer, PROMPTS, [[" yes"]] * len(PROMPTS), answer_weight=20.0)
     train(model, lambda _: coded, steps=steps, learning_rate=1e-2, warmup=2, probe=held)
@@ -39,7 +39,7 @@ def f(model, tokenizer):
     return np.array(out)
 
 
-def held_probe(tokenizer, weight=100.0, layer=-1):
+def held_probe(tokenizer, weight=0.3, layer=-1):
     weights = np.linspace(-1, 1, WIDTH)
     return HeldProbe(tokenizer(PROMPTS)["input_ids"], layer, weights, weight=weight, batch=16)
 
@@ -87,7 +87,8 @@ def test_behavior_moves_while_it_is_held(model, tokenizer, make):
     drift(model, tokenizer, held)
     moved_free, moved_held = (np.abs(said(m, watching) - before).mean() for m in (free, model))
     assert moved_held < 0.2 * moved_free
-    assert (f(model, tokenizer) - behavior).mean() > 0.5 * (f(free, tokenizer) - behavior).mean() > 0.5
+    moved, free_moved = ((f(m, tokenizer) - behavior).mean() for m in (model, free))
+    assert min(moved, free_moved) > 1
 
 
 @pytest.mark.parametrize("make", [held_probe, held_texts])
@@ -96,11 +97,11 @@ def test_the_first_step_has_nothing_to_undo_and_gradients_are_added(model, token
     weight = model.transformer.h[0].mlp.c_fc.weight
     weight.grad = torch.ones_like(weight)
     assert held.step(model) == pytest.approx(0, abs=1e-8)
-    torch.testing.assert_close(weight.grad, torch.ones_like(weight), atol=1e-4, rtol=0)
+    torch.testing.assert_close(weight.grad, torch.ones_like(weight), atol=1e-6, rtol=0)
     with torch.no_grad():
-        weight += 0.1
+        weight *= 5
     assert held.step(model) > 0
-    assert not torch.allclose(weight.grad, torch.ones_like(weight), atol=1e-3)
+    assert (weight.grad - 1).abs().max() > 1e-5
 
 
 def test_what_can_not_be_held_is_refused():

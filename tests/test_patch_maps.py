@@ -156,7 +156,8 @@ def test_shuffled_controls_are_distributions_around_nothing(control):
     maps = Maps(maps.behavior, maps.explanation, maps.compared, np.ones(50), np.ones(50))
     draws = control(maps, 200, np.random.default_rng(3))
     assert draws.shape == (200,) and draws.std() > 0.005
-    assert abs(draws.mean()) < 0.05 < patch_maps.agreement(maps).mean()
+    least = 0.05 if control is patch_maps.with_another_example else 0.2  # what the layers have in common is kept
+    assert abs(draws.mean()) < least < 0.8 < patch_maps.agreement(maps).mean()
     again = control(maps, 200, np.random.default_rng(3))
     np.testing.assert_array_equal(draws, again)
 

@@ -1,0 +1,76 @@
+"""Figures of patching maps and of monitoring: what the numbers say, on one scale, and hostile text as text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dashboard.charts import mechanism, monitoring
+from dashboard.charts.mechanism import Agreement, Column
+
+HOSTILE = "<b>x</b> $y$ <a href='https://canary.invalid'>"
+
+
+def test_both_maps_share_axes_and_scale_and_what_is_not_read_is_empty():
+    values = np.arange(12.0).reshape(3, 4) - 5
+    said = values / 2
+    said[2] = np.nan
+    columns = [Column(f"token {i}", "the edit" if i < 2 else "after it") for i in range(4)]
+    figure = mechanism.patch_maps(columns, [0, 1, 2], [("Behavior f", values), ("Explanation", said)], unit="nats")
+    one, other = figure.data
+    assert list(one.x[0]) == list(other.x[0]) == ["the edit", "the edit", "after it", "after it"]
+    assert list(one.y) == list(other.y) == ["embeddings", "layer 1", "layer 2"]
+    np.testing.assert_allclose(np.array(one.z, dtype=float), values)
+    assert all(v is None for v in other.z[2]) and list(other.text[2]) == [""] * 4
+    assert one.coloraxis == other.coloraxis == "coloraxis"
+    assert figure.layout.coloraxis.cmax == 6 == -figure.layout.coloraxis.cmin
+
+
+def test_many_columns_have_no_numbers_in_them_and_a_limit_is_kept():
+    columns = [Column(str(i), "the edit") for i in range(40)]
+    figure = mechanism.patch_maps(columns, [0], [("Behavior f", np.full((1, 40), 0.3))], unit="x", limit=1.0)
+    assert figure.data[0].texttemplate is None and figure.layout.coloraxis.cmax == 1
+    empty = mechanism.patch_maps(columns, [0], [("Behavior f", np.zeros((1, 40)))], unit="x")
+    assert empty.layout.coloraxis.cmax == 1
+
+
+def test_the_explainer_stands_first_and_bands_look_unlike_intervals():
+    rows = [Agreement("own", 0.5, 0.4, 0.6, False, False), Agreement("null", 0.0, -0.2, 0.2, True, True)]
+    figure = mechanism.agreements(rows)
+    assert figure.layout.yaxis.categoryarray[-1] == "own"  # the top
+    lines = [t for t in figure.data if t.mode == "lines"]
+    assert lines[0].line.width < lines[1].line.width
+    assert [t.x[0] for t in figure.data if t.mode == "markers"] == [0.5, 0.0]
+
+
+def test_hostile_text_is_text():
+    figures = [
+        mechanism.patch_maps([Column(HOSTILE, "g")], [0], [("t", np.ones((1, 1)))], unit="nats"),
+        mechanism.agreements([Agreement(HOSTILE, 0.5, 0.4, 0.6, False, False)]),
+        monitoring.shifts(_table(), 0.5, {}),
+    ]
+    for figure in figures:
+        text = figure.to_json()
+        assert "<b>x" not in text and "\\u003cb\\u003ex" not in text and "<a href" not in text
+
+
+def _table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "checkpoint": ["one", "one", HOSTILE],
+            "column": ["everything", "topic", "topic"],
+            "value": ["", HOSTILE, "b"],
+            "n": [9, 4, 5],
+            "predicted": [0.1, 0.6, -0.2],
+            "measured": [0.2, 0.7, -0.9],
+        }
+    )
+
+
+def test_monitoring_draws_every_pair_and_both_detectors():
+    curve = pd.DataFrame({"false_alarms": [0, 0.5, 1], "detected": [0, 0.9, 1]})
+    figure = monitoring.shifts(_table(), 0.5, {"predicted": curve, "drift": curve})
+    points = [t for t in figure.data if t.mode == "markers"]
+    assert sum(len(t.x) for t in points) == 3
+    names = [t.name for t in figure.data]
+    assert {"detected by predicted shift", "detected by drift of f(x)"} <= set(names)

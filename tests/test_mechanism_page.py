@@ -1,0 +1,151 @@
+"""The page Mechanism by Streamlit's own harness: maps and words of a patched run, an empty one, one example."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard import mechanism
+from dashboard.mechanism_view import in_words
+from engine import patch_maps
+from engine.config import PatchingSpec
+from engine.mechanism import parts_of, patch_run
+from engine.store import Run
+from tests.synthetic_run import write_run
+from tests.tiny_models import build
+
+ROOT = Path(__file__).parent.parent
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`patched` with maps, `bare` without any; both have their checkpoints beside them."""
+    folder = tmp_path_factory.mktemp("mechanism")
+    for name in ("patched", "bare"):
+        path = write_run(folder / name, prompts=40, checkpoints=2, layers=(1, 2), width=32, hidden=name == "patched")
+        for step in range(2):
+            build("gpt2", path / "checkpoints" / f"step-{step}", seed=step)
+    patch_run(folder / "patched", PatchingSpec(examples=6, bootstrap=200, split="train", device="cpu"))
+    return folder
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch, runs: Path) -> Open:
+    def open_page(**parameters: str) -> AppTest:
+        monkeypatch.setenv("COUPLING_RUNS", str(runs))
+        app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
+        app.query_params.update(parameters)
+        app.switch_page("../pages/mechanism.py")
+        app.run()
+        assert not app.exception, app.exception[0].stack_trace
+        return app
+
+    return open_page
+
+
+def said(app: AppTest) -> str:
+    return "\n".join(str(e.value) for kind in ("markdown", "caption", "info", "code", "error") for e in app.get(kind))
+
+
+def test_maps_agreement_and_controls_are_those_of_the_run(opened: Open, runs: Path) -> None:
+    app = opened(run="patched")
+    assert not app.error
+    assert len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
+    run = Run.open(runs / "patched")
+    rows = run.read_table(parts_of("gpt2--step-0100")[1]).to_pandas()
+    own = rows[rows["control"].isna()].iloc[0]
+    assert f"r = {own['r']:+.2f}".replace("-", "−") in said(app).replace("\\", "")
+    tables = [t.value for t in app.dataframe]
+    agreement = next(t for t in tables if "draws" in t)
+    np.testing.assert_allclose(sorted(agreement["r"].dropna()), sorted(rows["r"].dropna()))
+    restored = next(t for t in tables if "region" in t)
+    maps = run.read_table(parts_of("gpt2--step-0100")[0]).to_pandas()
+    cell = maps[(maps["layer"] == 1) & (maps["region"] == patch_maps.ALL)]
+    share = (cell["behavior"] * cell["effect"]).sum() / (cell["effect"] ** 2).sum()
+    shown = restored[(restored["layer"] == 1) & (restored["region"] == patch_maps.ALL)]
+    assert shown["behavior"].iloc[0] == pytest.approx(share, abs=1e-5)
+
+
+def test_a_checkpoint_without_maps_shows_another_and_says_so(opened: Open, runs: Path) -> None:
+    app = opened(run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
+    assert "Maps were made of" in said(app) and not app.error
+
+
+def test_a_run_without_maps_says_how_to_make_them(opened: Open) -> None:
+    app = opened(run="bare")
+    assert "coupling patch" in said(app)
+    assert "keeps no hidden states" in said(app)
+
+
+@pytest.mark.parametrize("run", ["patched", "bare"])
+def test_one_example_is_patched_on_demand(opened: Open, runs: Path, run: str) -> None:
+    app = opened(run=run)
+    before = len(app.get("plotly_chart"))
+    app.button(key="patch_example").click().run()
+    assert not app.exception, app.exception[0].stack_trace
+    assert not app.error, app.error[0].value
+    assert len(app.get("plotly_chart")) == before + 1
+    table = next(t.value for t in app.dataframe if "token" in t.value)
+    assert ("explanation" in table) == (run == "patched")
+    assert table["layer"].max() == 3
+    last = table[(table["layer"] == 3) & (table["position"] == table["position"].max())]
+    above = table[(table["layer"] == 3) & (table["position"] < table["position"].max())]
+    np.testing.assert_allclose(above["behavior"], 0, atol=1e-4)
+    assert abs(last["behavior"].iloc[0]) > 1e-4
+
+
+def test_the_map_of_an_example_ends_where_the_answer_is_said(runs: Path) -> None:
+    run = Run.open(runs / "patched")
+    row = run.read_table("examples.parquet").slice(3, 1).to_pylist()[0]
+    found = mechanism.example_map(runs / "patched", "gpt2--step-0100", row)
+    assert np.abs(found.behavior[-1, :-1]).max() < 1e-4 < abs(found.behavior[-1, -1])
+    assert found.explanation is not None and found.probe_layer is not None and found.moved is not None
+    assert found.explanation[found.probe_layer, -1] == pytest.approx(found.moved, abs=1e-4)
+    assert set(found.groups) <= set(mechanism.GROUPS[1:])
+    table = mechanism.as_table(found)
+    assert len(table) == found.behavior.size
+    assert table["behavior"].iloc[-1] == pytest.approx(found.behavior[-1, -1])
+
+
+def frame(r: float, low: float, high: float, band: float) -> pd.DataFrame:
+    rows = [("", r, low, high, None), ("beyond the output", 0.1, -0.1, 0.3, None)]
+    rows += [(name, 0.0, -band, band, 200) for name in ("shuffled labels", "another example", "positions permuted")]
+    return pd.DataFrame(rows, columns=["control", "r", "low", "high", "draws"]).set_index("control")
+
+
+def test_words_say_no_more_than_the_controls_allow() -> None:
+    assert "above the bands of all controls" in in_words(frame(0.6, 0.5, 0.7, 0.3))
+    doubtful = in_words(frame(0.6, 0.5, 0.7, 0.55))
+    assert "not clear of" in doubtful and "above the bands" not in doubtful
+    assert "beyond f(x): +0.10 [−0.10, +0.30]" in doubtful
+
+
+def test_monitoring_says_what_the_engine_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_run(tmp_path / "watched", prompts=500, checkpoints=3)
+    monkeypatch.setenv("COUPLING_RUNS", str(tmp_path))
+    app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
+    app.query_params.update({"run": "watched", "event": "0.25"})
+    app.switch_page("../pages/mechanism.py")
+    app.run()
+    assert not app.exception, app.exception[0].stack_trace
+    table = next(t.value for t in app.dataframe if "measured" in t.value)
+    run = Run.open(path)
+    examples = run.read_table("examples.parquet").to_pandas()
+    effects = {}
+    for checkpoint in ("gpt2--step-0000", "gpt2--step-0200"):
+        behavior = run.read_table(f"behavior/{checkpoint}.parquet").to_pandas()
+        effects[checkpoint] = behavior["f_edited"] - behavior["f"]
+    mine = (examples["split"] == "test_heldout") & (examples["edit"] == "delete_cue")
+    topic = examples.loc[mine, "meta_topic"].iloc[0]
+    inside = mine & (examples["meta_topic"] == topic)
+    moved = (effects["gpt2--step-0200"] - effects["gpt2--step-0000"])[inside].mean()
+    row = table[(table["checkpoint"] == "gpt2--step-0200") & (table["value"] == topic)].iloc[0]
+    assert row["measured"] == pytest.approx(moved, abs=1e-4) and row["n"] == inside.sum()
+    events = int((table["measured"].abs() > 0.25).sum())
+    assert f"{events} of {len(table)} pairs" in said(app).replace("\\", "")
