@@ -16,7 +16,9 @@ from dashboard.text import interval, signed
 GOOD, FAIR = 0.7, 0.4
 """Words for Self go by the lower end of its interval."""
 
-RIVALS = ("output", "output_text", "text_only", "stale", "other_model")
+RIVALS = (
+    "output", "output_text", "text_only", "stale", "other_model", "copy", "contrary", "consistency", "small_lm"
+)  # fmt: skip
 """Controls that an explanation has to clear before it is said to know the counterfactual."""
 
 
@@ -59,6 +61,8 @@ def grade(row: Mapping) -> str:
 
 def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     """How well explanations agree with the model they explain, first and last, and where −f(x) does as well."""
+    if rows.explainer.iloc[0] == "verbal":
+        return quality_in_words(rows, controls)
     first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
     start, end = grade(first), grade(last)
     number = f"{estimate(first, 'self')} → {estimate(last, 'self')}" if len(rows) > 1 else estimate(first, "self")
@@ -75,6 +79,30 @@ def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         sentence += f" −f(x) alone, untrained, agrees as well at {places(as_good)}."
     settled = {"good": True, "fair": True, "weak": None, "not measured": None}.get(end, False)
     return Finding("Are the explanations good?", answer, number, sentence, settled)
+
+
+def quality_in_words(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
+    """Whether a model's sentences are right more often than those of every control."""
+    told = rows[rows.step > 0] if (rows.step > 0).any() else rows
+    last = told.iloc[-1].to_dict()
+    there = controls[(controls.checkpoint == last["checkpoint"]) & controls.control.isin(RIVALS)]
+    rivals = there.drop_duplicates("control").set_index("control")["self"].dropna()
+    sentence = (
+        "Self: the share of sentences that are right about the current model, both in the answer to x′ and in whether "
+        f"it is another one than to x, at {place(last)}."
+    )
+    question, number = "Are the explanations good?", estimate(last, "self")
+    if rivals.empty:
+        return Finding(question, "Nothing to compare with", number, sentence, None)
+    best, value = str(rivals.idxmax()), float(rivals.max())
+    sentence += f" The best control is {best.replace('_', ' ')}: {signed(value).lstrip('+')}."
+    if best == "consistency":
+        sentence += " It takes the model's own answer to x′, and reads off whether that is a change."
+    if last["self_low"] > value:
+        return Finding(question, "Better than every control", number, sentence, True)
+    beaten = last.get("self_high") is not None and last["self_high"] < value
+    answer = f"Worse than {best.replace('_', ' ')}" if beaten else f"No better than {best.replace('_', ' ')}"
+    return Finding(question, answer, number, sentence, False if beaten else None)
 
 
 def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
@@ -128,6 +156,12 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         "Counterfactual gap: what the explanation knows of f(x′), with f(x) before and after held fixed, less what it "
         "knew of it at the first checkpoint. " + _verdicts(later, said, "counterfactual_gap")
     )
+    if rows.explainer.iloc[0] == "verbal":
+        sentence = (
+            "Counterfactual gap: on examples whose answer to x′ is no longer what the label says, half of them with "
+            "the present answer and half without, the share of sentences with the current answer less that with the "
+            "label's. What reads the present answer alone scores 0. " + _verdicts(later, said, "counterfactual_gap")
+        )
     if len(holds) > len(clear):
         rest = holds[~holds.checkpoint.isin(clear.checkpoint)]
         sentence += f" At {places(rest)} change tracking or a control does not let us say it."
@@ -144,7 +178,8 @@ def cleared(row: Mapping, controls: pd.DataFrame) -> bool:
     """Counterfactual gap and change tracking above 0 and above every control's, by their intervals' lower ends.
     Without a control to compare with, nothing is cleared."""
     rivals = controls[(controls.checkpoint == row["checkpoint"]) & controls.control.isin(RIVALS)]
-    for name in ("counterfactual_gap", "change_tracking"):
+    words = row.get("explainer") == "verbal"  # change tracking is of numbers
+    for name in ("counterfactual_gap",) if words else ("counterfactual_gap", "change_tracking"):
         low, others = row.get(f"{name}_low"), rivals[name].dropna()
         if low is None or not low > 0 or others.empty or not (others < low).all():
             return False

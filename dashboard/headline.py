@@ -15,7 +15,7 @@ def headline(
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The chosen rows over checkpoints, and the controls of the same edit: the explainer's own where it has them, else
     those beside the frozen ridge. Both in the order of `checkpoints`; empty where nothing is marked as chosen."""
-    wanted = {"split": split, "noise_kind": "none"}
+    wanted = {"split": split, "noise_kind": settings.noise_kinds(explainer)}
     rows = data.metrics(path, control=None, explainer=explainer, regime=regime, condition=condition, **wanted)
     # What was trained under another condition has one setting, and none of its rows is marked.
     rows = rows[rows.chosen.fillna(False).astype(bool)] if condition is None else settings.best(rows)

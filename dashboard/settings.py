@@ -7,6 +7,12 @@ import pandas as pd
 SETTING = ["edit", "mode", "position", "layer", "penalty"]
 
 
+def noise_kinds(explainer: str) -> tuple[str, ...]:
+    """Kinds of label noise of an explainer's headline rows: none, but for a self-explaining run, whose labels have one
+    noise throughout."""
+    return ("none", "shuffle") if explainer == "verbal" else ("none",)
+
+
 def best(rows: pd.DataFrame) -> pd.DataFrame:
     """One setting for each explainer × regime × edit, at all checkpoints and noise levels.
 

@@ -40,6 +40,13 @@ def opened(url: str) -> AuditLog:
 
 
 def page(selection: Selection, log: AuditLog, records: list[Record]) -> None:
+    if selection.explainer == "verbal":
+        st.info(
+            "A blind audit is of explanations in nats. Sentences are judged against behavior one by one on the page "
+            "Examples: choose another explainer here, if the run has one.",
+            icon=":material/chat:",
+        )
+        return
     rows = population(selection)
     if rows.empty:
         st.info("This run keeps no explanations in this setting: choose another noise, layer, split or edit.")

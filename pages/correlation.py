@@ -175,6 +175,13 @@ st.write("Does an explanation go with what the current model does, or with what 
 selection = sidebar("checkpoint", "explainer", "regime", "layer", "noise", "split", "edit", "slice", "example")
 if selection is None:
     st.stop()
+if selection.explainer == "verbal":
+    st.info(
+        "This model explains itself in words: they are right or wrong, and there is no number to correlate. Trajectory "
+        "shows how often they are right, Examples each sentence beside what the model does.",
+        icon=":material/chat:",
+    )
+    st.stop()
 try:
     frame, how = sliced.rows(selection)
     if frame.empty:

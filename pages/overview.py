@@ -24,6 +24,17 @@ LINES = {
     "other_model": ("another model's hidden states", "#8A6E5A", "cross", "longdashdot"),
     "ceiling": ("ceiling: trained on the current model", style.GREEN, "star", "dot"),
 }
+# Controls of a model that explains itself.
+IN_WORDS = {
+    "copy": ("copy: the present answer, unchanged", style.ORANGE, "diamond", "dash"),
+    "contrary": ("contrary: the other answer, changed", "#C2557F", "triangle-down", "dash"),
+    "consistency": ("own content, changed where it differs", "#B07D00", "square", "dot"),
+    "text_only": ("text only", style.PURPLE, "triangle-up", "dashdot"),
+    "output_text": ("text and the present answer", style.GREY, "cross", "dashdot"),
+    "stale": ("stale: what it said at first", "#2794A8", "x", "longdash"),
+    "small_lm": ("a small model on the same labels", style.GREEN, "star", "dot"),
+    "other_model": ("another model on the same labels", "#8A6E5A", "cross", "longdashdot"),
+}
 TONES = {
     True: (":material/check_circle:", "shown", "blue"),
     False: (":material/cancel:", "shown not to be so", "orange"),
@@ -97,9 +108,12 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         "Counterfactual gap: what is known of the unseen run beyond the present output.",
     )
     name, axis = MEASURES[measure]
+    in_words = selection.explainer == "verbal"
+    if in_words:
+        axis = axis.replace("partial r", "share").replace("Pearson r", "exact match")
     own = f"{selection.explainer}, {selection.regime}"
     lines = [Series(rows, measure, own, style.BLUE, "circle", "solid")]
-    for control, (label, colour, symbol, dash) in LINES.items():
+    for control, (label, colour, symbol, dash) in (IN_WORDS if in_words else LINES).items():
         at = controls[controls.control == control][["step", "checkpoint", measure]]
         if at[measure].notna().any():
             lines.append(Series(at, measure, label, colour, symbol, dash))

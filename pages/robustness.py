@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data, live, settings
+from dashboard import charts, data, live, settings, verbal_noise
 from dashboard.example_card import example_card
 from dashboard.figures import about, chosen, keep, show
 from dashboard.parts import downloads, small_print
@@ -254,7 +254,9 @@ try:
     if selection.edit is None and len(selection.options.edits) > 1:
         st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
     kept = live.layers(selection.path, selection.checkpoint, data.stamp(selection.path))
-    if not kept:
+    if selection.explainer == "verbal":
+        verbal_noise.noise_curve(selection, edit)
+    elif not kept:
         precomputed_only(
             selection, edit, "This run keeps no hidden states, so nothing can be refitted here. Shown is the "
             "curve measured when the run was made. To refit live, make the run with hidden: keep: prompts.",

@@ -23,6 +23,17 @@ CONTROLS = {
     "ceiling": ("ceiling", style.PURPLE, "star"),
     "difference": ("difference mode: reads both runs", "#555B63", "hexagon"),
 }
+# Controls of a model that explains itself.
+IN_WORDS = {
+    "copy": ("copying the present answer", style.CATEGORICAL[4], "x"),
+    "contrary": ("contradicting it", style.CATEGORICAL[5], "cross"),
+    "consistency": ("own content, change read off", style.CATEGORICAL[3], "star"),
+    "output_text": ("text and the present answer", style.CATEGORICAL[7], "triangle-down"),
+    "text_only": ("text only", style.GREY, "square"),
+    "stale": ("what it said at first", style.CATEGORICAL[6], "triangle-up"),
+    "small_lm": ("a small model on the same labels", style.PURPLE, "hexagon"),
+    "other_model": ("another model on the same labels", "#555B63", "pentagon"),
+}
 GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
 ALSO = {
     "change_tracking": (
@@ -65,13 +76,17 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     if rows.empty:
         st.info("Nothing was measured for this setting: choose another layer, regime or kind of edit.")
         return
-    measured = data.metrics(selection.path, split=selection.split, edit=edit, noise_kind="none")
+    measured = data.metrics(
+        selection.path, split=selection.split, edit=edit, noise_kind=settings.noise_kinds(selection.explainer)
+    )
     controls = settings.beside(measured, selection.explainer, selection.regime, selection.condition)
-    there = [c for c in CONTROLS if c in set(controls["control"])]
+    in_words = selection.explainer == "verbal"
+    known = IN_WORDS if in_words else CONTROLS
+    there = [c for c in known if c in set(controls["control"])]
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
         picked = several(
-            "Controls on the same axes", "controls", {c: CONTROLS[c][0] for c in there}, ["output"],
+            "Controls on the same axes", "controls", {c: known[c][0] for c in there}, [next(iter(known))],
             help="What knows less than the explainer, or reads it off: an explanation has to beat these.",
         )  # fmt: skip
     regimes = selection.regimes
@@ -79,7 +94,7 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
         overlay = len(regimes) > 1 and switch("All regimes", "regimes")
     series = lines(rows)
     for name in picked:
-        label, colour, symbol = CONTROLS[name]
+        label, colour, symbol = known[name]
         mine = controls[controls["control"] == name]
         series.append(Series(mine, "self", f"Self of {label}", colour, symbol, "dash", band=False))
         series.append(Series(mine, "gap", f"gap of {label}", colour, symbol, "dash", 2, False))
@@ -93,6 +108,7 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     first = rows.iloc[0]
     figure = charts.trajectory(
         series,
+        panels=("exact match (ρ: r)" if in_words else "agreement (Pearson r)", "gap"),
         null=null if len(null) else None,
         absent_within=data.spec(selection.path).metrics.absent_within,
         lost_at=None if lost is None else float(lost["step"]),
@@ -125,6 +141,13 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
             "counterfactual gap": st.column_config.Column(help="The same for what is known of the unseen run f(x′)."),
         },
     )  # fmt: skip
+    if in_words:
+        st.caption(
+            "Self and Orig: the share of sentences that are right about the current model, and that say what the label "
+            "says: the answer to x′ and whether it is another one. Gap: Self − Orig. Counterfactual gap: on content "
+            "that moved, balanced so that reading the present answer scores 0. Bands: 95%, each by itself."
+        )
+        return
     st.caption(
         "Self and Orig: Pearson r of the explanation with the effect of the current model and of the target. Gap: "
         "Self − Orig. Bands: 95%, each by itself; verdicts rest on simultaneous ones. Grey below: a gap called absent."
@@ -190,8 +213,8 @@ if selection is None:
     st.stop()
 try:
     every = data.metrics(
-        selection.path, control=None, explainer=selection.explainer, split=selection.split, noise_kind="none",
-        condition=selection.condition,
+        selection.path, control=None, explainer=selection.explainer, split=selection.split,
+        noise_kind=settings.noise_kinds(selection.explainer), condition=selection.condition,
     )  # fmt: skip
     edit = selection.edit or settings.default_edit(every)
     if every.empty or edit is None:
@@ -200,9 +223,10 @@ try:
     if selection.edit is None and len(selection.options.edits) > 1:
         st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
     headline(selection, every, edit)
-    layers(selection, every, edit)
-    also(selection, every, edit)
-    training_section(selection, edit)
+    if selection.explainer != "verbal":  # words have no layer, no size in nats, and were trained on these very steps
+        layers(selection, every, edit)
+        also(selection, every, edit)
+        training_section(selection, edit)
     single_examples(selection)
 except RunError as error:
     problem(str(error))
