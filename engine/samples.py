@@ -201,7 +201,14 @@ def run_specs(out: Path, task: str, seed: int = 0) -> list[Path]:
     return sorted(path for path in folder.glob("*.yaml") if path.stem.split("-")[0] == task)
 
 
-def _build_task(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool, progress: Progress) -> Iterator[Path]:
+def verbal_specs(out: Path, task: str) -> list[Path]:
+    """The specs of a task's runs in which the model explains itself; `run_specs` has put them there."""
+    return sorted((out / "specs").glob(f"verbal-{task}*.yaml"))
+
+
+def _build_task(
+    out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool, verbal: bool, progress: Progress
+) -> Iterator[Path]:
     folder = (out / "checkpoints" if runs else out) / task
     for job in plan:
         yield train_job(folder, task, seed, job, progress)
@@ -218,14 +225,14 @@ def _build_task(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool
     shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
 
 
-def _work(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool, messages: Any) -> None:
+def _work(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool, verbal: bool, messages: Any) -> None:
     """Everything of one task, in a process of its own; what happens is told in messages."""
     import torch
 
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
     try:
-        for folder in _build_task(out, task, seed, plan, runs, lambda *told: messages.put(("step", told))):
+        for folder in _build_task(out, task, seed, plan, runs, verbal, lambda *told: messages.put(("step", told))):
             messages.put(("ready", str(folder)))
     except InputError as error:
         messages.put(("failed", str(error)))
@@ -240,7 +247,7 @@ def clear(out: Path, seed: int, tasks: Sequence[str]) -> None:
         return
     for task in tasks:
         shutil.rmtree(out / "checkpoints" / task, ignore_errors=True)
-        for spec in run_specs(out, task, seed):
+        for spec in run_specs(out, task, seed) + verbal_specs(out, task):
             shutil.rmtree(out / spec.stem, ignore_errors=True)
     mark.write_text(str(seed))
 
@@ -252,15 +259,17 @@ def build(
     *,
     worlds: Sequence[WorldName] = ("cue", "shared"),
     tasks: Sequence[str] = TASKS,
+    verbal: bool = True,
 ) -> Iterator[Path]:
     """From nothing: checkpoints into `out`/checkpoints/<task>/, then the runs of `out`/specs; yields each when ready.
 
-    A build that was stopped goes on: what it finished is left as it is. Raises InputError as the pipeline does.
+    Without `verbal`, not those in which a model explains itself. A build that was stopped goes on: what it finished is
+    left as it is. Raises InputError as the pipeline does.
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
     clear(out, seed, tasks)
-    yield from _build(out, seed, progress, worlds, tasks)
+    yield from _build(out, seed, progress, worlds, tasks, verbal=verbal)
     (out / REBUILD).unlink()
 
 
@@ -277,11 +286,20 @@ def build_checkpoints(
 
 
 def _build(
-    out: Path, seed: int, progress: Progress, worlds: Sequence[WorldName], tasks: Sequence[str], runs: bool = True
+    out: Path,
+    seed: int,
+    progress: Progress,
+    worlds: Sequence[WorldName],
+    tasks: Sequence[str],
+    *,
+    runs: bool = True,
+    verbal: bool = False,
 ) -> Iterator[Path]:
     """One worker process for each task; its messages become progress and folders."""
     plan = jobs(worlds)
-    specs = sum(len(run_specs(out, task, seed)) for task in tasks) if runs else 0
+    specs = (
+        sum(len(run_specs(out, task, seed)) + verbal * len(verbal_specs(out, task)) for task in tasks) if runs else 0
+    )
     sizes = {f"{task} {job.name}": job.steps for task in tasks for job in plan}
     home = out / "checkpoints" if runs else out
     done = {f"{t} {j.name}": j.steps for t in tasks for j in plan if is_built(home / t, t, seed, j)}
@@ -289,7 +307,8 @@ def _build(
     context = get_context("spawn")
     messages = context.Queue()
     workers = [
-        context.Process(target=_work, args=(out, task, seed, plan, runs, messages), daemon=True) for task in tasks
+        context.Process(target=_work, args=(out, task, seed, plan, runs, verbal, messages), daemon=True)
+        for task in tasks
     ]
     for worker in workers:
         worker.start()

@@ -76,7 +76,7 @@ def finished_runs(folder: Path) -> list[Path]:
 
 def _one_seed(folder: Path, seed: int, done: Path, runs: list[Path], progress: Progress) -> None:
     if not runs:
-        for _ in build(folder, seed, progress):
+        for _ in build(folder, seed, progress, verbal=False):
             pass
         runs = finished_runs(folder)
     frames = []
