@@ -185,7 +185,7 @@ PATCHING_AGREEMENT = pa.schema(
 """patching/<checkpoint>.agreement.parquet: mean correlation of both maps of an example, with interval; its controls."""
 
 CONTROLS = ("output", "output_text", "text_only", "stale", "other_model", "null", "ceiling", "difference")
-VERBAL_CONTROLS = ("copy", "contrary", "consistency", "text_only", "output_text", "small_lm", "other_model")
+VERBAL_CONTROLS = ("copy", "contrary", "consistency", "text_only", "output_text", "small_lm", "other_model", "null")
 """Beside explanations in words (`engine.verbal`)."""
 VERDICTS = ("holds", "reverses", "absent", "inconclusive", "not testable")
 SPLITS = ("train", "validation", "test_heldout", "test_iid")

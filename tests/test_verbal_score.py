@@ -10,7 +10,7 @@ from engine.correlation import Resamples, bootstrap_weights
 from engine.faithfulness import Behavior
 from engine.verbal import controls
 from engine.verbal.labels import Answers, draw_labels
-from engine.verbal.score import COUNTS, METRICS, Said, score, warnings
+from engine.verbal.score import COUNTS, METRICS, Said, null, score, warnings
 
 N = 800
 
@@ -149,3 +149,31 @@ def test_text_classifiers_learn_the_labels_and_one_knows_the_output() -> None:
     one = draw_labels(Behavior(np.ones(N), np.ones(N)), np.arange(N), rng)
     dull = controls.TextClassifier(prompts, one).say(prompts[:5])
     assert dull.edited_is_a.all() and not dull.changed.any()
+
+
+def test_what_was_said_of_other_entities_is_the_null() -> None:
+    rng = np.random.default_rng(0)
+    entity = rng.integers(0, 40, N)
+    known = rng.random(40) < 0.5
+    flips = rng.random(40) < 0.3
+    now, then = Answers(rng.random(N) < 0.5, (known ^ flips)[entity]), Answers(rng.random(N) < 0.5, known[entity])
+    knows = Said(everything(), now.edited, now.changed)
+    bands = null(knows, now, then, entity, 200, seed=0).bands
+    assert bands["counterfactual_gap"].low < 0 < bands["counterfactual_gap"].high < 1
+    assert bands["self"].high < 1
+    again = null(knows, now, then, entity, 200, seed=0).bands
+    assert again == bands
+    still = null(knows, now, now, entity, 200, seed=0).bands["gap"]
+    assert (still.mean, still.low, still.high) == (0, 0, 0)
+
+
+def test_few_entities_are_no_test() -> None:
+    rng = np.random.default_rng(0)
+    for entities, testable in ((5, False), (60, True)):
+        entity = rng.integers(0, entities, N)
+        known, flips = rng.random(entities) < 0.5, np.arange(entities) % 2 == 0
+        now = Answers(rng.random(N) < 0.5, (known ^ flips)[entity])
+        then = Answers(rng.random(N) < 0.5, known[entity])
+        knows = Said(everything(), now.edited, now.changed)
+        own = score(knows, now, then, resamples(), units=entity)["exact_match"]
+        assert own.values["testable"] is testable

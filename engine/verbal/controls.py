@@ -4,7 +4,8 @@
 the model's own content and says "changed" where that differs from the present answer, which can be read off the output.
 `text_only` is logistic regression on the words of the prompt, on the same labels; `output_text` also knows the answer
 to x and how sure the model is of it, the target's in training and the current one when asked. Metadata are left out:
-what is known of an example beside its text (whether a claim is true) the model is not told either.
+what is known of an example beside its text (whether a claim is true) the model is not told either. `null`, with its
+band, is what the model said put in the place of what it said of other entities (`score.null`).
 """
 
 from __future__ import annotations

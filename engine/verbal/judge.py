@@ -11,14 +11,14 @@ import pyarrow as pa
 
 from engine.config import CheckpointSpec, RunSpec
 from engine.correlation import Resamples, bootstrap_weights
-from engine.faithfulness import Score, verdicts
+from engine.faithfulness import Null, Score, verdicts
 from engine.observed import EVALUATED, Observed
 from engine.records import EXPLANATIONS
 from engine.store import Run
 from engine.tasks import WORDINGS
 from engine.verbal import controls
 from engine.verbal.labels import Answers, Labels
-from engine.verbal.score import HEADLINE, Said, parse, score, warnings
+from engine.verbal.score import HEADLINE, Said, null, parse, score, warnings
 from engine.verbal.texts import evaluated, labelled_edits, labels_of
 
 
@@ -56,6 +56,8 @@ class Part:
     rows: np.ndarray
     """Of the examples."""
     resamples: Resamples
+    units: np.ndarray
+    """Entity, or group, of each."""
 
 
 def parts(observed: Observed) -> Iterator[Part]:
@@ -67,8 +69,10 @@ def parts(observed: Observed) -> Iterator[Part]:
             if len(inside) < 3:
                 continue
             rng = np.random.default_rng([observed.spec.metrics.seed, EVALUATED.index(name)])
-            weights = bootstrap_weights(rng, observed.spec.metrics.bootstrap, **observed.factors(rows[inside]))
-            yield Part(kind, name, inside, rows[inside], weights)
+            factors = observed.factors(rows[inside])
+            weights = bootstrap_weights(rng, observed.spec.metrics.bootstrap, **factors)
+            units = factors.get("entity", factors["groups"])
+            yield Part(kind, name, inside, rows[inside], weights, units)
 
 
 def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[str, Any]]]:
@@ -93,6 +97,7 @@ def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[st
     told: list[str] = []
     for part in parts(observed):
         scores: list[dict[str, Score]] = []
+        nulls: list[Null] = []
         for checkpoint in spec.checkpoints:
             now = Answers.of(observed.behavior(checkpoint.name)).take(part.rows)
             then = Answers.of(observed.behavior(observed.target)).take(part.rows)
@@ -108,16 +113,21 @@ def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[st
                 now,
                 then,
                 part.resamples,
+                units=part.units,
                 stale=stale and stale.take(part.inside),
                 confidence=spec.metrics.confidence,
             )
             scores.append(own)
+            nulls.append(null(mine, now, then, part.units, spec.metrics.null_shuffles, spec.metrics.seed))
             told += [f"{checkpoint.name}, {part.edit}, {part.split}: {w}" for w in warnings(own) if checkpoint.trained]
             out += _rows(observed, checkpoint, part, own)
             for name, control in of_controls.items():
-                of_control = score(control, now, then, part.resamples, confidence=spec.metrics.confidence)
+                of_control = score(
+                    control, now, then, part.resamples, units=part.units, confidence=spec.metrics.confidence
+                )
                 out += _rows(observed, checkpoint, part, of_control, name)
-        _fill_verdicts(observed, part, scores, out)
+            out.append(_null_row(observed, checkpoint, part, own[HEADLINE], nulls[-1]))
+        _fill_verdicts(observed, part, scores, nulls, out)
     record.record(verbal_warnings=told)
     tables = [_table(observed, c, rows, wording, said[c.name][0]) for c in spec.checkpoints]
     return tables, out
@@ -174,19 +184,32 @@ def _rows(
     return [named | own.values for own in scores.values()]
 
 
+def _null_row(observed: Observed, checkpoint: CheckpointSpec, part: Part, own: Score, of_null: Null) -> dict[str, Any]:
+    named = _naming(observed, checkpoint, part.edit, "null") | {"split": part.split}
+    shared = {name: own.values[name] for name in ("n", "n_groups", "metric", "target_current", "testable")}
+    return named | shared | of_null.values
+
+
 def _fill_verdicts(
-    observed: Observed, part: Part, scores: Sequence[dict[str, Score]], rows: list[dict[str, Any]]
+    observed: Observed,
+    part: Part,
+    scores: Sequence[dict[str, Score]],
+    nulls: Sequence[Null],
+    rows: list[dict[str, Any]],
 ) -> None:
     """The exact match's verdicts, simultaneous over the checkpoints, by the rules that hold for probes."""
     metrics = observed.spec.metrics
     trajectory = [own[HEADLINE] for own in scores]
-    said = verdicts([trajectory], confidence=metrics.confidence, absent_within=metrics.absent_within)[0]
-    by_checkpoint = dict(zip([c.name for c in observed.spec.checkpoints], said, strict=True))
+    said = verdicts([trajectory], [nulls], confidence=metrics.confidence, absent_within=metrics.absent_within)[0]
+    names = [c.name for c in observed.spec.checkpoints]
+    by_checkpoint = dict(zip(names, said, strict=True))
+    bands = dict(zip(names, nulls, strict=True))
     for row in rows:
         is_it = row["control"] is None and row["metric"] == HEADLINE
         if is_it and (row["edit"], row["split"]) == (part.edit, part.split):
             verdict = by_checkpoint[row["checkpoint"]]
             row["verdict_coupling"], row["verdict_counterfactual"] = verdict.coupling, verdict.counterfactual
+            row |= {k: v for k, v in bands[row["checkpoint"]].values.items() if k.startswith("null_")}
 
 
 def _table(

@@ -26,7 +26,8 @@ from typing import Any
 import numpy as np
 
 from engine.correlation import Resamples, interval
-from engine.faithfulness import Score
+from engine.faithfulness import Band, Null, Score
+from engine.noise import shuffled_targets
 from engine.tasks import Wording
 from engine.verbal.labels import Answers
 
@@ -45,6 +46,9 @@ COUNTS = ("label_agreement", "content_agreement", "parse_rate", "has_changed_rat
 """Said beside them, in the column `self`: shares of examples. Of `has_changed_rate`, `orig` is that of the labels."""
 TESTABLE = 10
 """Examples that each half of `content_match_balanced` must have."""
+TESTABLE_UNITS = 8
+"""Entities (where there are none: groups) whose content must have moved: f(x') may depend on the entity alone, and then
+these are all the independent evidence there is."""
 COLLAPSED = 0.9
 """Share of one and the same explanation from which on it is called collapsed."""
 
@@ -83,12 +87,15 @@ def score(
     label: Answers,
     resamples: Resamples,
     *,
+    units: np.ndarray | None = None,
     stale: Said | None = None,
     confidence: float = 0.95,
 ) -> dict[str, Score]:
-    """A Score for each of METRICS and COUNTS. now, label: what the current and the target model do; stale: what the
-    same explainer said when its training on labels ended (labels first, drift after)."""
+    """A Score for each of METRICS and COUNTS. now, label: what the current and the target model do; units [n]: the
+    entity of each example (default: each its own); stale: what the same explainer said when its training on labels
+    ended (labels first, drift after)."""
     sums = _weigher(resamples)
+    units = np.arange(len(now.x)) if units is None else units
     content = {"self": said.parsed & (said.edited_is_a == now.edited)}
     content["orig"] = said.parsed & (said.edited_is_a == label.edited)
     exact = {"self": content["self"] & (said.changed == now.changed)}
@@ -115,7 +122,7 @@ def score(
         who: (_share(sums, hit, halves[0]) + _share(sums, hit, halves[1])) / 2 for who, hit in content.items()
     }
     where |= {"content_match_moved": halves[0], "content_match_balanced": moved}
-    testable = min(int(half.sum()) for half in halves) >= TESTABLE
+    testable = min(int(half.sum()) for half in halves) >= TESTABLE and len(set(units[moved])) >= TESTABLE_UNITS
 
     agreement = float(agree.mean()) if len(agree) else float("nan")
     shared: dict[str, Any] = {"n_groups": resamples.n_groups, "target_current": _number(agreement), "seeds": 1}
@@ -137,6 +144,29 @@ def score(
             own["orig"] = _share(sums, other, everywhere)
         out[name] = _score(shared | {"metric": name, "n": len(agree)}, own, confidence)
     return out
+
+
+def null(said: Said, now: Answers, label: Answers, units: np.ndarray, shuffles: int, seed: int) -> Null:
+    """Bands of the same explanations put in each other's place, in blocks of units: who says just as much, just as
+    often, but does not know of which example."""
+    places = shuffled_targets(np.arange(len(units)), units, shuffles, seed).astype(int)
+    content = {"self": now.edited[:, None], "orig": label.edited[:, None]}
+    flag = {"self": now.changed[:, None], "orig": label.changed[:, None]}
+    parsed, edited, changed = said.parsed[places], said.edited_is_a[places], said.changed[places]
+    right = {who: parsed & (edited == content[who]) for who in content}
+    exact = {who: (right[who] & (changed == flag[who])).mean(axis=0) for who in content}
+    moved = now.edited != label.edited
+    halves = (moved & now.changed, moved & ~now.changed)
+    unseen = np.full(shuffles, np.nan)
+    if all(half.any() for half in halves):
+        unseen = np.mean([right["self"][h].mean(axis=0) - right["orig"][h].mean(axis=0) for h in halves], axis=0)
+    all_of = exact | {"gap": exact["self"] - exact["orig"], "counterfactual_gap": unseen}
+    bands = {}
+    for name, values in all_of.items():
+        low, high = interval(values, 0.95)
+        error = float(values.std(ddof=1) / np.sqrt(shuffles))
+        bands[name] = Band(float(values.mean()), error, float(low), float(high))
+    return Null(bands, shuffles)
 
 
 def _counts(
