@@ -53,13 +53,19 @@ COLUMNS: dict[str, tuple[str | None, str, str]] = {
     "moved": (None, "content_match_moved", "self"),
     "balanced": (None, "content_match_balanced", "self"),
     "unseen": (None, "exact_match", "counterfactual_gap"),
+    "tracking": (None, "exact_match", "change_tracking"),
     "disagreeing": (None, "exact_match_disagreeing", "gap"),
     "majority": (None, "majority", "self"),
     "parsed": (None, "parse_rate", "self"),
     **{
         f"{name}_{short}": (name, "exact_match", column)
-        for name in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model")
-        for short, column in (("self", "self"), ("gap", "gap"), ("unseen", "counterfactual_gap"))
+        for name in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
+        for short, column in (
+            ("self", "self"),
+            ("gap", "gap"),
+            ("unseen", "counterfactual_gap"),
+            ("tracking", "change_tracking"),
+        )
     },
 }
 """Name in a summary → which control, metric and column it comes from."""
@@ -78,15 +84,9 @@ def markdown(
     frame["order"] = frame["setting"].map({name: i for i, name in enumerate(reported)})
     frame = frame.sort_values(["order", "task", "step"], kind="stable", ascending=[True, False, True])
     if every_checkpoint:
-        frame["steps"] = frame["step"].astype(str)
-        shown = (
-            ("agreement", "labels agree"),
-            ("self", "Self"),
-            ("orig", "Orig"),
-            ("gap", "gap"),
-            ("unseen", "cf. gap"),
-        )
-        return _table(frame, (*shown, ("parsed", "parsed")), ("step", "steps"))
+        names = ("agreement", "self", "orig", "gap", "unseen", "tracking", "parsed")
+        heads = ("labels agree", "Self", "Orig", "gap", "counterfactual gap", "change tracking", "parsed")
+        return _table(frame, tuple(zip(names, heads, strict=True)), ("step", "step"))
     first = (
         ("agreement", "labels agree"),
         ("self", "Self"),
@@ -95,21 +95,17 @@ def markdown(
         ("disagreeing", "gap where they disagree"),
         ("f1", "has-changed F1"),
         ("content", "content"),
-        ("balanced", "content that moved"),
+        ("unseen", "counterfactual gap"),
+        ("tracking", "change tracking"),
         ("parsed", "parsed"),
     )
-    second = (
-        ("unseen", "the model itself"),
-        *((f"{n}_unseen", n) for n in ("copy", "output_text", "text_only", "small_lm", "other_model")),
-    )
-    third = (
-        ("gap", "the model itself"),
-        *((f"{n}_gap", n) for n in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model")),
-    )
+    others = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
+    second = (("tracking", "the model itself"), *((f"{n}_tracking", n) for n in others))
+    third = (("gap", "the model itself"), *((f"{n}_gap", n) for n in others))
     return "\n\n".join(
         [
             _table(frame, first, ("coupling", "verdict_coupling"), ("reported gap", "reported")),
-            "Counterfactual gap (content that moved: Self − Orig):",
+            "Change tracking (does the content follow the unseen answer, given the label and the present answer):",
             _table(frame, second, ("verdict", "verdict_counterfactual")),
             "Gap of the exact match:",
             _table(frame, third),

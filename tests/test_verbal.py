@@ -309,6 +309,9 @@ class Honest(PreTrainedModel, GenerationMixin):
         full = [*self.words(sentence).input_ids, self.words.eos_token_id]
         logits[full[min(len(ids) - asked, len(full) - 1)]] = 20
 
+    def get_input_embeddings(self) -> torch.nn.Module:
+        return torch.nn.Embedding(self.config.vocab_size, 1)
+
     def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **_: object) -> dict:
         return {"input_ids": input_ids}
 

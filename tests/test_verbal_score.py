@@ -66,14 +66,18 @@ def test_who_knows_who_repeats_and_who_reads_the_output() -> None:
     drawn = resamples()
     knows = score(Said(everything(), now.edited, now.changed), now, then, drawn)
     assert [knows[m]["self"] for m in METRICS] == [1.0] * len(METRICS)
-    assert knows["exact_match"]["counterfactual_gap"] == 1
+    assert (knows["exact_match"]["counterfactual_gap"], knows["exact_match"]["change_tracking"]) == (1, 1)
+    contradicts = score(Said(everything(), ~then.edited, now.changed), now, then, drawn)["exact_match"]
+    assert contradicts["counterfactual_gap"] == 1, "who contradicts the labels has the gap too"
+    assert contradicts["change_tracking"] == 0, "and follows nothing"
     repeats = score(Said(everything(), then.edited, then.changed), now, then, drawn)
     assert repeats["exact_match"]["orig"] == 1
-    assert repeats["exact_match"]["counterfactual_gap"] == -1
+    assert (repeats["exact_match"]["counterfactual_gap"], repeats["exact_match"]["change_tracking"]) == (-1, 0)
     assert repeats["content_match_moved"]["self"] == 0
     for control in (controls.copy(now), controls.contrary(now)):
         reads = score(control, now, then, drawn)
         assert reads["exact_match"]["counterfactual_gap"] == 0, "the present answer alone gives nothing"
+        assert reads["exact_match"]["change_tracking"] == 0
         assert reads["content_match_balanced"]["self"] == 0.5
     assert score(controls.copy(now), now, then, drawn)["content_match_moved"]["self"] == 0
     assert score(controls.copy(now), now, then, drawn)["exact_match"]["gap"] > 0, "and yet it 'couples'"
@@ -161,6 +165,7 @@ def test_what_was_said_of_other_entities_is_the_null() -> None:
     bands = null(knows, now, then, entity, 200, seed=0).bands
     assert bands["counterfactual_gap"].low < 0 < bands["counterfactual_gap"].high < 1
     assert bands["self"].high < 1
+    assert bands["change_tracking"].low < 0 < bands["change_tracking"].high < 0.9
     again = null(knows, now, then, entity, 200, seed=0).bands
     assert again == bands
     still = null(knows, now, now, entity, 200, seed=0).bands["gap"]

@@ -209,6 +209,10 @@ def _fill_verdicts(
         if is_it and (row["edit"], row["split"]) == (part.edit, part.split):
             verdict = by_checkpoint[row["checkpoint"]]
             row["verdict_coupling"], row["verdict_counterfactual"] = verdict.coupling, verdict.counterfactual
+            band = bands[row["checkpoint"]].bands["change_tracking"]
+            follows = (row["change_tracking_low"] or 0) > 0 and row["change_tracking"] > band.high
+            if verdict.counterfactual == "holds" and not follows:  # who is bad at the labels has a gap as well
+                row["verdict_counterfactual"] = "inconclusive"
             row |= {k: v for k, v in bands[row["checkpoint"]].values.items() if k.startswith("null_")}
 
 

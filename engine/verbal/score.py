@@ -14,7 +14,10 @@ nothing. Intervals are paired: Self and Orig are scored on the same bootstrap we
 
 For exact and content match, gap = P(disagree) · (Self − Orig where they disagree), an identity. The exact match's
 `counterfactual_gap` is the gap of `content_match_balanced`: 0 for all that reads only the present answer, −1 for a
-repetition of the labels, +1 for who knows the unseen answer.
+repetition of the labels, +1 for who knows the unseen answer; but who is merely bad at the labels gains by it too. So
+its `change_tracking` asks for the unseen answer alone: among examples with the same label and the same present answer,
+how much more often "a" is said where the answer to x' is a now than where it is b (strata weighted as by Mantel and
+Haenszel). 0 for a repetition, for whatever reads the present answer, and for guessing; 1 for who knows.
 """
 
 from __future__ import annotations
@@ -133,6 +136,7 @@ def score(
         if metric == HEADLINE:
             balanced = draws["content_match_balanced"]
             own["counterfactual_gap"] = balanced["self"] - balanced["orig"]
+            own["change_tracking"] = _tracking(sums, said.parsed & said.edited_is_a, now, label)
             if stale is not None:
                 right = stale.parsed & (stale.edited_is_a == now.edited) & (stale.changed == now.changed)
                 own["self_minus_stale"] = own["self"] - _share(sums, right, everywhere)
@@ -160,7 +164,16 @@ def null(said: Said, now: Answers, label: Answers, units: np.ndarray, shuffles: 
     unseen = np.full(shuffles, np.nan)
     if all(half.any() for half in halves):
         unseen = np.mean([right["self"][h].mean(axis=0) - right["orig"][h].mean(axis=0) for h in halves], axis=0)
+    says_a = (parsed & edited).astype(np.float64)
+    top = bottom = np.zeros(shuffles)
+    for stratum in _strata(now, label):
+        a, b = stratum & now.edited, stratum & ~now.edited
+        if a.any() and b.any():
+            weight = a.sum() * b.sum() / stratum.sum()
+            top = top + weight * (says_a[a].mean(axis=0) - says_a[b].mean(axis=0))
+            bottom = bottom + weight
     all_of = exact | {"gap": exact["self"] - exact["orig"], "counterfactual_gap": unseen}
+    all_of["change_tracking"] = _divide(top, bottom)
     bands = {}
     for name, values in all_of.items():
         low, high = interval(values, 0.95)
@@ -212,6 +225,23 @@ def _share(sums: Weigh, hit: np.ndarray, mask: np.ndarray) -> np.ndarray:
     """Weighted share of hits among the masked rows, [1 + draws]; NaN where a draw has none of them."""
     both = sums(np.stack([hit & mask, mask], axis=1))
     return _divide(both[:, 0], both[:, 1])
+
+
+def _tracking(sums: Weigh, says_a: np.ndarray, now: Answers, label: Answers) -> np.ndarray:
+    """How far "a" follows the answer to x' given the label and the present answer: a mean over strata, [1 + draws]."""
+    top, bottom = np.zeros(1), np.zeros(1)
+    for stratum in _strata(now, label):
+        a, b = stratum & now.edited, stratum & ~now.edited
+        both = sums(np.stack([says_a & a, a, says_a & b, b], axis=1))
+        weight = _divide(both[:, 1] * both[:, 3], both[:, 1] + both[:, 3])
+        difference = _divide(both[:, 0], both[:, 1]) - _divide(both[:, 2], both[:, 3])
+        top = top + np.where(weight > 0, weight * difference, 0.0)
+        bottom = bottom + np.where(weight > 0, weight, 0.0)
+    return _divide(top, bottom)
+
+
+def _strata(now: Answers, label: Answers) -> list[np.ndarray]:
+    return [(label.edited == content) & (now.x == present) for content in (True, False) for present in (True, False)]
 
 
 def _macro_f1(sums: Weigh, said: Said, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:
