@@ -24,6 +24,8 @@ from engine.settings import Place
 from engine.store import Run
 
 TABLES = ("decoupling", "monitoring", "curves", "cost")
+CURVES = ("false_alarms", "detected", "score", "task", "set", "threshold", "detector")
+"""Columns of `curves`."""
 EDIT, SPLIT = "delete_cue", "test_heldout"
 WORLDS = {"": "gradual drift, 5 checkpoints", "-cue": "world cue", "-shared": "world shared (Δ held)"}
 """Sample runs by what follows the task in their names."""
@@ -168,7 +170,7 @@ def watch(
                 curve.assign(task=task, set=label, threshold=threshold, detector=name)
                 for name, curve in detected.curves.items()
             ]
-    return pd.DataFrame(rows), pd.concat(curves) if curves else pd.DataFrame()
+    return pd.DataFrame(rows), pd.concat(curves) if curves else pd.DataFrame(columns=list(CURVES))
 
 
 def _checkpoints(found: Shifts) -> int:
