@@ -31,6 +31,13 @@ def group_of(region: str) -> str:
     return ""
 
 
+def label_of(region: str) -> str:
+    """A region's name within its group."""
+    short = {patch_maps.BEFORE: "all of it", patch_maps.ALL: "positions"}
+    short |= {name: name.split(", ")[1] for name in (*patch_maps.EDIT, *patch_maps.AFTER)}
+    return (short | dict(zip(patch_maps.END, ("last but two", "last but one", "last"), strict=True)))[region]
+
+
 # What the run holds
 
 

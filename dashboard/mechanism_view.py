@@ -81,7 +81,7 @@ def maps(selection: Selection, checkpoint: str, edit: str, about: pd.Series) -> 
     values = [grid.sort_index().reindex(columns=regions).to_numpy(np.float64, copy=True) for grid in grids]
     layers = sorted(int(layer) for layer in grids[0].index)
     values[1][[layer > int(about["probe_layer"]) for layer in layers]] = np.nan
-    columns = [Column(region, mechanism.group_of(region) or "together") for region in regions]
+    columns = [Column(mechanism.label_of(region), mechanism.group_of(region) or "all") for region in regions]
     unit = "of the change" if scale == "share" else "nats"
     show(
         patch_maps(columns, layers, list(zip(TITLES, values, strict=True)), unit=unit,
@@ -239,7 +239,7 @@ def draw_example(selection: Selection, found: ExampleMap, identity: str) -> None
     moved = "" if found.moved is None else f"; the explanation moves by {charts.number(found.moved, sign=True)}"
     total = f"From x to x′ f moves by {charts.number(found.effect, sign=True)} nats{moved}."
     show(
-        patch_maps(columns, layers, panels, unit="nats"), key="patched_tokens", path=selection.path,
+        patch_maps(columns, layers, panels, unit="nats", own_scales=True), key="patched_tokens", path=selection.path,
         about=f"one example, {found.checkpoint}, each position patched by itself",
         alt=f"Heatmaps over layers and {len(found.tokens)} tokens of one example, in nats. {total}",
         table=mechanism.as_table(found).assign(token=lambda t: t["token"].map(shown)),

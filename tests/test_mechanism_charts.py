@@ -34,6 +34,14 @@ def test_many_columns_have_no_numbers_in_them_and_a_limit_is_kept():
     assert empty.layout.coloraxis.cmax == 1
 
 
+def test_each_map_may_have_a_scale_of_its_own():
+    columns = [Column(str(i), "the edit") for i in range(2)]
+    panels = [("Behavior f", np.array([[4.0, -2.0]])), ("Explanation", np.array([[0.1, np.nan]]))]
+    figure = mechanism.patch_maps(columns, [0], panels, unit="nats", own_scales=True)
+    assert [trace.zmax for trace in figure.data] == [4, 0.1] == [-trace.zmin for trace in figure.data]
+    assert [a.text for a in figure.layout.annotations] == ["Behavior f (± 4.00 nats)", "Explanation (± 0.10 nats)"]
+
+
 def test_the_explainer_stands_first_and_bands_look_unlike_intervals():
     rows = [Agreement("own", 0.5, 0.4, 0.6, False, False), Agreement("null", 0.0, -0.2, 0.2, True, True)]
     figure = mechanism.agreements(rows)

@@ -31,26 +31,31 @@ def patch_maps(
     *,
     unit: str,
     limit: float | None = None,
+    own_scales: bool = False,
 ) -> go.Figure:
     """`panels` of (title, values [layers, columns]); NaN is drawn as nothing. One scale for all, 0 in its middle.
 
-    `limit`: the largest size on the scale; none: the largest there is. The embeddings (layer 0) stand at the bottom.
+    `limit`: the largest size on the scale; none: the largest there is. `own_scales`: each panel has its own, written
+    into its title. The embeddings (layer 0) stand at the bottom.
     """
-    figure = make_subplots(
-        rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=[t for t, _ in panels]
-    )
-    sizes = [np.abs(z[np.isfinite(z)]).max(initial=0.0) for _, z in panels]
-    top = limit or max(sizes, default=0.0) or 1.0
+    sizes = [float(np.abs(z[np.isfinite(z)]).max(initial=0.0)) or 1.0 for _, z in panels]
+    titles = [
+        f"{t} (± {style.number(top)} {unit})" if own_scales else t for (t, _), top in zip(panels, sizes, strict=True)
+    ]
+    figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
+    top = limit or max(sizes)
     names = [style.safe(c.label, 24) for c in columns]
     x = [[style.safe(c.group, 24) or " " for c in columns], names]  # two lines of labels: groups, and what is in them
     y = ["embeddings" if layer == 0 else f"layer {layer}" for layer in layers]
-    for at, (_, values) in enumerate(panels, start=1):
+    for at, ((_, values), size) in enumerate(zip(panels, sizes, strict=True), start=1):
+        scale = {"colorscale": style.DIVERGING, "zmin": -size, "zmax": size, "showscale": False}
         text = [[style.number(v, sign=True) if np.isfinite(v) else "" for v in row] for row in values]
         figure.add_trace(
             go.Heatmap(
                 z=np.where(np.isfinite(values), values, None).tolist(), x=x, y=y, text=text,
-                texttemplate="%{text}" if len(columns) <= WRITTEN else None, coloraxis="coloraxis", xgap=1, ygap=1,
+                texttemplate="%{text}" if len(columns) <= WRITTEN else None, xgap=1, ygap=1,
                 hovertemplate="%{y}, %{x}: %{text} " + unit + "<extra></extra>", hoverongaps=False,
+                **(scale if own_scales else {"coloraxis": "coloraxis"}),
             ),
             row=1, col=at,
         )  # fmt: skip
