@@ -51,6 +51,7 @@ class SettingSpec(Strict):
     )
     reported: str = Field("", description="what the paper is quoted with, shown beside what is measured")
     tasks: tuple[str, ...] = Field((), description="only the base runs of these tasks; empty: all")
+    seeds: tuple[int, ...] = Field((), description="only these of the study's seeds; empty: all")
 
 
 class VerbalStudySpec(Strict):
@@ -119,7 +120,7 @@ def cells(spec: VerbalStudySpec, seeds: tuple[int, ...], folder: Path) -> Iterat
     """In the order in which they are made. Raises InputError for a base or a change that makes no sense."""
     bases = [(path, _read(folder / path)) for path in spec.base]
     for setting in spec.all_settings:
-        for seed in seeds:
+        for seed in [s for s in seeds if not setting.seeds or s in setting.seeds]:
             for path, data in bases:
                 task = data.get("task", {}).get("name", "")
                 if setting.tasks and task not in setting.tasks:

@@ -42,6 +42,8 @@ def test_seeds_worlds_and_settings_are_crossed_in_order(tmp_path: Path) -> None:
             "vary": {"verbal.learning_rate": [0.001, 0.01]},
         }
     )
+    some = VerbalStudySpec.model_validate({"base": spec.base, "settings": [{"name": "one", "seeds": [4]}]})
+    assert [c.seed for c in cells(some, (0, 4), specs)] == [4, 4]
     made = list(cells(spec, (0, 4), specs))
     assert len(made) == 2 * 2 * (2 + 1 + 2 + 2)
     assert [c.setting for c in made] == sorted([c.setting for c in made], key=["one", "two", "learning_rate 0.001",
