@@ -42,7 +42,7 @@ def run_maps(selection: Selection) -> None:
         empty(selection)
         return
     edits = list(known["edit"].drop_duplicates())
-    edit = selection.edit if selection.edit in edits else edits[0]
+    edit = str(selection.edit if selection.edit in edits else edits[0])
     if selection.edit not in (None, edit):
         st.caption(f"Maps were made of {_list(edits)}: shown is {markdown_escaped(edit)}.")
     there = list(known["checkpoint"].drop_duplicates())
@@ -117,22 +117,23 @@ def _most(values: np.ndarray, layers: list[int], regions: list[str]) -> str:
 def agreement(selection: Selection, rows: pd.DataFrame) -> None:
     """The correlation of both maps beside its controls."""
     st.subheader("Are these the same places?", divider="grey")
-    by_name = rows.assign(control=rows["control"].fillna("")).set_index("control")
-    own = by_name.loc[""]
-    drawn = []
-    for name in defined(by_name):
-        r, low, high = by_name.loc[name, ["r", "low", "high"]].astype(float)
-        drawn.append(Agreement(NAMES[name], r, low, high, bool(pd.notna(by_name.loc[name, "draws"])), name != ""))
-    if not drawn or pd.isna(own["r"]):
+    found = by_control(rows)
+    if np.isnan(found[""]["r"]):
         st.info("Too few cells count here for a correlation: the explainer reads too low a layer.")
         return
-    st.markdown(f"**{markdown_escaped(in_words(by_name))}**", help=HELP)
+    drawn = [
+        Agreement(NAMES[name], row["r"], row["low"], row["high"], not np.isnan(row["draws"]), name != "")
+        for name, row in found.items()
+        if not np.isnan(row["r"])
+    ]
+    own = rows.iloc[0]
+    st.markdown(f"**{markdown_escaped(in_words(found))}**", help=HELP)
     table = rows.assign(what=[NAMES[c] for c in rows["control"].fillna("")])
     show(
         agreements(drawn), key="agreement", path=selection.path,
         about=f"{own['split']} · n = {own['n']:,} · {own['n_groups']:,} groups · 95% intervals; bands of "
-        f"{int(by_name['draws'].max()):,} draws",
-        alt=in_words(by_name), table=table[["what", "r", "low", "high", "draws", "n", "n_groups"]],
+        f"{int(rows['draws'].max()):,} draws",
+        alt=in_words(found), table=table[["what", "r", "low", "high", "draws", "n", "n_groups"]],
     )  # fmt: skip
     st.caption(
         "Agreement alone is cheap: whatever reaches the last token has come the same way, and an explanation that "
@@ -141,27 +142,28 @@ def agreement(selection: Selection, rows: pd.DataFrame) -> None:
     )
 
 
-def defined(by_name: pd.DataFrame) -> list[str]:
-    """The rows that have a number, in the order of `NAMES`."""
-    return [n for n in NAMES if n in by_name.index and pd.notna(by_name.loc[n, "r"])]
+def by_control(rows: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """r, low, high and draws of the explanation ("") and of each control, in the order of `NAMES`; NaN where none."""
+    names = rows["control"].fillna("").tolist()
+    columns = {c: rows[c].to_numpy(np.float64, na_value=np.nan) for c in ("r", "low", "high", "draws")}
+    return {n: {c: float(values[names.index(n)]) for c, values in columns.items()} for n in NAMES if n in names}
 
 
-def in_words(by_name: pd.DataFrame) -> str:
+def in_words(found: dict[str, dict[str, float]]) -> str:
     """What the correlation and its controls say, and no more."""
 
-    def interval(name: str) -> str:
-        return charts.interval(*by_name.loc[name, ["r", "low", "high"]].astype(float), sign=True)
+    def told(name: str) -> str:
+        return charts.interval(*(found[name][c] for c in ("r", "low", "high")), sign=True)
 
-    own = by_name.loc[""]
-    text = f"Both maps correlate by r = {interval('')}."
-    bands = [n for n in defined(by_name) if pd.notna(by_name.loc[n, "draws"])]
-    reached = [NAMES[n] for n in bands if float(own["low"]) <= float(by_name.loc[n, "high"])]
+    text = f"Both maps correlate by r = {told('')}."
+    bands = [n for n, row in found.items() if not np.isnan(row["draws"]) and not np.isnan(row["r"])]
+    reached = [NAMES[n] for n in bands if not found[""]["low"] > found[n]["high"]]
     if reached:
         text += f" It is not clear of {' and '.join(reached)}: no places of the explanation's own are shown."
     elif bands:
         text += " It lies above the bands of all controls that are drawn at random."
-    if "beyond the output" in defined(by_name):
-        text += f" Of what the explanation says beyond f(x): {interval('beyond the output')}."
+    if not np.isnan(found.get("beyond the output", {}).get("r", np.nan)):
+        text += f" Of what the explanation says beyond f(x): {told('beyond the output')}."
     return text
 
 

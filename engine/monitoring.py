@@ -38,13 +38,13 @@ class Slices:
 
 def slices_of(examples: pd.DataFrame, least: int = LEAST) -> Slices:
     """All examples, and those of each value of each metadata column that has `least` of them [n rows]."""
-    names, members = [EVERYTHING], [np.ones(len(examples))]
+    names, members = [EVERYTHING], [np.ones(len(examples)).astype(float)]
     for column in [c for c in examples.columns if c.startswith(META)]:
         counts = examples[column].astype(object).value_counts()
         if 2 <= len(counts) <= MOST_VALUES:
             for value in sorted(str(v) for v, count in counts.items() if count >= least):
                 names.append((column.removeprefix(META), value))
-                members.append((examples[column].astype(str) == value).to_numpy(float))
+                members.append((examples[column].astype(str) == value).to_numpy().astype(float))
     return Slices(tuple(names), np.stack(members, axis=1))
 
 

@@ -69,9 +69,9 @@ def from_table(table: pd.DataFrame, probe_layer: int) -> Maps:
     layers = np.sort(table["layer"].unique())
     shape = (len(ids), len(layers), len(COMPARED))
     at = (
-        pd.Index(ids).get_indexer(rows["example_id"]),
+        pd.Index(ids).get_indexer(pd.Index(rows["example_id"])),
         np.searchsorted(layers, rows["layer"]),
-        pd.Index(COMPARED).get_indexer(rows["region"].astype(str)),
+        pd.Index(COMPARED).get_indexer(pd.Index(rows["region"].astype(str))),
     )
     behavior, explanation, compared = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
     behavior[at], explanation[at] = rows["behavior"], rows["explanation"]

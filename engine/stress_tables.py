@@ -75,7 +75,7 @@ def tables(
 ) -> dict[str, pd.DataFrame]:
     """All tables; `made` are the stress runs, one a task, in the order of spec.tasks."""
     stressed = [Evaluated(run, spec) for run in made]
-    known = {
+    known: dict[tuple[str, str], Evaluated] = {
         (task, world): Evaluated(Run.open(samples / f"{task}{world}"), spec) for task in spec.tasks for world in WORLDS
     }
     progress("tables", 0, 3)
@@ -158,16 +158,16 @@ def watch(
             [found for (_, own), found in sets.items() if own == label]
         )
     rows, curves = [], []
-    for (task, label), found in sets.items():
+    for (name_of_task, label), found in sets.items():
         for threshold in spec.thresholds:
             detected = monitoring.detect(found, threshold)
-            row: dict = {"task": task, "set": label, "threshold": threshold, "checkpoints": _checkpoints(found)}
+            row: dict = {"task": name_of_task, "set": label, "threshold": threshold, "checkpoints": _checkpoints(found)}
             row |= {"pairs": detected.pairs, "events": detected.events}
             for name, values in detected.values.items():
                 row |= dict(zip((name, f"{name}_low", f"{name}_high"), values, strict=True))
             rows.append(row)
             curves += [
-                curve.assign(task=task, set=label, threshold=threshold, detector=name)
+                curve.assign(task=name_of_task, set=label, threshold=threshold, detector=name)
                 for name, curve in detected.curves.items()
             ]
     return pd.DataFrame(rows), pd.concat(curves) if curves else pd.DataFrame(columns=list(CURVES))

@@ -11,7 +11,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import mechanism
-from dashboard.mechanism_view import in_words
+from dashboard.mechanism_view import by_control, in_words
 from engine import patch_maps
 from engine.config import PatchingSpec
 from engine.mechanism import parts_of, patch_run
@@ -113,15 +113,15 @@ def test_the_map_of_an_example_ends_where_the_answer_is_said(runs: Path) -> None
     assert table["behavior"].iloc[-1] == pytest.approx(found.behavior[-1, -1])
 
 
-def frame(r: float, low: float, high: float, band: float) -> pd.DataFrame:
-    rows = [("", r, low, high, None), ("beyond the output", 0.1, -0.1, 0.3, None)]
+def found(r: float, low: float, high: float, band: float) -> dict[str, dict[str, float]]:
+    rows = [(None, r, low, high, None), ("beyond the output", 0.1, -0.1, 0.3, None)]
     rows += [(name, 0.0, -band, band, 200) for name in ("shuffled labels", "another example", "positions permuted")]
-    return pd.DataFrame(rows, columns=["control", "r", "low", "high", "draws"]).set_index("control")
+    return by_control(pd.DataFrame(rows, columns=["control", "r", "low", "high", "draws"]))
 
 
 def test_words_say_no_more_than_the_controls_allow() -> None:
-    assert "above the bands of all controls" in in_words(frame(0.6, 0.5, 0.7, 0.3))
-    doubtful = in_words(frame(0.6, 0.5, 0.7, 0.55))
+    assert "above the bands of all controls" in in_words(found(0.6, 0.5, 0.7, 0.3))
+    doubtful = in_words(found(0.6, 0.5, 0.7, 0.55))
     assert "not clear of" in doubtful and "above the bands" not in doubtful
     assert "beyond f(x): +0.10 [−0.10, +0.30]" in doubtful
 

@@ -52,7 +52,7 @@ def patch_maps(
         text = [[style.number(v, sign=True) if np.isfinite(v) else "" for v in row] for row in values]
         figure.add_trace(
             go.Heatmap(
-                z=np.where(np.isfinite(values), values, None).tolist(), x=x, y=y, text=text,
+                z=[[float(v) if np.isfinite(v) else None for v in row] for row in values], x=x, y=y, text=text,
                 texttemplate="%{text}" if len(columns) <= WRITTEN else None, xgap=1, ygap=1,
                 hovertemplate="%{y}, %{x}: %{text} " + unit + "<extra></extra>", hoverongaps=False,
                 **(scale if own_scales else {"coloraxis": "coloraxis"}),
