@@ -12,12 +12,24 @@ import streamlit as st
 from dashboard import data
 from dashboard.text import escaped
 
+MOST_ROWS = 500_000
+"""That a browser saves: a table is made in the server's memory first."""
 
-def downloads(frame: pd.DataFrame | Callable[[], pd.DataFrame], name: str, key: str) -> None:
+
+def downloads(
+    frame: pd.DataFrame | Callable[[], pd.DataFrame], name: str, key: str, *, rows: int | None = None
+) -> None:
     """What is on screen as CSV and as Parquet; made only when asked for.
 
-    name: of the file, without its ending. CSV cells that a spreadsheet would run as a formula get an apostrophe.
+    name: of the file, without its ending. rows: how many it will have, where it is not made yet; too many are refused
+    in words. CSV cells that a spreadsheet would run as a formula get an apostrophe.
     """
+    if rows is not None and rows > MOST_ROWS:
+        st.caption(
+            f"{rows:,} rows are too many to save from a browser ({MOST_ROWS:,} at most): narrow the slice, or read the "
+            "run's own Parquet files."
+        )
+        return
 
     def table() -> pd.DataFrame:
         return frame() if callable(frame) else frame

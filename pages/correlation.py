@@ -167,7 +167,7 @@ def table(frame: pd.DataFrame, selected: np.ndarray | None) -> None:
         alt="The examples of the scatters; choose a row to open it",
     )  # fmt: skip
     provenance(selection.path, extra=about(selection, n=n))
-    downloads(partial(sliced.export, selection, drawn), "correlation-rows", "rows_export")
+    downloads(partial(sliced.export, selection, drawn), "correlation-rows", "rows_export", rows=n)
 
 
 st.title("Correlation")

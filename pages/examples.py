@@ -170,7 +170,8 @@ def listing(selection: Selection, numbers: np.ndarray, position: int | None) -> 
         full = data.explanations(selection.path, selection.setting)
         return full.set_index("row_number").reindex(numbers).reset_index(drop=True)
 
-    parts.downloads(everything, f"{selection.run.key}-examples".replace("/", "-"), "examples")
+    name = f"{selection.run.key}-examples".replace("/", "-")
+    parts.downloads(everything, name, "examples", rows=len(numbers))
 
 
 def turn(selection: Selection, numbers: np.ndarray, key: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard import data, examples
+from dashboard import data, examples, parts
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -139,6 +139,16 @@ def test_an_example_shows_its_numbers(sound: Path, opened: Open) -> None:
     assert shown["−f(x) alone, nats"] == f"{-row.f_current:+.2f}".replace("-", "−")
     assert f"off by {row.error:.2f} nats" in [m.delta for m in app.metric]
     assert "<del>" in html(app)
+
+
+@pytest.mark.parametrize("page", ["examples", "correlation"])
+def test_more_rows_than_a_browser_should_save_are_refused_in_words(
+    sound: Path, opened: Open, page: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(parts, "MOST_ROWS", 5)
+    app = opened(sound, page, run="alpha")
+    assert not app.exception, app.exception[0].stack_trace
+    assert "rows are too many to save from a browser (5 at most)" in said(app).replace("\\", "")
 
 
 def test_a_permalink_to_other_content_warns(sound: Path, opened: Open) -> None:
