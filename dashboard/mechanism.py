@@ -13,7 +13,7 @@ from dashboard import data, lab_explainer, models
 from dashboard.lab_explainer import Choice
 from dashboard.tables import part, query
 from engine import patch_maps
-from engine.mechanism import parts_of
+from engine.mechanism import agreements, parts_of
 from engine.store import Run
 
 GROUPS = ("before the edit", "the edit", "after it", "the question's end")
@@ -43,10 +43,7 @@ def label_of(region: str) -> str:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _agreement(path: Path, stamp: str) -> pd.DataFrame:
-    run = Run.open(path)
-    names = [parts_of(c.name)[1] for c in run.spec.checkpoints]
-    tables = [run.read_table(name).to_pandas() for name in names if run.has(name)]
-    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    return agreements(Run.open(path))
 
 
 def agreement(path: Path) -> pd.DataFrame:

@@ -154,14 +154,15 @@ def patch(
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or one such as cuda:1")] = "auto",
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
 ) -> None:
-    """Patch x with states of x', by layer and position: where behavior and explanation are restored. Resumable."""
+    """Patch x with states of x', by layer and position: are behavior and explanation restored at the same places?"""
     options = {"checkpoints": checkpoint or (), "edits": edit or (), "examples": examples, "split": split}
     resolved = parse_patching(options | {"seed": seed, "device": device})
-    from engine import mechanism
+    from engine import mechanism, patch_maps
     from engine.progress import bars
 
     with bars(quiet) as progress:
         finished = mechanism.patch_run(run, resolved, progress)
+    typer.echo(patch_maps.markdown(mechanism.agreements(finished)))
     typer.echo(finished.path)
 
 

@@ -71,6 +71,13 @@ def patch_run(path: Path | str, spec: PatchingSpec = PatchingSpec(), progress: P
     return run
 
 
+def agreements(run: Run) -> pd.DataFrame:
+    """Rows of records.PATCHING_AGREEMENT of all checkpoints that have maps."""
+    names = [parts_of(c.name)[1] for c in run.spec.checkpoints]
+    tables = [run.read_table(name).to_pandas() for name in names if run.has(name)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
 def _write(run: Run, spec: PatchingSpec, progress: Progress) -> None:
     """The parts that are not there yet."""
     observed = Observed(run, run.spec)

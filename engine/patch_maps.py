@@ -189,3 +189,18 @@ def null_row(control: str, draws: np.ndarray, confidence: float = 0.95) -> Mappi
     """A control that is a distribution, as columns of records.PATCHING_AGREEMENT: its mean and its band."""
     low, high = interval(draws[:, None], confidence)
     return {"control": control, "r": _mean(draws), "low": float(low[0]), "high": float(high[0]), "draws": len(draws)}
+
+
+def markdown(agreements: pd.DataFrame) -> str:
+    """Rows of records.PATCHING_AGREEMENT as the README shows them: a line a checkpoint and kind of edit."""
+    names = ("both maps", *CONTROLS)
+    lines = ["| checkpoint, edit | probe's layer | n | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
+    for (checkpoint, edit), rows in agreements.groupby(["checkpoint", "edit"], sort=False):
+        own = rows.assign(control=rows["control"].fillna(names[0])).set_index("control")
+        cells = []
+        for name in names:
+            r, low, high = own.loc[name, ["r", "low", "high"]].to_numpy(np.float64)
+            cells.append("–" if np.isnan(r) else f"{r:+.2f} [{low:+.2f}, {high:+.2f}]")
+        about = rows.iloc[0]
+        lines.append(f"| {checkpoint}, {edit} | {about['probe_layer']} | {about['n']} | " + " | ".join(cells) + " |")
+    return "\n".join(lines)

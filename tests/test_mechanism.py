@@ -121,7 +121,9 @@ def test_the_command(made, capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["coupling", "patch", str(made), "--checkpoint", "gpt2--step-0100", *arguments])
     with pytest.raises(SystemExit) as stop:
         main()
-    assert stop.value.code == 0 and capsys.readouterr().out.strip() == str(made)
+    printed = capsys.readouterr().out.strip().splitlines()
+    assert stop.value.code == 0 and printed[-1] == str(made)
+    assert printed[2].startswith("| gpt2--step-0100, delete_cue | ") and len(printed) == 4
     assert json.loads((made / "run.json").read_text())["notes"]["patching"]["examples"] == 4
     monkeypatch.setattr("sys.argv", ["coupling", "patch", str(made), "--split", "tomorrow"])
     with pytest.raises(SystemExit) as stop:
