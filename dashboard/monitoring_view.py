@@ -31,6 +31,8 @@ def _detect(
     ids = [frame["example_id"].tolist() for frame in frames]
     if len(frames) < 2 or not ids[0] or any(own != ids[0] for own in ids):
         return None
+    if any(frame["explanation"].isna().any() for frame in frames):  # in words, not in nats
+        return None
     first = frames[0]
     names = [setting.checkpoint for setting in settings]
     columns = {"effects": "effect_current", "f": "f_current", "said": "explanation"}
@@ -61,7 +63,10 @@ def monitor(selection: Selection, edit: str) -> None:
     )  # fmt: skip
     found = _detect(selection.path, settings, selection.split, edit, threshold, data.stamp(selection.path))
     if found is None:
-        st.info("There is nothing to watch: a single checkpoint, or explanations that were not kept for all of them.")
+        st.info(
+            "There is nothing to watch: a single checkpoint, explanations that were not kept for all of them, or "
+            "explanations in words."
+        )
         return
     table, detection, groups = found
     sentence = in_words(detection)

@@ -149,3 +149,39 @@ def test_monitoring_says_what_the_engine_computes(tmp_path: Path, monkeypatch: p
     assert row["measured"] == pytest.approx(moved, abs=1e-4) and row["n"] == inside.sum()
     events = int((table["measured"].abs() > 0.25).sum())
     assert f"{events} of {len(table)} pairs" in said(app).replace("\\", "")
+
+
+def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp_path: Path) -> None:
+    from dashboard.data import content_hash
+    from dashboard.run_export import as_zip
+    from dashboard.run_import import import_run
+    from engine.store import verify
+
+    with as_zip(runs / "patched") as file:
+        brought = import_run(file, tmp_path)
+    assert verify(brought) == [] and Run.open(brought).has(parts_of("gpt2--step-0100")[0])
+    before = content_hash(brought)
+    with Run.extend(brought) as run:
+        run.drop(parts_of("gpt2--step-0100")[0])
+        run.finish()
+    assert content_hash(brought) == before, "maps are no part of what a permalink checks"
+
+
+def test_explanations_in_words_are_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow as pa
+
+    path = write_run(tmp_path / "words", prompts=40, checkpoints=2, finish=True)
+    with Run.extend(path) as run:
+        table = run.read_table("explanations.parquet")
+        at = table.schema.get_field_index("explanation")
+        run.write_table(
+            "explanations.parquet", table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
+        )
+        run.finish()
+    monkeypatch.setenv("COUPLING_RUNS", str(tmp_path))
+    app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
+    app.query_params.update({"run": "words"})
+    app.switch_page("../pages/mechanism.py")
+    app.run()
+    assert not app.exception, app.exception[0].stack_trace
+    assert "There is nothing to watch" in said(app)
