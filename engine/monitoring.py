@@ -150,7 +150,8 @@ def detect(found: Shifts, threshold: float, confidence: float = 0.95) -> Detecti
     estimates = numbers({name: table[name].to_numpy()[None] for name in QUANTITIES})
     for name, own in numbers(draws).items():
         low, high = interval(own[:, None], confidence)
-        values[name] = (float(estimates[name][0]), float(low[0]), float(high[0]))
+        estimate = float(estimates[name][0])
+        values[name] = (estimate, float(low[0]), float(high[0])) if estimate == estimate else (np.nan,) * 3
     event = (table["measured"].abs() > threshold).to_numpy()
     curves = {}
     if event.any() and not event.all():
