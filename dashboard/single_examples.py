@@ -52,6 +52,8 @@ def single_examples(selection: Selection) -> None:
         alt=f"Effects of the current model and explanations of {len(picked)} examples over the checkpoints, in nats.",
         table=path,
     )
+    if selection.explainer == "verbal":  # sentences rank nothing
+        return
     st.subheader("Which features matter: within one prompt", divider="grey")
     mean_ranking(selection)
     within_prompt(selection, picked, titles)
