@@ -26,8 +26,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "runs"
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("name", ["alone", "beside", "noisy"])
+SPEAKS = ("overview", "examples", "trajectory", "robustness", "compare")
+"""Pages on which sentences take the place of numbers."""
+
+
+@pytest.mark.parametrize(
+    ("name", "page"),
+    [*(("alone", page) for page in PAGES), *((name, page) for name in ("beside", "noisy") for page in SPEAKS)],
+)
 def test_a_page_is_drawn_without_an_error(runs: Path, opened: Open, page: str, name: str) -> None:
     app = opened(runs, page, run=name, second="beside")
     assert not app.exception, app.exception[0].stack_trace
