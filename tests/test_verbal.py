@@ -35,7 +35,7 @@ from engine.report import report
 from engine.store import Run, verify
 from engine.tasks.wording import Explained, Wording
 from engine.verbal.labels import Answers, draw_labels
-from engine.verbal.rows import answer_distributions, answer_row, explanation_loss, logits_of
+from engine.verbal.rows import answer_distributions, answer_row, divergence, explanation_loss, logits_of
 from engine.verbal.score import parse, score
 from engine.verbal.texts import Texts
 from engine.verbal.train import Trainer
@@ -232,9 +232,9 @@ def test_the_answer_is_read_on_the_way_where_the_row_holds_it(base: Path, checkp
     texts, frame = texts_of(base, checkpoint)
     labels = draw_labels(measured(checkpoint, frame), np.arange(len(frame)), np.random.default_rng(0))
     material = texts.material(labels)
-    assert all(row.decide is not None for row in material.labels)
-    within = answer_distributions(checkpoint.model, material.labels)
-    apart = answer_distributions(checkpoint.model, material.x)
+    assert all(row.asks for row in material.labels)
+    within = torch.cat(answer_distributions(checkpoint.model, material.labels))
+    apart = torch.cat(answer_distributions(checkpoint.model, material.x))
     torch.testing.assert_close(within, apart, atol=1e-4, rtol=1e-4)
     f = (apart[:, 0] - apart[:, 1]).numpy()
     assert f == pytest.approx(measured(checkpoint, frame).f[labels.rows], abs=1e-3)
@@ -253,7 +253,7 @@ def test_a_chat_template_is_used_where_there_is_one(base: Path, checkpoint: Chec
     assert words.decode(plain.asked(row)[0]) == f"{frame.prompt[0]}\nWithout that I would answer"
     labels = draw_labels(measured(checkpoint, frame), np.arange(len(frame)), np.random.default_rng(0))
     material = texts.material(labels)
-    assert all(r.decide is None for r in material.labels), "x is asked in a row of its own"
+    assert not any(r.asks for r in material.labels), "x is asked in a row of its own"
     trainer = Trainer(load(checkpoint.spec).model, material, VerbalSpec(beta=1.0, prompts_a_step=4), steps=2, seed=0)
     trainer.run()
 
@@ -264,8 +264,24 @@ def test_answers_that_begin_alike_are_told_apart_where_they_part(checkpoint: Che
     pair = (" no, not at all", " no, it is so")
     tokens = encode(checkpoint.tokenizer, ["Is it Paris?"], [pair])[0]
     row = answer_row(tokens)
-    assert row.pair[0] != row.pair[1]
+    (_, first, second), *more = row.asks
+    assert first != second and not more
     assert checkpoint.tokenizer.decode(row.ids).startswith("Is it Paris? no,")
+
+
+def test_the_whole_of_an_answer_is_held(checkpoint: Checkpoint) -> None:
+    from engine.tokens import encode
+
+    pair = (" yes, it is so", " no")
+    tokens = encode(checkpoint.tokenizer, ["Is it Paris?"], [pair])[0]
+    rows = [answer_row(tokens, continued) for continued in (0, 1)]
+    assert len(rows[0].asks) == len(tokens.answers[0]) and len(rows[1].asks) == len(tokens.answers[1])
+    held = answer_distributions(checkpoint.model, rows)
+    f = held[0][:, 0].sum() - (held[1][0, 1] + held[1][1:, 0].sum())
+    assert float(f) == pytest.approx(float(log_odds(checkpoint, ["Is it Paris?"], [pair])[0]), abs=1e-3)
+    with torch.no_grad():
+        again = logits_of(checkpoint.model, rows)
+    assert float(divergence(again, held)) == pytest.approx(0, abs=1e-6)
 
 
 # -- a model that reads its own answers --------------------------------------------------------------
@@ -312,7 +328,7 @@ class Honest(PreTrainedModel, GenerationMixin):
     def get_input_embeddings(self) -> torch.nn.Module:
         return torch.nn.Embedding(self.config.vocab_size, 1)
 
-    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **_: object) -> dict:
+    def prepare_inputs_for_generation(self, input_ids: torch.Tensor, **kwargs: object) -> dict:
         return {"input_ids": input_ids}
 
 

@@ -18,7 +18,7 @@ from engine.store import Run
 from engine.tasks import WORDINGS
 from engine.verbal import controls
 from engine.verbal.labels import Answers, Labels
-from engine.verbal.score import HEADLINE, Said, null, parse, score, warnings
+from engine.verbal.score import HEADLINE, INTELLIGIBLE, Said, null, parse, score, warnings
 from engine.verbal.texts import evaluated, labelled_edits, labels_of
 
 
@@ -204,11 +204,14 @@ def _fill_verdicts(
     names = [c.name for c in observed.spec.checkpoints]
     by_checkpoint = dict(zip(names, said, strict=True))
     bands = dict(zip(names, nulls, strict=True))
+    parsed = dict(zip(names, (own["parse_rate"]["self"] for own in scores), strict=True))
     for row in rows:
         is_it = row["control"] is None and row["metric"] == HEADLINE
         if is_it and (row["edit"], row["split"]) == (part.edit, part.split):
             verdict = by_checkpoint[row["checkpoint"]]
             row["verdict_coupling"], row["verdict_counterfactual"] = verdict.coupling, verdict.counterfactual
+            if parsed[row["checkpoint"]] < INTELLIGIBLE:
+                row["verdict_coupling"] = row["verdict_counterfactual"] = "not testable"
             band = bands[row["checkpoint"]].bands["change_tracking"]
             follows = (row["change_tracking_low"] or 0) > 0 and row["change_tracking"] > band.high
             if verdict.counterfactual == "holds" and not follows:  # who is bad at the labels has a gap as well

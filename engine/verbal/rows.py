@@ -6,11 +6,11 @@ answers stands in the way, the answer to x is read from the same row, at the las
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -23,6 +23,14 @@ LINE = "\n"
 """Ends an explanation where the tokenizer has no end token."""
 
 
+NONE = -1
+"""No token."""
+LEAST = 1e-12
+"""Probability of no token: the same at all times, so that it adds nothing to a divergence."""
+Ask = tuple[int, int, int]
+"""A position, and two tokens that may follow: of both answers where they part; later an answer's next one, and NONE."""
+
+
 @dataclass(frozen=True)
 class Row:
     """One row of tokens, and where a loss looks at it."""
@@ -30,10 +38,8 @@ class Row:
     ids: tuple[int, ...]
     learn: int | None = None
     """Where the explanation's tokens begin; None: there are none."""
-    decide: int | None = None
-    """The position after which the two answers part; None: it is not asked."""
-    pair: tuple[int, int] = (0, 0)
-    """The answers' tokens there."""
+    asks: tuple[Ask, ...] = ()
+    """Where the answer distribution is read."""
 
 
 def end_of(tokenizer: Any) -> tuple[int, ...]:
@@ -47,13 +53,20 @@ def template_of(tokenizer: Any, wanted: bool) -> bool:
     return wanted and bool(getattr(tokenizer, "chat_template", None))
 
 
-def answer_row(tokens: Tokens) -> Row:
-    """x up to where its answers part."""
+def answer_row(tokens: Tokens, continued: int | None = None) -> Row:
+    """x up to where its answers part. `continued`: on to the end of that answer (0 or 1), so that all of it is held:
+    f is a sum over all tokens of an answer."""
     one, other = tokens.answers
     shared = common_prefix(one, other)
     if shared == min(len(one), len(other)):  # one is the beginning of the other: what follows it decides
         shared -= 1
-    return Row((*tokens.prompt, *one[:shared]), None, len(tokens.prompt) + shared - 1, (one[shared], other[shared]))
+    start = len(tokens.prompt)
+    parting = (start + shared - 1, one[shared], other[shared])
+    if continued is None:
+        return Row((*tokens.prompt, *one[:shared]), asks=(parting,))
+    answer = tokens.answers[continued]
+    further = tuple((start + i - 1, answer[i], NONE) for i in range(shared + 1, len(answer)))
+    return Row((*tokens.prompt, *answer[: max(shared, len(answer) - 1)]), asks=(parting, *further))
 
 
 def question_rows(
@@ -82,8 +95,7 @@ def label_rows(
     out = []
     for ids, sentence, answer in zip(asked, sentences, answers, strict=True):
         inside = not chat and ids[: len(answer.ids)] == answer.ids
-        decide = answer.decide if inside else None
-        out.append(Row((*ids, *known[sentence], *end), len(ids), decide, answer.pair))
+        out.append(Row((*ids, *known[sentence], *end), len(ids), answer.asks if inside else ()))
     return out
 
 
@@ -96,16 +108,16 @@ class Logits:
     word_targets: Tensor
     """[tokens to learn]"""
     answers: Tensor
-    """[rows that decide, 3]: log p of answer a's token, of b's, of all others."""
+    """[asks of all rows, 3]: log p of the first token, of the second, of all others."""
     asked: list[int]
-    """Which rows those are."""
+    """Rows that have any."""
 
 
 def logits_of(model: Any, rows: Sequence[Row]) -> Logits:
     """One forward over rows padded on the right."""
     ids = padded([row.ids for row in rows], model.device)
     wanted = [
-        ([] if row.decide is None else [row.decide])
+        [position for position, _, _ in row.asks]
         + ([] if row.learn is None else list(range(row.learn - 1, len(row.ids) - 1)))
         for row in rows
     ]
@@ -118,22 +130,24 @@ def logits_of(model: Any, rows: Sequence[Row]) -> Logits:
     if more.get("logits_to_keep") is not keep:
         logits = logits.take_along_dim(keep[..., None], dim=1)
     logits = logits.float()
-    at = [(i, c, row.ids[p + 1]) for i, row in enumerate(rows) for c, p in enumerate(wanted[i]) if p != row.decide]
-    asked = [i for i, row in enumerate(rows) if row.decide is not None]
-    places = torch.tensor([a[:2] for a in at], dtype=torch.long).reshape(-1, 2)
-    deciding = logits[asked, 0].log_softmax(-1) if asked else logits.new_zeros(0, logits.shape[-1])
-    pairs = torch.tensor([rows[i].pair for i in asked], dtype=torch.long, device=ids.device).reshape(-1, 2)
+    learnt = [
+        (i, c, row.ids[wanted[i][c] + 1]) for i, row in enumerate(rows) for c in range(len(row.asks), len(wanted[i]))
+    ]
+    asked = [(i, c, *row.asks[c][1:]) for i, row in enumerate(rows) for c in range(len(row.asks))]
+    words = torch.tensor(learnt, dtype=torch.long, device=ids.device).reshape(-1, 3)
+    asks = torch.tensor(asked, dtype=torch.long, device=ids.device).reshape(-1, 4)
     return Logits(
-        words=logits[places[:, 0], places[:, 1]],
-        word_targets=torch.tensor([a[2] for a in at], dtype=torch.long, device=ids.device),
-        answers=_three_way(deciding, pairs),
-        asked=asked,
+        words=logits[words[:, 0], words[:, 1]],
+        word_targets=words[:, 2],
+        answers=_three_way(logits[asks[:, 0], asks[:, 1]].log_softmax(-1), asks[:, 2:]),
+        asked=[i for i, row in enumerate(rows) if row.asks],
     )
 
 
 def _three_way(log_probs: Tensor, pairs: Tensor) -> Tensor:
     """log p of two tokens and of all others together: [n, vocabulary] → [n, 3]."""
-    both = log_probs.gather(1, pairs)
+    both = log_probs.gather(1, pairs.clamp(min=0))
+    both = torch.where(pairs == NONE, math.log(LEAST), both)
     rest = torch.log1p(-both.exp().sum(1, keepdim=True).clamp(max=1 - 1e-6))
     return torch.cat([both, rest], dim=1)
 
@@ -143,15 +157,22 @@ def explanation_loss(found: Logits) -> Tensor:
     return functional.cross_entropy(found.words, found.word_targets)
 
 
-def divergence(found: Logits, fixed: Tensor) -> Tensor:
-    """Mean KL(fixed ‖ current) of the answer distributions, nats; fixed: log p [rows that decide, 3]."""
-    return functional.kl_div(found.answers, fixed.to(found.answers.device), log_target=True, reduction="batchmean")
+def divergence(found: Logits, fixed: Sequence[Tensor]) -> Tensor:
+    """KL(fixed ‖ current) of the answer distributions, summed over an answer's tokens, mean over rows, nats.
+
+    fixed: log p [asks, 3] of each row that has any.
+    """
+    then = torch.cat(list(fixed)).to(found.answers.device)
+    return functional.kl_div(found.answers, then, log_target=True, reduction="sum") / len(fixed)
 
 
 @torch.no_grad()
-def answer_distributions(model: Any, rows: Sequence[Row], batch: int = 256) -> Tensor:
-    """log p [rows, 3] of the answers at `model`, on the CPU; equal rows are run once."""
+def answer_distributions(model: Any, rows: Sequence[Row], batch: int = 256) -> list[Tensor]:
+    """log p [asks, 3] of each row's answers at `model`, on the CPU; equal rows are run once."""
     distinct = sorted(dict.fromkeys(rows), key=lambda row: len(row.ids))
-    found = torch.cat([logits_of(model, distinct[i : i + batch]).answers.cpu() for i in range(0, len(distinct), batch)])
-    place = {row: i for i, row in enumerate(distinct)}
-    return found[torch.from_numpy(np.array([place[row] for row in rows]))]
+    found: dict[Row, Tensor] = {}
+    for start in range(0, len(distinct), batch):
+        part = distinct[start : start + batch]
+        answers = logits_of(model, part).answers.cpu().split([len(row.asks) for row in part])
+        found |= dict(zip(part, answers, strict=True))
+    return [found[row] for row in rows]

@@ -52,6 +52,8 @@ TESTABLE = 10
 TESTABLE_UNITS = 8
 """Entities (where there are none: groups) whose content must have moved: f(x') may depend on the entity alone, and then
 these are all the independent evidence there is."""
+INTELLIGIBLE = 0.5
+"""Share of the explanations that must be parsed for a verdict: who says nothing is not "absent" of coupling."""
 COLLAPSED = 0.9
 """Share of one and the same explanation from which on it is called collapsed."""
 

@@ -89,7 +89,7 @@ class Texts:
         from engine.verbal.train import Material
 
         x = [answer_row(t) for t in self.tokens(labels.rows)]
-        edited = [answer_row(t) for t in self.tokens(labels.rows, "edited")]
+        edited = [answer_row(t, i % 2) for i, t in enumerate(self.tokens(labels.rows, "edited"))]
         rows = label_rows(self.checkpoint.tokenizer, self.asked(labels.rows), self.sentences(labels), x, chat=self.chat)
         longest, limit = max(len(row.ids) for row in rows), self.checkpoint.max_positions
         if limit and longest > limit:

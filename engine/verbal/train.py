@@ -38,7 +38,7 @@ class Material:
     x: Sequence[Row]
     """x up to its answer [m]; asked in forwards of their own only where the label's row does not hold it."""
     edited: Sequence[Row]
-    """x' [m]"""
+    """x' [m], each with one of its answers in full, a and b in turn."""
 
 
 class Trainer:
@@ -60,7 +60,8 @@ class Trainer:
         )  # fmt: skip
         self.step = 0
         self.first_phase = spec.label_steps if spec.schedule == "labels_first" and drift else steps
-        self.fixed_x = self.fixed_edited = torch.zeros(0, 3)
+        self.fixed_x: list[Tensor] = []
+        self.fixed_edited: list[Tensor] = []
         if spec.beta > 0:
             model.eval()
             self.fixed_x = answer_distributions(model, material.x)
@@ -124,14 +125,16 @@ class Trainer:
             return
         inside = chosen[found.asked]
         if len(inside):
-            loss = loss + beta / 2 * divergence(found, self.fixed_x[inside]) * len(inside) / len(chosen)
+            fixed = [self.fixed_x[i] for i in inside]
+            loss = loss + beta / 2 * divergence(found, fixed) * len(inside) / len(chosen)
         loss.backward()
         outside = np.setdiff1d(chosen, inside)
         if len(outside):
-            self._hold([self.material.x[i] for i in outside], self.fixed_x[outside], len(outside) / len(chosen))
-        self._hold([self.material.edited[i] for i in chosen], self.fixed_edited[chosen], 1.0)
+            self._hold(self.material.x, self.fixed_x, outside, len(outside) / len(chosen))
+        self._hold(self.material.edited, self.fixed_edited, chosen, 1.0)
 
-    def _hold(self, rows: Sequence[Row], fixed: Tensor, share: float) -> None:
+    def _hold(self, every: Sequence[Row], known: Sequence[Tensor], chosen: np.ndarray, share: float) -> None:
+        rows, fixed = [every[i] for i in chosen], [known[i] for i in chosen]
         (self.spec.beta / 2 * share * divergence(logits_of(self.model, rows), fixed)).backward()
 
     def _learn_dialogues(self, weight: float) -> None:
