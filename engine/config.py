@@ -253,6 +253,9 @@ class VerbalSpec(Strict):
     controls: tuple[Literal["small_lm", "other_model"], ...] = Field(
         (), description="trained on the same labels: an untrained copy of the first checkpoint, or other_model"
     )
+    decoding: Literal["greedy", "choice"] = Field(
+        "greedy", description="what counts as said: free greedy words, or the likeliest of the sentences a label may be"
+    )
     chat_template: bool = Field(True, description="put prompts into the tokenizer's chat template, where it has one")
     probes: bool = Field(False, description="train the probes of `explainers` on the same checkpoints too")
     keep_checkpoints: bool = Field(True, description="leave the trained weights in the run's folder")

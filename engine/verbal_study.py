@@ -142,7 +142,8 @@ def _cell(
     task = data.get("task", {}).get("name", "")
     plain = changed(changed(data, own), _of_task(setting.changes, task))
     parsed = parse_spec(plain, Path(f"{path} ({setting.name})"))
-    digest = hashlib.sha256(json.dumps(parsed.model_dump(mode="json"), sort_keys=True).encode()).hexdigest()[:16]
+    told = parsed.model_dump(mode="json", exclude_defaults=True)  # a new option that is left alone changes nothing
+    digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
     resolved = resolve_paths(parsed, path.parent.resolve())
     return Cell(path.stem, parsed.task.name, setting.name, world, seed, resolved, digest)
 

@@ -22,8 +22,8 @@ def by_step(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """For each task × setting × step: means over seeds with the least and the largest, as columns name, name_min,
-    name_max; verdicts counted."""
+    """For each task × setting × step: means over seeds with the least and the largest (of one seed: its interval), as
+    columns name, name_min, name_max; verdicts counted."""
     out = []
     keys = ["task", "setting", "step"]
     for key, own in rows.groupby(keys, sort=False):
@@ -32,11 +32,15 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             is_it = own["metric"] == metric
             is_it &= own["control"].isna() if control is None else own["control"] == control
             values = own.loc[is_it, column].dropna() if column in own else pd.Series(dtype=float)
-            row |= {name: values.mean(), f"{name}_min": values.min(), f"{name}_max": values.max()}
+            least, most = values.min(), values.max()
+            if len(values) == 1 and f"{column}_low" in own:
+                least, most = own.loc[values.index[0], [f"{column}_low", f"{column}_high"]]
+            row |= {name: values.mean(), f"{name}_min": least, f"{name}_max": most}
         head = own[own["control"].isna() & (own["metric"] == "exact_match")]
         for name in ("verdict_coupling", "verdict_counterfactual"):
             counts = head[name].value_counts()
-            row[name] = ", ".join(f"{count}× {verdict}" for verdict, count in counts.items())
+            told = [f"{count}× {verdict}" if len(head) > 1 else str(verdict) for verdict, count in counts.items()]
+            row[name] = ", ".join(told)
         out.append(row)
     return pd.DataFrame(out)
 
@@ -125,8 +129,8 @@ def _table(frame: pd.DataFrame, columns: Sequence[tuple[str, str]], *words: tupl
 
 
 def _cell(row: Mapping[Any, Any], name: str) -> str:
-    """Mean over seeds with the least and the largest."""
+    """Mean over seeds with the least and the largest; of one seed, with its interval."""
     mean, low, high = (row[f"{name}{end}"] for end in ("", "_min", "_max"))
     if pd.isna(mean):
         return "–"
-    return f"{mean:+.2f}" if low == high else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    return f"{mean:+.2f}" if pd.isna(low) or low == high else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"

@@ -228,6 +228,25 @@ def test_explanations_are_learnt(base: Path, checkpoint: Checkpoint) -> None:
     assert parse(Wording(), words, pairs).parsed.mean() > 0.9
 
 
+def test_a_forced_choice_is_the_likeliest_sentence(base: Path, checkpoint: Checkpoint) -> None:
+    texts, frame = texts_of(base, checkpoint)
+    texts.forced = True
+    rows = np.arange(6)
+    words = texts.say(rows)
+    pairs = list(zip(frame.answer_a[:6], frame.answer_b[:6], strict=True))
+    assert parse(Wording(), words, pairs).parsed.all(), "there is nothing else to say"
+    sentences = list(Wording().sentences(" yes", " no").values())
+    for row, chosen in zip(rows, words, strict=True):
+        ids = texts.asked(np.array([row]))[0]
+        totals = []
+        for sentence in sentences:
+            tail = checkpoint.tokenizer(sentence).input_ids
+            with torch.no_grad():
+                logits = checkpoint.model(torch.tensor([[*ids, *tail]])).logits[0].log_softmax(-1)
+            totals.append(sum(float(logits[len(ids) - 1 + i, t]) for i, t in enumerate(tail)))
+        assert chosen == sentences[int(np.argmax(totals))]
+
+
 def test_the_answer_is_read_on_the_way_where_the_row_holds_it(base: Path, checkpoint: Checkpoint) -> None:
     texts, frame = texts_of(base, checkpoint)
     labels = draw_labels(measured(checkpoint, frame), np.arange(len(frame)), np.random.default_rng(0))

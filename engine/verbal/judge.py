@@ -41,6 +41,7 @@ def condition_of(spec: RunSpec) -> str:
     if spec.target_checkpoint.name != spec.checkpoints[0].name:
         words.append(f"labels of {spec.target_checkpoint.family}")
     words += ["unknown entities"] if task.unknown_entities else []
+    words += ["forced choice"] if verbal.decoding == "choice" else []
     words += [f"LoRA rank {verbal.lora.rank}"] if verbal.lora else []
     return ", ".join(words)
 

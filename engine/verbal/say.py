@@ -1,4 +1,4 @@
-"""What the model says of itself: greedy generation after the question, short and in batches.
+"""What the model says of itself: greedy generation after the question, short and in batches; or a forced choice.
 
 Rows of the same length go together, so that nothing is padded; equal rows are run once. transformers' own `generate`
 does the work, with the cache of whatever architecture it is.
@@ -9,8 +9,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from transformers import GenerationConfig
+
+from engine.checkpoints import Checkpoint
+from engine.counterfactuals import Text, run
 
 ROWS_AT_ONCE = 256
 
@@ -39,3 +43,14 @@ def say(model: Any, tokenizer: Any, asked: Sequence[tuple[int, ...]], *, most_to
             said |= dict(zip(part, words, strict=True))
     model.train(was_training)
     return [said[ids] for ids in asked]
+
+
+def choose(checkpoint: Checkpoint, asked: Sequence[tuple[int, ...]], options: Sequence[Sequence[str]]) -> list[str]:
+    """The likeliest of each row's options [n] after its token ids: what it says if it may say nothing else."""
+    texts = list(dict.fromkeys(text for row in options for text in row))
+    known = dict(zip(texts, checkpoint.tokenizer(texts, add_special_tokens=False)["input_ids"], strict=True))
+    groups = [
+        [Text(tuple(ids), tuple(tuple(known[text]) for text in row))] for ids, row in zip(asked, options, strict=True)
+    ]
+    log_probs = run(checkpoint, groups, batch_size=ROWS_AT_ONCE // 8).log_probs
+    return [row[int(best)] for row, best in zip(options, np.argmax(log_probs, axis=1), strict=True)]

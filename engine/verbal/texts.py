@@ -50,6 +50,7 @@ class Texts:
         assert verbal is not None
         self.examples, self.checkpoint = observed.examples, checkpoint
         self.wording = WORDINGS[observed.spec.task.name]
+        self.forced = verbal.decoding == "choice"
         self.chat = template_of(checkpoint.tokenizer, verbal.chat_template)
 
     def tokens(self, rows: np.ndarray, column: str = "prompt") -> Any:
@@ -102,10 +103,16 @@ class Texts:
     def say(self, rows: np.ndarray) -> list[str]:
         """The checkpoint's words on examples [rows]."""
         from engine.verbal.rows import end_of
-        from engine.verbal.say import say
+        from engine.verbal.say import choose, say
 
         tokenizer = self.checkpoint.tokenizer
         part = self.examples.iloc[rows]
+        if self.forced:
+            options = [
+                list(self.wording.sentences(*pair).values())
+                for pair in zip(part["answer_a"], part["answer_b"], strict=True)
+            ]
+            return choose(self.checkpoint, self.asked(rows), options)
         pairs = set(zip(part["answer_a"], part["answer_b"], strict=True))
         texts = [s for pair in pairs for s in self.wording.sentences(*pair).values()]
         longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) + len(end_of(tokenizer))
