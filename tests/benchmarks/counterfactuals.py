@@ -157,6 +157,60 @@ def captum_llm(given: list) -> np.ndarray:
     return torch.stack(out).numpy()
 
 
+def shap_permutation(given: list, at_once: int) -> tuple[np.ndarray, list[np.ndarray]]:
+    """shap's permutation explainer, the edited tokens its features: log p of all rows that it asked for, in its order,
+    and these rows, a prompt each."""
+    from shap import maskers
+    from shap.explainers import Permutation
+
+    out, asked = [], []
+    for prompt, places in given:
+        rows: list[np.ndarray] = []
+
+        def score(kept: np.ndarray, prompt: np.ndarray = prompt, places: np.ndarray = places, rows: list = rows) -> Any:
+            ids = np.repeat(prompt[None], len(kept), 0)
+            ids[:, places] = np.where(kept > 0, ids[:, places], FILLER)
+            with torch.inference_mode():
+                logits = model()(input_ids=torch.tensor(ids), logits_to_keep=1, use_cache=False).logits[:, -1]
+            found = logits.log_softmax(-1)[:, ANSWER].numpy()
+            rows.append(ids)
+            out.append(found)
+            return found
+
+        features = np.ones((1, len(places)))
+        explainer = Permutation(score, maskers.Independent(np.zeros_like(features), max_samples=1), seed=0)
+        explainer(features, max_evals=2 * len(places) + 1, batch_size=at_once, silent=True)
+        asked.append(np.concatenate(rows))
+    return np.concatenate(out), asked
+
+
+def shap_row(given: list) -> dict[str, Any]:
+    """Forwards of the rows that shap asks for, ours beside its own; no goal: its masks share little."""
+    name = "wall time: the forwards of shap's permutation explainer, logits_to_keep=1"
+    try:
+        with same_threads():
+            trial = {size: seconds(lambda s=size: shap_permutation(given[:1], s))[1] for size in (1, 4, EDITS)}
+            at_once = min(trial, key=trial.__getitem__)
+            _, asked = shap_permutation(given, at_once)
+        groups = [
+            [Text(tuple(row), ((ANSWER,),)) for row in np.concatenate([g[0][None], rows]).tolist()]
+            for g, rows in zip(given, asked, strict=True)
+        ]
+        firsts = np.cumsum([0, *(len(group) for group in groups[:-1])])
+
+        def mine(_: int) -> np.ndarray:
+            return np.delete(run(checkpoint(), groups, batch_size=BATCH, path="shared").log_probs[:, 0], firsts)
+
+        count = sum(map(len, asked))
+        note = f"{count} rows, several tokens masked in each; batch_size={at_once}, its best"
+        return side_by_side(
+            name, mine, lambda _: shap_permutation(given, at_once)[0],
+            goal=None, tolerance=TOLERANCE, repetitions=5, note=note,
+        )  # fmt: skip
+    except Exception as error:
+        return failed(name, None, repr(error))
+
+
 def effects(log_probs: np.ndarray) -> np.ndarray:
     """log p(x) − log p(x') [prompts, edits], the sign that ablation methods give."""
     return log_probs[:, :1] - log_probs[:, 1:]
@@ -230,6 +284,7 @@ def peer_rows(given: list) -> list[dict[str, Any]]:
         out.append(side_by_side(name, mine, lambda _: captum_llm(given), goal=goal, tolerance=TOLERANCE, repetitions=5))
     except Exception as error:
         out.append(failed(name, goal, repr(error)))
+    out.append(shap_row(given))
     return out + [inseq_row(*case) for case in ((LENGTH, 1, 2, 1), (LENGTH // 2, 1, 2, 2), (LENGTH, 16, 1, 1))]
 
 
