@@ -80,9 +80,10 @@ def monitor(selection: Selection, edit: str) -> None:
         table=table,
     )  # fmt: skip
     st.caption(
-        "Slices: everything, and each value of the examples' metadata; they overlap, so pairs are not independent, and "
-        "intervals come from resampling examples. Area: the chance that an event scores above a pair that is none; 0.5 "
-        "is guessing. The baseline is the drift of the mean f(x), which needs no edits and no explainer."
+        "Slices: everything, and each value of the examples' metadata; they overlap, so pairs are not independent. "
+        "Intervals: slices and checkpoints drawn anew, each by itself. Area: the chance that an event scores above a "
+        "pair that is none; 0.5 is guessing. The baseline is the drift of the mean f(x), which needs no edits and no "
+        "explainer."
     )
 
 

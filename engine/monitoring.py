@@ -69,17 +69,19 @@ class Shifts:
     """Mean shifts of checkpoints × slices, P pairs in all."""
 
     table: pd.DataFrame
-    """[P]: checkpoint, column, value, n, predicted, measured, drift, and their _low and _high."""
-    draws: dict[str, np.ndarray]
-    """Of each quantity, [D, P]."""
+    """[P]: checkpoint, column, value, n, predicted, measured, drift, and their _low and _high (examples resampled)."""
+    pairs: np.ndarray
+    """Numbers of pairs [D, P]: draws of slices and of checkpoints, each with replacement and each by itself."""
 
 
-def shifts(watched: Sequence[Watched], slices: Slices, resamples: Resamples, confidence: float = 0.95) -> Shifts:
-    """Mean shift of every slice at every checkpoint; the same draws weigh all of them."""
+def shifts(
+    watched: Sequence[Watched], slices: Slices, resamples: Resamples, confidence: float = 0.95, seed: int = 0
+) -> Shifts:
+    """Mean shift of every slice at every checkpoint. Shifts of other checkpoints with the same slices and seed draw the
+    same slices."""
     counts = slices.members.sum(axis=0)
     weights = resamples.sums(slices.members)
     tables: list[pd.DataFrame] = []
-    draws: dict[str, list[np.ndarray]] = {name: [] for name in QUANTITIES}
     for one in watched:
         table = pd.DataFrame(list(slices.names), columns=["column", "value"])
         table.insert(0, "checkpoint", one.name)
@@ -90,28 +92,26 @@ def shifts(watched: Sequence[Watched], slices: Slices, resamples: Resamples, con
                 own = resamples.sums(slices.members * values[:, None]) / weights
             low, high = interval(own, confidence)
             table[name], table[f"{name}_low"], table[f"{name}_high"] = slices.members.T @ values / counts, low, high
-            draws[name].append(own)
         tables.append(table)
-    return Shifts(pd.concat(tables, ignore_index=True), {n: np.concatenate(d, axis=1) for n, d in draws.items()})
+    draws, k, c = len(weights), len(slices.names), len(watched)
+    by_slice = np.random.default_rng([seed, 1]).integers(k, size=(draws, 1, k))
+    by_checkpoint = np.random.default_rng([seed, 2]).integers(c, size=(draws, c, 1))
+    return Shifts(pd.concat(tables, ignore_index=True), (by_checkpoint * k + by_slice).reshape(draws, c * k))
 
 
 def pooled(parts: Sequence[Shifts]) -> Shifts:
     """Pairs of several runs together; the draws are aligned by number."""
-    return Shifts(
-        pd.concat([p.table for p in parts], ignore_index=True),
-        {name: np.concatenate([p.draws[name] for p in parts], axis=1) for name in QUANTITIES},
-    )
+    first = np.cumsum([0, *(len(p.table) for p in parts[:-1])])
+    pairs = np.concatenate([p.pairs + start for p, start in zip(parts, first, strict=True)], axis=1)
+    return Shifts(pd.concat([p.table for p in parts], ignore_index=True), pairs)
 
 
 def area(score: np.ndarray, event: np.ndarray) -> np.ndarray:
     """Area under the ROC curve of scores [..., P] for events [..., P] (bool), ties counted half; NaN where all pairs
-    are events or none is. As sklearn.metrics.roc_auc_score, for many draws at once; a pair whose score is NaN (a slice
-    that a draw left empty) is left out."""
-    there = ~np.isnan(score)
-    event = event & there
-    ranks = rankdata(np.where(there, score, np.inf), axis=-1)  # what is left out stands above all others
+    are events or none is. As sklearn.metrics.roc_auc_score, for many draws at once."""
+    ranks = rankdata(score, axis=-1)
     positive = event.sum(axis=-1)
-    negative = there.sum(axis=-1) - positive
+    negative = event.shape[-1] - positive
     with np.errstate(invalid="ignore", divide="ignore"):
         found = ((ranks * event).sum(axis=-1) - positive * (positive + 1) / 2) / (positive * negative)
     return np.where((positive > 0) & (negative > 0), found, np.nan)
@@ -133,22 +133,17 @@ class Detection:
 
 
 def detect(found: Shifts, threshold: float, confidence: float = 0.95) -> Detection:
-    """Score |predicted shift| and |drift of the mean f(x)| as detectors of |measured shift| > threshold."""
-    table, draws = found.table, found.draws
+    """Score |predicted shift| and |drift of the mean f(x)| as detectors of |measured shift| > threshold.
 
-    def numbers(get: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        event = np.abs(get["measured"]) > threshold
-        own, baseline = (area(np.abs(get[name]), event) for name in ("predicted", "drift"))
-        out = {"area": own, "area_baseline": baseline, "area_difference": own - baseline}
-        return out | {
-            "r": _pearson(get["predicted"], get["measured"]),
-            "r_baseline": _pearson(-get["drift"], get["measured"]),
-            "slope": _slope(get["predicted"], get["measured"]),
-        }
-
+    Intervals: slices and checkpoints drawn anew, each by itself. (Resampling examples would blur the shifts that the
+    curve is made of, and so pull every area towards one half.)
+    """
+    table = found.table
+    columns = {name: table[name].to_numpy() for name in QUANTITIES}
+    estimates = _numbers({name: values[None] for name, values in columns.items()}, threshold)
+    drawn = _numbers({name: values[found.pairs] for name, values in columns.items()}, threshold)
     values = {}
-    estimates = numbers({name: table[name].to_numpy()[None] for name in QUANTITIES})
-    for name, own in numbers(draws).items():
+    for name, own in drawn.items():
         low, high = interval(own[:, None], confidence)
         estimate = float(estimates[name][0])
         values[name] = (estimate, float(low[0]), float(high[0])) if estimate == estimate else (np.nan,) * 3
@@ -161,25 +156,29 @@ def detect(found: Shifts, threshold: float, confidence: float = 0.95) -> Detecti
     return Detection(threshold, len(table), int(event.sum()), values, curves)
 
 
-def _moments(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Row by row of [D, P]: sums of squares of a and of b and of their products, each centred, NaN left out."""
-    there = ~(np.isnan(a) | np.isnan(b))
-    count = np.maximum(there.sum(axis=1, keepdims=True), 1)
-    a, b = (np.where(there, v, 0.0) for v in (a, b))
-    a, b = (np.where(there, v - v.sum(axis=1, keepdims=True) / count, 0.0) for v in (a, b))
-    return (a**2).sum(axis=1), (b**2).sum(axis=1), (a * b).sum(axis=1)
+def _numbers(shifts: dict[str, np.ndarray], threshold: float) -> dict[str, np.ndarray]:
+    """The values of a Detection, [D], from the shifts of each quantity [D, P]."""
+    predicted, measured, drift = (shifts[name] for name in QUANTITIES)
+    event = np.abs(measured) > threshold
+    own, baseline = area(np.abs(predicted), event), area(np.abs(drift), event)
+    r, slope = _correlation_and_slope(predicted, measured)
+    return {
+        "area": own,
+        "area_baseline": baseline,
+        "area_difference": own - baseline,
+        "r": r,
+        "r_baseline": _correlation_and_slope(-drift, measured)[0],
+        "slope": slope,
+    }
 
 
-def _pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Row by row, [D] of [D, P]."""
-    aa, bb, ab = _moments(a, b)
-    return np.divide(ab, np.sqrt(aa * bb), out=np.full(len(a), np.nan), where=(aa > 0) & (bb > 0))
-
-
-def _slope(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Of the regression of b on a, row by row."""
-    aa, _, ab = _moments(a, b)
-    return np.divide(ab, aa, out=np.full(len(a), np.nan), where=aa > 0)
+def _correlation_and_slope(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Row by row of [D, P]: Pearson's r, and the slope of the regression of b on a; NaN where a or b is constant."""
+    a, b = (v - v.mean(axis=1, keepdims=True) for v in (a, b))
+    aa, bb, ab = (a**2).sum(axis=1), (b**2).sum(axis=1), (a * b).sum(axis=1)
+    nowhere = np.full(len(a), np.nan)
+    r = np.divide(ab, np.sqrt(aa * bb), out=nowhere.copy(), where=(aa > 0) & (bb > 0))
+    return r, np.divide(ab, aa, out=nowhere, where=aa > 0)
 
 
 def watch(

@@ -55,17 +55,24 @@ def test_columns_with_a_value_a_row_or_a_single_one_are_no_slices():
     assert monitoring.slices_of(few).names[1:] == (("kind", "common"),)
 
 
-def test_area_is_scikit_learns_with_ties_and_what_is_missing_left_out():
+def test_area_is_scikit_learns_with_ties():
     rng = np.random.default_rng(0)
     score = rng.integers(6, size=(40, 30)).astype(float)
     event = rng.random((40, 30)) < 0.4
     expected = [roc_auc_score(e, s) for e, s in zip(event, score, strict=True)]
     np.testing.assert_allclose(monitoring.area(score, event), expected)
-    score[rng.random(score.shape) < 0.2] = np.nan
-    kept = ~np.isnan(score)
-    expected = [roc_auc_score(e[k], s[k]) for e, s, k in zip(event, score, kept, strict=True)]
-    np.testing.assert_allclose(monitoring.area(score, event), expected)
-    assert np.isnan(monitoring.area(score[0], np.zeros(30, bool))) and np.isnan(monitoring.area(score[0], kept[0]))
+    assert np.isnan(monitoring.area(score[0], np.zeros(30, bool)))
+    assert np.isnan(monitoring.area(score[0], np.ones(30, bool)))
+
+
+def test_draws_are_of_slices_and_of_checkpoints():
+    found = monitoring.shifts(*_two(world()))
+    slices, checkpoints = 14, 3
+    drawn = found.pairs.reshape(len(found.pairs), checkpoints, slices)
+    assert found.pairs.min() >= 0 and found.pairs.max() == slices * checkpoints - 1
+    np.testing.assert_array_equal(drawn % slices, np.broadcast_to(drawn[:, :1] % slices, drawn.shape))
+    np.testing.assert_array_equal(drawn // slices, np.broadcast_to(drawn[:, :, :1] // slices, drawn.shape))
+    assert len(np.unique(found.pairs, axis=0)) > 290
 
 
 def test_an_explainer_that_sees_the_shift_detects_it_and_unrelated_drift_does_not():
@@ -106,13 +113,20 @@ def test_runs_are_pooled():
     assert again["area"][1:] == pytest.approx(monitoring.detect(one, 0.5).values["area"][1:])
 
 
-def test_a_slice_that_draws_leave_empty_does_not_spoil_them():
+def test_a_slice_that_draws_of_examples_leave_empty_keeps_its_interval():
     examples, watched, _ = world()
     by_topic = bootstrap_weights(np.random.default_rng(0), 300, examples["meta_topic"])
     found = monitoring.shifts(watched, monitoring.slices_of(examples), by_topic)
-    assert np.isnan(found.draws["measured"]).any()
+    assert np.isfinite(found.table[["measured_low", "measured_high"]]).all(axis=None)
     detected = monitoring.detect(found, 0.5)
     assert all(np.isfinite(v).all() for v in map(np.array, detected.values.values()))
+
+
+def test_intervals_hold_their_estimates_however_few_the_examples():
+    for seed in range(4):
+        found = monitoring.shifts(*_two(world(seed, sees=seed % 2 == 0)))
+        for value, low, high in monitoring.detect(found, 0.5).values.values():
+            assert low <= value <= high
 
 
 def test_changes_are_counted_from_the_first_checkpoint():
