@@ -268,19 +268,19 @@ def _decoupling_words(table: pd.DataFrame) -> str:
 
 def _monitoring_words(table: pd.DataFrame) -> str:
     header = (
-        "checkpoints", "task", "pairs, events", "area under the curve: predicted shift", "baseline: drift of f(x)",
+        "checkpoints", "pairs, events", "area under the curve: predicted shift", "baseline: drift of f(x)",
         "difference", "r of signed shifts", "baseline's r",
     )  # fmt: skip
     threshold = table["threshold"].unique()[0]
+    together = table["task"].isin(["both", "all"])  # each task by itself stands in the tables
     rows = [
         (
             row["set"],
-            row["task"],
             f"{row['pairs']}, {row['events']}",
             *(_number(row, name, sign=False) for name in ("area", "area_baseline")),
             *(_number(row, name) for name in ("area_difference", "r", "r_baseline")),
         )
-        for _, row in table[table["threshold"] == threshold].iterrows()
+        for _, row in table[(table["threshold"] == threshold) & together].iterrows()
     ]
     return f"Events: slices whose mean Δ moved by more than {threshold:g} nats.\n\n" + _table(header, rows)
 
@@ -288,6 +288,8 @@ def _monitoring_words(table: pd.DataFrame) -> str:
 def _cost_words(table: pd.DataFrame) -> str:
     header = ("task, checkpoint", "explainer", "model calls", "fits", "Self", "calls per unit of Self")
     last = table["checkpoint"] == table.groupby("task")["checkpoint"].transform("max")
+    counts = np.unique(table["labels"])  # 0 among them, for what needs no new edits
+    last &= table["labels"].isin(counts[[0, 1, len(counts) // 2, -1]])
     rows = [
         (
             f"{row['task']}, {row['checkpoint'].split('--', 1)[1]}",
