@@ -1,0 +1,74 @@
+"""A model that explains itself, on the pages that probes have: its sentences, its steps, its noise."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from dashboard import data
+from tests.browser.conftest import Visit, settled
+from tests.browser.server import serving
+
+SAMPLES = Path(__file__).parents[2] / "sample_runs"
+RUN = "verbal-sycophancy"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A dashboard over the sample runs in which a model explains itself."""
+    folder = tmp_path_factory.mktemp("verbal")
+    for run in SAMPLES.glob("verbal-*/run.json"):
+        (folder / run.parent.name).symlink_to(run.parent, target_is_directory=True)
+    with serving(folder) as address:
+        yield address
+
+
+def test_a_sentence_stands_beside_what_the_model_does(visit: Visit) -> None:
+    page = visit("examples", run=RUN)
+    expect(page.get_by_text("In its own words").first).to_be_visible()
+    expect(page.get_by_text(re.compile(r"Without the hint I would answer (yes|no)\. My answer would"))).to_be_visible()
+    first = page.get_by_text(re.compile("The sentence is|The words can't be read")).inner_text()
+    identity = page.url
+    page.keyboard.press("n")
+    settled(page)
+    assert page.url != identity and first
+    assert "off by" not in page.get_by_test_id("stMain").inner_text(), "no error in nats where no number was said"
+
+
+def test_self_and_orig_by_training_step_beside_the_controls(visit: Visit) -> None:
+    page = visit("trajectory", run=RUN, width=390, theme="dark")
+    page.locator(".legendtext").first.wait_for()
+    names = page.locator(".legendtext").all_text_contents()
+    assert {"Self", "Orig", "Self of copying the present answer"} <= set(names)
+    expect(page.get_by_text("exact match").first).to_be_visible()
+    assert page.get_by_test_id("stMain").evaluate("e => e.scrollWidth <= e.clientWidth")
+
+
+def test_the_noise_curve_gathers_runs_that_differ_in_noise_alone(visit: Visit) -> None:
+    page = visit("robustness", run=RUN)
+    rows = [
+        data.metrics(
+            SAMPLES / name,
+            control=None,
+            explainer="verbal",
+            split="test_heldout",
+            checkpoint=data.options(SAMPLES / name).checkpoints[-1],
+        ).iloc[0]
+        for name in (RUN, f"{RUN}-noise")
+    ]
+    expect(page.get_by_text("Self by share of shuffled labels")).to_contain_text(f"0%: {rows[0]['self']:.2f}")
+    expect(page.get_by_text("Self by share of shuffled labels")).to_contain_text(f"50%: {rows[1]['self']:.2f}")
+
+
+@pytest.mark.parametrize("name", ["", "correlation", "compare", "audit"])
+def test_other_pages_speak_of_sentences_or_say_why_not(visit: Visit, name: str) -> None:
+    page = visit(name, run=RUN, second="verbal-sycophancy-noise")
+    assert page.get_by_test_id("stException").count() == 0
+    if name == "":
+        expect(page.get_by_text("the share of sentences that are right").first).to_be_visible()
+    if name in ("correlation", "audit"):
+        expect(page.get_by_test_id("stAlertContentInfo").first).to_be_visible()
