@@ -218,7 +218,8 @@ def _build_task(
     from engine.pipeline import run
 
     check_worlds(folder, task, seed, plan)
-    for spec in map(load_spec, run_specs(out, task, seed)):
+    specs = run_specs(out, task, seed) + (verbal_specs(out, task) if verbal else [])
+    for spec in map(load_spec, specs):
         yield run(spec, out / spec.name).path
     if seed == 0:  # the committed runs show them; a study keeps metrics only
         patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
