@@ -14,6 +14,7 @@ import shutil
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -186,7 +187,7 @@ def run(
         own = _make(spec, cell, out, progress)
         kept = table[table["cell"] != cell.name] if len(table) else table
         table = pd.concat([kept, own], ignore_index=True) if len(kept) else own
-        replace_file(out / METRICS, lambda file, t=table: t.to_parquet(file, index=False, compression="zstd"))
+        replace_file(out / METRICS, partial(table.to_parquet, index=False, compression="zstd"))
     progress("study", sum(is_done(table, cell) for cell in work), len(work))
     digests = {cell.digest for cell in work}
     return table[table["digest"].isin(digests)].reset_index(drop=True) if len(table) else table

@@ -35,9 +35,9 @@ def say(model: Any, tokenizer: Any, asked: Sequence[tuple[int, ...]], *, most_to
     for length, rows in sorted(by_length.items()):
         for start in range(0, len(rows), ROWS_AT_ONCE):
             part = rows[start : start + ROWS_AT_ONCE]
-            ids = torch.tensor(part, device=model.device)
+            given = torch.tensor(part, device=model.device)
             made = model.generate(
-                input_ids=ids, attention_mask=torch.ones_like(ids), generation_config=config, use_cache=True
+                input_ids=given, attention_mask=torch.ones_like(given), generation_config=config, use_cache=True
             )
             words = tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
             said |= dict(zip(part, words, strict=True))
