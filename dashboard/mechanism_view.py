@@ -61,6 +61,9 @@ def _list(names: list[str]) -> str:
 
 def empty(selection: Selection) -> None:
     st.info("This run has no patching maps yet.", icon=":material/grid_off:")
+    if "ridge" not in selection.options.explainers:
+        st.caption("They need a frozen ridge that reads h(x), and this run has none.")
+        return
     st.write("They are made from the run's checkpoints and added to it, in a minute or two for a small model:")
     st.code(f"coupling patch {shown(selection.path)}", language="bash")
     st.caption("Below, one example at a time can be patched at once, where the checkpoints are on this disk.")

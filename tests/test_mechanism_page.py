@@ -167,6 +167,24 @@ def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp
     assert content_hash(brought) == before, "maps are no part of what a permalink checks"
 
 
+def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import pyarrow.compute as pc
+
+    path = write_run(tmp_path / "mlp", prompts=40, checkpoints=2)
+    with Run.extend(path) as run:
+        for part in ("metrics.parquet", "explanations.parquet"):
+            table = run.read_table(part)
+            run.write_table(part, table.filter(pc.equal(pc.cast(table["explainer"], "string"), "mlp")))
+        run.finish()
+    monkeypatch.setenv("COUPLING_RUNS", str(tmp_path))
+    app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
+    app.query_params.update({"run": "mlp"})
+    app.switch_page("../pages/mechanism.py")
+    app.run()
+    assert not app.exception, app.exception[0].stack_trace
+    assert "need a frozen ridge" in said(app) and "coupling patch" not in said(app)
+
+
 def test_explanations_in_words_are_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import pyarrow as pa
 
