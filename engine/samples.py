@@ -221,7 +221,7 @@ def _build_task(
     specs = run_specs(out, task, seed) + (verbal_specs(out, task) if verbal else [])
     for spec in map(load_spec, specs):
         yield run(spec, out / spec.name).path
-    if seed == 0:  # the committed runs show them; a study keeps metrics only
+    if seed == 0 and (out / task).is_dir():  # the committed runs show them; a study keeps metrics only
         patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
     shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
 
