@@ -45,6 +45,11 @@ def estimate(row: Mapping, name: str) -> str:
     return f"{text} {span if sign else span.replace('+', '')}".strip()
 
 
+def _in_words(rows: pd.DataFrame) -> bool:
+    """Whether the explainer is the model itself."""
+    return "explainer" in rows and bool((rows["explainer"] == "verbal").any())
+
+
 def grade(row: Mapping) -> str:
     """good, fair, weak, "not above chance" or "not measured", by the lower end of the interval of Self.
 
@@ -61,7 +66,7 @@ def grade(row: Mapping) -> str:
 
 def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     """How well explanations agree with the model they explain, first and last, and where −f(x) does as well."""
-    if rows.explainer.iloc[0] == "verbal":
+    if _in_words(rows):
         return quality_in_words(rows, controls)
     first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
     start, end = grade(first), grade(last)
@@ -156,7 +161,7 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         "Counterfactual gap: what the explanation knows of f(x′), with f(x) before and after held fixed, less what it "
         "knew of it at the first checkpoint. " + _verdicts(later, said, "counterfactual_gap")
     )
-    if rows.explainer.iloc[0] == "verbal":
+    if _in_words(rows):
         sentence = (
             "Counterfactual gap: on examples whose answer to x′ is no longer what the label says, half of them with "
             "the present answer and half without, the share of sentences with the current answer less that with the "
