@@ -119,6 +119,7 @@ def study(
     spec: Annotated[Path, typer.Argument(help="a YAML file with name and seeds")],
     out: Annotated[Path | None, typer.Option(help="default: runs/study-NAME")] = None,
     every: Annotated[bool, typer.Option("--every", help="the table at every checkpoint, not the last alone")] = False,
+    done: Annotated[bool, typer.Option("--done", help="of self-explanation: read what is there, make nothing")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
 ) -> None:
     """The sample worlds, or runs of self-explanation, over several seeds: metrics only, resumable. Prints the README's
@@ -131,7 +132,8 @@ def study(
     folder = out or Path("runs") / f"study-{resolved.name}"
     if resolved.verbal:
         with bars(quiet) as progress:
-            rows = verbal_study.run(resolved.verbal, resolved.seeds, spec.resolve().parent, folder, progress)
+            base = spec.resolve().parent
+            rows = verbal_study.run(resolved.verbal, resolved.seeds, base, folder, progress, make=not done)
         typer.echo(verbal_tables.markdown(rows, resolved.verbal, every_checkpoint=every))
         typer.echo(folder)
         return

@@ -169,14 +169,21 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def run(
-    spec: VerbalStudySpec, seeds: tuple[int, ...], base: Path, out: Path, progress: Progress = silent
+    spec: VerbalStudySpec,
+    seeds: tuple[int, ...],
+    base: Path,
+    out: Path,
+    progress: Progress = silent,
+    *,
+    make: bool = True,
 ) -> pd.DataFrame:
     """Metrics of all cells that are done, one row a setting of records.METRICS with the columns base, task, setting,
-    world, seed, digest; also written to `out`. base: the folder that the study's paths are relative to."""
+    world, seed, digest; also written to `out`. base: the folder that the study's paths are relative to. Without `make`
+    only what is there is read."""
     out.mkdir(parents=True, exist_ok=True)
     work = list(cells(spec, seeds, base))
     table = pd.read_parquet(out / METRICS) if (out / METRICS).exists() else pd.DataFrame()
-    left = [cell for cell in work if not is_done(table, cell)]
+    left = [cell for cell in work if make and not is_done(table, cell)]
     begun = time.monotonic()
     for number, cell in enumerate(left):
         minutes = (time.monotonic() - begun) / SECONDS_A_MINUTE

@@ -111,6 +111,10 @@ def test_a_study_is_made_gone_on_with_and_printed(
     assert text.strip().endswith(str(out))
     assert "| free | from_file | 2 |" in text
     assert [p.name for p in out.iterdir()] == ["metrics.parquet"], "metrics only"
+    elsewhere = tmp_path / "elsewhere"
+    code, text, _ = call(capsys, "study", path, "--out", elsewhere, "--quiet", "--done")
+    assert code == 0 and "no cell is done yet" in text
+    assert len(made) == 3, "only what is there"
     table = pd.read_parquet(out / "metrics.parquet")
     spec = load_study(path).verbal
     assert spec
