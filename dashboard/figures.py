@@ -49,7 +49,8 @@ def show(
     """
     origin = (path.name, content_hash(path))  # a saved picture says what it is of, in its name and in itself
     name = "-".join((key, *origin))
-    charts.stamp(figure, " · ".join(origin))
+    if not figure.layout.font.size:  # small type has no place on a wall
+        charts.stamp(figure, " · ".join(origin))
     options = charts.config(name, st.session_state.get("image_format") or "png", selectable=on_select is not None)
     if on_select is None:
         st.plotly_chart(figure, key=key, config=options, alt=alt)

@@ -60,7 +60,7 @@ def by_the_book(model, texts: list[Text]) -> tuple[np.ndarray, np.ndarray]:
 
 
 @pytest.mark.parametrize("shape", [*SHAPES, *UNSHARED])
-@settings(max_examples=20, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
 @given(drawn=groups(), batch_size=st.integers(1, 8))
 def test_all_paths_give_the_same_numbers(shape, drawn, batch_size):
     model = checkpoint(shape)

@@ -104,5 +104,5 @@ def test_a_prompt_of_a_megabyte_is_cut_and_can_be_had_whole(look: Visit, tmp_pat
 def test_words_of_a_verbal_explainer_are_shown_as_text(look: Visit) -> None:
     page = look("examples", run=FOLDER, explainer="verbal")
     harmless(page)
-    expect(page.get_by_text("In its own words")).to_be_visible()
+    expect(page.get_by_role("heading", name="In its own words")).to_be_visible()
     expect(page.locator(".prompt").nth(2)).to_contain_text("<script>window.stolen")

@@ -30,12 +30,13 @@ def test_controls_and_regimes_on_demand(visit: Visit):
     settled(page)
     assert any("stale" in name for name in legends(page))
     page.get_by_text("All regimes").click()
-    settled(page)
-    assert "Self, refit" in legends(page)
+    page.wait_for_url("**regimes=all**")
+    refit = page.locator(".legendtext", has_text="Self, refit").first
+    refit.wait_for()
     assert "regimes=all" in page.url and "controls=output%2Cstale" in page.url
     page.reload()
     settled(page)
-    assert "Self, refit" in legends(page)
+    refit.wait_for()
 
 
 def test_examples_are_picked_and_stay_in_the_url(visit: Visit):
