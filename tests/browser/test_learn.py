@@ -97,6 +97,7 @@ def test_a_deep_link_opens_step_6_and_figures_need_no_hover(visit: Visit):
     slider.focus()
     for _ in range(8):
         slider.press("ArrowRight")  # the slider's own key, not the lesson's
+        page.wait_for_timeout(250)  # a redraw swallows a key
     settled(page)
     on_step(page, 6)
     page.get_by_role("button", name="Reveal").click()
