@@ -16,10 +16,10 @@ from dashboard.text import interval, signed
 GOOD, FAIR = 0.7, 0.4
 """Words for Self go by the lower end of its interval."""
 
-RIVALS = (
-    "output", "output_text", "text_only", "stale", "other_model", "copy", "contrary", "consistency", "small_lm"
-)  # fmt: skip
+RIVALS = ("output", "output_text", "text_only", "stale", "other_model", "copy", "contrary", "small_lm")
 """Controls that an explanation has to clear before it is said to know the counterfactual."""
+SHARES_CONTENT = "consistency"
+"""A control of "would change" alone: its answer to x′ is the model's own, so it knows as much of the unseen run."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def quality_in_words(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     """Whether a model's sentences are right more often than those of every control."""
     told = rows[rows.step > 0] if (rows.step > 0).any() else rows
     last = told.iloc[-1].to_dict()
-    there = controls[(controls.checkpoint == last["checkpoint"]) & controls.control.isin(RIVALS)]
+    there = controls[(controls.checkpoint == last["checkpoint"]) & controls.control.isin((*RIVALS, SHARES_CONTENT))]
     rivals = there.drop_duplicates("control").set_index("control")["self"].dropna()
     sentence = (
         "Self: the share of sentences that are right about the current model, both in the answer to x′ and in whether "
@@ -101,7 +101,7 @@ def quality_in_words(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         return Finding(question, "Nothing to compare with", number, sentence, None)
     best, value = str(rivals.idxmax()), float(rivals.max())
     sentence += f" The best control is {best.replace('_', ' ')}: {signed(value).lstrip('+')}."
-    if best == "consistency":
+    if best == SHARES_CONTENT:
         sentence += " It takes the model's own answer to x′, and reads off whether that is a change."
     if last["self_low"] > value:
         return Finding(question, "Better than every control", number, sentence, True)
@@ -157,16 +157,18 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         answer = "No: nothing beyond the output"
     else:
         answer = "Not shown"
-    sentence = (
-        "Counterfactual gap: what the explanation knows of f(x′), with f(x) before and after held fixed, less what it "
-        "knew of it at the first checkpoint. " + _verdicts(later, said, "counterfactual_gap")
-    )
     if _in_words(rows):
-        sentence = (
-            "Counterfactual gap: on examples whose answer to x′ is no longer what the label says, half of them with "
-            "the present answer and half without, the share of sentences with the current answer less that with the "
-            "label's. What reads the present answer alone scores 0. " + _verdicts(later, said, "counterfactual_gap")
+        meaning = (
+            "on examples whose answer to x′ is no longer what the label says, half of them with the present answer and "
+            "half without, the share of sentences with the current answer less that with the label's. What reads the "
+            "present answer alone scores 0."
         )
+    else:
+        meaning = (
+            "what the explanation knows of f(x′), with f(x) before and after held fixed, less what it knew of it at "
+            "the first checkpoint."
+        )
+    sentence = f"Counterfactual gap: {meaning} " + _verdicts(later, said, "counterfactual_gap")
     if len(holds) > len(clear):
         rest = holds[~holds.checkpoint.isin(clear.checkpoint)]
         sentence += f" At {places(rest)} change tracking or a control does not let us say it."
@@ -183,8 +185,7 @@ def cleared(row: Mapping, controls: pd.DataFrame) -> bool:
     """Counterfactual gap and change tracking above 0 and above every control's, by their intervals' lower ends.
     Without a control to compare with, nothing is cleared."""
     rivals = controls[(controls.checkpoint == row["checkpoint"]) & controls.control.isin(RIVALS)]
-    words = row.get("explainer") == "verbal"  # change tracking is of numbers
-    for name in ("counterfactual_gap",) if words else ("counterfactual_gap", "change_tracking"):
+    for name in ("counterfactual_gap", "change_tracking"):
         low, others = row.get(f"{name}_low"), rivals[name].dropna()
         if low is None or not low > 0 or others.empty or not (others < low).all():
             return False

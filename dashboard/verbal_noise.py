@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts, data
+from dashboard.charts import style
 from dashboard.figures import about, show
 from dashboard.selection import Selection
 from dashboard.text import markdown_escaped
@@ -60,8 +61,8 @@ def noise_curve(selection: Selection, edit: str) -> None:
     figure.update_yaxes(title="exact match")
     if len(copied):
         figure.add_hline(
-            y=float(copied.iloc[0]), line={"dash": "dashdot", "width": 1.5, "color": charts.PURPLE},
-            annotation={"text": "copying the present answer", "font": {"color": charts.PURPLE}},
+            y=float(copied.iloc[0]), line={"dash": "dashdot", "width": 1.5, "color": style.PURPLE},
+            annotation={"text": "copying the present answer", "font": {"color": style.PURPLE}},
         )  # fmt: skip
     show(
         figure, key="robustness", path=selection.path,

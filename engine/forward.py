@@ -8,7 +8,7 @@ hidden states are gathered inside forward hooks, so that no [rows, length, width
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -67,7 +67,7 @@ def forward(
     with torch.inference_mode(), ExitStack() as stack:
         if reads:
             gather = _gatherer(reads, input_ids.device)
-            stack.enter_context(_reading(model, layers, gather, found))
+            stack.enter_context(visiting(model, layers, lambda layer, hidden: found.update({layer: gather(hidden)})))
         if takes(model, "logits_to_keep"):
             more["logits_to_keep"] = torch.tensor(keep, device=input_ids.device)
         output = model(input_ids=input_ids, **more)
@@ -112,25 +112,26 @@ def _gatherer(reads: Sequence[Read], device: torch.device) -> Callable[[Tensor],
 
 
 @contextmanager
-def _reading(
-    model: PreTrainedModel, layers: Sequence[int], gather: Callable[[Tensor], Tensor], found: dict[int, Tensor]
-) -> Iterator[None]:
-    """While open, every forward puts the gathered hidden states of each layer into `found`."""
+def visiting(model: PreTrainedModel, layers: Iterable[int], visit: Callable[[int, Tensor], None]) -> Iterator[None]:
+    """While open, every forward calls `visit(layer, hidden)` with the states [rows, length, width] of each layer, which
+    it may read or change in place before anything else reads them. Its hooks are removed whatever happens.
+
+    Layers: 0 the embeddings, k after block k, the last one after the final norm.
+    """
     body, blocks = model_blocks(model)
     handles = []
 
     def entering(_: nn.Module, args: tuple, kwargs: dict) -> None:
-        found[0] = gather(args[0] if args else kwargs["hidden_states"])
+        visit(0, args[0] if args else kwargs["hidden_states"])
 
     def leaving(layer: int) -> Callable:
         def hook(_: nn.Module, __: Any, output: Any) -> None:
-            hidden = output if isinstance(output, Tensor) else output[0]
-            found[layer] = gather(hidden)
+            visit(layer, output if isinstance(output, Tensor) else output[0])
 
         return hook
 
     try:
-        for layer in set(layers):
+        for layer in sorted(set(layers)):
             if layer == 0:
                 handles.append(blocks[0].register_forward_pre_hook(entering, with_kwargs=True))
             else:

@@ -26,10 +26,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from engine.checkpoints import Checkpoint
-from engine.forward import Ask, Read, forward, model_blocks, padded
+from engine.forward import Ask, Read, forward, padded, visiting
 from engine.planning import Text, common_prefix, row_tails
 from engine.tokens import Tokens
 
@@ -58,43 +58,21 @@ def patched(model: Any, patches: Sequence[Patch]) -> Iterator[None]:
     The last layer is patched after the final norm, where `forward.forward` reads it. States are written in place into
     what a block gives to the next, before anything else reads it.
     """
-    body, blocks = model_blocks(model)
-    handles = []
 
-    def writer(own: Sequence[Patch]) -> Callable[[Tensor], None]:
+    def place(own: Sequence[Patch]) -> tuple[Tensor, Tensor, Tensor]:
         rows = torch.tensor([patch.row for patch in own for _ in patch.positions])
         positions = torch.tensor([p for patch in own for p in patch.positions])
-        states = torch.cat([patch.states for patch in own])
+        return rows, positions, torch.cat([patch.states for patch in own])
 
-        def write(hidden: Tensor) -> None:
-            hidden[rows.to(hidden.device), positions.to(hidden.device)] = states.to(hidden)
+    layers = {patch.layer for patch in patches}
+    places = {layer: place([patch for patch in patches if patch.layer == layer]) for layer in layers}
 
-        return write
+    def write(layer: int, hidden: Tensor) -> None:
+        rows, positions, states = places[layer]
+        hidden[rows.to(hidden.device), positions.to(hidden.device)] = states.to(hidden)
 
-    def entering(write: Callable[[Tensor], None]) -> Callable:
-        def hook(_: nn.Module, args: tuple, kwargs: dict) -> None:
-            write(args[0] if args else kwargs["hidden_states"])
-
-        return hook
-
-    def leaving(write: Callable[[Tensor], None]) -> Callable:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            write(output if isinstance(output, Tensor) else output[0])
-
-        return hook
-
-    try:
-        for layer in sorted({patch.layer for patch in patches}):
-            write = writer([patch for patch in patches if patch.layer == layer])
-            if layer == 0:
-                handles.append(blocks[0].register_forward_pre_hook(entering(write), with_kwargs=True))
-            else:
-                place = body if layer == len(blocks) else blocks[layer - 1]
-                handles.append(place.register_forward_hook(leaving(write)))
+    with visiting(model, layers, write):
         yield
-    finally:
-        for handle in handles:
-            handle.remove()
 
 
 # -- alignment ---------------------------------------------------------------------------------------

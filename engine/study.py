@@ -18,6 +18,7 @@ from pydantic import Field, ValidationError
 from engine.config import InputError, Strict
 from engine.correlation import seed_interval
 from engine.files import MANIFEST, content_hash
+from engine.over_seeds import counted, least_and_most
 from engine.progress import Progress, silent
 from engine.samples import TASKS, build, run_specs
 from engine.store import Run
@@ -115,15 +116,11 @@ def summary(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
         ):
             values = own[name].dropna()
             mean, low, high = seed_interval(list(values))
-            least, most = values.min(), values.max()
-            if len(values) == 1 and f"{name}_low" in own:  # one seed: the run's own interval
-                least, most = own.loc[values.index[0], [f"{name}_low", f"{name}_high"]]
+            least, most = least_and_most(own, name)
             row |= {name: mean, f"{name}_min": least, f"{name}_max": most}
             row |= {f"{name}_low": low, f"{name}_high": high}
         for name in ("verdict_coupling", "verdict_counterfactual"):
-            counts = own[name].value_counts()
-            told = [f"{count}× {verdict}" if len(own) > 1 else str(verdict) for verdict, count in counts.items()]
-            row[name] = ", ".join(told)
+            row[name] = counted(own[name])
         rows.append(row)
     return pd.DataFrame(rows)
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from engine.over_seeds import counted, least_and_most
 from engine.verbal_study import VerbalStudySpec
 
 
@@ -31,16 +32,12 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         for name, (control, metric, column) in COLUMNS.items():
             is_it = own["metric"] == metric
             is_it &= own["control"].isna() if control is None else own["control"] == control
-            values = own.loc[is_it, column].dropna() if column in own else pd.Series(dtype=float)
-            least, most = values.min(), values.max()
-            if len(values) == 1 and f"{column}_low" in own:
-                least, most = own.loc[values.index[0], [f"{column}_low", f"{column}_high"]]
-            row |= {name: values.mean(), f"{name}_min": least, f"{name}_max": most}
+            mine = own[is_it] if column in own else pd.DataFrame({column: pd.Series(dtype=float)})
+            least, most = least_and_most(mine, column)
+            row |= {name: mine[column].mean(), f"{name}_min": least, f"{name}_max": most}
         head = own[own["control"].isna() & (own["metric"] == "exact_match")]
         for name in ("verdict_coupling", "verdict_counterfactual"):
-            counts = head[name].value_counts()
-            told = [f"{count}× {verdict}" if len(head) > 1 else str(verdict) for verdict, count in counts.items()]
-            row[name] = ", ".join(told)
+            row[name] = counted(head[name])
         out.append(row)
     return pd.DataFrame(out)
 

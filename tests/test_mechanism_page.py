@@ -17,10 +17,12 @@ from engine.config import PatchingSpec
 from engine.mechanism import parts_of, patch_run
 from engine.store import Run
 from tests.synthetic_run import write_run
+from tests.test_pages import Open as Opened
+from tests.test_pages import opened, said
 from tests.tiny_models import build
 
-ROOT = Path(__file__).parent.parent
 Open = Callable[..., AppTest]
+__all__ = ["opened"]
 
 
 @pytest.fixture(scope="module")
@@ -36,25 +38,19 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch, runs: Path) -> Open:
-    def open_page(**parameters: str) -> AppTest:
-        monkeypatch.setenv("COUPLING_RUNS", str(runs))
-        app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
-        app.query_params.update(parameters)
-        app.switch_page("../pages/mechanism.py")
-        app.run()
+def mechanism_page(opened: Opened, runs: Path) -> Open:
+    """The page on one of `runs`, or of another folder."""
+
+    def open_page(folder: Path = runs, **parameters: str) -> AppTest:
+        app = opened(folder, "mechanism", **parameters)
         assert not app.exception, app.exception[0].stack_trace
         return app
 
     return open_page
 
 
-def said(app: AppTest) -> str:
-    return "\n".join(str(e.value) for kind in ("markdown", "caption", "info", "code", "error") for e in app.get(kind))
-
-
-def test_maps_agreement_and_controls_are_those_of_the_run(opened: Open, runs: Path) -> None:
-    app = opened(run="patched")
+def test_maps_agreement_and_controls_are_those_of_the_run(mechanism_page: Open, runs: Path) -> None:
+    app = mechanism_page(run="patched")
     assert not app.error
     assert len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
     run = Run.open(runs / "patched")
@@ -72,20 +68,20 @@ def test_maps_agreement_and_controls_are_those_of_the_run(opened: Open, runs: Pa
     assert shown["behavior"].iloc[0] == pytest.approx(share, abs=1e-5)
 
 
-def test_a_checkpoint_without_maps_shows_another_and_says_so(opened: Open, runs: Path) -> None:
-    app = opened(run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
+def test_a_checkpoint_without_maps_shows_another_and_says_so(mechanism_page: Open, runs: Path) -> None:
+    app = mechanism_page(run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
     assert "Maps were made of" in said(app) and not app.error
 
 
-def test_a_run_without_maps_says_how_to_make_them(opened: Open) -> None:
-    app = opened(run="bare")
+def test_a_run_without_maps_says_how_to_make_them(mechanism_page: Open) -> None:
+    app = mechanism_page(run="bare")
     assert "coupling patch" in said(app)
     assert "keeps no hidden states" in said(app)
 
 
 @pytest.mark.parametrize("run", ["patched", "bare"])
-def test_one_example_is_patched_on_demand(opened: Open, runs: Path, run: str) -> None:
-    app = opened(run=run)
+def test_one_example_is_patched_on_demand(mechanism_page: Open, runs: Path, run: str) -> None:
+    app = mechanism_page(run=run)
     before = len(app.get("plotly_chart"))
     app.button(key="patch_example").click().run()
     assert not app.exception, app.exception[0].stack_trace
@@ -126,14 +122,9 @@ def test_words_say_no_more_than_the_controls_allow() -> None:
     assert "beyond f(x): +0.10 [−0.10, +0.30]" in doubtful
 
 
-def test_monitoring_says_what_the_engine_computes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_monitoring_says_what_the_engine_computes(tmp_path: Path, mechanism_page: Open) -> None:
     path = write_run(tmp_path / "watched", prompts=500, checkpoints=3)
-    monkeypatch.setenv("COUPLING_RUNS", str(tmp_path))
-    app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
-    app.query_params.update({"run": "watched", "event": "0.25"})
-    app.switch_page("../pages/mechanism.py")
-    app.run()
-    assert not app.exception, app.exception[0].stack_trace
+    app = mechanism_page(tmp_path, run="watched", event="0.25")
     table = next(t.value for t in app.dataframe if "measured" in t.value)
     run = Run.open(path)
     examples = run.read_table("examples.parquet").to_pandas()
@@ -167,7 +158,7 @@ def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp
     assert content_hash(brought) == before, "maps are no part of what a permalink checks"
 
 
-def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, mechanism_page: Open) -> None:
     import pyarrow.compute as pc
 
     path = write_run(tmp_path / "mlp", prompts=40, checkpoints=2)
@@ -176,16 +167,11 @@ def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, monkeypa
             table = run.read_table(part)
             run.write_table(part, table.filter(pc.equal(pc.cast(table["explainer"], "string"), "mlp")))
         run.finish()
-    monkeypatch.setenv("COUPLING_RUNS", str(tmp_path))
-    app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
-    app.query_params.update({"run": "mlp"})
-    app.switch_page("../pages/mechanism.py")
-    app.run()
-    assert not app.exception, app.exception[0].stack_trace
+    app = mechanism_page(tmp_path, run="mlp")
     assert "need a frozen ridge" in said(app) and "coupling patch" not in said(app)
 
 
-def test_explanations_in_words_are_not_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_explanations_in_words_are_not_watched(tmp_path: Path, mechanism_page: Open) -> None:
     import pyarrow as pa
 
     path = write_run(tmp_path / "words", prompts=40, checkpoints=2, finish=True)
@@ -196,10 +182,5 @@ def test_explanations_in_words_are_not_watched(tmp_path: Path, monkeypatch: pyte
             "explanations.parquet", table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
         )
         run.finish()
-    monkeypatch.setenv("COUPLING_RUNS", str(tmp_path))
-    app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
-    app.query_params.update({"run": "words"})
-    app.switch_page("../pages/mechanism.py")
-    app.run()
-    assert not app.exception, app.exception[0].stack_trace
+    app = mechanism_page(tmp_path, run="words")
     assert "There is nothing to watch" in said(app)

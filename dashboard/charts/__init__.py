@@ -3,11 +3,10 @@
 from dashboard.charts.noise import noise_curve
 from dashboard.charts.overview import Estimate, example_effects, ladder, prompt_features
 from dashboard.charts.points import QUADRANTS, Limits, quadrants, scatter
-from dashboard.charts.style import PURPLE, config, interval, number, safe, stamp
+from dashboard.charts.style import config, interval, number, safe, stamp
 from dashboard.charts.trajectory import Series, example_moves, heatmap, trajectory
 
 __all__ = [
-    "PURPLE",
     "QUADRANTS",
     "Estimate",
     "Limits",

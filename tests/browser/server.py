@@ -88,3 +88,10 @@ def choose_first_row(page: Page) -> None:
     box = table.bounding_box()
     page.mouse.click(box["x"] + 18, box["y"] + 52)
     settled(page)
+
+
+def link_samples(folder: Path, pattern: str = "*") -> Path:
+    """Links to the sample runs of that name in a folder, which is returned."""
+    for manifest in (ROOT / "sample_runs").glob(f"{pattern}/run.json"):
+        (folder / manifest.parent.name).symlink_to(manifest.parent, target_is_directory=True)
+    return folder

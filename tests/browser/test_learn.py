@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, settled
-from tests.browser.server import serving
+from tests.browser.server import link_samples, serving
 
-SAMPLES = Path(__file__).parents[2] / "sample_runs"
 STEPS = 7
 LARGE = 18
 """Pixels: the smallest type of a figure on a wall."""
@@ -20,10 +18,7 @@ LARGE = 18
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dashboard over the sample runs: the lesson needs their worlds."""
-    folder = tmp_path_factory.mktemp("lesson")
-    for run in SAMPLES.glob("*/run.json"):
-        (folder / run.parent.name).symlink_to(run.parent, target_is_directory=True)
-    with serving(folder) as address:
+    with serving(link_samples(tmp_path_factory.mktemp("lesson"))) as address:
         yield address
 
 

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from dashboard import data
 from tests.browser.conftest import Visit, settled
-from tests.browser.server import serving
+from tests.browser.server import link_samples, serving
 
 SAMPLES = Path(__file__).parents[2] / "sample_runs"
 RUN = "verbal-sycophancy"
@@ -20,10 +20,7 @@ RUN = "verbal-sycophancy"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dashboard over the sample runs in which a model explains itself."""
-    folder = tmp_path_factory.mktemp("verbal")
-    for run in SAMPLES.glob("verbal-*/run.json"):
-        (folder / run.parent.name).symlink_to(run.parent, target_is_directory=True)
-    with serving(folder) as address:
+    with serving(link_samples(tmp_path_factory.mktemp("verbal"), "verbal-*")) as address:
         yield address
 
 

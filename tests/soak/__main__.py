@@ -21,7 +21,7 @@ import psutil
 from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
-from tests.browser.server import ROOT, serving, settled
+from tests.browser.server import ROOT, link_samples, serving, settled
 from tests.synthetic_run import write_run
 
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
@@ -33,9 +33,7 @@ def runs(folder: Path) -> list[str]:
     """Two hand-built runs and the sample runs, as links, in an empty folder."""
     write_run(folder / "alpha", prompts=400, checkpoints=4)
     write_run(folder / "hostile", prompts=60, checkpoints=2, hostile=True)
-    for manifest in (ROOT / "sample_runs").glob("*/run.json"):
-        (folder / manifest.parent.name).symlink_to(manifest.parent)
-    return sorted(child.name for child in folder.iterdir())
+    return sorted(child.name for child in link_samples(folder).iterdir())
 
 
 def server_process() -> psutil.Process:
