@@ -26,6 +26,8 @@ from transformers import (
     PreTrainedTokenizerFast,
 )
 
+from engine.forward import padded
+
 END = "<|endoftext|>"
 POSITIONS = 256
 
@@ -181,6 +183,14 @@ def next_token_loss(model: PreTrainedModel, batch: Batch) -> Tensor:
     return (losses * weights).sum()
 
 
+def last_states(model: PreTrainedModel, prompts: Sequence[Sequence[int]], layer: int) -> Tensor:
+    """Hidden states of a layer at each prompt's last position, [prompts, width], with their gradients."""
+    ids = padded(prompts, model.device)
+    last = torch.tensor([len(prompt) - 1 for prompt in prompts], device=model.device)
+    output = model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True)
+    return output.hidden_states[layer][torch.arange(len(prompts), device=model.device), last]
+
+
 @dataclass
 class OnlineProbe:
     """An explainer trained concurrently with the base model: hidden states in, fixed targets out, squared error.
@@ -212,12 +222,7 @@ class OnlineProbe:
 
     def states(self, model: PreTrainedModel, rows: Sequence[int]) -> Tensor:
         """h(x) at the last position, [rows, width]."""
-        chosen = [self.prompts[row] for row in rows]
-        length = max(len(ids) for ids in chosen)
-        ids = torch.tensor([[*ids, *[0] * (length - len(ids))] for ids in chosen], device=model.device)
-        last = torch.tensor([len(ids) - 1 for ids in chosen])
-        output = model.base_model(input_ids=ids, use_cache=False, output_hidden_states=True)
-        return output.hidden_states[self.layer][torch.arange(len(chosen)), last].float().cpu()
+        return last_states(model, [self.prompts[row] for row in rows], self.layer).float().cpu()
 
     def start(self, model: PreTrainedModel) -> None:
         """Fix the standardisation and draw the head."""

@@ -55,9 +55,7 @@ class Trainer:
         drift: Sample | None = None,
     ):
         """Raises InputError where LoRA is asked for and can't be had."""
-        self.start, self.material, self.spec, self.steps, self.seed, self.drift = (
-            model, material, spec, steps, seed, drift
-        )  # fmt: skip
+        self.material, self.spec, self.steps, self.seed, self.drift = material, spec, steps, seed, drift
         self.step = 0
         self.first_phase = spec.label_steps if spec.schedule == "labels_first" and drift else steps
         self.fixed_x: list[Tensor] = []
