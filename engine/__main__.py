@@ -120,6 +120,8 @@ def study(
     out: Annotated[Path | None, typer.Option(help="default: runs/study-NAME")] = None,
     every: Annotated[bool, typer.Option("--every", help="the table at every checkpoint, not the last alone")] = False,
     done: Annotated[bool, typer.Option("--done", help="of self-explanation: read what is there, make nothing")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="of self-explanation: runs made at once, a thread each")] = 1,
+    split: Annotated[str, typer.Option(help="of self-explanation: test_heldout or validation")] = "test_heldout",
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
 ) -> None:
     """The sample worlds, or runs of self-explanation, over several seeds: metrics only, resumable. Prints the README's
@@ -133,8 +135,10 @@ def study(
     if resolved.verbal:
         with bars(quiet) as progress:
             base = spec.resolve().parent
-            rows = verbal_study.run(resolved.verbal, resolved.seeds, base, folder, progress, make=not done)
-        typer.echo(verbal_tables.markdown(rows, resolved.verbal, every_checkpoint=every))
+            rows = verbal_study.run(
+                resolved.verbal, resolved.seeds, base, folder, progress, make=not done, workers=workers
+            )
+        typer.echo(verbal_tables.markdown(rows, resolved.verbal, split, every_checkpoint=every))
         typer.echo(folder)
         return
     with bars(quiet) as progress:

@@ -26,7 +26,8 @@ EVALUATED_AT_ONCE = 256
 class Held(ABC):
     """Keeps what `says` gives of the prompts near what it was when training began.
 
-    The penalty of a step is weight · mean (change / spread)² over `batch` prompts; its gradient is added to the model's.
+    The penalty of a step is weight · mean (change / spread)² over `batch` prompts; its gradient is added to that of the
+    model's own loss.
     """
 
     def __init__(self, prompts: Sequence[Sequence[int]], weight: float, batch: int, seed: int):

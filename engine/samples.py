@@ -63,6 +63,8 @@ class Job:
     step: int
     """Training step since θ0 at its end."""
     start: str | None = None
+    shape: dict[str, int] | None = None
+    """None: SHAPE."""
 
 
 def jobs(worlds: Sequence[WorldName] = ("cue", "shared")) -> list[Job]:
@@ -85,7 +87,7 @@ def _manifest(task: str, seed: int, job: Job) -> dict[str, Any]:
         "task": task,
         "seed": seed,
         **asdict(job),
-        "shape": SHAPE,
+        "shape": job.shape or SHAPE,
         "vocabulary": VOCABULARY[job.family],
         "prompts": job.steps * PROMPTS_A_STEP,
         "answers_a_prompt": ANSWERS_A_PROMPT,
@@ -129,7 +131,7 @@ def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress =
         model = AutoModelForCausalLM.from_pretrained(folder / job.start, dtype=torch.float32)
     else:
         tokenizer = _tokenizer(task, seed, job.family)
-        model = new_model(job.family, len(tokenizer), **SHAPE, seed=seed)
+        model = new_model(job.family, len(tokenizer), **(job.shape or SHAPE), seed=seed)
     rule = draw_rules(factors, seed, job.family).at(job.world, job.progress)
     rng = np.random.default_rng([seed, *job.name.encode()])
 

@@ -1,25 +1,32 @@
-"""A study of self-explanation: base runs × seeds × worlds × settings, metrics only, resumable.
+"""A study of self-explanation: base runs × seeds × worlds × settings, metrics and sentences only, resumable.
 
-Every cell is a run of its own, made by the pipeline and removed once its metrics are gathered in one Parquet file with
-a hash of its spec: a cell that stands there is not made again, unless its spec has changed. A seed draws the prompts
-and the held-out cells, the labels, the order of training and the rules that behavior drifts to. With `models: fresh`
-it also trains the first checkpoints, its own θ0; with `given`, all seeds start from those that the base names.
+Every cell is a run of its own, made by the pipeline and removed once its metrics, and what was said of each example,
+are gathered in two Parquet files with a hash of its spec: a cell that stands there is not made again, unless its spec
+has changed. A seed draws the prompts and the held-out cells, the labels, the order of training and the rules that
+behavior drifts to. With `models: fresh` it also trains the first checkpoints, its own θ0; with `given`, all seeds start
+from those that the base names, or, where a setting has a `shape`, from one of that shape that has learnt the same.
+
+Cells are made by workers, processes of one thread each, so that their number changes nothing but the time.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass, replace
 from functools import partial
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pandas as pd
 import yaml
+from filelock import FileLock
 from pydantic import Field, model_validator
 
 from engine import pipeline
@@ -34,13 +41,31 @@ from engine.config import (
     resolve_paths,
 )
 from engine.files import MANIFEST, replace_file
+from engine.observed import Observed
 from engine.progress import Progress, silent
 from engine.samples import jobs, train_job
 from engine.store import Run
+from engine.verbal.labels import Answers
+from engine.verbal.texts import in_words
 
 METRICS = "metrics.parquet"
+EXPLANATIONS = "explanations.parquet"
 SECONDS_A_MINUTE = 60
 OF_CONTROLS = ("exact_match", "has_changed_f1", "content_match", "content_match_moved", "content_match_balanced")
+
+
+class ShapeSpec(Strict):
+    """Of a first checkpoint that is trained for a setting, in place of the sample models'."""
+
+    width: int = Field(ge=8)
+    layers: int = Field(ge=1)
+    heads: int = Field(4, ge=1)
+
+    @model_validator(mode="after")
+    def _heads_divide_the_width(self) -> ShapeSpec:
+        if self.width % self.heads:
+            raise ValueError(f"width {self.width} is no multiple of heads {self.heads}")
+        return self
 
 
 class SettingSpec(Strict):
@@ -53,6 +78,7 @@ class SettingSpec(Strict):
     reported: str = Field("", description="what the paper is quoted with, shown beside what is measured")
     tasks: tuple[str, ...] = Field((), description="only the base runs of these tasks; empty: all")
     seeds: tuple[int, ...] = Field((), description="only these of the study's seeds; empty: all")
+    shape: ShapeSpec | None = Field(None, description="start from models of this shape, trained for it")
 
 
 class VerbalStudySpec(Strict):
@@ -95,7 +121,8 @@ class Cell:
     seed: int
     spec: RunSpec
     digest: str
-    """Of the spec, paths left out."""
+    """Of the spec and the shape, paths left out."""
+    shape: ShapeSpec | None = None
 
     @property
     def name(self) -> str:
@@ -144,9 +171,10 @@ def _cell(
     plain = changed(changed(data, own), _of_task(setting.changes, task))
     parsed = parse_spec(plain, Path(f"{path} ({setting.name})"))
     told = parsed.model_dump(mode="json", exclude_defaults=True)  # a new option that is left alone changes nothing
+    told |= {"shape": setting.shape.model_dump()} if setting.shape else {}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
     resolved = resolve_paths(parsed, path.parent.resolve())
-    return Cell(path.stem, parsed.task.name, setting.name, world, seed, resolved, digest)
+    return Cell(path.stem, parsed.task.name, setting.name, world, seed, resolved, digest, setting.shape)
 
 
 def _of_task(value: Any, task: str) -> Any:
@@ -168,6 +196,14 @@ def _read(path: Path) -> dict[str, Any]:
     return data
 
 
+@dataclass(frozen=True)
+class Made:
+    """What is kept of a cell: its rows of the two tables."""
+
+    metrics: pd.DataFrame
+    explanations: pd.DataFrame
+
+
 def run(
     spec: VerbalStudySpec,
     seeds: tuple[int, ...],
@@ -176,28 +212,77 @@ def run(
     progress: Progress = silent,
     *,
     make: bool = True,
+    workers: int = 1,
 ) -> pd.DataFrame:
     """Metrics of all cells that are done, one row a setting of records.METRICS with the columns base, task, setting,
-    world, seed, digest; also written to `out`. base: the folder that the study's paths are relative to. Without `make`
-    only what is there is read."""
-    out.mkdir(parents=True, exist_ok=True)
+    world, seed, digest; also written to `out`, and beside it what was said. base: the folder that the study's paths are
+    relative to. Without `make` only what is there is read."""
     work = list(cells(spec, seeds, base))
-    table = pd.read_parquet(out / METRICS) if (out / METRICS).exists() else pd.DataFrame()
-    left = [cell for cell in work if make and not is_done(table, cell)]
+    tables = {name: _read_table(out / name) for name in (METRICS, EXPLANATIONS)}
+    left = [cell for cell in work if make and not is_done(tables[METRICS], cell)]
+    if left:
+        out.mkdir(parents=True, exist_ok=True)
+    order = {cell.name: number for number, cell in enumerate(work)}
     begun = time.monotonic()
-    for number, cell in enumerate(left):
+    for number, (cell, made) in enumerate(_made(spec, left, out, progress, workers), start=1):
+        for name, own in ((METRICS, made.metrics), (EXPLANATIONS, made.explanations)):
+            tables[name] = _with_cell(tables[name], own, cell, order)
+            replace_file(out / name, partial(tables[name].to_parquet, index=False, compression="zstd"))
         minutes = (time.monotonic() - begun) / SECONDS_A_MINUTE
-        if spec.until and minutes > spec.until:
-            break
-        more = f", about {minutes / number * (len(left) - number):.0f} min left" if number else ""
-        progress(f"study: {cell.name}{more}", len(work) - len(left) + number, len(work))
-        own = _make(spec, cell, out, progress)
-        kept = table[table["cell"] != cell.name] if len(table) else table
-        table = pd.concat([kept, own], ignore_index=True) if len(kept) else own
-        replace_file(out / METRICS, partial(table.to_parquet, index=False, compression="zstd"))
-    progress("study", sum(is_done(table, cell) for cell in work), len(work))
+        more = f"about {minutes / number * (len(left) - number):.0f} min left"
+        progress(f"study, {more}", len(work) - len(left) + number, len(work))
+    table = tables[METRICS]
     digests = {cell.digest for cell in work}
     return table[table["digest"].isin(digests)].reset_index(drop=True) if len(table) else table
+
+
+def _read_table(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path) if path.exists() else pd.DataFrame()
+
+
+def _with_cell(table: pd.DataFrame, own: pd.DataFrame, cell: Cell, order: Mapping[str, int]) -> pd.DataFrame:
+    """The table with a cell's rows in place of those that it had, in the order in which cells are made."""
+    kept = table[table["cell"] != cell.name] if len(table) else table
+    both = pd.concat([kept, own], ignore_index=True) if len(kept) else own
+    place = both["cell"].map(lambda name: order.get(name, -1))
+    return both.iloc[place.argsort(kind="stable")].reset_index(drop=True)
+
+
+def _made(
+    spec: VerbalStudySpec, left: Sequence[Cell], out: Path, progress: Progress, workers: int
+) -> Iterator[tuple[Cell, Made]]:
+    """Cells as they are ready; none is begun after `spec.until` minutes."""
+    begun = time.monotonic()
+
+    def late() -> bool:
+        return bool(spec.until) and (time.monotonic() - begun) / SECONDS_A_MINUTE > spec.until
+
+    if workers == 1:
+        for cell in left:
+            if late():
+                return
+            yield cell, _make(spec, cell, out, progress)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=_one_thread) as pool:
+        futures = {pool.submit(_make, spec, cell, out): cell for cell in left}
+        try:
+            for future in as_completed(futures):
+                if late():
+                    pool.shutdown(wait=False, cancel_futures=True)  # what is under way is finished and kept
+                if not future.cancelled():
+                    yield futures[future], future.result()
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            for process in pool._processes.values():
+                process.terminate()
+            raise
+
+
+def _one_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def is_done(table: pd.DataFrame, cell: Cell) -> bool:
@@ -212,8 +297,9 @@ def worth_keeping(table: pd.DataFrame) -> pd.DataFrame:
     return rows[[c for c in rows if c in always or rows[c].notna().any()]]
 
 
-def _make(spec: VerbalStudySpec, cell: Cell, out: Path, progress: Progress) -> pd.DataFrame:
-    resolved = _with_fresh_models(cell, out, progress) if spec.models == "fresh" else cell.spec
+def _make(spec: VerbalStudySpec, cell: Cell, out: Path, progress: Progress = silent) -> Made:
+    trains = spec.models == "fresh" or cell.shape is not None
+    resolved = _with_trained_models(spec, cell, out, progress) if trains else cell.spec
     folder = out / f".{cell.name}"
     if (folder / MANIFEST).exists() and Run.open(folder).spec != relative_paths(resolved, folder.resolve()):
         shutil.rmtree(folder)
@@ -227,29 +313,55 @@ def _make(spec: VerbalStudySpec, cell: Cell, out: Path, progress: Progress) -> p
         "seed": cell.seed,
         "digest": cell.digest,
     }
-    table = worth_keeping(finished.read_table(METRICS).to_pandas()).assign(**named)
+    metrics = worth_keeping(finished.read_table(METRICS).to_pandas()).assign(**named)
+    made = Made(metrics, spoken(finished).assign(cell=cell.name))
     shutil.rmtree(folder, ignore_errors=True)
-    return table
+    return made
 
 
-def _with_fresh_models(cell: Cell, out: Path, progress: Progress) -> RunSpec:
-    """Train the sample checkpoints that the spec names for this seed, where they are not there, and use those."""
-    home = out / "models" / f"seed-{cell.seed}" / cell.task
-    plan = {job.name: job for job in jobs()}
+def spoken(finished: Run) -> pd.DataFrame:
+    """What was said of each held-out and validation example of the headline edit at each checkpoint, beside the label
+    and what would have been right, all three in the same words."""
+    examples = finished.read_table("examples.parquet").to_pandas()
+    said = finished.read_table("explanations.parquet").to_pandas()
+    said = said[said["chosen"]].merge(examples.assign(row=range(len(examples))), on="example_id", suffixes=("", "_"))
+    said = said[said["split"].isin(["validation", "test_heldout"])]
+    observed = Observed(finished, finished.spec)
+    frames = []
+    for checkpoint, own in said.groupby("checkpoint", observed=True, sort=False):
+        right, label = (
+            in_words(own, Answers.of(observed.behavior(name)).take(own["row"].to_numpy()), finished.spec.task.name)
+            for name in (str(checkpoint), observed.target)
+        )
+        told = own[["split", "example_id", "text"]].assign(checkpoint=checkpoint, right=right, label=label)
+        frames.append(told)
+    return pd.concat(frames, ignore_index=True).astype(str).astype("category")
 
-    def fresh(checkpoint: CheckpointSpec | None) -> CheckpointSpec | None:
+
+def _with_trained_models(spec: VerbalStudySpec, cell: Cell, out: Path, progress: Progress) -> RunSpec:
+    """Train the sample checkpoints that the spec names, with the cell's seed or shape, where they are not there, and
+    use those."""
+    seed = cell.seed if spec.models == "fresh" else 0
+    shape = cell.shape.model_dump() if cell.shape else None
+    words = [f"seed-{seed}", *(f"{name}-{value}" for name, value in (shape or {}).items())]
+    home = out / "models" / "-".join(words) / cell.task
+    plan = {job.name: replace(job, shape=shape) for job in jobs()}
+
+    def trained(checkpoint: CheckpointSpec | None) -> CheckpointSpec | None:
         if checkpoint is None or checkpoint.trained:
             return checkpoint
         job = plan.get(checkpoint.name)
         if job is None or job.start:
-            raise InputError(f"models: fresh: {checkpoint.name} is no first checkpoint of the samples: use given")
-        path = train_job(home.resolve(), cell.task, cell.seed, job, progress)
+            raise InputError(f"{cell.setting}: {checkpoint.name} is no first checkpoint of the samples: use given")
+        home.mkdir(parents=True, exist_ok=True)
+        with FileLock(home / ".lock"):  # another worker may want the same
+            path = train_job(home.resolve(), cell.task, seed, job, progress)
         return checkpoint.model_copy(update={"path": str(path)})
 
     return cell.spec.model_copy(
         update={
-            "target": fresh(cell.spec.target),
-            "checkpoints": tuple(fresh(c) for c in cell.spec.checkpoints),
-            "other_model": fresh(cell.spec.other_model),
+            "target": trained(cell.spec.target),
+            "checkpoints": tuple(trained(c) for c in cell.spec.checkpoints),
+            "other_model": trained(cell.spec.other_model),
         }
     )

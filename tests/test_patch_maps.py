@@ -100,7 +100,6 @@ def maps_of(checkpoint, examples: int, seed: int = 1) -> Maps:
 @pytest.fixture
 def hooks_see_the_body(monkeypatch):
     monkeypatch.setattr("engine.forward.model_blocks", lambda model: (Body(model), model.layers))
-    monkeypatch.setattr("engine.patching.model_blocks", lambda model: (Body(model), model.layers))
 
 
 @pytest.mark.parametrize(("same", "low", "high"), [(True, 0.999, 1.0), (False, -0.2, 0.2)])

@@ -110,7 +110,7 @@ def test_a_study_is_made_gone_on_with_and_printed(
     assert [c.seed for c in made] == [0, 1, 1], "the cell that was done is not made again"
     assert text.strip().endswith(str(out))
     assert "| free | from_file | 2 |" in text
-    assert [p.name for p in out.iterdir()] == ["metrics.parquet"], "metrics only"
+    assert {p.name for p in out.iterdir()} == {"explanations.parquet", "metrics.parquet"}, "all else is gone"
     elsewhere = tmp_path / "elsewhere"
     code, text, _ = call(capsys, "study", path, "--out", elsewhere, "--quiet", "--done")
     assert code == 0 and "no cell is done yet" in text

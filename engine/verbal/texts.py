@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from engine.config import InputError
 from engine.observed import EVALUATED, Observed
 from engine.tasks import WORDINGS
 from engine.tasks.wording import Explained
-from engine.verbal.labels import Labels, draw_labels
+from engine.verbal.labels import Answers, Labels, balanced, draw_labels
 
 SPARE_TOKENS = 2
 """How many tokens more than the longest label an explanation may have."""
@@ -36,8 +37,23 @@ def labels_of(observed: Observed) -> Labels:
 
 
 def evaluated(observed: Observed) -> np.ndarray:
-    """Rows of every split but train, of all kinds of edit."""
-    return np.flatnonzero(observed.examples["split"].isin(EVALUATED).to_numpy())
+    """Rows of every split but train, of all kinds of edit, each kind in each split balanced as the labels are: who
+    always says "changed", or never, must not do well. The balance is that of the target, so that all checkpoints are
+    scored on the same examples."""
+    changed = Answers.of(observed.behavior(observed.target)).changed
+    rng = np.random.default_rng([observed.spec.seed, 11])
+    parts = [observed.rows(edit, split) for edit in observed.edits for split in EVALUATED]
+    return np.sort(np.concatenate([rows[balanced(changed[rows], rng)] for rows in parts]))
+
+
+def in_words(examples: pd.DataFrame, answers: Answers, task: str) -> list[str]:
+    """What an explainer that says the truth would say of these answers [n], question and all."""
+    wording = WORDINGS[task]
+    columns = (examples[name] for name in ("edit", "answer_a", "answer_b"))
+    return [
+        wording.question(edit).strip() + wording.sentences(a, b)[Explained("a" if is_a else "b", bool(changed))]
+        for edit, a, b, is_a, changed in zip(*columns, answers.edited, answers.changed, strict=True)
+    ]
 
 
 class Texts:
