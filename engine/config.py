@@ -305,6 +305,7 @@ class RunSpec(Strict):
     explainers: ExplainerSpec = ExplainerSpec()
     noise: NoiseSpec = NoiseSpec()
     metrics: MetricSpec = MetricSpec()
+    patching: PatchingSpec | None = Field(None, description="make maps of activation patching with the run")
     device: str = Field("auto", pattern=DEVICE, description="auto, cpu, mps, cuda, or one such as cuda:1")
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="in which the models compute")
     batch_size: int | None = Field(None, ge=1, description="none: found by trial and recorded")
@@ -320,6 +321,13 @@ class RunSpec(Strict):
             raise ValueError(f"target: {self.target.name!r} may only be the first of the checkpoints")
         if self.target and self.target.name == names[0] and self.target != self.checkpoints[0]:
             raise ValueError(f"target: {self.target.name!r} differs from the first checkpoint of that name")
+        return self
+
+    @model_validator(mode="after")
+    def _patched_checkpoints_are_there(self) -> RunSpec:
+        for name in self.patching.checkpoints if self.patching else ():
+            if name not in [c.name for c in self.checkpoints]:
+                raise ValueError(f"patching.checkpoints: {name!r} is none of the checkpoints")
         return self
 
     @model_validator(mode="after")

@@ -145,6 +145,13 @@ def beyond_output(maps: Maps, explanation_at_x: np.ndarray, f: np.ndarray) -> Ma
     return Maps(maps.behavior, left, maps.compared, maps.effect, maps.moved - slope * maps.effect)
 
 
+def means(r: np.ndarray) -> np.ndarray:
+    """Mean over examples of [n, k], undefined ones left out: [k], NaN where none is defined."""
+    defined = ~np.isnan(r)
+    counts = defined.sum(axis=0)
+    return np.where(counts > 0, np.where(defined, r, 0.0).sum(axis=0) / np.maximum(counts, 1), np.nan)
+
+
 def _mean(values: np.ndarray) -> float:
     kept = values[~np.isnan(values)]
     return float(kept.mean()) if len(kept) else np.nan
@@ -199,7 +206,7 @@ def markdown(agreements: pd.DataFrame) -> str:
         own = rows.assign(control=rows["control"].fillna(names[0])).set_index("control")
         cells = []
         for name in names:
-            r, low, high = own.loc[name, ["r", "low", "high"]].to_numpy(np.float64)
+            r, low, high = own.reindex([name])[["r", "low", "high"]].to_numpy(np.float64)[0]
             cells.append("–" if np.isnan(r) else f"{r:+.2f} [{low:+.2f}, {high:+.2f}]")
         about = rows.iloc[0]
         lines.append(f"| {checkpoint}, {edit} | {about['probe_layer']} | {about['n']} | " + " | ".join(cells) + " |")

@@ -21,7 +21,7 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from engine import explanations
+from engine import explanations, mechanism
 from engine.config import (
     CheckpointSpec,
     HiddenSpec,
@@ -78,6 +78,8 @@ def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress:
         measure(record, spec, everything, examples, executor or Serial(), progress)
         measured = time.perf_counter()
         explanations.explain(record, spec, progress)
+        if spec.patching:
+            mechanism.make(record, spec.patching.model_copy(update={"device": spec.device}), progress)
         drop_hidden(record, spec)
         verbal.drop_parts(record, spec)
         timings = {"behavior_seconds": measured - started, "explanations_seconds": time.perf_counter() - measured}

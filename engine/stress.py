@@ -17,8 +17,8 @@ import pandas as pd
 
 from engine import stress_tables
 from engine.config import CheckpointSpec, NoiseSpec, PatchingSpec, RunSpec, StressSpec, load_spec
-from engine.mechanism import LinearExplainer, explainer_of
 from engine.observed import Observed
+from engine.patch_explainers import LinearExplainer, explainer_of
 from engine.pipeline import provenance, run
 from engine.progress import Progress, silent
 from engine.samples import ANSWER_WEIGHT, ANSWERS_A_PROMPT, LEARN_PROMPT_OF, MANIFEST, PROMPTS_A_STEP, RATE, save

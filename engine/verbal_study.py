@@ -162,7 +162,7 @@ def _cell(
 ) -> Cell:
     if not isinstance(data.get("verbal"), dict):
         raise InputError(f"{path}: has no section verbal: give the spec of a self-explaining run")
-    own: dict[str, Any] = {"seed": seed, "task.seed": seed}
+    own: dict[str, Any] = {"seed": seed, "task.seed": seed, "patching": None}  # of maps a study keeps nothing
     drifts = isinstance(data["verbal"].get("drift"), dict) and data["verbal"]["drift"].get("world")
     if drifts:
         own |= {"verbal.drift.seed": seed} | ({"verbal.drift.world": world} if world else {})
@@ -255,7 +255,7 @@ def _made(
     begun = time.monotonic()
 
     def late() -> bool:
-        return bool(spec.until) and (time.monotonic() - begun) / SECONDS_A_MINUTE > spec.until
+        return spec.until is not None and (time.monotonic() - begun) / SECONDS_A_MINUTE > spec.until
 
     if workers == 1:
         for cell in left:

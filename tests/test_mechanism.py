@@ -7,13 +7,17 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine import mechanism, patch_maps
+from engine import mechanism, patch_explainers, patch_maps
 from engine.__main__ import main
 from engine.config import InputError, PatchingSpec, load_spec
 from engine.observed import Observed
 from engine.pipeline import run as make_run
 from engine.store import Run, RunError, verify
+from engine.tasks import WORDINGS
+from tests.test_verbal import verbal_spec
 from tests.tiny_run import write_spec
 
 SPEC = PatchingSpec(examples=5, bootstrap=200, split="train", device="cpu")
@@ -57,7 +61,7 @@ def test_the_explanation_is_the_runs_own_frozen_ridge(made):
     run = Run.open(made)
     observed = Observed(run, run.spec)
     spec = mechanism._resolved(run, SPEC.model_copy(update={"split": "test_heldout"}))
-    explainer = mechanism.explainer_of(run, observed, "delete_cue", spec, lambda *_: None)
+    explainer = patch_explainers.explainer_of(run, observed, "delete_cue", spec, lambda *_: None)
     stored = run.read_table("explanations.parquet").to_pandas()
     own = stored[stored["control"].isna() & (stored["explainer"] == "ridge") & (stored["noise"] == 0)]
     own = own[own["checkpoint"] == "gpt2--step-0100"].set_index("example_id")["explanation"]
@@ -86,6 +90,43 @@ def test_a_second_call_does_nothing_another_choice_replaces_and_one_cut_short_go
     assert called == ["gpt2--step-0000"] and not Run.open(made).has(part)
     mechanism.patch_run(made, SPEC)
     assert verify(made) == []
+
+
+def test_a_models_own_words_are_patched_as_its_run_is_made(tmp_path):
+    spec = verbal_spec(tmp_path, keep_checkpoints=False)
+    spec = spec.model_copy(update={"patching": SPEC.model_copy(update={"checkpoints": ("gpt2--step-0008",)})})
+    run = make_run(spec, tmp_path / "run")
+    assert verify(run.path) == [] and not (run.path / "checkpoints").exists()
+    maps, agreement = (run.read_table(part).to_pandas() for part in mechanism.parts_of("gpt2--step-0008"))
+    assert set(agreement["control"].dropna()) == set(patch_maps.CONTROLS) - {"shuffled labels"}
+    assert (agreement["explainer"] == "verbal").all() and (agreement["probe_layer"] == 3).all()
+    everywhere = maps[(maps["region"] == patch_maps.ALL) & maps["differs"]]
+    assert (everywhere.loc[everywhere["layer"] < 3, "explanation"] != 0).any()
+    assert (everywhere.loc[everywhere["layer"] == 3, "explanation"] == 0).all(), "nothing reads them after that"
+    with pytest.raises(InputError, match="were not kept"):
+        mechanism.patch_run(run.path, SPEC)
+
+
+def test_the_words_score_is_what_the_model_would_rather_say(tmp_path):
+    run = make_run(verbal_spec(tmp_path), tmp_path / "run")
+    mechanism.patch_run(run.path, SPEC)
+    maps = run.read_table(mechanism.parts_of("gpt2--step-0008")[0]).to_pandas()
+    folder = run.path / "checkpoints" / "gpt2--step-0008"
+    model, tokenizer = AutoModelForCausalLM.from_pretrained(folder), AutoTokenizer.from_pretrained(folder)
+    examples = run.read_table("examples.parquet").to_pandas().set_index("example_id")
+    question = WORDINGS["from_file"].question("delete_cue")
+
+    def log_p(prompt: str, words: str) -> float:
+        asked, said = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (question, question + words))
+        before = tokenizer(prompt)["input_ids"]
+        ids = torch.tensor([[*before, *said]])
+        log_probs = model(input_ids=ids).logits.log_softmax(-1)[0, :-1].gather(1, ids[0, 1:, None])[:, 0]
+        return float(log_probs[len(before) + len(asked) - 1 :].sum())
+
+    for identity, moved in maps.groupby("example_id", observed=True)["moved"].first().items():
+        row = examples.loc[identity]
+        x, edited = (log_p(row[c], " yes.") - log_p(row[c], " no.") for c in ("prompt", "edited"))
+        assert edited - x == pytest.approx(moved, abs=2e-4)
 
 
 def test_damage_of_a_map_is_named(made, tmp_path):

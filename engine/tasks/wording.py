@@ -53,6 +53,13 @@ class Wording:
             for changed in (False, True)
         }
 
+    def beginnings(self, answer_a: str, answer_b: str) -> tuple[str, str]:
+        """How an explanation goes on with answer a, and with answer b: `sentences` up to where nothing but the answer
+        has been said. Raises ValueError as they do."""
+        every = self.sentences(answer_a, answer_b)
+        a, b = (every[Explained(name, False)].removesuffix(f" {CHANGED[False]}") for name in ("a", "b"))
+        return a, b
+
     def parse(self, said: str, answer_a: str, answer_b: str) -> Explained | None:
         """What the model's words say; None for anything that is not exactly one of `sentences`, but for white space
         and whatever stands on further lines."""
