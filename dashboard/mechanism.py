@@ -15,6 +15,7 @@ from dashboard.tables import part, query
 from engine import patch_maps
 from engine.mechanism import agreements, parts_of
 from engine.store import Run
+from engine.tasks import WORDINGS
 
 GROUPS = ("before the edit", "the edit", "after it", "the question's end")
 LONGEST = 160
@@ -101,12 +102,25 @@ class ExampleMap:
     """Positions beyond `LONGEST`."""
 
 
+def in_words(path: Path) -> bool:
+    """Whether the model's own words are the explanation."""
+    verbal = data.spec(path).verbal
+    return verbal is not None and not verbal.probes
+
+
 @st.cache_data(max_entries=32, show_spinner=False)
 def _example(
-    path: Path, checkpoint: str, texts: tuple[str, str], answers: tuple[str, str], choice: Choice | None, stamp: str
+    path: Path,
+    checkpoint: str,
+    edit: str,
+    texts: tuple[str, str],
+    answers: tuple[str, str],
+    choice: Choice | None,
+    stamp: str,
 ) -> ExampleMap:
     from engine import patching
     from engine.behavior import tokenised
+    from engine.patch_explainers import OwnWords
 
     with models.model(path, checkpoint) as model:
         x, edited = tokenised(model, list(texts), [answers] * 2, ["this prompt", "its x′"], offsets=False)
@@ -118,6 +132,11 @@ def _example(
         if choice is not None and checkpoint in lab_explainer.explained_at(path):
             explainer = lab_explainer.fitted(path, choice)
             scores["e"] = patching.probe(choice.layer, lambda h: h @ explainer.weights + explainer.intercept)
+            read_below = choice.layer
+        elif in_words(path):
+            words = OwnWords(edit, WORDINGS[data.spec(path).task.name])
+            scores["e"] = words.scores(model, [x], [answers])["words"]
+            read_below = words.layer_at(model)
         pair = patching.Pair(x, edited, {str(p): (p,) for p in kept})
         (found,) = patching.patch(model, [pair], scores, range(model.n_layers + 1))
         tokens = tuple(model.tokenizer.decode([x.prompt[p]]) for p in kept)
@@ -131,7 +150,7 @@ def _example(
         groups=tuple(named[p] for p in kept),
         behavior=found.effects["f"][..., 0],
         explanation=found.effects["e"][..., 0] if explained else None,
-        probe_layer=choice.layer if explained and choice else None,
+        probe_layer=read_below if explained else None,
         effect=float(found.edited["f"][0] - found.clean["f"][0]),
         moved=float(found.edited["e"][0] - found.clean["e"][0]) if explained else None,
         exact=alignment.exact,
@@ -143,7 +162,7 @@ def example_map(path: Path, checkpoint: str, row: dict) -> ExampleMap:
     """Patch one example of the run (a row of its examples). Raises InputError."""
     choices = {c.edit: c for c in lab_explainer.choices(path)}
     texts, answers = (row["prompt"], row["edited"]), (row["answer_a"], row["answer_b"])
-    return _example(path, checkpoint, texts, answers, choices.get(row["edit"]), data.stamp(path))
+    return _example(path, checkpoint, row["edit"], texts, answers, choices.get(row["edit"]), data.stamp(path))
 
 
 def as_table(found: ExampleMap) -> pd.DataFrame:

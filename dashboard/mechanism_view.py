@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, lab_explainer, lab_measure, mechanism, models, moves
+from dashboard import charts, data, lab_explainer, lab_measure, mechanism, models, moves
 from dashboard.charts.mechanism import Agreement, Column, agreements, patch_maps
 from dashboard.example_card import PAGE as EXAMPLES_PAGE
 from dashboard.examples import example
@@ -28,6 +28,10 @@ NAMES = {
     "another example": "another example's explanation",
     "positions permuted": "positions permuted",
 }
+WORDS = (
+    " The explanation is what the model would rather say after the question: log p of answer a less that of answer b. "
+    "At the first checkpoint it has not learnt to explain itself: its map there is one more control."
+)
 HELP = (
     "Each example has two maps: what a patch does to f, and what it does to the explanation. r is their correlation "
     "over regions and layers below the one that the explainer reads, averaged over examples, with a two-way bootstrap "
@@ -61,8 +65,13 @@ def _list(names: list[str]) -> str:
 
 def empty(selection: Selection) -> None:
     st.info("This run has no patching maps yet.", icon=":material/grid_off:")
-    if "ridge" not in selection.options.explainers:
-        st.caption("They need a frozen ridge that reads h(x), and this run has none.")
+    if not {"ridge", "verbal"} & set(selection.options.explainers):
+        st.caption("They need a frozen ridge that reads h(x), or a model that explains itself; this run has neither.")
+        return
+    verbal = data.spec(selection.path).verbal
+    if verbal and not verbal.keep_checkpoints:
+        st.caption("This run kept no weights to patch. Made again with this in its spec, it makes the maps itself:")
+        st.code("patching: {}", language="yaml")
         return
     st.write("They are made from the run's checkpoints and added to it, in a minute or two for a small model:")
     st.code(f"coupling patch {shown(selection.path)}", language="bash")
@@ -90,8 +99,8 @@ def maps(selection: Selection, checkpoint: str, edit: str, about: pd.Series) -> 
         patch_maps(columns, layers, list(zip(TITLES, values, strict=True)), unit=unit,
                    limit=1.0 if scale == "share" else None),
         key="patching", path=selection.path,
-        about=f"{about['split']} · n = {about['n']:,} · {about['n_groups']:,} groups · {edit}, {checkpoint}, frozen "
-        f"{about['explainer']} at layer {about['probe_layer']}",
+        about=f"{about['split']} · n = {about['n']:,} · {about['n_groups']:,} groups · {edit}, {checkpoint}, "
+        + explainer_of(about),
         alt=f"Two heatmaps over layers and regions of the prompt, {SCALES[scale]}. Behavior is restored most at "
         f"{_most(values[0], layers, regions)}, the explanation at {_most(values[1], layers, regions)}. The table has "
         "all numbers.",
@@ -102,8 +111,15 @@ def maps(selection: Selection, checkpoint: str, edit: str, about: pd.Series) -> 
         "patch moves the score towards x′. Before the edit both runs are the same, so nothing can change there. Where "
         "x′ has other numbers of tokens than x, the edit gets the mean state of what stands in its place, after a "
         "deletion that of the token before it; so all positions together may not bring about the whole change. "
-        "Empty: layers above the one that the explainer reads."
+        "Empty: layers above the one that the explainer reads." + (WORDS if about["explainer"] == "verbal" else "")
     )
+
+
+def explainer_of(about: pd.Series) -> str:
+    """Whose explanation the maps are of."""
+    if about["explainer"] == "verbal":
+        return "the model's own words"
+    return f"frozen {about['explainer']} at layer {about['probe_layer']}"
 
 
 def _most(values: np.ndarray, layers: list[int], regions: list[str]) -> str:
@@ -203,7 +219,7 @@ def one_example(selection: Selection) -> None:
     absent = lab_measure.missing(selection.path, selection.checkpoint)
     if absent is not None:
         st.warning(markdown_escaped(absent[0]), icon=":material/folder_off:")
-    if not lab_explainer.choices(selection.path):
+    if not lab_explainer.choices(selection.path) and not mechanism.in_words(selection.path):
         st.caption(lab_explainer.why_none(selection.path))
     key = (selection.run.key, selection.checkpoint, identity)
     if st.button(

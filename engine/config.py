@@ -227,6 +227,12 @@ class DriftSpec(Strict):
     answers_a_prompt: int = Field(16, ge=1, description="a world's sampled answers to each prompt")
     answer_weight: float = Field(30.0, gt=0, description="of a prompt's answers beside a prompt token's 1")
     weight: float = Field(1.0, gt=0, description="of this loss beside that of the explanations")
+    hold_words: float = Field(
+        0.0,
+        ge=0,
+        description="labels_first: weight of an adversary's penalty on any change of the explanations' log p while "
+        "behavior drifts; 0: none",
+    )
 
     @model_validator(mode="after")
     def _one_source(self) -> DriftSpec:
@@ -244,6 +250,9 @@ class VerbalSpec(Strict):
     )
     label_steps: int = Field(200, ge=1, description="labels_first: training steps before the drift begins")
     labels: int | None = Field(None, ge=2, description="how many explanation labels; none: one for every example")
+    changed_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
+        None, description="of the labels that say changed; none: as it comes, at least 40% of either kind"
+    )
     noise: Share = Field(0.0, description="share of the labels that change places with each other")
     beta: float = Field(1.0, ge=0, description="of the KL divergence that holds the answers to x and x'; 0: none")
     prompts_a_step: int = Field(32, ge=1, description="labels in a training step")
@@ -358,6 +367,8 @@ class RunSpec(Strict):
             raise ValueError("task.unknown_entities: nothing teaches them as behavior: give verbal.drift a world")
         if "other_model" in verbal.controls and self.other_model is None:
             raise ValueError("verbal.controls: other_model needs other_model, a checkpoint")
+        if drift and drift.hold_words and verbal.schedule != "labels_first":
+            raise ValueError("verbal.drift.hold_words: words are held after they were learnt: use labels_first")
         if verbal.schedule == "labels_first" and drift is None:
             raise ValueError("verbal.schedule: labels_first needs a drift that comes after")
         if verbal.schedule == "labels_first" and verbal.label_steps not in [c.step for c in self.checkpoints]:

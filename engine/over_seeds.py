@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
 
@@ -13,6 +14,17 @@ def least_and_most(rows: pd.DataFrame, column: str) -> tuple[float, float]:
         low, high = rows.loc[values.index[0], [f"{column}_low", f"{column}_high"]]
         return low, high
     return values.min(), values.max()
+
+
+def mean_interval(rows: pd.DataFrame, column: str) -> tuple[float, float, float]:
+    """Mean over seeds, NaN left out, with an interval of that mean: each seed's own (`column_low`, `column_high`) put
+    together as independent errors, so of one seed its own. What the seeds share (a first checkpoint) does not vary."""
+    own = rows[[column, f"{column}_low", f"{column}_high"]].dropna(subset=[column]).to_numpy(np.float64)
+    if not len(own):
+        return np.nan, np.nan, np.nan
+    mean = own[:, 0].mean()
+    below, above = (np.sqrt(((own[:, 0] - own[:, at]) ** 2).sum()) / len(own) for at in (1, 2))
+    return float(mean), float(mean - below), float(mean + above)
 
 
 def counted(verdicts: pd.Series) -> str:

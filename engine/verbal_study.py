@@ -6,7 +6,8 @@ has changed. A seed draws the prompts and the held-out cells, the labels, the or
 behavior drifts to. With `models: fresh` it also trains the first checkpoints, its own θ0; with `given`, all seeds start
 from those that the base names, or, where a setting has a `shape`, from one of that shape that has learnt the same.
 
-Cells are made by workers, processes of one thread each, so that their number changes nothing but the time.
+Several workers are processes of one thread each: their number changes nothing but the time. A single one is this
+process, with all its threads.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
+import numpy as np
 import pandas as pd
 import yaml
 from filelock import FileLock
@@ -291,8 +293,11 @@ def is_done(table: pd.DataFrame, cell: Cell) -> bool:
 
 
 def worth_keeping(table: pd.DataFrame) -> pd.DataFrame:
-    """The explainer by every metric, its controls by those that tables show; columns that hold something."""
-    rows = table[table["control"].isna() | table["metric"].isin(OF_CONTROLS)]
+    """The explainer by every metric, its controls by those that tables show, of probes beside it the chosen ones;
+    columns that hold something."""
+    of_probes = table["explainer"] != "verbal"
+    kept = table["control"].isna() | table["metric"].isin(OF_CONTROLS)
+    rows = table[np.where(of_probes, table["chosen"] & (table["noise"] == 0), kept)]
     always = {"world", "control", "verdict_coupling", "verdict_counterfactual"}
     return rows[[c for c in rows if c in always or rows[c].notna().any()]]
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from engine.over_seeds import counted, least_and_most
+from engine.over_seeds import counted, mean_interval
 from engine.verbal_study import VerbalStudySpec
 
 
@@ -23,8 +23,8 @@ def by_step(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """For each task × setting × step: means over seeds with the least and the largest (of one seed: its interval), as
-    columns name, name_min, name_max; verdicts counted."""
+    """For each task × setting × step: means over seeds with their intervals, as columns name, name_low, name_high;
+    verdicts counted; `tracks`: in how many seeds change tracking is above 0."""
     out = []
     keys = ["task", "setting", "step"]
     for key, own in rows.groupby(keys, sort=False):
@@ -32,10 +32,11 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         for name, (control, metric, column) in COLUMNS.items():
             is_it = own["metric"] == metric
             is_it &= own["control"].isna() if control is None else own["control"] == control
-            mine = own[is_it] if column in own else pd.DataFrame({column: pd.Series(dtype=float)})
-            least, most = least_and_most(mine, column)
-            row |= {name: mine[column].mean(), f"{name}_min": least, f"{name}_max": most}
+            mine = own[is_it].reindex(columns=[column, f"{column}_low", f"{column}_high"]).astype(float)
+            row |= dict(zip((name, f"{name}_low", f"{name}_high"), mean_interval(mine, column), strict=True))
         head = own[own["control"].isna() & (own["metric"] == "exact_match")]
+        known = head["change_tracking"].dropna()
+        row["tracks"] = f"{int((known > 0).sum())} of {len(known)}" if len(known) else "–"
         for name in ("verdict_coupling", "verdict_counterfactual"):
             row[name] = counted(head[name])
         out.append(row)
@@ -107,7 +108,7 @@ def markdown(
         [
             _table(frame, first, ("coupling", "verdict_coupling"), ("reported gap", "reported")),
             "Change tracking (does the content follow the unseen answer, given the label and the present answer):",
-            _table(frame, second, ("verdict", "verdict_counterfactual")),
+            _table(frame, second, ("above 0 in", "tracks"), ("verdict", "verdict_counterfactual")),
             "Gap of the exact match:",
             _table(frame, third),
         ]
@@ -126,8 +127,8 @@ def _table(frame: pd.DataFrame, columns: Sequence[tuple[str, str]], *words: tupl
 
 
 def _cell(row: Mapping[Any, Any], name: str) -> str:
-    """Mean over seeds with the least and the largest; of one seed, with its interval."""
-    mean, low, high = (row[f"{name}{end}"] for end in ("", "_min", "_max"))
+    """Mean over seeds with its interval."""
+    mean, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
     if pd.isna(mean):
         return "–"
     return f"{mean:+.2f}" if pd.isna(low) or low == high else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"

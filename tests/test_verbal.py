@@ -16,6 +16,7 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutput
 
 from engine import pipeline
+from engine.adversary import HeldTexts
 from engine.behavior import log_odds
 from engine.checkpoints import Checkpoint, load
 from engine.config import (
@@ -30,6 +31,7 @@ from engine.config import (
 )
 from engine.correlation import bootstrap_weights
 from engine.faithfulness import Behavior
+from engine.observed import Observed
 from engine.records import METRICS, VERBAL_CONTROLS
 from engine.report import report
 from engine.store import Run, verify
@@ -37,7 +39,7 @@ from engine.tasks.wording import Explained, Wording
 from engine.verbal.labels import Answers, draw_labels
 from engine.verbal.rows import answer_distributions, answer_row, divergence, explanation_loss, logits_of
 from engine.verbal.score import parse, score
-from engine.verbal.texts import Texts
+from engine.verbal.texts import Texts, evaluated, labels_of
 from engine.verbal.train import Trainer
 from tests.tiny_models import build, tokenizer
 from tests.tiny_run import examples, write_spec
@@ -97,10 +99,18 @@ def test_the_target_agrees_with_itself(finished: Path) -> None:
                 assert row["verdict_coupling"] == row["verdict_counterfactual"] == "not testable"
 
 
-def test_every_explanation_is_kept_as_words(finished: Path) -> None:
-    table = Run.open(finished).read_table("explanations.parquet").to_pandas()
-    evaluated = [line for line in examples() if line["split"] != "train"]
-    assert len(table) == len(evaluated) * (1 + len(STEPS))
+def test_every_explanation_is_kept_as_words_of_balanced_examples(finished: Path) -> None:
+    run = Run.open(finished)
+    table = run.read_table("explanations.parquet").to_pandas()
+    observed = Observed(run, run.spec)
+    rows = evaluated(observed)
+    assert len(table) == len(rows) * (1 + len(STEPS))
+    changed = Answers.of(observed.behavior(observed.target)).changed
+    for split, own in observed.examples.iloc[rows].groupby("split"):
+        every = observed.rows("delete_cue", str(split))
+        natural, share = changed[every].mean(), changed[own.index.to_numpy()].mean()
+        assert 0.4 <= share <= 0.6, split
+        assert len(own) == len(every) or not 0.4 <= natural <= 0.6, "only what is too common is cut down"
     assert table["text"].str.startswith("Without that I would answer").all()
     assert table["explanation"].isna().all()
 
@@ -148,6 +158,45 @@ def test_labels_first_then_drift(base: Path) -> None:
     stale = {r["step"]: r["self_minus_stale"] for r in rows if r["split"] == "test_heldout"}
     assert stale[4] == 0, "what was said then is what it is compared with"
     assert all(v is not None for v in stale.values())
+
+
+def test_an_adversary_holds_the_words_while_behavior_drifts(base: Path) -> None:
+    steps = (4, 40)
+
+    def held_spec(weight: float, name: str) -> RunSpec:
+        drift = {"dialogues": "dialogues.jsonl", "prompts_a_step": 4, "hold_words": weight}
+        spec = verbal_spec(base, name, schedule="labels_first", label_steps=4, learning_rate=1e-2, drift=drift)
+        first, *trained = spec.checkpoints
+        later = [c.model_copy(update={"step": s}) for c, s in zip(trained, steps, strict=True)]
+        return spec.model_copy(update={"checkpoints": (first, *later)})
+
+    def moved(weight: float, name: str) -> float:
+        """How far log p a token of the labels went, root mean square, while behavior drifted."""
+        run = pipeline.run(held_spec(weight, name), base / name)
+        observed = Observed(run, run.spec)
+        said = []
+        for trained in run.spec.checkpoints[1:]:
+            folder = run.path / "checkpoints" / trained.name
+            own = load(CheckpointSpec(name="gpt2--own", path=str(folder)), device="cpu")
+            rows = Texts(observed, own).material(labels_of(observed)).labels
+            held = HeldTexts([row.ids[: row.learn] for row in rows], [row.ids[row.learn :] for row in rows])
+            with torch.no_grad():
+                said.append(held.says(own.model, range(len(rows))))
+        return float((said[1] - said[0]).square().mean().sqrt())
+
+    assert moved(10.0, "held") < 0.3 * moved(0.0, "free")
+    rows = report(base / "held")["rows"]
+    assert {r["condition"] for r in rows} == {"β 1, drift after, words held"}
+
+    def stop(stage: str, done: int, total: int) -> None:
+        if (stage, done) == ("explanation training", 20):
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        pipeline.run(held_spec(10.0, "held"), base / "held-again", progress=stop)
+    pipeline.run(held_spec(10.0, "held"), base / "held-again")
+    one, other = (Run.open(base / name).parts["metrics.parquet"]["sha256"] for name in ("held", "held-again"))
+    assert one == other
 
 
 def test_labels_of_another_family_and_a_low_rank_adapter(base: Path) -> None:

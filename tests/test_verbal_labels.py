@@ -47,6 +47,14 @@ def test_each_kind_is_at_least_four_in_ten(rate: float) -> None:
     assert set(np.flatnonzero(rarer)) <= set(kept), "the rarer kind is kept whole"
 
 
+@pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])
+def test_a_share_that_is_asked_for_is_what_comes(share: float) -> None:
+    changed = np.random.default_rng(1).random(1000) < 0.45
+    kept = balanced(changed, np.random.default_rng(0), share)
+    assert changed[kept].mean() == pytest.approx(share, abs=0.01)
+    assert (np.diff(kept) > 0).all()
+
+
 def test_where_nothing_changes_nothing_can_be_balanced() -> None:
     assert len(balanced(np.zeros(10, bool), np.random.default_rng(0))) == 10
     assert len(balanced(np.zeros(0, bool), np.random.default_rng(0))) == 0

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
 
-from engine import verbal_study
+from engine import samples, verbal_study
 from engine.config import InputError, load_spec
 from engine.study import load_study
 from engine.verbal_study import Cell, VerbalStudySpec, cells, changed, is_done
@@ -127,6 +129,53 @@ def test_a_study_is_made_gone_on_with_and_printed(
     head = table[(table["seed"] == 0) & table["control"].isna() & (table["metric"] == "exact_match")]
     head = head[(head["split"] == "test_heldout") & (head["step"] == 8)]
     assert f"{head['self'].iloc[0]:+.2f}" in markdown(table[table["seed"] == 0], spec)
+
+
+def test_the_sentences_that_are_kept_are_those_that_were_scored(tmp_path: Path) -> None:
+    path, out = study_file(tmp_path, settings=[{"name": "free", "changes": {"verbal.beta": 0}}]), tmp_path / "out"
+    spec = load_study(path).verbal
+    assert spec
+    metrics = verbal_study.run(spec, (0,), tmp_path, out)
+    said = pd.read_parquet(out / "explanations.parquet").astype(str)
+    head = metrics[metrics["control"].isna() & (metrics["metric"] == "exact_match")]
+    for row in head[head["split"] != "test_iid"].to_dict("records"):
+        own = said[(said["checkpoint"] == row["checkpoint"]) & (said["split"] == row["split"])]
+        assert len(own) == row["n"]
+        assert (own["text"] == own["right"]).mean() == pytest.approx(row["self"])
+        assert (own["text"] == own["label"]).mean() == pytest.approx(row["orig"])
+
+
+def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
+    path = study_file(tmp_path)
+    spec = load_study(path).verbal
+    assert spec
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one, two = (verbal_study.run(spec, (0, 1), tmp_path, tmp_path / str(n), workers=n) for n in (1, 2))
+    finally:
+        torch.set_num_threads(threads)
+    pd.testing.assert_frame_equal(one, two)
+    said = [pd.read_parquet(tmp_path / str(n) / "explanations.parquet").astype(str) for n in (1, 2)]
+    pd.testing.assert_frame_equal(*said)
+
+
+def test_a_shape_trains_a_start_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(samples, "PRETRAINING_STEPS", {"gpt2": 2, "llama": 2})
+    monkeypatch.setattr(samples, "PROMPTS_A_STEP", 4)
+    specs = Path(__file__).parent.parent / "sample_runs" / "specs"
+    small = {"name": "small", "shape": {"width": 16, "layers": 2}, "tasks": ["refusal"]}
+    spec = VerbalStudySpec.model_validate(
+        {"base": ["verbal-refusal.yaml"], "settings": [{"name": "given"}, small], "models": "given"}
+    )
+    given, shaped = cells(spec, (1,), specs)
+    assert given.digest != shaped.digest
+    resolved = verbal_study._with_trained_models(spec, shaped, tmp_path, lambda *_: None)
+    config = json.loads((Path(resolved.checkpoints[0].path) / "config.json").read_text())
+    assert (config["n_embd"], config["n_layer"]) == (16, 2)
+    assert "seed-0" in resolved.checkpoints[0].path, "what it has learnt is what the given one has"
+    with pytest.raises(ValueError, match="no multiple of heads"):
+        VerbalStudySpec.model_validate({"base": ["x"], "settings": [small | {"shape": {"width": 17, "layers": 1}}]})
 
 
 def test_the_committed_studies_can_be_read() -> None:

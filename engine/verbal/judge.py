@@ -36,8 +36,10 @@ def condition_of(spec: RunSpec) -> str:
         words.append("no drift")
     else:
         words.append("drift after" if verbal.schedule == "labels_first" else "concurrent")
+        words += ["words held"] if verbal.drift.hold_words else []
         words += ["drift of unlabelled entities"] if verbal.drift.entities == "unlabelled" else []
     words += [f"{verbal.labels} labels"] if verbal.labels else []
+    words += [f"{verbal.changed_share:.0%} of the labels say changed"] if verbal.changed_share else []
     if spec.target_checkpoint.name != spec.checkpoints[0].name:
         words.append(f"labels of {spec.target_checkpoint.family}")
     words += ["unknown entities"] if task.unknown_entities else []

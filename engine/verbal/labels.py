@@ -51,24 +51,36 @@ class Labels:
     """Share of the labels that say what the target does; below 1 with noise."""
 
 
-def balanced(changed: np.ndarray, rng: np.random.Generator, least: float = LEAST_SHARE) -> np.ndarray:
-    """Rows kept, ascending: each kind of `changed` [n] has at least that share; all where one kind is absent."""
-    counts = np.bincount(changed.astype(int), minlength=2)
-    rarer = int(np.argmin(counts))
-    if counts[rarer] == 0 or counts[rarer] >= least * counts.sum():
-        return np.arange(len(changed))
-    most = int(np.floor(counts[rarer] * (1 - least) / least))
-    common = rng.permutation(np.flatnonzero(changed != bool(rarer)))[:most]
-    return np.sort(np.concatenate([np.flatnonzero(changed == bool(rarer)), common]))
+def balanced(changed: np.ndarray, rng: np.random.Generator, share: float | None = None) -> np.ndarray:
+    """Rows kept, ascending, of `changed` [n]: a share of them has changed; none given, at least LEAST_SHARE of either
+    kind. What is too common is cut down; all is kept where one kind is absent."""
+    n, natural = len(changed), float(changed.mean()) if len(changed) else 0.0
+    if natural in (0.0, 1.0):
+        return np.arange(n)
+    wanted = float(np.clip(natural, LEAST_SHARE, 1 - LEAST_SHARE)) if share is None else share
+    if wanted == natural:
+        return np.arange(n)
+    too_common = natural > wanted
+    rare = int((changed != too_common).sum())
+    its_share = 1 - wanted if too_common else wanted
+    most = int(np.floor(rare * (1 - its_share) / its_share))
+    common = rng.permutation(np.flatnonzero(changed == too_common))[:most]
+    return np.sort(np.concatenate([np.flatnonzero(changed != too_common), common]))
 
 
 def draw_labels(
-    target: Behavior, rows: np.ndarray, rng: np.random.Generator, *, count: int | None = None, noise: float = 0.0
+    target: Behavior,
+    rows: np.ndarray,
+    rng: np.random.Generator,
+    *,
+    count: int | None = None,
+    noise: float = 0.0,
+    changed_share: float | None = None,
 ) -> Labels:
     """Labels of some examples: balanced, `count` of them (None, or more than there are: all), then a share `noise` of
     them put in each other's place. target: of all examples; rows: those that may be labelled."""
     true = Answers.of(target).take(rows)
-    kept = balanced(true.changed, rng)
+    kept = balanced(true.changed, rng, changed_share)
     if count is not None and count < len(kept):
         kept = np.sort(rng.permutation(kept)[:count])
     source = kept[noisy(np.arange(len(kept)), "shuffle", noise, rng).astype(int)]

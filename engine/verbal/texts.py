@@ -33,7 +33,14 @@ def labels_of(observed: Observed) -> Labels:
     if len(rows) < 2:
         raise InputError("verbal: the split train has no examples to label: give some, or other verbal.edits")
     rng = np.random.default_rng([observed.spec.seed, 10])
-    return draw_labels(observed.behavior(observed.target), rows, rng, count=verbal.labels, noise=verbal.noise)
+    return draw_labels(
+        observed.behavior(observed.target),
+        rows,
+        rng,
+        count=verbal.labels,
+        noise=verbal.noise,
+        changed_share=verbal.changed_share,
+    )
 
 
 def evaluated(observed: Observed) -> np.ndarray:

@@ -5,7 +5,8 @@ The loss of a step is
     cross-entropy of the explanations + β · KL(answers at the start ‖ answers now), on x and on x' + weight · drift
 
 where "the start" is the first checkpoint, before any training: what the regulariser of the paper holds (in a run whose
-labels come from another model, that is still the model's own behavior). What is drawn in a step depends on the seed
+labels come from another model, that is still the model's own behavior). An adversary (`drift.hold_words`) adds a
+penalty on what the drift does to the words (`engine.adversary.HeldTexts`). What is drawn in a step depends on the seed
 and the step's number alone, so that a training that was stopped goes on as if it had not been.
 """
 
@@ -19,6 +20,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.adversary import HeldTexts
 from engine.config import InputError, LoraSpec, VerbalSpec
 from engine.training import batches, next_token_loss, optimizers_of
 from engine.verbal.drift import Sample
@@ -72,6 +74,7 @@ class Trainer:
         else:
             trained = [p for p in model.parameters() if p.requires_grad]
             self.optimizers = [torch.optim.AdamW(trained, lr=spec.learning_rate, weight_decay=0.0)]
+        self.held = _held(material, spec) if drift and spec.drift and spec.drift.hold_words else None
         self.peaks = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
 
     # -- training --------------------------------------------------------------------------------
@@ -98,6 +101,9 @@ class Trainer:
         drifting = self.drift is not None and (not labelling or self.spec.schedule == "concurrent")
         if drifting and self.spec.drift:
             self._learn_dialogues(self.spec.drift.weight)
+        if self.held and not labelling:
+            self.held.generator.manual_seed(1_000_003 * self.seed + self.step)
+            self.held.step(self.model)
         trained = [p for p in self.model.parameters() if p.requires_grad]
         torch.nn.utils.clip_grad_norm_(trained, 1.0)
         for optimizer in self.optimizers:
@@ -151,10 +157,14 @@ class Trainer:
         for i, optimizer in enumerate(self.optimizers):
             for parameter, values in optimizer.state_dict()["state"].items():
                 out |= {f"optimizer:{i}:{parameter}:{k}": v.detach().cpu().numpy() for k, v in values.items()}
+        if self.held and self.held.reference is not None:
+            out["held"] = self.held.reference.cpu().numpy()
         return out | {"step": np.array([self.step])}
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
         self.step = int(state["step"][0])
+        if self.held and "held" in state:
+            self.held.reference = torch.from_numpy(state["held"]).to(self.model.device)
         with torch.no_grad():
             for name, parameter in self.model.named_parameters():
                 if parameter.requires_grad:
@@ -176,6 +186,14 @@ class Trainer:
         import copy
 
         return copy.deepcopy(self.adapted).merge_and_unload()
+
+
+def _held(material: Material, spec: VerbalSpec) -> HeldTexts:
+    """The adversary's penalty: on the labels as they follow their questions."""
+    assert spec.drift is not None
+    pairs = [(row.ids[: row.learn], row.ids[row.learn :]) for row in material.labels]
+    prompts, texts = zip(*pairs, strict=True)
+    return HeldTexts(prompts, texts, weight=spec.drift.hold_words, batch=spec.prompts_a_step)
 
 
 def _adapted(model: nn.Module, lora: LoraSpec, seed: int) -> Any:
