@@ -65,10 +65,10 @@ def _list(names: list[str]) -> str:
 
 def empty(selection: Selection) -> None:
     st.info("This run has no patching maps yet.", icon=":material/grid_off:")
-    if not {"ridge", "verbal"} & set(selection.options.explainers):
+    verbal = data.spec(selection.path).verbal
+    if not verbal and "ridge" not in selection.options.explainers:
         st.caption("They need a frozen ridge that reads h(x), or a model that explains itself; this run has neither.")
         return
-    verbal = data.spec(selection.path).verbal
     if verbal and not verbal.keep_checkpoints:
         st.caption("This run kept no weights to patch. Made again with this in its spec, it makes the maps itself:")
         st.code("patching: {}", language="yaml")
@@ -154,10 +154,11 @@ def agreement(selection: Selection, rows: pd.DataFrame) -> None:
         f"{int(rows['draws'].max()):,} draws",
         alt=in_words(found), table=table[["what", "r", "low", "high", "draws", "n", "n_groups"]],
     )  # fmt: skip
+    look_at = "at probes on shuffled labels and " if "shuffled labels" in found else ""
     st.caption(
         "Agreement alone is cheap: whatever reaches the last token has come the same way, and an explanation that "
-        "reads the present output shares its places with it. So look at probes on shuffled labels and at what is left "
-        "beyond f(x). Patching shows where information passes, not that one circuit serves both."
+        f"reads the present output shares its places with it. So look {look_at}at what is left beyond f(x). Patching "
+        "shows where information passes, not that one circuit serves both."
     )
 
 

@@ -22,6 +22,7 @@ from tests.test_pages import opened, said
 from tests.tiny_models import build
 
 Open = Callable[..., AppTest]
+SAMPLES = Path(__file__).parent.parent / "sample_runs"
 __all__ = ["opened"]
 
 
@@ -71,6 +72,14 @@ def test_maps_agreement_and_controls_are_those_of_the_run(mechanism_page: Open, 
 def test_a_checkpoint_without_maps_shows_another_and_says_so(mechanism_page: Open, runs: Path) -> None:
     app = mechanism_page(run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
     assert "Maps were made of" in said(app) and not app.error
+
+
+def test_maps_of_a_models_own_words_say_what_they_are_of(mechanism_page: Open) -> None:
+    app = mechanism_page(SAMPLES, run="verbal-sycophancy")
+    assert "what the model would rather say" in said(app) and "Both maps correlate by" in said(app)
+    assert "probes on shuffled labels" not in said(app), "a control that these maps do not have"
+    app = mechanism_page(SAMPLES, run="verbal-sycophancy-noise")
+    assert "kept no weights to patch" in said(app) and any(c.value == "patching: {}" for c in app.code)
 
 
 def test_a_run_without_maps_says_how_to_make_them(mechanism_page: Open) -> None:
