@@ -20,7 +20,7 @@ from engine import patch_maps
 from engine.config import InputError, PatchingSpec
 from engine.correlation import bootstrap_weights
 from engine.observed import Observed
-from engine.patch_explainers import Explainer, edits_of, explainers_of, load_checkpoint
+from engine.patch_explainers import Explainer, edits_of, explainers_of, load_checkpoint, weights_are_there
 from engine.patch_maps import Maps
 from engine.progress import Progress, silent
 from engine.records import PATCHING, PATCHING_AGREEMENT
@@ -42,15 +42,7 @@ def patch_run(path: Path | str, spec: PatchingSpec = PatchingSpec(), progress: P
     Raises InputError: no such checkpoint or edit, no ridge to explain with, a checkpoint that can't be loaded.
     """
     with Run.extend(path) as run:
-        work = _resolved(run, spec)
-        options = work.model_dump(mode="json", exclude={"device", "batch_size"})
-        wanted = [part for name in work.checkpoints for part in parts_of(name)]
-        if run.manifest["notes"].get(NOTE) != options:
-            for part in [p for p in run.parts if p.startswith("patching/")]:
-                run.drop(part)
-            run.record(**{NOTE: options})
-        if not all(run.has(part) for part in wanted):
-            make(run, work, progress)
+        make(run, spec, progress)
         run.finish()
     return run
 
@@ -63,16 +55,26 @@ def agreements(run: Run) -> pd.DataFrame:
 
 
 def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
-    """The parts that are not there yet, of a run that has its metrics."""
+    """The parts that are not there yet, of a run that has its metrics; those of another choice are dropped, once it is
+    sure that these can be made."""
     work = _resolved(run, spec)
+    options = work.model_dump(mode="json", exclude={"device", "batch_size"})
+    same = run.manifest["notes"].get(NOTE) == options
+    left = [name for name in work.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
+    for name in left:
+        weights_are_there(run, name)
+    if not same:
+        for part in [p for p in run.parts if p.startswith("patching/")]:
+            run.drop(part)
+        run.record(**{NOTE: options})
+    if not left:
+        return
     observed = Observed(run, run.spec)
-    explainers: list[Explainer] | None = None
-    for name in work.checkpoints:
-        if not all(run.has(part) for part in parts_of(name)):
-            explainers = explainers or explainers_of(run, observed, work, progress)
-            maps, agreements = _checkpoint(run, observed, name, explainers, work, progress)
-            for part, table in zip(parts_of(name), (maps, agreements), strict=True):
-                run.write_table(part, table)
+    explainers = explainers_of(run, observed, work, progress)
+    for name in left:
+        maps, agreements = _checkpoint(run, observed, name, explainers, work, progress)
+        for part, table in zip(parts_of(name), (maps, agreements), strict=True):
+            run.write_table(part, table)
 
 
 def _resolved(run: Run, spec: PatchingSpec) -> PatchingSpec:

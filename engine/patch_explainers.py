@@ -182,17 +182,21 @@ def checkpoint_spec(run: Run, name: str) -> CheckpointSpec:
     return next(c for c in every if c.name == name)
 
 
-def load_checkpoint(run: Run, name: str, spec: PatchingSpec) -> Any:
-    """Raises InputError where it can't be had, or reads its prompts in a chat template."""
-    from engine.checkpoints import load
-
+def weights_are_there(run: Run, name: str) -> None:
+    """Raises InputError where a run did not keep the weights that it trained."""
     wanted = checkpoint_spec(run, name)
     if wanted.trained and not Path(wanted.path).is_dir():
         raise InputError(
             f"{run.path}: the weights of {name} were not kept: make the run with verbal.keep_checkpoints: true, or "
             "with a section patching: in its spec"
         )
-    checkpoint = load(wanted, device=spec.device)
+
+
+def load_checkpoint(run: Run, name: str, spec: PatchingSpec) -> Any:
+    """Raises InputError where it can't be had, or reads its prompts in a chat template."""
+    from engine.checkpoints import load
+
+    checkpoint = load(checkpoint_spec(run, name), device=spec.device)
     templated = run.spec.verbal and run.spec.verbal.chat_template and checkpoint.tokenizer.chat_template
     if _in_words(run) and templated:
         raise InputError("patching: words in a chat template follow another row of tokens than x: no maps of them")

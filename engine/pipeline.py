@@ -2,7 +2,7 @@
 
 examples → behavior (and hidden states) of every checkpoint → explanations and metrics. Every stage writes its
 parts as they are ready and skips those that are there, so the same call goes on with a run that was stopped.
-`executor` is anything with a lazy, ordered `map(function, items)`: the built-in one here, Ray's in `cluster`.
+`executor` is anything with a lazy, ordered `map(function, items)`: the built-in one here, or one of many processes.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import platform
 import subprocess
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -154,10 +154,10 @@ class Shard:
     """Whether hidden states of x' or of spans are read."""
     device: str
     dtype: str
-    batch_size: int | None
+    batch_size: int | None = None
 
 
-def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table, batch_size: int | None) -> list[Shard]:
+def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table) -> list[Shard]:
     """Cut between prompts, after every `SHARD` examples. The target of another family needs no hidden states."""
     prompt = examples["prompt_id"].to_numpy()
     firsts = np.flatnonzero(np.r_[True, prompt[1:] != prompt[:-1]])
@@ -174,7 +174,6 @@ def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table, batch_
             examples_too,
             spec.device,
             spec.dtype,
-            batch_size,
         )
         for index, (start, stop) in enumerate(pairwise(bounds))
     ]
@@ -215,12 +214,11 @@ def measure(
         if record.has(final):
             _drop_pieces(record, name)  # killed between writing the whole and dropping its pieces
             continue
-        known = record.manifest["notes"].get("batch_size", {}).get(name)
-        work = shards(spec, checkpoint, examples, spec.batch_size or known)
+        work = shards(spec, checkpoint, examples)
         left = [s for s in work if not record.has(_piece(name, s.index))]
         done = len(work) - len(left)
         progress(f"behavior {name}", done, len(work))
-        for shard, measured in zip(left, executor.map(measure_shard, left), strict=True):
+        for shard, measured in zip(left, _in_turn(record, spec, left, executor), strict=True):
             _note(record, name, measured)
             if measured.prompts:
                 record.write_arrays(f"hidden/{name}/{shard.index:05d}.safetensors", measured.prompts)
@@ -235,6 +233,20 @@ def measure(
         _drop_pieces(record, name)
 
 
+def _in_turn(record: Run, spec: RunSpec, left: Sequence[Shard], executor: Executor) -> Iterator[Any]:
+    """What each shard measures, in order. While no batch size is known, the first shard finds it, alone; every other
+    one gets what the record says by then, so that a run that was stopped goes on with the same batches.
+    """
+
+    def known(shard: Shard) -> int | None:
+        return record.manifest["notes"].get("batch_size", {}).get(shard.checkpoint.name) or spec.batch_size
+
+    if left and known(left[0]) is None:
+        yield from executor.map(measure_shard, left[:1])
+        left = left[1:]
+    yield from executor.map(measure_shard, (replace(shard, batch_size=known(shard)) for shard in left))
+
+
 def _drop_pieces(record: Run, checkpoint: str) -> None:
     for piece in [part for part in record.parts if part.startswith(f"behavior/{checkpoint}/")]:
         record.drop(piece)
@@ -245,13 +257,15 @@ def _piece(checkpoint: str, index: int) -> str:
 
 
 def _note(record: Run, checkpoint: str, measured: Any) -> None:
-    """Record, once, what was found by trial, so that a resumed run does the same."""
+    """Record the smallest batch size that a shard ended with, and the path taken: a list where shards took several."""
     notes = record.manifest["notes"]
-    if checkpoint not in notes.get("batch_size", {}):
-        record.record(
-            batch_size=notes.get("batch_size", {}) | {checkpoint: measured.batch_size},
-            forward_path=notes.get("forward_path", {}) | {checkpoint: measured.path},
-        )
+    sizes, paths = notes.get("batch_size", {}), notes.get("forward_path", {})
+    size = min(measured.batch_size, sizes.get(checkpoint, measured.batch_size))
+    before = paths.get(checkpoint, [])
+    taken = list(dict.fromkeys([*([before] if isinstance(before, str) else before), measured.path]))
+    path = taken if len(taken) > 1 else taken[0]
+    if (size, path) != (sizes.get(checkpoint), before):
+        record.record(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})
 
 
 def drop_hidden(record: Run, spec: RunSpec) -> None:

@@ -103,8 +103,14 @@ def test_a_models_own_words_are_patched_as_its_run_is_made(tmp_path):
     everywhere = maps[(maps["region"] == patch_maps.ALL) & maps["differs"]]
     assert (everywhere.loc[everywhere["layer"] < 3, "explanation"] != 0).any()
     assert (everywhere.loc[everywhere["layer"] == 3, "explanation"] == 0).all(), "nothing reads them after that"
+    before = (run.path / "run.json").read_bytes()
+    mechanism.patch_run(run.path, spec.patching)
+    assert (run.path / "run.json").read_bytes() == before, "they are there"
     with pytest.raises(InputError, match="were not kept"):
         mechanism.patch_run(run.path, SPEC)
+    assert verify(run.path) == [] and (run.path / "run.json").read_bytes() == before, (
+        "and stay, where others can't be made"
+    )
 
 
 def test_the_words_score_is_what_the_model_would_rather_say(tmp_path):
