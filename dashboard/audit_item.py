@@ -33,6 +33,8 @@ class Sitting:
 class Item:
     """One example of the queue and what is recorded of it by this reviewer."""
 
+    path: Path
+    """The run's folder."""
     question: dict[str, Any]
     """What may be seen before the prediction: prompt, edited, edit, answers, f_current (nats)."""
     answer: dict[str, Any]
@@ -127,6 +129,7 @@ def item(
         "queue": packed({"items": sitting.items, "split": s.split, "edit": s.edit}),
     }
     return Item(
+        s.path,
         question,
         answer,
         entry,

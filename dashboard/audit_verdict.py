@@ -8,12 +8,12 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import charts
+from dashboard import charts, figures
 from dashboard.audit import LONGEST_COMMENT, VERDICTS, AuditLog, Entry, packed
 from dashboard.audit_item import Item
 from dashboard.audit_parts import attempt, heading, shares
 from dashboard.charts import style
-from dashboard.parts import small_print
+from dashboard.parts import provenance, small_print
 from dashboard.text import markdown_escaped, plain, signed
 
 HELP = {
@@ -78,13 +78,15 @@ def behavior(item: Item) -> None:
                 help=help_line,
                 width=160,
             )
-    st.plotly_chart(
+    figures.draw(
         picture(q, a, mine),
-        config=charts.config(f"audit-{item.entry['example_id']}"),
         key=f"audit_picture_{item.key}",
+        name=f"audit-{item.entry['example_id']}",
+        path=item.path,
         alt=f"Δ current {signed(a['effect_current'])}, Δ target {signed(a['effect_target'])}, you {signed(mine)}, "
         f"explanation {signed(a['explanation'])}, output alone {signed(a['output'])} nats",
     )
+    provenance(item.path, extra=f"example {item.entry['example_id']} at {item.entry['checkpoint']}")
 
 
 def shares_of(item: Item) -> str:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import charts
+from dashboard import charts, figures
+from dashboard.example_view import origin
 from dashboard.examples import example
-from dashboard.parts import small_print
+from dashboard.parts import provenance, small_print
 from dashboard.selection import Selection, with_changes
 from dashboard.text import diff, markdown_escaped
 
@@ -21,21 +22,23 @@ def example_card(selection: Selection, identity: str) -> None:
     if row is None:
         st.info(f"This run has no explained example {markdown_escaped(identity)} in this setting.")
         return
-    st.caption(f"{markdown_escaped(row['edit'])} · {markdown_escaped(row['group'])} · {row['split']}")
+    st.caption(f"{markdown_escaped(row['edit'])} · {markdown_escaped(row['group'])} · {markdown_escaped(row['split'])}")
     st.html(diff(row["prompt"], row["edited"]))
     target = (float(row["f_target"]), float(row["f_edited_target"]))
     current = (float(row["f_current"]), float(row["f_edited_current"]))
     explanation = float(row["explanation"])
-    st.plotly_chart(
+    figures.draw(
         charts.example_effects(target, current, explanation),
         key=f"card_{identity}",
+        name=f"example-{row['example_id']}",
+        path=selection.path,
         alt=f"Effects: target {target[1] - target[0]:+.2f}, current {current[1] - current[0]:+.2f}, explanation "
         f"{explanation:+.2f} nats",
-        config=charts.config("example"),
     )
     error = charts.number(row["error"])
     output = charts.number(-current[0], sign=True)
-    small_print(f"Error of the explanation {error} nats; −f(x) alone would have said {output}. Example {identity}")
+    small_print(f"Error of the explanation {error} nats; −f(x) alone would have said {output}.")
+    provenance(selection.path, extra=origin(selection, row))
     if PAGE.exists():
         st.page_link(
             PAGE,

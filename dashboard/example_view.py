@@ -5,8 +5,8 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import data, parts, sentences
-from dashboard.charts import config, example_effects
+from dashboard import data, figures, parts, sentences
+from dashboard.charts import example_effects
 from dashboard.examples import controls, nearer
 from dashboard.selection import Selection
 from dashboard.text import LONGEST, diff, escaped, plain, shown, signed
@@ -83,24 +83,29 @@ def effects(selection: Selection, row: dict) -> None:
         st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{escaped(found)}</p>')
     picture, others = st.columns([3, 2])
     with picture:
-        st.plotly_chart(
+        figures.draw(
             example_effects(
                 (float(row["f_target"]), float(row["f_edited_target"])),
                 (float(row["f_current"]), float(row["f_edited_current"])),
                 said,
             ),
-            config=config(f"example-{row['example_id']}"),
+            key=f"example-{row['example_id']}",
+            path=selection.path,
             alt=f"f moves from {row['f_target']:.2f} to {row['f_edited_target']:.2f} nats at the target and from "
             f"{row['f_current']:.2f} to {row['f_edited_current']:.2f} at the current checkpoint; explanation "
             f"{signed(said)}.",
         )
     with others:
         control_table(selection, row, current)
+    parts.provenance(selection.path, extra=origin(selection, row))
+
+
+def origin(selection: Selection, row: dict) -> str:
+    """Which example, explained by what and at which checkpoint: what stands before the run's provenance."""
     layer = "" if pd.isna(row["layer"]) else f", layer {int(row['layer'])}"
     s = selection.setting
     noise = "" if s.noise_kind == "none" else f", trained with {s.noise:.0%} {s.noise_kind} noise"
-    extra = f"example {row['example_id']} · {s.explainer}, {s.regime}{layer}{noise}, at {s.checkpoint}"
-    parts.provenance(selection.path, extra=extra)
+    return f"example {row['example_id']} · {s.explainer}, {s.regime}{layer}{noise}, at {s.checkpoint}"
 
 
 def words(row: dict) -> None:

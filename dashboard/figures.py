@@ -45,21 +45,35 @@ def show(
 ) -> None:
     """Draw a figure, then where it comes from, then the same numbers as a table to read and to save.
 
-    The camera in the figure's bar saves a picture, as PNG or SVG. `table` may be long: the export has it all.
+    `table` may be long: the export has it all.
     """
-    origin = (path.name, content_hash(path))  # a saved picture says what it is of, in its name and in itself
-    name = "-".join((key, *origin))
-    if not figure.layout.font.size:  # small type has no place on a wall
-        charts.stamp(figure, " · ".join(origin))
-    options = charts.config(name, st.session_state.get("image_format") or "png", selectable=on_select is not None)
-    if on_select is None:
-        st.plotly_chart(figure, key=key, config=options, alt=alt)
-    else:
-        st.plotly_chart(figure, key=key, config=options, alt=alt, on_select=on_select)
+    draw(figure, key=key, alt=alt, path=path, on_select=on_select)
     provenance(path, extra=about)
     if table is not None:
         with st.expander("The same as a table, and export", icon=":material/table:"):
             as_table(table, key)
+
+
+def draw(
+    figure: go.Figure,
+    *,
+    key: str,
+    alt: str,
+    path: Path,
+    name: str | None = None,
+    on_select: Callable[[], None] | None = None,
+) -> None:
+    """A figure alone, for a place that says its provenance itself: a picture saved of it says what it is of all the
+    same, in its name (`name`, else the key) and in itself. The camera in its bar saves PNG or SVG, as was chosen."""
+    origin = (path.name, content_hash(path))
+    saved = "-".join((name or key, *origin))
+    if not figure.layout.font.size:  # small type has no place on a wall
+        charts.stamp(figure, " · ".join(origin))
+    options = charts.config(saved, st.session_state.get("image_format") or "png", selectable=on_select is not None)
+    if on_select is None:
+        st.plotly_chart(figure, key=key, config=options, alt=alt)
+    else:
+        st.plotly_chart(figure, key=key, config=options, alt=alt, on_select=on_select)
 
 
 def as_table(table: pd.DataFrame, key: str) -> None:

@@ -69,6 +69,9 @@ def test_the_page_goes_in_strict_order_and_a_reload_goes_on(audited: Callable[..
     said = {m.label: m.value for m in app.metric}
     assert said["f(x′), nats"] == signed(row["f_edited_current"])
     assert f"off by {abs(-1.5 - row['effect_current']):.2f} nats" in [m.delta for m in app.metric]
+    (figure,) = app.get("plotly_chart")
+    content = data.content_hash(tmp_path / "alpha")
+    assert content in figure.proto.spec and f'audit-{made.example_id}-alpha-{content}"' in figure.proto.config
     app.text_area[0].set_value("as it seems").run()
     app.button(key="audit_verdict_target").click().run()
     verdict = log.records()[1]
