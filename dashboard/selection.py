@@ -2,8 +2,9 @@
 
 The URL is the truth: every page reads its query parameters, checks each value against the run on the
 server, and writes back what holds. What a page does not show is remembered for the session, so that
-it is still there on the next page. (Streamlit's own `bind="query-params"` drops a parameter as soon
-as its widget is not on the page, and refuses other writes to it.)
+it is still there on the next page, but has no hand in this one: its link would not carry it.
+(Streamlit's own `bind="query-params"` drops a parameter as soon as its widget is not on the page, and
+refuses other writes to it.)
 
     selection = sidebar("run", "checkpoint", "explainer", "regime", "split")
     if selection is None:  # no runs, or an unreadable one: that has been said on the page
@@ -235,7 +236,8 @@ def sidebar(*needs: str) -> Selection | None:
     """Read the selection, draw the widgets of what the page needs into the sidebar, and keep the URL in step.
 
     needs: names among `LABELS`; `run` always stands first. "slice", "example" and "hash" have no widget here but
-    stay in the URL of a page that names them. Returns None, and says why on the page, where there is nothing to show.
+    stay in the URL of a page that names them. What is not among them is as in a fresh window, whatever another page
+    chose. Returns None, and says why on the page, where there is nothing to show.
     """
     runs = data.runs()
     if not runs:
@@ -246,17 +248,19 @@ def sidebar(*needs: str) -> Selection | None:
     news = {name for name in url if url[name] != written.get(name)}
     _memory().update(url)
     try:
-        selection, complaints = resolve(_memory(), runs, data.options)
+        known, complaints = resolve(_memory(), runs, data.options)
+        if known.options.varied and "explainer" in needs:
+            at = needs.index("explainer")
+            needs = (*needs[:at], "condition", *needs[at:])
+        shown_here = {n: v for n, v in known.parameters().items() if n in ("run", *needs)}
+        selection, _ = resolve(shown_here, runs, data.options)
     except RunError as error:
         _choose_run(runs)
         problem(str(error))
         return None
     for name in sorted(news & complaints.keys()):
         st.warning(f"The link does not fit: {markdown_escaped(complaints[name])}", icon=":material/link_off:")
-    st.session_state["selection"] = selection.parameters()
-    if selection.options.varied and "explainer" in needs:
-        at = needs.index("explainer")
-        needs = (*needs[:at], "condition", *needs[at:])
+    st.session_state["selection"] = known.parameters()
     wanted = {n: v for n, v in selection.parameters().items() if n in needs or n == "run"}
     if {n: v for n, v in st.query_params.to_dict().items() if n in NAMES} != wanted:
         foreign = {n: v for n, v in st.query_params.to_dict().items() if n not in NAMES}

@@ -13,7 +13,7 @@ from dashboard.attribution_view import attribution
 from dashboard.example_view import effects, header, texts
 from dashboard.examples import Query, extremes, find, nearer, order, rows
 from dashboard.lab_view import open_in_lab
-from dashboard.selection import Selection, problem, sidebar, update
+from dashboard.selection import Selection, problem, sidebar, update, with_changes
 from dashboard.slice_controls import slice_controls
 from dashboard.sliced import say
 from dashboard.text import markdown_escaped, shown
@@ -121,16 +121,14 @@ def navigation(selection: Selection, numbers: np.ndarray, position: int | None, 
         )
         place = "not in the filter" if position is None else f"{here + 1:,} of {len(numbers):,}"
         st.markdown(f"**{place}**", width="content")
-        permalink(selection)
+        permalink(selection, identity)
         open_in_lab(selection, identity)
 
 
-def permalink(selection: Selection) -> None:
+def permalink(selection: Selection, identity: str) -> None:
+    """A link to the example on the screen, chosen or merely the first."""
     with st.popover("Permalink", icon=":material/link:"):
-        numbers = {**selection.parameters(), "hash": data.content_hash(selection.path)}
-        if selection.example is None:
-            st.write("Step to an example first: a link names one example.")
-            return
+        numbers = with_changes(selection, example=identity, hash=data.content_hash(selection.path))
         st.write("Names this example by its content, and warns when the run has changed since.")
         st.code(f"{st.context.url or ''}?{urlencode(numbers)}", language=None, wrap_lines=True)
 
