@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import signal
@@ -12,11 +13,12 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
+import torch
 import yaml
 
-from engine import pipeline
+from engine import counterfactuals, pipeline
 from engine.__main__ import main
-from engine.config import load_spec
+from engine.config import load_spec, relative_paths
 from engine.records import METRICS
 from engine.store import Run, verify
 from tests.tiny_models import build
@@ -258,6 +260,89 @@ def test_pieces_that_a_kill_left_behind_are_dropped(folder, unbroken, monkeypatc
     assert any(part.count("/") == 2 for part in Run.open(out).parts if part.startswith("behavior/"))
     pipeline.run(given, out)
     assert set(Run.open(out).parts) == set(Run.open(unbroken).parts)
+
+
+@pytest.fixture
+def small_shards(folder, monkeypatch):
+    """Measure a model in shards of 8 examples, from scratch or on in `out`; stopped after so many of them."""
+    monkeypatch.setattr(pipeline, "SHARD", 8)
+    measured = []
+    real = pipeline.measure_shard
+    monkeypatch.setattr(pipeline, "measure_shard", lambda shard: measured.append(real(shard)) or measured[-1])
+
+    def start(out: Path, stop_after: int | None = None) -> tuple[Run, list]:
+        def stop(_: str, done: int, __: int) -> None:
+            if done == stop_after:
+                raise KeyboardInterrupt
+
+        explainers = {"kinds": ["ridge"], "folds": 2}
+        given = load_spec(
+            write(
+                folder,
+                "shards.yaml",
+                checkpoints=spec()["checkpoints"][:1],
+                explainers=explainers,
+                hidden={"layers": [-1]},
+                batch_size=None,
+            )
+        )
+        measured.clear()
+        with Run.create(out, relative_paths(given, out), provenance={}) as record:
+            examples = pipeline.load_examples(given)
+            stopped = pytest.raises(KeyboardInterrupt) if stop_after else contextlib.nullcontext()
+            with stopped:
+                pipeline.measure(record, given, given.checkpoints, examples, pipeline.Serial(), stop)
+        return record, list(measured)
+
+    return start
+
+
+def test_the_batch_size_is_found_once_so_that_a_stopped_run_goes_on_with_it(small_shards, tmp_path, monkeypatch):
+    sizes = iter(range(3, 100))
+    monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: next(sizes))
+    unbroken, all_shards = small_shards(tmp_path / "unbroken")
+    assert len(all_shards) > 4
+    assert {shard.batch_size for shard in all_shards} == {3}
+
+    sizes = iter((3, *range(50, 100)))
+    _, before = small_shards(tmp_path / "stopped", stop_after=1)
+    resumed, after = small_shards(tmp_path / "stopped")
+    assert [shard.batch_size for shard in (*before, *after)] == [3] * len(all_shards)
+    assert resumed.parts == unbroken.parts
+    assert resumed.manifest["notes"] == unbroken.manifest["notes"]
+
+
+def test_a_batch_size_that_memory_made_smaller_holds_from_then_on(small_shards, tmp_path, monkeypatch):
+    real, calls = counterfactuals.forward, []
+
+    def once_too_small(network, input_ids, *rest, **more):
+        calls.append(len(input_ids))
+        if len(calls) == 12:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(network, input_ids, *rest, **more)
+
+    monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: 8)
+    monkeypatch.setattr(counterfactuals, "forward", once_too_small)
+    record, measured = small_shards(tmp_path / "run")
+    sizes = [shard.batch_size for shard in measured]
+    assert sizes[0] == 8
+    assert sizes[-1] == 4
+    assert sizes == sorted(sizes, reverse=True)
+    assert record.manifest["notes"]["batch_size"] == {"gpt2--step-0000": 4}
+
+
+def test_every_path_that_a_shard_took_is_recorded(small_shards, tmp_path, monkeypatch):
+    real = counterfactuals.can_share
+    monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: 8)
+    one, _ = small_shards(tmp_path / "one")
+    assert one.manifest["notes"]["forward_path"] == {"gpt2--step-0000": "shared"}
+    asked = iter(["", "a window", ""])
+    monkeypatch.setattr(
+        counterfactuals, "can_share", lambda *a, **more: real(*a, **more) if more else next(asked, "a window")
+    )
+    several, measured = small_shards(tmp_path / "several")
+    assert [shard.path for shard in measured[:3]] == ["shared", "full: a window", "shared"]
+    assert several.manifest["notes"]["forward_path"] == {"gpt2--step-0000": ["shared", "full: a window"]}
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(folder):
