@@ -8,14 +8,15 @@ starts, goes on from there; and where an edited text has answers that part, so d
 Models whose cache can't be sliced take full rows, and the report says so.
 
 Memory: keys and values of one batch of originals and of one batch that continues them, one layer's copy of both for
-a batch of rows, and what was asked for.
+a batch of rows, logits of one batch (MOST_LOGITS numbers or one row's, in fp32, and as many while they are summed),
+and what was asked for.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,8 +25,19 @@ import torch
 from transformers import DynamicCache
 
 from engine.checkpoints import Checkpoint
-from engine.config import InputError
-from engine.forward import Ask, KeysValues, Read, Stretch, can_share, continue_prefixes, forward, padded
+from engine.forward import (
+    Ask,
+    ForwardError,
+    KeysValues,
+    Read,
+    Stretch,
+    can_share,
+    continue_prefixes,
+    forward,
+    padded,
+    rotary_limit,
+    takes,
+)
 from engine.planning import Piece, Row, Text, batches, common_prefix, distinct_rows, row_tails
 
 Path = Literal["auto", "shared", "full"]
@@ -35,12 +47,10 @@ AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Log-probabilities of the two paths may differ by so much on a trial before the shared one is given up, in nats."""
 MOST_ROWS, MOST_TOKENS = 512, 16_384
 """Of a batch, when its size is found by trial."""
+MOST_LOGITS = 2**27
+"""Of a batch, in numbers, whatever its size: half a GiB in fp32. One row may have more."""
 
 log = logging.getLogger(__name__)
-
-
-class ForwardError(InputError):
-    """A model that can't be run on these texts on this machine."""
 
 
 @dataclass(frozen=True)
@@ -93,7 +103,7 @@ def run(
             work = _Work(checkpoint, rows, groups, layers, batch_size * longest, progress)
             work.shared() if chosen == "shared" else work.full()
             return work.scored(chosen + (f": {reason}" if reason else ""), batch_size)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             if batch_size == 1:
@@ -118,7 +128,9 @@ def _choose(
     batch_size: int,
     path: Path,
 ) -> tuple[str, str]:
-    """The path to take and why; the shared one must agree with the full one on the first group that shares."""
+    """The path to take and why; the shared one must agree with the full one on the first group that shares, and where
+    the starts of a batch lie as far apart as these rows let them.
+    """
     if path != "auto":
         return path, ""
     if obstacle:
@@ -126,17 +138,59 @@ def _choose(
     group = next((g for g in groups if len(g) > 1), None)
     if group is None:
         return "full", "no two texts share a beginning"
-    trial = [group[:3]]
-    some = distinct_rows(trial)
+    try:
+        apart = [_trial(checkpoint, [group[:3]], batch_size)]
+        apart.append(_ragged_trial(checkpoint, max((row.tokens for row in rows), key=len)))
+    except (IndexError, ValueError, RuntimeError) as error:  # as an unknown architecture's masks may
+        if _is_out_of_memory(error):
+            raise
+        return "full", f"sharing failed on a trial ({type(error).__name__})"
+    if not np.max(apart) <= AGREEMENT[checkpoint.dtype]:
+        return "full", f"sharing changed a log-probability by {np.max(apart):.2g} on a trial"
+    return "shared", ""
+
+
+def _trial(checkpoint: Checkpoint, groups: Sequence[Sequence[Text]], batch_size: int) -> float:
+    """By how much the two paths differ on these groups, in nats."""
+    rows = distinct_rows(groups)
     both = []
     for way in (_Work.full, _Work.shared):
-        work = _Work(checkpoint, some, trial, (), batch_size * max(len(row.tokens) for row in some), None)
+        work = _Work(checkpoint, rows, groups, (), batch_size * max(len(row.tokens) for row in rows), None)
         way(work)
         both.append(work.log_probs)
-    difference = float(np.abs(both[0] - both[1]).max())
-    if not difference <= AGREEMENT[checkpoint.dtype]:
-        return "full", f"sharing changed a log-probability by {difference:.2g} on a trial"
-    return "shared", ""
+    return float(np.abs(both[0] - both[1]).max())
+
+
+def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int]) -> float:
+    """By how much stretches of a row, one that begins early and one late, differ from the row itself if they go on from
+    its cache in one batch, and rows of both kinds from them, in nats.
+
+    A batch shares columns up to its farthest start. A model that counts columns where it should count a row's own
+    positions (local attention with a window that its cache doesn't know of) goes wrong here if it does anywhere.
+    """
+    end, model = len(tokens) - 1, checkpoint.model
+    if end < 5:
+        return 0.0
+    early, late = 1, end - 2
+    asks = [Ask(0, at, tokens[at + 1]) for at in (early, early + 1, end // 2, late, end - 1)]
+    cache = DynamicCache()
+    right, _, _ = forward(
+        model, padded([tokens], checkpoint.device), asks, (), (), past_key_values=cache, use_cache=True
+    )
+    kept = [(layer.keys, layer.values) for layer in cache.layers]
+    again = [Ask(0, ask.position - early, ask.token) for ask in asks]
+    again += [Ask(1, ask.position - late, ask.token) for ask in asks[3:]]
+    suffixes = [tokens[early:end], tokens[late:end]]
+    found, _, new = continue_prefixes(model, [Stretch(kept, [0, 0], [early, late])], suffixes, again, (), (), keep=True)
+    difference = (found - right[[*range(5), 3, 4]]).abs().max()
+    if not can_share(model, len(tokens), stretches=2):
+        middle = end // 2
+        both = [Stretch(kept, [0, 0], [early, late]), Stretch(new, [0, 1], [middle - early, 1])]
+        suffixes = [tokens[middle:end], tokens[late + 1 : end]]
+        again = [Ask(0, 0, asks[2].token), Ask(0, end - 1 - middle, asks[4].token), Ask(1, 0, asks[4].token)]
+        found, _, _ = continue_prefixes(model, both, suffixes, again, (), ())
+        difference = torch.maximum(difference, (found - right[[2, 4, 4]]).abs().max())
+    return float(difference)
 
 
 class _Work:
@@ -153,6 +207,8 @@ class _Work:
     ):
         self.checkpoint, self.rows, self.layers, self.budget = checkpoint, rows, layers, budget
         self.progress = progress
+        self.most_logits = max(1, MOST_LOGITS // checkpoint.model.config.get_text_config().vocab_size)
+        self.keeps_few = takes(checkpoint.model, "logits_to_keep")
         texts = [text for group in groups for text in group]
         self.log_probs = np.zeros((len(texts), max(len(text.answers) for text in texts)))
         n_reads = sum(len(text.reads) for text in texts) if layers else 0
@@ -162,8 +218,12 @@ class _Work:
 
     def full(self) -> None:
         """Every row by itself."""
-        for batch in batches([Piece(i, 0, -1, len(row.tokens)) for i, row in enumerate(self.rows)], self.budget):
-            self._run(batch, None)
+        pieces = [self._piece(i) for i in range(len(self.rows))]
+        limit = rotary_limit(self.checkpoint.model)
+        beyond = [limit is not None and piece.length > limit for piece in pieces]
+        for side in (False, True):
+            for batch in self._batches([piece for piece, far in zip(pieces, beyond, strict=True) if far == side]):
+                self._run(batch, None)
 
     def shared(self) -> None:
         """Originals first, then what goes on from their keys and values, then what goes on from that."""
@@ -175,7 +235,7 @@ class _Work:
         for i, row in enumerate(self.rows):
             owner, start = self._owner(row, owned, deep)
             owned.append((owner, start))
-            piece = Piece(i, start, owner, len(row.tokens) - start)
+            piece = self._piece(i, start, owner)
             (followers.setdefault(owner, []) if owner >= 0 else alone).append(piece)
         again: set[int] = set()
         if self.checkpoint.dtype != torch.float32:
@@ -184,9 +244,9 @@ class _Work:
                 row, pieces = self.rows[owner], followers[owner]
                 start = min(*(p.start for p in pieces), row.first_needed(), len(row.tokens) - 1)
                 if start > 0:
-                    pieces.append(Piece(owner, start, owner, len(row.tokens) - start))
+                    pieces.append(self._piece(owner, start, owner))
                     again.add(owner)
-        for batch in batches(alone, self.budget):
+        for batch in self._batches(alone):
             waiting = [piece for first in batch for piece in followers.get(first.row, ())]
             cache = DynamicCache() if waiting else None
             self._run(batch, cache, silent=again)
@@ -194,16 +254,25 @@ class _Work:
                 continue
             kept = [(layer.keys, layer.values) for layer in cache.layers]
             place = {piece.row: i for i, piece in enumerate(batch)}
-            for second in batches(waiting, self.budget):
+            for second in self._batches(waiting):
                 last = [p for piece in second if piece.row not in again for p in followers.get(piece.row, ())]
                 before = Stretch(kept, [place[p.owner] for p in second], [p.start for p in second])
                 new = self._continue(second, [before], keep=bool(last))
                 row_of = {piece.row: i for i, piece in enumerate(second)}
-                for third in batches(last, self.budget):
+                for third in self._batches(last):
                     via = [row_of[p.owner] for p in third]
                     first_stretch = Stretch(kept, [before.owners[i] for i in via], [before.lengths[i] for i in via])
                     lengths = [p.start - n for p, n in zip(third, first_stretch.lengths, strict=True)]
                     self._continue(third, [first_stretch, Stretch(new, via, lengths)])
+
+    def _piece(self, number: int, start: int = 0, owner: int = -1) -> Piece:
+        row = self.rows[number]
+        length = len(row.tokens) - start
+        logits = len({position for position, *_ in row.asks}) if self.keeps_few else length
+        return Piece(number, start, owner, length, max(1, logits))
+
+    def _batches(self, pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
+        return batches(pieces, self.budget, self.most_logits)
 
     def _owner(self, row: Row, owned: Sequence[tuple[int, int]], deep: bool) -> tuple[int, int]:
         """The row that this one goes on from (−1: none) and how many tokens they share; at most two rows deep."""
@@ -291,7 +360,7 @@ def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> in
         asks = [Ask(i, len(row) - 1, 0) for i, row in enumerate(order[:size])]
         try:
             elapsed = min(_seconds(checkpoint, input_ids, asks) for _ in range(2)) / size
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as error:
+        except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             log.warning("%s: batches of %d do not fit into memory", checkpoint.name, size)

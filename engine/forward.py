@@ -18,6 +18,12 @@ from torch import Tensor, nn
 from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
 
+from engine.config import InputError
+
+
+class ForwardError(InputError):
+    """A model that can't be run on these texts on this machine."""
+
 
 @dataclass(frozen=True)
 class Read:
@@ -144,14 +150,17 @@ def visiting(model: PreTrainedModel, layers: Iterable[int], visit: Callable[[int
 
 
 def model_blocks(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
-    """The body below the output head, whose first output is the last hidden state, and its list of blocks."""
+    """The body below the output head, whose first output is the last hidden state, and its list of blocks.
+
+    Raises ForwardError for an architecture that keeps them elsewhere.
+    """
     n = model.config.get_text_config().num_hidden_layers
     body = model.get_decoder()
     for module in (body, *body.children()):
         for child in module.children():
             if isinstance(child, nn.ModuleList) and len(child) == n:
                 return module, child
-    raise ValueError(f"{model.config.model_type}: its blocks can't be found, so hidden states can't be read")
+    raise ForwardError(f"{model.config.model_type}: its blocks can't be found, so hidden states can't be read")
 
 
 KeysValues = tuple[Tensor, Tensor]
@@ -246,18 +255,36 @@ def can_share(model: PreTrainedModel, longest: int, stretches: int = 1) -> str:
 
     A sliding window is no obstacle while a row and the stretches before it, each as long, together fit into it.
     """
-    if not takes(model, "past_key_values") or not takes(model, "position_ids"):
-        return "no key-value cache (a state-space model?)"
+    if not takes(model, "past_key_values"):
+        return "no key-value cache"
+    if not takes(model, "position_ids"):
+        return "rows can't be given their positions (no position_ids)"
+    if (limit := rotary_limit(model)) and longest > limit:
+        return f"its rotary embedding is another one beyond {limit} tokens"
     try:
         layers = DynamicCache(config=model.config).layers
     except Exception as error:  # whatever an unknown architecture's configuration leads to
         return f"unknown cache ({type(error).__name__})"
+    config = model.config.get_text_config()
+    windows = [config.window_size] if "local" in (getattr(config, "attention_layers", None) or ()) else []  # GPT-Neo
     for layer in layers:
         if type(layer) is DynamicLayer:
             continue
         window = getattr(layer, "sliding_window", None)
         if not isinstance(layer, DynamicLayer) or window is None:
             return f"its cache can't be sliced ({type(layer).__name__})"
-        if (1 + stretches) * longest > window:
-            return f"a sliding window of {window} tokens, too short for rows of {longest}"
+        windows.append(window)
+    if windows and (1 + stretches) * longest > min(windows):
+        return f"a sliding window of {min(windows)} tokens, too short for these rows"
     return ""
+
+
+def rotary_limit(model: PreTrainedModel) -> int | None:
+    """The length beyond which all rows of a batch get other rotary frequencies (LongRoPE), if there is one.
+
+    The longest row decides for its whole batch, so rows on both sides of it must not meet in one.
+    """
+    given = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
+    kinds = [given, *(kind for kind in given.values() if isinstance(kind, dict))]  # some have one a kind of layer
+    limits = [kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"]
+    return min(limits, default=None)

@@ -45,6 +45,8 @@ class Piece:
     start: int
     owner: int
     length: int
+    logits: int = 1
+    """Positions that it has logits made at."""
 
 
 def distinct_rows(groups: Sequence[Sequence[Text]]) -> list[Row]:
@@ -92,10 +94,13 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
     return int(different[0]) if len(different) else n
 
 
-def batches(pieces: Sequence[Piece], budget: int) -> Iterator[list[Piece]]:
-    """Batches of at most `budget` tokens (or one piece), longest pieces first, with little padding."""
+def batches(pieces: Sequence[Piece], budget: int, most_logits: int | None = None) -> Iterator[list[Piece]]:
+    """Batches of at most `budget` tokens (or one piece), longest pieces first, with little padding.
+
+    `most_logits` bounds the positions that logits are made at; every piece has them at as many as the one with most.
+    """
     batch: list[Piece] = []
-    waste = reach = 0
+    waste = reach = asked = 0
     for piece in sorted(pieces, key=lambda p: (-p.length, p.row)):
         if batch:
             longest = batch[0].length
@@ -106,12 +111,13 @@ def batches(pieces: Sequence[Piece], budget: int) -> Iterator[list[Piece]]:
                 padded_tokens > budget
                 or more_waste > max(SLACK_TOKENS, SLACK_SHARE * padded_tokens)
                 or (len(batch) + 1) * (farther + longest) > PREFIX_FACTOR * budget
+                or (most_logits and (len(batch) + 1) * max(asked, piece.logits) > most_logits)
             ):
                 yield batch
-                batch, waste, reach = [], 0, 0
+                batch, waste, reach, asked = [], 0, 0, 0
             else:
                 waste = more_waste
         batch.append(piece)
-        reach = max(reach, piece.start)
+        reach, asked = max(reach, piece.start), max(asked, piece.logits)
     if batch:
         yield batch

@@ -7,14 +7,18 @@ import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from transformers import BloomConfig, BloomForCausalLM, Phi3Config, Phi3ForCausalLM
 
-from engine import counterfactuals
+from engine import counterfactuals, forward
 from engine.behavior import measure
-from engine.counterfactuals import ForwardError, Text, find_batch_size, run
-from engine.forward import can_share
+from engine.checkpoints import Checkpoint
+from engine.config import CheckpointSpec, InputError
+from engine.counterfactuals import find_batch_size, run
+from engine.forward import ForwardError, can_share
+from engine.planning import Text
 from tests import reference
 from tests.test_behavior import checkpoint, table
-from tests.tiny_models import LAYERS, SHAPES, UNSHARED, WINDOW
+from tests.tiny_models import LAYERS, SHAPES, UNSHARED, WINDOW, tokenizer
 
 TOLERANCE = 1e-5
 VOCABULARY = 100
@@ -103,6 +107,87 @@ def test_work_is_within_five_percent_of_the_cost_model(first):
     assert report.path == "shared" and report.naive_tokens == 16 * 17 * 256
 
 
+@pytest.mark.parametrize("path", ["full", "shared"])
+def test_logits_of_a_batch_are_bounded(path, monkeypatch):
+    """Long answers after last-token edits: few tokens a row, and most of them asked about."""
+    answers = (tuple(range(1, 7)), tuple(range(11, 17)))
+    one = edits(np.random.default_rng(5), n=4, length=32, k=8, first=0.95)
+    drawn = [[Text(text.prompt, answers) for text in group] for group in one]
+    model, made = checkpoint("llama"), []
+    real = forward._kept_positions
+
+    def seen(rows, asks):
+        keep, columns = real(rows, asks)
+        made.append((rows, len(keep[0])))
+        return keep, columns
+
+    monkeypatch.setattr(forward, "_kept_positions", seen)
+    want = run(model, drawn, batch_size=16, path=path)
+    assert max(rows * width for rows, width in made) > 60
+    made.clear()
+    monkeypatch.setattr(counterfactuals, "MOST_LOGITS", 60 * model.model.config.vocab_size)
+    scored = run(model, drawn, batch_size=16, path=path)
+    assert max(rows * width for rows, width in made) <= 60
+    assert scored.report.forwards > want.report.forwards and scored.report.rows == want.report.rows
+    np.testing.assert_allclose(scored.log_probs, want.log_probs, atol=TOLERANCE)
+    made.clear()
+    monkeypatch.setattr(counterfactuals, "MOST_LOGITS", 1)
+    assert run(model, drawn, batch_size=16, path=path).report.forwards == len(made), "a row is never split"
+    assert {rows for rows, _ in made} == {1}
+
+
+def test_rows_on_both_sides_of_a_change_of_rotary_embedding_never_meet():
+    config = Phi3Config(
+        vocab_size=len(tokenizer()),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        original_max_position_embeddings=16,
+        sliding_window=None,
+        pad_token_id=0,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0] * 4,
+            "long_factor": [8.0] * 4,
+            "original_max_position_embeddings": 16,
+        },
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Phi3ForCausalLM(config).eval()
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                torch.nn.init.normal_(weight, std=0.3)
+    given = Checkpoint(model, None, CheckpointSpec(name="phi3--tiny", path="-"), torch.device("cpu"), "")
+    rng = np.random.default_rng(6)
+    short, long = edits(rng, n=1, length=16, k=3, first=0.5), edits(rng, n=1, length=18, k=3, first=0.5)
+    for drawn, path in ((short, "shared"), (short + long, "full: its rotary embedding")):
+        scored = run(given, drawn, batch_size=8)
+        f, _ = by_the_book(given, [text for group in drawn for text in group])
+        np.testing.assert_allclose(scored.log_probs[:, 0] - scored.log_probs[:, 1], f, atol=TOLERANCE)
+        assert scored.report.path.startswith(path)
+
+
+def test_a_model_whose_blocks_cannot_be_found_is_refused_in_one_line():
+    model = checkpoint("gpt2").model
+    blocks = model.transformer.h
+    try:
+        model.transformer.h = blocks[0]
+        with pytest.raises(InputError, match="gpt2: its blocks can't be found"):
+            forward.model_blocks(model)
+    finally:
+        model.transformer.h = blocks
+
+
+def test_what_a_model_lacks_is_named():
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=16, n_layer=1, n_head=2))
+    assert "position_ids" in can_share(bloom, 4)
+
+
 def test_duplicates_are_run_once():
     model = checkpoint("gpt2")
     one = Text((5, 6, 7), ((1,), (2,)))
@@ -129,6 +214,8 @@ def test_answers_that_part_cost_their_own_tokens_only():
     [
         ("mistral", WINDOW, "sliding window"),
         ("mistral", WINDOW // 2, ""),
+        ("gpt_neo", WINDOW, "sliding window"),
+        ("gpt_neo", WINDOW // 2, ""),
         ("mamba", 4, "no key-value cache"),
         ("lfm2", 4, "can't be sliced"),
         ("gpt2", 60, ""),
@@ -154,13 +241,35 @@ def test_a_model_on_which_sharing_goes_wrong_is_found_out(monkeypatch):
     assert "on a trial" in right.report.path
 
 
+@pytest.mark.parametrize("shape", ["mistral", "gpt_neo"])
+def test_starts_far_apart_are_tried_though_the_first_group_has_none(shape, monkeypatch):
+    """The first group fits into the window. Where starts lie far apart, columns beyond it are counted."""
+    monkeypatch.setattr(counterfactuals, "can_share", lambda *_, **__: "")
+    rng = np.random.default_rng(1)
+    early = edits(rng, n=1, length=WINDOW // 2, k=2, first=0.5)
+    drawn = early + edits(rng, n=2, length=40, k=3, first=0.8)
+    assert run(checkpoint(shape), early, batch_size=4).report.path == "shared"
+    assert "on a trial" in run(checkpoint(shape), drawn, batch_size=4).report.path
+
+
+def test_a_model_on_which_sharing_breaks_takes_full_rows(monkeypatch):
+    def broken(*_, **__):
+        raise IndexError("a mask of other columns")
+
+    drawn = edits(np.random.default_rng(1), n=2, length=20, k=3, first=0.5)
+    monkeypatch.setattr(counterfactuals, "continue_prefixes", broken)
+    assert run(checkpoint("gpt2"), drawn, batch_size=4).report.path == "full: sharing failed on a trial (IndexError)"
+
+
 def test_low_precision_scores_both_sides_of_an_effect_by_the_same_kernels():
     model = checkpoint("llama")
     try:
         model.model.to(torch.bfloat16)
         drawn = edits(np.random.default_rng(2), n=4, length=30, k=1, first=0.5)
         scored = run(model, drawn, (0, LAYERS), batch_size=4, path="shared")
-        assert scored.report.rows == 8 and scored.report.tokens > 4 * 30 + 4
+        starts = [int(np.argmax(np.array(x.prompt) != np.array(other.prompt))) for x, other in drawn]
+        assert scored.report.rows == 8 and scored.report.forwards == 2
+        assert scored.report.tokens == 4 * 30 + 8 * (30 - min(starts)), "each original goes on beside its edited text"
         assert np.isfinite(scored.log_probs).all() and (scored.log_probs < 0).all()
     finally:
         model.model.to(torch.float32)

@@ -12,6 +12,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import (
     GemmaConfig,
     GPT2Config,
+    GPTNeoConfig,
     GPTNeoXConfig,
     Lfm2Config,
     LlamaConfig,
@@ -29,7 +30,7 @@ TEXT = (
 )
 WIDTH, LAYERS, HEADS, CONTEXT = 32, 3, 4, 128
 WINDOW = 12
-"""Of the sliding-window model: shorter than most test prompts."""
+"""Of the models with a sliding window or local attention: shorter than most test prompts."""
 
 _COMMON = {
     "hidden_size": WIDTH,
@@ -47,6 +48,15 @@ def _configs(vocabulary: int) -> dict[str, PreTrainedConfig]:
         "gpt2": GPT2Config(n_embd=WIDTH, n_layer=LAYERS, n_head=HEADS, n_positions=CONTEXT, **common),
         "llama": LlamaConfig(**_GROUPED, **common),
         "qwen3": Qwen3Config(head_dim=8, **_GROUPED, **common),
+        "gpt_neo": GPTNeoConfig(
+            hidden_size=WIDTH,
+            num_layers=LAYERS,
+            num_heads=HEADS,
+            attention_types=[[["global"], 1], [["local"], LAYERS - 1]],
+            window_size=WINDOW,
+            max_position_embeddings=CONTEXT,
+            **common,
+        ),
         "gpt_neox": GPTNeoXConfig(**_COMMON, **common),
         "mistral": MistralConfig(sliding_window=WINDOW, **_GROUPED, **common),
         "gemma": GemmaConfig(head_dim=8, **_GROUPED, **(common | {"pad_token_id": 0})),
@@ -57,8 +67,8 @@ def _configs(vocabulary: int) -> dict[str, PreTrainedConfig]:
     }
 
 
-SHAPES = ("gpt2", "llama", "qwen3", "gpt_neox", "mistral", "gemma")
-"""Attention models, one with a sliding window."""
+SHAPES = ("gpt2", "llama", "qwen3", "gpt_neox", "mistral", "gemma", "gpt_neo")
+"""Attention models, one with a sliding window, and one with local attention that the cache doesn't know of."""
 UNSHARED = ("lfm2", "mamba")
 """A hybrid and a state-space model: their cache can't be sliced."""
 
