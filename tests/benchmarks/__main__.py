@@ -1,7 +1,8 @@
 """`python -m tests.benchmarks NAME [--json]`: ours and the peers, side by side in one run.
 
 Prints a table, or with --json an object with `machine` and `rows`. Exit code 1 if a goal with answers that
-agree was not met, so that a missing peer never passes for a met goal.
+agree was not met, so that a missing peer never passes for a met goal. A benchmark that breaks is one failed row, and
+the others still have theirs.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import datetime
 import importlib
 import json
 import sys
+import traceback
 from typing import Any
 
 BENCHMARKS = {
@@ -51,6 +53,18 @@ def table(rows: list[dict[str, Any]]) -> str:
     return "\n".join(lines)
 
 
+def measured(name: str) -> list[dict[str, Any]]:
+    """A benchmark's rows; one failed row where it can't be imported or breaks."""
+    from tests.benchmarks.side_by_side import failed
+
+    try:
+        return importlib.import_module(BENCHMARKS[name]).rows()
+    except Exception as error:  # a missing package or browser, a process that ran out of memory, a page that broke
+        traceback.print_exc()
+        said = str(error).strip().splitlines()
+        return [failed(name, None, f"{type(error).__name__}: {said[0] if said else 'no message'}")]
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.benchmarks", description=__doc__.splitlines()[0])
     parser.add_argument("name", choices=[*BENCHMARKS, "all"], nargs="?", default="all")
@@ -58,9 +72,7 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     # The accelerator's is left out of "all": it has a machine of its own.
     names = [n for n in BENCHMARKS if n != "accelerator"] if chosen.name == "all" else [chosen.name]
-    rows = []
-    for name in names:
-        rows += importlib.import_module(BENCHMARKS[name]).rows()
+    rows = [row for name in names for row in measured(name)]
     from tests.benchmarks.side_by_side import machine
 
     if chosen.json:

@@ -66,7 +66,10 @@ def rows() -> list[dict[str, Any]]:
     peaks = {}
     for examples in (FEW, MANY):
         command = [sys.executable, "-m", "tests.benchmarks.memory", str(examples)]
-        done = subprocess.run(command, capture_output=True, text=True, check=True)
+        done = subprocess.run(command, capture_output=True, text=True)
+        if done.returncode:
+            said = done.stderr.strip().splitlines()
+            raise RuntimeError(f"{examples:,} examples: exit code {done.returncode}: {said[-1] if said else 'killed?'}")
         peaks[examples] = float(done.stdout.split()[-1])
     name = f"peak memory, {MANY:,} examples (ours) against {FEW:,} (theirs)"
     note = "resident, with the interpreter and torch; hidden states of two layers written to the run"
