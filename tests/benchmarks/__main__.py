@@ -61,8 +61,8 @@ def measured(name: str) -> list[dict[str, Any]]:
         return importlib.import_module(BENCHMARKS[name]).rows()
     except Exception as error:  # a missing package or browser, a process that ran out of memory, a page that broke
         traceback.print_exc()
-        said = str(error).strip().splitlines()
-        return [failed(name, None, f"{type(error).__name__}: {said[0] if said else 'no message'}")]
+        first_line = (str(error).strip() or "no message").splitlines()[0]
+        return [failed(name, None, f"{type(error).__name__}: {first_line}")]
 
 
 def main(arguments: list[str] | None = None) -> int:
