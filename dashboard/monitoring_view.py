@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data
+from dashboard import charts, data, sliced
 from dashboard.agreement import resamples
 from dashboard.charts.monitoring import shifts as drawn
 from dashboard.data import Setting
@@ -18,16 +18,18 @@ from dashboard.text import markdown_escaped
 from engine import monitoring
 from engine.monitoring import Detection
 
-DRAWS = 500
+DRAWS, MANY, DRAWS_OF_MANY = 500, 20_000, 200
+"""Of more examples than `MANY` fewer draws, which take as much memory."""
 THRESHOLDS = {"0.25": "0.25 nats", "0.5": "0.5 nats", "1": "1 nat"}
 
 
 @st.cache_data(max_entries=16, show_spinner="Slicing all checkpoints")
 def _detect(
     path: Path, settings: tuple[Setting, ...], split: str, edit: str, threshold: float, stamp: str
-) -> tuple[pd.DataFrame, Detection, int] | None:
-    """Shifts of slices (without draws), their detection, and the number of groups; None where there is nothing."""
-    frames = [data.explanations(path, setting, split, edit) for setting in settings]
+) -> tuple[pd.DataFrame, Detection, int, int] | None:
+    """Shifts of slices (without draws), their detection, and the numbers of groups and of draws; None where there is
+    nothing. Of many examples a seeded sample, the same at every checkpoint."""
+    frames = [sliced.measured(data.explanations(path, setting, split, edit)) for setting in settings]
     ids = [frame["example_id"].tolist() for frame in frames]
     if len(frames) < 2 or not ids[0] or any(own != ids[0] for own in ids):
         return None
@@ -41,9 +43,9 @@ def _detect(
         for key, column in columns.items()
     }
     watched, slices = monitoring.watch(first, **arrays)
-    weights = resamples(first, DRAWS, data.spec(path).metrics.seed)
+    weights = resamples(first, DRAWS if len(first) <= MANY else DRAWS_OF_MANY, data.spec(path).metrics.seed)
     found = monitoring.shifts(watched, slices, weights)
-    return found.table, monitoring.detect(found, threshold), weights.n_groups
+    return found.table, monitoring.detect(found, threshold), weights.n_groups, len(weights.weights)
 
 
 def monitor(selection: Selection, edit: str) -> None:
@@ -68,17 +70,20 @@ def monitor(selection: Selection, edit: str) -> None:
             "explanations in words."
         )
         return
-    table, detection, groups = found
+    table, detection, groups, draws = found
     sentence = in_words(detection)
     st.markdown(f"**{markdown_escaped(sentence)}**")
     show(
         drawn(table, threshold, detection.curves), key="monitoring", path=selection.path,
         about=about(selection, n=int(table["n"].max()), n_groups=groups,
-                    note=f"{edit}, {selection.explainer}, {selection.regime}, {DRAWS} draws"),
+                    note=f"{edit}, {selection.explainer}, {selection.regime}, {draws} draws"),
         alt=f"Predicted against measured shift of {detection.pairs} slices and checkpoints, and detection curves. "
         f"{sentence}",
         table=table,
     )  # fmt: skip
+    seen = int(table["n"].max())
+    if seen == sliced.MEASURED:
+        st.caption(f"These numbers come from a seeded sample of {seen:,} of the examples, the same at each checkpoint.")
     st.caption(
         "Slices: everything, and each value of the examples' metadata; they overlap, so pairs are not independent. "
         "Intervals: slices and checkpoints drawn anew, each by itself. Area: the chance that an event scores above a "

@@ -22,10 +22,10 @@ STEPS: Sequence[Step] = (
     ("Behavior drifts", "story", steps_behavior.drift),
     ("Whom does the explanation follow?", "story", steps_controls.follow),
     ("A known null: nothing to report", "null", steps_controls.null),
-    ("A look-alike: only the output is read", "lookalike", steps_controls.lookalike),
+    ("A known positive: a gap from the output alone", "lookalike", steps_controls.lookalike),
     ("What may be said", "story", None),
 )
-ROLE_NAMES = {"story": "Run of the story", "null": "Run of the known null", "lookalike": "Run of the look-alike"}
+ROLE_NAMES = {"story": "Run of the story", "null": "Run of the known null", "lookalike": "Run of the known positive"}
 
 
 def main() -> None:

@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard import sliced
 from dashboard.agreement import Estimate
 from dashboard.charts import learn
 from dashboard.data import RunEntry
@@ -113,6 +114,13 @@ def test_stillness_measures_each_quantity_with_an_interval() -> None:
     assert still["effect"].kept.value == pytest.approx(1)
     assert (still.n, still.n_groups) == (400, 40)
     assert words.stood_still(still).answer == "still"
+
+
+def test_how_far_the_effect_moved_is_said_and_not_that_it_stood_still() -> None:
+    still = measures.stillness(shared_world(), frame())
+    moved = f"{still['effect'].spread.value:.2f} against {still['f'].spread.value:.2f} nats"
+    assert f"hardly moves: by {moved}" in words.effect_held(still, True)
+    assert "hardly moves" not in words.effect_held(still, False) and moved in words.effect_held(still, False)
 
 
 def test_an_explanation_that_moves_in_the_null_world_is_told_of() -> None:
@@ -339,6 +347,29 @@ def test_every_step_hides_its_answer_and_reveals_it_with_numbers(opened: Open, s
         assert "[" in after and "groups" in after  # an interval and what it comes from
     assert app.title[0].value.startswith(f"{step}. ")
     assert app.query_params["step"] == str(step)
+
+
+def test_the_null_says_how_far_the_effect_moved_above_the_figure_that_shows_it(opened: Open) -> None:
+    app = opened(SAMPLES, step="5")
+    table = next(t.value for t in app.dataframe if "moved, nats" in t.value).set_index("quantity")["moved, nats"]
+    moved = f"{table['Δ, the effect']:.2f} against {table['f(x)']:.2f} nats"
+    assert f"hardly moves: by {moved}" in said(app) and "stands still" not in said(app)
+
+
+def test_the_sixth_step_has_one_name(opened: Open) -> None:
+    app = opened(SAMPLES, step="6")
+    assert "known positive" in app.title[0].value
+    assert app.selectbox(key="option_lookalike_run").label == "Run of the known positive"
+    assert "look-alike" not in said(reveal(app))
+
+
+@pytest.mark.parametrize(("step", "run"), [("5", "sycophancy-shared"), ("6", "sycophancy-cue")])
+def test_of_many_examples_a_sample_is_measured_and_said_to_be(
+    opened: Open, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, step: str, run: str
+) -> None:
+    monkeypatch.setattr(sliced, "MEASURED", 30)
+    shutil.copytree(SAMPLES / run, tmp_path / run)  # what was measured elsewhere is remembered by its folder
+    assert "n = 30, a seeded sample of" in said(reveal(opened(tmp_path, step=step)))
 
 
 def test_predictions_are_kept_on_the_way_and_wiped_on_demand(opened: Open) -> None:

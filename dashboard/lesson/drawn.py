@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts
+from dashboard import charts, sliced
 from dashboard.agreement import Estimate
 from dashboard.charts import learn
 from dashboard.figures import show
@@ -20,7 +20,8 @@ def triple(e: Estimate) -> learn.Triple:
 
 def counts(told: Told, n: float, n_groups: float, note: str = "95% intervals") -> str:
     """What stands before a figure's provenance."""
-    pieces = [told.split, told.edit, f"n = {int(n):,}", f"{int(n_groups):,} groups", note]
+    of = f", a seeded sample of {told.moved.n:,}" if n <= sliced.MEASURED < told.moved.n else ""
+    pieces = [told.split, told.edit, f"n = {int(n):,}{of}", f"{int(n_groups):,} groups", note]
     return " · ".join(piece for piece in pieces if piece)
 
 

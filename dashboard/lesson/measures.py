@@ -14,7 +14,8 @@ import pandas as pd
 from dashboard.agreement import Estimate, explained, resamples
 from engine.correlation import Resamples, bootstrap_pearson, interval, pearson
 
-DRAWS = 400
+DRAWS, MANY, DRAWS_OF_MANY = 400, 20_000, 100
+"""Of more examples than `MANY` fewer draws: they take as much memory, and their intervals are narrow."""
 
 
 def estimate(value: float, draws: np.ndarray) -> Estimate:
@@ -24,12 +25,17 @@ def estimate(value: float, draws: np.ndarray) -> Estimate:
     return Estimate(*numbers)
 
 
+def drawn(rows: pd.DataFrame, seed: int) -> Resamples:
+    """Weights of the draws."""
+    return resamples(rows, DRAWS if len(rows) <= MANY else DRAWS_OF_MANY, seed)
+
+
 def correlation(rows: pd.DataFrame, a: str, b: str, seed: int = 0) -> Estimate:
     """r of two columns."""
     if len(rows) < 3:
         return Estimate(None)
     x, y = rows[a].to_numpy(np.float64), rows[b].to_numpy(np.float64)
-    weights = resamples(rows, DRAWS, seed)
+    weights = drawn(rows, seed)
     return estimate(pearson(x, y)[0], bootstrap_pearson(weights, x, y)[:, 0, 0])
 
 
@@ -76,7 +82,7 @@ def stillness(last: pd.DataFrame, first: pd.DataFrame, seed: int = 0) -> Stillne
     n, n_groups = len(rows), int(rows["group"].nunique(dropna=False))
     if n < 3:
         return Stillness(n, n_groups, tuple(Move(p[0], Estimate(None), Estimate(None)) for p in PAIRS), Estimate(None))
-    weights = resamples(rows, DRAWS, seed)
+    weights = drawn(rows, seed)
     moves, kept_draws, kept = [], {}, {}
     for name, then, now in PAIRS:
         before_, after = rows[then].to_numpy(np.float64), rows[now].to_numpy(np.float64)
@@ -121,18 +127,18 @@ def contest(rows: pd.DataFrame, seed: int = 0) -> Contest:
         return Contest(n, n_groups, *(Estimate(None) for _ in range(6)))
     said = np.column_stack([rows["explanation"], -rows["f_current"]]).astype(np.float64)
     effects = rows[["effect_current", "effect_target"]].to_numpy(np.float64)
-    drawn = bootstrap_pearson(resamples(rows, DRAWS, seed), said, effects)  # [draws, said, effects]
+    draws = bootstrap_pearson(drawn(rows, seed), said, effects)  # [draws, said, effects]
     r = np.array([pearson(np.column_stack([s, s]), effects) for s in said.T])
-    gap, gap_drawn = r[:, 0] - r[:, 1], drawn[:, :, 0] - drawn[:, :, 1]
+    gap, gap_draws = r[:, 0] - r[:, 1], draws[:, :, 0] - draws[:, :, 1]
     return Contest(
         n,
         n_groups,
-        self=estimate(r[0, 0], drawn[:, 0, 0]),
-        output_self=estimate(r[1, 0], drawn[:, 1, 0]),
-        gap=estimate(gap[0], gap_drawn[:, 0]),
-        output_gap=estimate(gap[1], gap_drawn[:, 1]),
-        self_difference=estimate(r[0, 0] - r[1, 0], drawn[:, 0, 0] - drawn[:, 1, 0]),
-        gap_difference=estimate(gap[0] - gap[1], gap_drawn[:, 0] - gap_drawn[:, 1]),
+        self=estimate(r[0, 0], draws[:, 0, 0]),
+        output_self=estimate(r[1, 0], draws[:, 1, 0]),
+        gap=estimate(gap[0], gap_draws[:, 0]),
+        output_gap=estimate(gap[1], gap_draws[:, 1]),
+        self_difference=estimate(r[0, 0] - r[1, 0], draws[:, 0, 0] - draws[:, 1, 0]),
+        gap_difference=estimate(gap[0] - gap[1], gap_draws[:, 0] - gap_draws[:, 1]),
     )
 
 

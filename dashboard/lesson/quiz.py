@@ -56,7 +56,7 @@ def _knows(rows: pd.DataFrame, controls: pd.DataFrame) -> Statement:
 def _output(contest: Contest) -> Statement:
     shown = words.above(contest.output_gap)
     told = "May be said: it was measured" if shown else "May not be said: it was not measured here"
-    said = f"In the look-alike run −f(x) alone has a gap of {words.text(contest.output_gap, sign=True)}."
+    said = f"In the run of the known positive −f(x) alone has a gap of {words.text(contest.output_gap, sign=True)}."
     return Statement(
         "output",
         "“A gap above 0 can come from the present output alone.”",
@@ -69,7 +69,7 @@ def _still(still: Stillness) -> Statement:
     shown = found.answer == "still"
     told = "May be said" if shown else "May not be said"
     return Statement(
-        "still", "“Where there was nothing to report, the explanation reported nothing.”",
+        "still", "“Where there was hardly anything to report, the explanation reported nothing.”",
         Reveal("may" if shown else "not", told, f"{found.headline}. {found.sentence}"),
     )  # fmt: skip
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import data
+from dashboard import data, sliced
 from dashboard.agreement import Estimate
 from dashboard.headline import headline
 from dashboard.lesson import measures
@@ -28,7 +28,12 @@ def setting(told: Told, checkpoint: str) -> data.Setting:
 
 
 def explained(told: Told, checkpoint: str) -> pd.DataFrame:
-    """Examples of the chosen kind of edit with their explanations at a checkpoint."""
+    """Examples of the chosen kind of edit with their explanations at a checkpoint; of many the sample that other pages
+    take, which is the same at every checkpoint: draws of hundreds of thousands do not fit into memory."""
+    return sliced.measured(_all_explained(told, checkpoint))
+
+
+def _all_explained(told: Told, checkpoint: str) -> pd.DataFrame:
     return data.explanations(told.path, setting(told, checkpoint), split=told.split, edit=told.edit)
 
 
@@ -87,7 +92,8 @@ def rho_over_steps(told: Told) -> pd.DataFrame:
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def _stillness(told: Told, stamp: str) -> measures.Stillness:
-    return measures.stillness(explained(told, told.checkpoints[-1]), explained(told, told.checkpoints[0]))
+    # The sample's examples are looked up among all of the first checkpoint, should it have explained others.
+    return measures.stillness(explained(told, told.checkpoints[-1]), _all_explained(told, told.checkpoints[0]))
 
 
 def stillness(told: Told) -> measures.Stillness:

@@ -1,8 +1,8 @@
 """Which run tells which part of the lesson: found by what the runs measure, never by a path.
 
 Three roles: the `story` (behavior drifts over several checkpoints), the known `null` (f(x) and f(x') move, the
-effect does not) and the `lookalike` (f(x) moves, f(x') does not). A run whose note names a world is preferred
-for that world's role, but only its numbers decide whether it fits.
+effect hardly does) and the known positive, `lookalike` (f(x) moves, f(x') does not). A run whose note names a world
+is preferred for that world's role, but only its numbers decide whether it fits.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WORLDS = {"story": "independent", "null": "shared", "lookalike": "cue"}
 
 MISSING = {
     "story": "a run with two checkpoints or more of one model, the first of which is its target",
-    "null": "a run in which f(x) and f(x′) move alike and the effect Δ stands still (world “shared”)",
+    "null": "a run in which f(x) and f(x′) move alike and the effect Δ hardly moves (world “shared”)",
     "lookalike": "a run in which f(x) moves and f(x′) does not (world “cue”)",
 }
 _WORLD = re.compile(r'world "(\w+)"')
@@ -99,7 +99,7 @@ def candidates(told: Sequence[Told], role: str) -> list[Told]:
 
 def tasks(told: Sequence[Told]) -> list[str]:
     """Tasks to tell the lesson with, the one that shows its points best first: most roles that fit, then the largest
-    gap of an explanation in the look-alike, where it is nothing but the output being read."""
+    gap of an explanation in the known positive, where it is nothing but the output being read."""
 
     def worth(task: str) -> tuple[int, float]:
         mine = [t for t in told if t.task == task]

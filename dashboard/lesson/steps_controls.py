@@ -1,4 +1,4 @@
-"""Steps 4 to 6: whom the explanation follows, a known null and a known look-alike."""
+"""Steps 4 to 6: whom the explanation follows, a known null and a known positive."""
 
 from __future__ import annotations
 
@@ -62,8 +62,8 @@ def null(told: Told) -> None:
     """Step 5."""
     still = reading.stillness(told)
     say(
-        "A control whose right answer is known beforehand. In this world, training moved f(x) and f(x′) alike, so "
-        "their difference, the effect Δ, stands still. An explanation of Δ has nothing to report."
+        "A control whose right answer is known beforehand. In this world, training moved f(x) and f(x′) alike. "
+        + words.effect_held(still, told.fits("null"))
     )
     contradicted(told, "null")
     key = f"5:{told.key}"
@@ -112,9 +112,10 @@ def lookalike(told: Told) -> None:
     """Step 6."""
     still, contest = reading.stillness(told), reading.contest(told)
     say(
-        "A look-alike. In this world training changed only what the model says with the cue: f(x) moved, f(x′) did "
-        "not. Nothing about the unseen x′ can be learnt here. Yet Δ = f(x′) − f(x) contains −f(x), and f(x) is what "
-        "the model is about to say: whoever reads the present output moves with the model."
+        "A gap that is known to be there, and is not what it looks like. In this world training changed only what the "
+        "model says with the cue: f(x) moved, f(x′) did not. Nothing about the unseen x′ can be learnt here. Yet "
+        "Δ = f(x′) − f(x) contains −f(x), and f(x) is what the model is about to say: whoever reads the present output "
+        "moves with the model."
     )
     contradicted(told, "lookalike")
     _moves(told, still, ["f", "f_edited", "effect"], "learn-lookalike")

@@ -138,6 +138,15 @@ def followed(rows: pd.DataFrame, controls: pd.DataFrame) -> Reveal:
     return Reveal(UNDECIDED, "It can't be told", said, as_told=False)
 
 
+def effect_held(s: Stillness, held: bool) -> str:
+    """Step 5: how far the effect moved beside f(x). `held`: whether the run's numbers are those of a null."""
+    effect, f = s["effect"].spread, s["f"].spread
+    size = f"by {number(effect.value)} against {number(f.value)} nats (sd of the change)"
+    if not held:
+        return f"Their difference, the effect Δ, should hardly move; here it moved {size}."
+    return f"Their difference, the effect Δ, hardly moves: {size}. An explanation of Δ has hardly anything to report."
+
+
 def stood_still(s: Stillness) -> Reveal:
     """Step 5: whether the explanation stood as still as the effect did."""
     effect, explanation = s["effect"], s["explanation"]
@@ -146,7 +155,7 @@ def stood_still(s: Stillness) -> Reveal:
         f"r = {text(explanation.kept)}; the difference is {text(s.excess, sign=True)}."
     )
     if above(s.excess):
-        told = "The explanation moved, though there was nothing to report"
+        told = "The explanation moved, though there was hardly anything to report"
         return Reveal("moved", told, f"{numbers} It should have stood still, and did not.", as_told=False)
     if s.excess.high is not None and s.excess.high <= STILL_WITHIN:
         return Reveal("still", "The explanation stood still, as it should", numbers)
@@ -154,7 +163,7 @@ def stood_still(s: Stillness) -> Reveal:
 
 
 def null_gap(first: Mapping, last: Mapping) -> str:
-    """Step 5: what the gap can say in a world where Δ stands still, and what Self says beside it.
+    """Step 5: what the gap can say in a world where Δ hardly moves, and what Self says beside it.
 
     |r(e, a) − r(e, b)| is at most √(2(1 − r(a, b))), whatever e is.
     """
@@ -163,7 +172,7 @@ def null_gap(first: Mapping, last: Mapping) -> str:
     if rho is not None:
         bound = float(np.sqrt(max(2 * (1 - rho), 0.0)))
         said += f"With ρ = {number(rho)} no explanation whatever could have a gap beyond ±{number(bound)}: "
-        said += "where Δ stands still, a small gap is no merit. "
+        said += "where Δ hardly moves, a small gap is no merit. "
     if before.low is None or after.high is None or after.low is None or before.high is None:
         return said
     if after.high < before.low:
@@ -182,8 +191,8 @@ def output_alone(c: Contest) -> Reveal:
         return Reveal("looks", told, f"{o} It knows nothing of x′, was never trained, and seems coupled all the same.")
     if below(c.output_gap):
         told = "−f(x) agrees better with the old behavior"
-        return Reveal("not", told, f"{o} In this run the look-alike does not show.", as_told=False)
-    told = "The look-alike does not show in this run"
+        return Reveal("not", told, f"{o} In this run the known positive does not show.", as_told=False)
+    told = "The known positive does not show in this run"
     return Reveal(UNDECIDED, told, f"{o} The interval includes 0.", as_told=False)
 
 
@@ -212,7 +221,7 @@ def _negated(e: Estimate) -> Estimate:
 def role_contradicted(role: str, f: float, f_edited: float, effect: float) -> str:
     """A run that was named for a role, or chosen by hand, but moved otherwise."""
     wanted = {
-        "null": "f(x) and f(x′) move and Δ stands still",
+        "null": "f(x) and f(x′) move and Δ hardly does",
         "lookalike": "f(x) moves and f(x′) does not",
         "story": "f(x), f(x′) and Δ all move",
     }[role]

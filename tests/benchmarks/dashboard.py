@@ -7,6 +7,7 @@ The run is made on the spot (a few minutes), or taken from the folder that LARGE
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 import time
 import urllib.parse
@@ -32,6 +33,7 @@ POINTS = 1_000_000
 MEMORY_LIMIT = 1e9 / 2**20
 """MiB, of the server at its peak: 1 GB."""
 NOT_TIMED = {"unit": "MB", "threads": None, "max_difference": None, "tolerance": None}
+SECOND = "again"
 SLICE = "text:place 77;meta_topic:history"
 
 
@@ -179,8 +181,19 @@ def visits(path: Path) -> list[tuple[str, str, dict[str, str]]]:
         ("correlation of a slice", "correlation", held | {"slice": "meta_topic:history", "colour": "meta_speaker"}),
         ("trajectory", "trajectory", held),
         ("correlation, the other checkpoint", "correlation", held | {"checkpoint": "gpt2--step-0000"}),
+        ("compare with a run of the same examples", "compare", held | {"second": SECOND}),
+        ("mechanism, with its monitoring", "mechanism", held),
+        ("learn, the null and its still effect", "learn", {"step": "5", "null_run": path.name}),
+        ("learn, the contest with the output", "learn", {"step": "6", "lookalike_run": path.name}),
         ("examples, at the end", "examples", held | {"sort": "shift"}),
     ]  # fmt: skip
+
+
+def twice(path: Path, folder: Path) -> Path:
+    """The folder, with the run in it and a second one of the same files."""
+    for name in (path.name, SECOND):
+        shutil.copytree(path.resolve(), folder / name, copy_function=os.symlink)
+    return folder
 
 
 def browse(path: Path, say: Callable[[str], None]) -> tuple[dict[str, tuple[float, float]], float]:
@@ -191,7 +204,11 @@ def browse(path: Path, say: Callable[[str], None]) -> tuple[dict[str, tuple[floa
     from tests.browser.server import serving, settled
 
     steps, found = visits(path), {}
-    with serving(path.parent) as address, sync_playwright() as playwright:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        serving(twice(path, Path(folder))) as address,
+        sync_playwright() as playwright,
+    ):
         server = Server()
         browser = playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
         for name, page_name, given in steps:
@@ -223,7 +240,8 @@ def browser_rows(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]
     for name, (wall, cpu) in list(found.items())[:2]:
         note = f"from URL to drawn, Chromium; {cpu:.1f} s of processor time on the server"
         rows.append(row(name, [wall], [wall], None, 0, 0, None, note) | alone | {"repetitions": 1})
-    note = f"theirs: the limit; after {len(found)} visits of examples, overview, correlation and trajectory"
+    pages = "examples, overview, correlation, trajectory, compare, mechanism and learn"
+    note = f"theirs: the limit; after {len(found)} visits of {pages}"
     memory = row("server memory at its peak", [peak], [MEMORY_LIMIT], 1.0, 0, 0, None, note)
     return [*rows, memory | NOT_TIMED | {"unit": "MiB"}]
 
