@@ -87,9 +87,12 @@ def diff(before: str, after: str, side: str = "both") -> str:
     return f'{STYLE}<div class="prompt">{"".join(pieces)}</div>'
 
 
-def heat(tokens: Sequence[str], values: Sequence[float], unit: str = "nats") -> str:
-    """Escaped HTML of tokens over a diverging background; the sign is also a line above (+) or below (−) the token."""
-    largest = max((abs(v) for v in values), default=0.0) or 1.0
+def heat(tokens: Sequence[str], values: Sequence[float], largest: float, unit: str = "nats") -> str:
+    """Escaped HTML of tokens over a diverging background; the sign is also a line above (+) or below (−) the token.
+
+    largest: the value of the deepest shade; one for all texts whose shades are to be compared.
+    """
+    largest = largest or 1.0
     pieces = []
     for token, value in zip(tokens, values, strict=True):
         share = round(100 * min(abs(value) / largest, 1.0))

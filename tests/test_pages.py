@@ -1,5 +1,6 @@
 """Every page, run by Streamlit's own test harness: right numbers, empty and broken runs, foreign links."""
 
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard import data, examples, parts
+from dashboard.attribution_view import agreement
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -187,9 +189,31 @@ def test_words_are_computed_on_demand_on_both_checkpoints(tmp_path: Path, opened
     heats = [e.proto.body for e in app.get("html") if "prompt heat" in e.proto.body]
     assert len(heats) == 2
     assert heats[0] != heats[1]
-    table = next(t.value for t in app.dataframe if "By attribution" in t.value)
-    assert len(table) == 2  # both edits of the prompt
-    assert set(table.Signs) <= {"agree", "disagree", "too small to tell"}
+    table = next(t.value for t in app.dataframe if "Attribution" in t.value)
+    assert list(table["At"]) == ["target", "target", "current", "current"]  # both edits of the prompt
+    assert list(table["Signs"]) == [
+        agreement(claims) for claims in table[["Attribution", "Measured", "Explained"]].values
+    ]
+    tokens = next(t.value for t in app.dataframe if "Token" in t.value)
+    assert list(tokens.columns) == ["Token", "Target", "Current"] and tokens.notna().all(axis=None)
+    deepest = tokens[["Target", "Current"]].abs().max()
+    assert f"the deepest shade is {deepest.max():.2f} nats" in html(app)
+    shades = [max(int(s) for s in re.findall(r"--share:(\d+)%", one)) for one in heats]
+    assert shades == [round(100 * deepest[who] / deepest.max()) for who in ("Target", "Current")], "one scale"
+
+
+@pytest.mark.parametrize(
+    ("claims", "said"),
+    [
+        ((0.5, 0.4, 0.3), "agree"),
+        ((-0.5, 0.4, 0.3), "attribution differs"),
+        ((-0.5, -0.4, 0.3), "explained differs"),
+        ((0.5, -0.4, 0.01), "attribution +, measured −"),
+        ((0.5, None, float("nan")), "too small to tell"),
+    ],
+)
+def test_who_differs_is_said(claims: tuple[float | None, ...], said: str) -> None:
+    assert agreement(claims) == said
 
 
 def test_words_without_the_checkpoints_are_answered_in_words(sound: Path, opened: Open) -> None:

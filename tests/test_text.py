@@ -36,7 +36,7 @@ def test_words_join_to_the_text() -> None:
 
 
 @pytest.mark.parametrize("text", HOSTILE)
-@pytest.mark.parametrize("made", [plain, escaped, lambda t: diff(t, "x" + t), lambda t: heat([t], [1.0])])
+@pytest.mark.parametrize("made", [plain, escaped, lambda t: diff(t, "x" + t), lambda t: heat([t], [1.0], 1.0)])
 def test_no_tag_of_data_survives(text: str, made) -> None:  # type: ignore[no-untyped-def]
     html = made(text)
     tags = set(re.findall(r"</?\s*([a-zA-Z]+)", html))
