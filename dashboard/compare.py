@@ -7,9 +7,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import streamlit as st
 
-from dashboard import agreement, data
+from dashboard import agreement, data, sliced
 from dashboard.agreement import Estimate, Measured
 from engine.correlation import bootstrap_pearson, interval, pearson
 
@@ -26,7 +28,8 @@ NUMBERS = ("explanation", "effect_current", "effect_target", "f_current", "f_tar
 
 @dataclass(frozen=True)
 class Compared:
-    """One number in both runs, and their difference with a paired interval."""
+    """One number in both runs, and their difference with a paired interval. A counterfactual gap without a value can't
+    be tested: the two models' unseen runs can't be told apart."""
 
     name: str
     first: Estimate
@@ -49,14 +52,36 @@ class Comparison:
     """Whether both runs explain the same current effects."""
 
 
+@dataclass(frozen=True)
+class Pairing:
+    """Two runs' explanations of the same examples. Shared by all sessions: not to be written to."""
+
+    rows: pd.DataFrame
+    """What `shared` finds."""
+    examples: int
+    """Explained in both runs, in numbers or in words."""
+    found: Comparison | None
+    """Above `sliced.MEASURED` rows, of a seeded sample."""
+
+
+def in_both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    """Examples explained in both runs, in numbers or in words: the first run's columns, and the second's numbers with
+    the ending `_2`. Arrow compares the ids: as Python's own text they would be the largest column of all."""
+    mine, theirs = (pa.array(rows["example_id"], pa.large_string()) for rows in (first, second))
+    at = pc.fill_null(pc.index_in(mine, value_set=theirs), -1).to_numpy()
+    here = np.flatnonzero(at >= 0)
+    numbers = {f"{c}_2": second[c].to_numpy()[at[here]] for c in NUMBERS}
+    return first.iloc[here].reset_index(drop=True).assign(**numbers)
+
+
 def shared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Examples explained in both runs: the first run's columns, and the second's numbers with the ending `_2`."""
-    theirs = second[["example_id", *NUMBERS]].rename(columns={c: f"{c}_2" for c in NUMBERS})
-    rows = first.merge(theirs, on="example_id", how="inner")
-    keep = np.isfinite(rows["explanation"].to_numpy(np.float64)) & np.isfinite(
-        rows["explanation_2"].to_numpy(np.float64)
-    )
-    return rows[keep].reset_index(drop=True)
+    """Those of `in_both` with a number in both runs."""
+    return _with_numbers(in_both(first, second))
+
+
+def _with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    keep = np.isfinite(rows[["explanation", "explanation_2"]].to_numpy(np.float64)).all(axis=1)
+    return rows if keep.all() else rows[keep].reset_index(drop=True)
 
 
 def as_second(rows: pd.DataFrame) -> pd.DataFrame:
@@ -78,7 +103,7 @@ def compare(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Comparis
     return Comparison(
         n=len(rows),
         n_groups=int(rows["group"].nunique(dropna=False)),
-        numbers=tuple(_compared(name, mine, theirs) for name in NAMES if name in mine or name in theirs),
+        numbers=tuple(_compared(name, mine, theirs) for name in NAMES),
         explanations=_estimate(r, r_drawn),
         errors=_estimate(float(errors.mean()), agreement.weighted_means(weights, errors)),
         nearer=float((errors < 0).mean()),
@@ -104,19 +129,20 @@ def _estimate(value: float, draws: np.ndarray) -> Estimate:
     return Estimate(float(value), *((low, high) if np.isfinite(low) else (None, None)))
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
+@st.cache_resource(max_entries=2, show_spinner="Pairing the examples")
 def _of_runs(
     first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None, stamps: str
-) -> tuple[pd.DataFrame, Comparison | None]:
-    rows = shared(
+) -> Pairing:
+    every = in_both(
         data.explanations(first, mine, split=split, edit=edit),
         data.explanations(second, theirs, split=split, edit=edit),
     )
-    return rows, compare(rows, draws=1000 if len(rows) <= 20_000 else 200)
+    rows = _with_numbers(every)
+    return Pairing(rows, len(every), compare(sliced.measured(rows), draws=1000 if len(rows) <= 20_000 else 200))
 
 
 def of_runs(
     first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None
-) -> tuple[pd.DataFrame, Comparison | None]:
-    """The shared rows of two runs and their paired statistics, cached."""
+) -> Pairing:
+    """What two runs share and its paired statistics, cached."""
     return _of_runs(first, second, mine, theirs, split, edit, data.stamp(first) + data.stamp(second))

@@ -17,13 +17,16 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
     """One setting for each explainer × regime × edit, at all checkpoints and noise levels.
 
     The chosen setting where it lies in the rows, else the one whose cross-validated correlation with the
-    targets is highest; never one picked by what is plotted. `rows` are of the explainers themselves.
+    targets is highest; never one picked by what is plotted. `rows` are of the explainers themselves. Noise-free rows
+    decide, where there are any: a model that explains itself may have been trained on noisy labels only.
     """
     if rows.empty:
         return rows
     rows = rows[rows["mode"].isna() | (rows["mode"] != "difference")]
     keys = ["explainer", "regime", "edit"]
-    clean = rows[(rows["noise_kind"] == "none") | (rows["noise"] == 0)]
+    is_clean = (rows["noise_kind"] == "none") | (rows["noise"] == 0)
+    has_clean = is_clean.groupby([rows[k] for k in keys], dropna=False).transform("any")
+    clean = rows[is_clean | ~has_clean]
     table = clean.groupby([*keys, *SETTING[1:]], dropna=False, sort=False).agg(
         chosen=("chosen", "max"), cv=("cv", "max")
     )

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from functools import partial
+
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data, settings
+from dashboard import agreement, charts, data, settings
 from dashboard.agreement import FEW
 from dashboard.charts import Estimate, Series, style
-from dashboard.compare import NAMES, Comparison, of_runs
+from dashboard.compare import NAMES, Comparison, Pairing, of_runs
 from dashboard.example_card import example_card
 from dashboard.figures import about, choose, show
 from dashboard.parts import downloads, provenance, small_print
-from dashboard.selection import Selection, problem, sidebar, update
+from dashboard.selection import Selection, default_noise, problem, sidebar, update
 from dashboard.text import markdown_escaped
 from engine.store import RunError
 
@@ -49,20 +52,22 @@ def other_setting(selection: Selection, options: data.Options) -> data.Setting:
     with right:
         regime = selection.regime if selection.regime in regimes else regimes[0]
         regime = choose("Second run: regime", "regime2", {r: r for r in regimes}, regime)
-    return data.Setting(checkpoint, explainer, regime, condition=condition)
+    return data.Setting(checkpoint, explainer, regime, *default_noise(options), condition)
 
 
 def paired_table(found: Comparison, first: str, second: str) -> pd.DataFrame:
-    def text(estimate, sign: bool) -> str:
+    def text(name: str, estimate: agreement.Estimate, sign: bool) -> str:
+        if name == "counterfactual_gap" and estimate.value is None:
+            return "not testable"
         return charts.interval(estimate.value, estimate.low, estimate.high, sign=sign)
 
     return pd.DataFrame(
         [
             {
                 "number": NAMES[c.name],
-                f"first: {first}": text(c.first, "gap" in c.name),
-                f"second: {second}": text(c.second, "gap" in c.name),
-                "first − second, paired": text(c.difference, True),
+                f"first: {first}": text(c.name, c.first, "gap" in c.name),
+                f"second: {second}": text(c.name, c.second, "gap" in c.name),
+                "first − second, paired": text(c.name, c.difference, True),
             }
             for c in found.numbers
         ]
@@ -73,14 +78,32 @@ def words(found: Comparison) -> str:
     """What the paired intervals support, and no more."""
     said = []
     for c in found.numbers:
-        if c.name == "target_current" or c.difference.low is None or c.difference.high is None:
+        if c.difference.low is None or c.difference.high is None:
             continue
         if c.difference.low > 0 or c.difference.high < 0:
             more = "higher" if c.difference.low > 0 else "lower"
             said.append(f"{NAMES[c.name]} is {more} in the first run ({charts.number(c.difference.value, sign=True)})")
     if not said:
-        return "No paired interval of Self, Orig or a gap excludes 0: the explanations are not told apart."
-    return "; ".join(said) + ". Nothing else is told apart on the shared examples."
+        return "No paired interval of Self, Orig, a gap or ρ excludes 0: the runs are not told apart."
+    rest = "" if len(said) == len(found.numbers) else " No other paired interval of Self, Orig, a gap or ρ excludes 0."
+    return "; ".join(said) + "." + rest
+
+
+def nothing_paired(pairing: Pairing, mine: data.Setting, theirs: data.Setting) -> str:
+    """Why there are no paired numbers."""
+    speaks = [setting.explainer == "verbal" for setting in (mine, theirs)]
+    if not pairing.examples:
+        why = "The two runs share no explained examples in this split and kind of edit, so nothing can be paired."
+    elif any(speaks):
+        one = "the first explains itself" if speaks[0] else "the second explains itself"
+        who = "both explain themselves" if all(speaks) else one
+        why = (
+            f"The two runs share {pairing.examples:,} explained examples, but {who} in words: a sentence is right or "
+            "wrong, and has no number to pair."
+        )
+    else:
+        why = f"The two runs share only {pairing.examples:,} explained examples here: too few to pair."
+    return why + " Their trajectories stand below."
 
 
 def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where: str) -> None:
@@ -113,16 +136,19 @@ def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where:
 def over_steps(selection: Selection, theirs: data.Setting, edit: str | None) -> None:
     """Self and gap of both runs over the steps, whether they share examples or not."""
     st.subheader("Over the checkpoints", divider="grey")
-    series, tables = [], []
+    series, tables, speaks = [], [], []
     for i, (path, setting, name) in enumerate(
         ((selection.path, selection.setting, "first"), (selection.second.path, theirs, "second"))
     ):
         every = data.metrics(
             path, control=None, explainer=setting.explainer, regime=setting.regime, split=selection.split,
-            noise_kind="none", condition=setting.condition,
+            noise_kind=settings.noise_kinds(setting.explainer), condition=setting.condition,
         )  # fmt: skip
         kind = edit if edit in set(every["edit"]) else settings.default_edit(every)
         rows = settings.best(every[every["edit"] == kind]).sort_values("step")
+        if rows.empty:
+            st.caption(f"Of the {name} run nothing was measured in this setting and split.")
+            continue
         colour, symbol, dash = (style.BLUE, "circle", "solid") if i == 0 else (style.ORANGE, "diamond", "dash")
         label = f"{name} ({kind})"
         series += [
@@ -132,9 +158,15 @@ def over_steps(selection: Selection, theirs: data.Setting, edit: str | None) -> 
             Series(rows, "counterfactual_gap", f"counterfactual gap, {label}", style.GREEN, symbol, dash, 2, False),
         ]
         tables.append(rows.assign(run=name))
+        speaks.append(setting.explainer == "verbal")
+    if not tables:
+        return
     columns = ["run", "checkpoint", "step", "edit", "layer", "n", "self", "orig", "gap", "counterfactual_gap"]
+    agreement_in = (
+        "exact match (ρ: r)" if all(speaks) else "r; in words exact match" if any(speaks) else "agreement (Pearson r)"
+    )
     show(
-        charts.trajectory(series), key="compare_steps", path=selection.path,
+        charts.trajectory(series, panels=(agreement_in, "gap")), key="compare_steps", path=selection.path,
         about=about(selection, note=f"second run {selection.second.key}"),
         alt="Self, target–current correlation and gaps of both runs over the steps; the table has the numbers.",
         table=pd.concat(tables)[columns],
@@ -146,19 +178,24 @@ def open_example(identity: str) -> None:
     example_card(selection, identity)
 
 
-def disagreements(rows: pd.DataFrame) -> None:
+def far_apart(rows: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:
+    """The rows on which the runs disagree most, the furthest apart first."""
+    apart = (rows["explanation"] - rows["explanation_2"]).abs().to_numpy()
+    first = np.argsort(-apart, kind="stable")[:limit]
+    return rows.assign(apart=apart)[["example_id", "edit", *LABELS, "group"]].iloc[first]
+
+
+def disagreements(pairing: Pairing, theirs: data.Setting) -> None:
     st.subheader("Where the runs disagree most", divider="grey")
-    table = rows.assign(apart=(rows["explanation"] - rows["explanation_2"]).abs())
-    numbers = ["explanation", "explanation_2", "apart", "effect_current", "effect_current_2", "error", "error_2"]
-    table = table.sort_values("apart", ascending=False, kind="stable")[["example_id", "edit", *numbers, "group"]]
-    shown = table.head(500)
-    key = f"disagreements_{hash((str(selection.parameters()), len(table)))}"
+    n = len(pairing.rows)
+    shown = far_apart(pairing.rows, 500)
+    key = f"disagreements_{hash((str(selection.parameters()), theirs))}"
     event = st.dataframe(
         shown, hide_index=True, key=key, on_select="rerun", selection_mode="single-row", height=300,
-        column_config={c: st.column_config.NumberColumn(LABELS[c], format="%.3f") for c in numbers},
+        column_config={c: st.column_config.NumberColumn(LABELS[c], format="%.3f") for c in LABELS},
     )  # fmt: skip
     st.caption("1: the first run, 2: the second; nats. Choose a row to open the example.")
-    downloads(table, "compared-examples", "compare_rows")
+    downloads(partial(far_apart, pairing.rows), "compared-examples", "compare_rows", rows=n)
     picked = event["selection"]["rows"]
     if picked and picked[0] < len(shown):
         identity = str(shown["example_id"].iloc[picked[0]])
@@ -191,18 +228,18 @@ if selection.second is None:
     st.stop()
 try:
     theirs = other_setting(selection, data.options(selection.second.path))
-    rows, found = of_runs(
-        selection.path, selection.second.path, selection.setting, theirs, selection.split, selection.edit
-    )
+    pairing = of_runs(selection.path, selection.second.path, selection.setting, theirs, selection.split, selection.edit)
+    found = pairing.found
     if found is None:
-        st.info(
-            "The two runs share no explained examples in this split and kind of edit, so nothing can be paired. "
-            "Their trajectories stand below."
-        )
+        st.info(nothing_paired(pairing, selection.setting, theirs))
     else:
         if found.n < FEW or found.n_groups < FEW:
             st.warning(f"Few shared examples: n = {found.n:,} in {found.n_groups:,} groups.", icon=":material/warning:")
         st.markdown(f"**{markdown_escaped(words(found))}**")
+        if found.n < len(pairing.rows):
+            st.caption(
+                f"Numbers on this page come from a seeded sample of {found.n:,} of {len(pairing.rows):,} examples."
+            )
         if not found.same_effects:
             st.caption("The current models differ: each explanation is held against its own model's effect.")
         where = about(selection, n=found.n, n_groups=found.n_groups, note=f"second run {selection.second.key}")
@@ -222,9 +259,9 @@ try:
         )
         provenance(selection.path, extra=where)
         provenance(selection.second.path, extra="second")
-        pictures(selection, rows, found, where)
+        pictures(selection, pairing.rows, found, where)
     over_steps(selection, theirs, selection.edit)
     if found is not None:
-        disagreements(rows)
+        disagreements(pairing, theirs)
 except RunError as error:
     problem(str(error))
