@@ -136,12 +136,22 @@ class ExplainerSpec(Strict):
         (1e-4, 1e-2), min_length=1, description="of linear and mlp; cross-validation chooses"
     )
     folds: int = Field(5, ge=2, description="of the grouped cross-validation")
+    cross_validation: Literal["grouped", "leave_one_out"] = Field(
+        "grouped",
+        description="how a setting is chosen; leave_one_out: ridge alone, and it leaks between the edits of one prompt",
+    )
     width: int = Field(64, ge=1, description="hidden units of the mlp")
     steps: int = Field(400, ge=1, description="Adam steps of linear and mlp, from scratch")
     online_steps: int = Field(40, ge=1, description="Adam steps per checkpoint in the online regime")
     learning_rate: float = Field(3e-3, gt=0, description="of Adam")
     batch: int = Field(256, ge=1, description="examples in an Adam step")
     seeds: int = Field(2, ge=1, description="initialisations of linear and mlp")
+
+    @model_validator(mode="after")
+    def _leave_one_out_is_of_ridge(self) -> ExplainerSpec:
+        if self.cross_validation == "leave_one_out" and self.kinds != ("ridge",):
+            raise ValueError("cross_validation: leave_one_out goes with kinds: [ridge] alone: use grouped")
+        return self
 
 
 class NoiseSpec(Strict):

@@ -44,7 +44,9 @@ def choose(observed: Observed, kind: ExplainerKind) -> list[Setting]:
         rows = observed.rows(edit, "train")
         if len(rows) < 2 * spec.folds:
             continue
-        folds = grouped_folds(**observed.factors(rows), folds=spec.folds, seed=observed.spec.seed)
+        folds = None
+        if spec.cross_validation == "grouped":
+            folds = grouped_folds(**observed.factors(rows), folds=spec.folds, seed=observed.spec.seed)
         for place in observed.places(modes, [edit]):
             x = observed.features(observed.start, place, rows)
             scores = cross_validate(kind, x, target[rows], folds, spec, seed=observed.spec.seed)

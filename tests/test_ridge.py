@@ -9,8 +9,10 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge as PeerRidge
 from sklearn.linear_model import RidgeCV
 
+from engine.config import ExplainerSpec
 from engine.correlation import pearson
 from engine.noise import NOISE, noise_matrix
+from engine.probes.regimes import cross_validate
 from engine.probes.ridge import Ridge, cross_validated_correlation, cross_validated_predictions, grouped_folds
 
 PENALTIES = (0.01, 1.0, 100.0)
@@ -122,6 +124,32 @@ def test_folds_where_factors_are_missing_or_few():
     assert len(grouped_folds(groups, np.arange(10) % 2, np.arange(10) // 5, folds=5)) == 4
     with pytest.raises(ValueError, match="two groups"):
         grouped_folds(np.zeros(10))
+
+
+def test_one_way_folds_come_from_one_factorisation(monkeypatch):
+    x, y, _ = data(90, 8)
+    folds = grouped_folds(np.arange(90) % 12, folds=4)
+    refits = np.concatenate([Ridge.fit(x[a]).predict(y[a], PENALTIES, x[b]) for a, b in folds], axis=1)
+    fits = []
+    real = Ridge.fit
+    monkeypatch.setattr(Ridge, "fit", lambda x: fits.append(len(x)) or real(x))
+    ours, rows = cross_validated_predictions(x, y, folds, PENALTIES)
+    assert fits == [90]
+    np.testing.assert_array_equal(rows, np.concatenate([test for _, test in folds]))
+    np.testing.assert_allclose(ours, refits, atol=1e-8)
+
+
+def test_leave_one_out_is_offered_and_is_that_of_refits():
+    x, y, _ = data(40, 5, k=1)
+    scores = cross_validate("ridge", x, y[:, 0], None, ExplainerSpec(penalties=PENALTIES))
+    for penalty, score in scores.items():
+        alone = [
+            PeerRidge(alpha=penalty).fit(np.delete(x, i, 0), np.delete(y[:, 0], i)).predict(x[[i]])[0]
+            for i in range(40)
+        ]
+        assert score == pytest.approx(np.corrcoef(alone, y[:, 0])[0, 1], abs=1e-8)
+    with pytest.raises(ValueError, match=r"kinds: \[ridge\] alone"):
+        ExplainerSpec(kinds=("ridge", "mlp"), cross_validation="leave_one_out")
 
 
 def test_cross_validated_correlation_is_that_of_refits():

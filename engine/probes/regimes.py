@@ -95,14 +95,18 @@ def penalties_of(kind: str, spec: ExplainerSpec) -> tuple[float, ...]:
 
 
 def cross_validate(
-    kind: str, x: np.ndarray, targets: np.ndarray, folds: Folds, spec: ExplainerSpec, seed: int = 0
+    kind: str, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int = 0
 ) -> dict[float, float]:
-    """Penalty → correlation of out-of-fold explanations with the targets [n], pooled over folds.
+    """Penalty → correlation of out-of-fold explanations with the targets [n], pooled over folds; without folds each
+    row is held out by itself, which ridge alone can do.
 
     Linear and mlp: all folds × weight decays are trained at once, each on its own rows.
     """
     penalties = penalties_of(kind, spec)
     targets = np.asarray(targets, dtype=np.float64).ravel()
+    if folds is None:
+        alone = Ridge.fit(x).leave_groups_out(targets, penalties, np.arange(len(targets)))[..., 0]
+        return dict(zip(penalties, pearson(alone.T, targets).tolist(), strict=True))
     if kind == "ridge":
         scores = cross_validated_correlation(x, targets, folds, penalties)[:, 0]
         return dict(zip(penalties, scores.tolist(), strict=True))

@@ -275,10 +275,20 @@ def grouped_folds(
 def cross_validated_predictions(
     x: np.ndarray, y: np.ndarray, folds: Folds, penalties: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold predictions [penalties, rows, k] and the rows they are for, of X [n, d] and Y [n, k]."""
+    """Out-of-fold predictions [penalties, rows, k] and the rows they are for, of X [n, d] and Y [n, k].
+
+    Where each fold trains on all that it does not test, all come from one factorisation. Folds over two factors leave
+    further rows out, and each has a factorisation of its own.
+    """
     x, y = np.asarray(x, dtype=np.float64), _matrix(y)
+    rows = np.concatenate([test for _, test in folds])
+    if len(rows) == len(x) and all(len(train) + len(test) == len(x) for train, test in folds):
+        fold_of = np.empty(len(x), dtype=int)
+        for fold, (_, test) in enumerate(folds):
+            fold_of[test] = fold
+        return Ridge.fit(x).leave_groups_out(y, penalties, fold_of)[:, rows], rows
     parts = [Ridge.fit(x[train]).predict(y[train], penalties, x[test]) for train, test in folds]
-    return np.concatenate(parts, axis=1), np.concatenate([test for _, test in folds])
+    return np.concatenate(parts, axis=1), rows
 
 
 def cross_validated_correlation(
