@@ -20,7 +20,11 @@ OFFERED = 200
 @st.cache_data(max_entries=16, show_spinner=False)
 def _candidates(path: Path, setting: data.Setting, split: str, edit: str | None, stamp: str) -> pd.DataFrame:
     first = order(path, Query(setting, split, edit, sort="shift"))[:OFFERED]
-    rows = examples_rows(path, setting, first.tolist())
+    return _titled(examples_rows(path, setting, first.tolist()))
+
+
+def _titled(rows: pd.DataFrame) -> pd.DataFrame:
+    """example_id and a title (plain text)."""
     rows = rows.assign(moved=(rows["effect_current"] - rows["effect_target"]).abs())
     prompts = [" ".join(shown(text)[:90].split()) for text in rows["prompt"]]
     heads = [
@@ -33,6 +37,14 @@ def _candidates(path: Path, setting: data.Setting, split: str, edit: str | None,
 def candidates(path: Path, setting: data.Setting, split: str, edit: str | None) -> pd.DataFrame:
     """example_id and a title (plain text) of the examples whose effect moved most, the most moved first."""
     return _candidates(path, setting, split, edit, data.stamp(path))
+
+
+def named(path: Path, setting: data.Setting, ids: Sequence[str]) -> dict[str, str]:
+    """Titles of examples asked for by id, whatever their split and kind of edit; those that the run lacks are left
+    out."""
+    numbers = [number for number in (find(path, i) for i in ids) if number is not None]
+    titled = _titled(examples_rows(path, setting, numbers))
+    return dict(zip(titled["example_id"], titled["title"], strict=True))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

@@ -12,10 +12,11 @@ import yaml
 from dashboard import data, jobs, parts, run_files_view
 from dashboard.figures import keep
 from dashboard.new_run import home
-from dashboard.selection import problem
+from dashboard.selection import choose_run, problem
 from dashboard.text import escaped, markdown_escaped, shown
 from engine.store import RunError, verify
 
+OVERVIEW = Path(__file__).resolve().parent.parent / "pages" / "overview.py"
 STATES = {
     "complete": "complete: measured to the end",
     "running": "running: a process is writing it now",
@@ -62,13 +63,17 @@ def line(entry: data.RunEntry) -> dict[str, object]:
 def choose(key: str, entries: list[data.RunEntry]) -> None:
     rows = st.session_state[key]["selection"]["rows"]
     if rows:
-        st.query_params["run"] = entries[rows[0]].key
+        choose_run(entries[rows[0]].key)
 
 
 def picked(entries: list[data.RunEntry]) -> data.RunEntry:
     """The run in the URL, else the one looked at on other pages, else the first."""
-    wanted = st.query_params.get("run") or st.session_state.get("selection", {}).get("run")
-    return next((e for e in entries if e.key == wanted), entries[0])
+    before = st.session_state.get("selection", {}).get("run")
+    wanted = st.query_params.get("run") or before
+    found = next((e for e in entries if e.key == wanted), entries[0])
+    if found.key == wanted != before:
+        choose_run(wanted)
+    return found
 
 
 def detail(entry: data.RunEntry) -> None:
@@ -85,6 +90,8 @@ def detail(entry: data.RunEntry) -> None:
             "Verify", icon=":material/verified:", key="verify", help="Checks every file's hash and schema"
         )
         if about:
+            if OVERVIEW.exists():
+                st.page_link(OVERVIEW, label="Open", icon=":material/visibility:", query_params={"run": entry.key})
             _actions(entry)
         run_files_view.delete(entry.path, data.directories())
     if verifying:

@@ -34,6 +34,9 @@ NAMES = (
 )  # fmt: skip
 """Query parameters, in the order in which they are resolved."""
 
+OF_ONE_RUN = ("example", "slice", "hash", "layer", "condition")
+"""What has no meaning in another run."""
+
 LABELS = {
     "run": ("Run", "A folder with measurements of one target and its current checkpoints."),
     "second": ("Second run", "The run to compare with."),
@@ -160,8 +163,7 @@ def resolve(
     explainer = pick("explainer", same(explainers), next(iter(explainers)))
     regimes = explainers[explainer] or ("frozen",)
     noises = {noise_text(*pair): pair for pair in options.noises}
-    clean = ("none", 0.0)  # a model that was trained on noisy labels has no other measurement
-    kind, level = pick("noise", noises, clean if clean in options.noises or not options.noises else options.noises[0])
+    kind, level = pick("noise", noises, default_noise(options))
     columns = options.columns
     try:
         part = parse(parameters.get("slice", ""), columns)
@@ -197,6 +199,12 @@ def default_split(splits: Sequence[str]) -> str:
     return next((s for s in ("test_heldout", "test_iid", "validation") if s in splits), splits[0])
 
 
+def default_noise(options: data.Options) -> tuple[str, float]:
+    """None, but for a model that was trained on noisy labels: it has no other measurement."""
+    clean = ("none", 0.0)
+    return clean if clean in options.noises or not options.noises else options.noises[0]
+
+
 def default_text(name: str, value: Any) -> str:
     if value is None:
         return {"condition": "none", "layer": "chosen"}.get(name, "all")
@@ -223,11 +231,17 @@ def update(**changes: object) -> None:
     st.session_state["selection_written"] = dict(st.query_params.to_dict())
 
 
+def choose_run(key: str) -> None:
+    """Look at another run from here on, on every page."""
+    update(run=key, **dict.fromkeys(OF_ONE_RUN))
+
+
 def _from_widget(name: str) -> None:
     value = st.session_state[f"select_{name}"]
+    if name == "run":
+        choose_run(value.key)
+        return
     update(**{name: noise_text(*value) if name == "noise" else getattr(value, "key", value)})
-    if name == "run":  # an example and a slice are of one run
-        update(example=None, slice=None, hash=None, layer=None, condition=None)
     if name == "condition":  # it has explainers of its own
         update(explainer=None, regime=None)
 
@@ -246,6 +260,9 @@ def sidebar(*needs: str) -> Selection | None:
     url = {name: st.query_params[name] for name in NAMES if name in st.query_params}
     written = st.session_state.get("selection_written", {})
     news = {name for name in url if url[name] != written.get(name)}
+    if url.get("run") not in (None, _memory().get("run")):  # a link to another run
+        for name in OF_ONE_RUN:
+            _memory().pop(name, None)
     _memory().update(url)
     try:
         known, complaints = resolve(_memory(), runs, data.options)

@@ -13,7 +13,7 @@ from dashboard.charts import Series, style
 from dashboard.examples import example, same_prompt
 from dashboard.figures import about, chosen, keep, show
 from dashboard.selection import Selection
-from dashboard.text import shown
+from dashboard.text import markdown_escaped, shown
 from engine.records import spans_of
 
 MOST = 6
@@ -24,11 +24,15 @@ def single_examples(selection: Selection) -> None:
     """Both effects and the explanation of single examples, step by step; then the edits of one of their prompts."""
     st.subheader("Single examples", divider="grey")
     offered = moves.candidates(selection.path, selection.setting, selection.split, selection.edit)
-    if offered.empty:
-        st.info("No explanations were kept for this setting: choose label noise none.")
-        return
     titles = dict(zip(offered["example_id"], map(shown, offered["title"]), strict=True))
-    given = [i for i in st.query_params.get("examples", "").split(",") if i in titles][:MOST]
+    asked = list(dict.fromkeys(filter(None, st.query_params.get("examples", "").split(","))))
+    beyond = [i for i in (*asked[:MOST], selection.example) if i and i not in titles]
+    titles |= moves.named(selection.path, selection.setting, beyond)
+    if not titles:
+        st.info("No explanations were kept for this setting: choose another explainer, regime, edit or split.")
+        return
+    not_drawn(asked, titles)
+    given = [i for i in asked[:MOST] if i in titles]
     start = ([selection.example] if selection.example in titles else []) + list(titles)[:3]
     st.session_state["option_examples"] = given or list(dict.fromkeys(start))[:3]
     picked = st.multiselect(
@@ -38,7 +42,8 @@ def single_examples(selection: Selection) -> None:
         format_func=lambda i: titles[i],
         max_selections=MOST,
         on_change=lambda: keep("examples", ",".join(st.session_state["option_examples"]) or None),
-        help="Offered: those whose effect moved most from the target to the current checkpoint. Type to search.",
+        help="Offered: those whose effect moved most from the target to the current checkpoint, and any example that a "
+        "link names. Type to search.",
     )
     if not picked:
         st.caption("Choose an example to see it move.")
@@ -57,6 +62,15 @@ def single_examples(selection: Selection) -> None:
     st.subheader("Which features matter: within one prompt", divider="grey")
     mean_ranking(selection)
     within_prompt(selection, picked, titles)
+
+
+def not_drawn(asked: list[str], titles: dict[str, str]) -> None:
+    """Say which examples of a link are left out."""
+    unknown = [i[:64] for i in asked[:MOST] if i not in titles]
+    if unknown:
+        st.warning(markdown_escaped(f"This run has no example {', '.join(unknown)}."), icon=":material/link_off:")
+    if len(asked) > MOST:
+        st.caption(f"The link names {len(asked):,} examples: drawn are the first {MOST}.")
 
 
 def mean_ranking(selection: Selection) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, halves, sliced
+from dashboard import charts, data, halves, settings, sliced
 from dashboard.agreement import FEW, Agreement, Estimate
 from dashboard.agreement_view import (
     COLUMN_HELP,
@@ -21,10 +22,10 @@ from dashboard.agreement_view import (
     with_help,
 )
 from dashboard.example_card import example_card
-from dashboard.figures import about, choose, picture_format, show
+from dashboard.figures import about, choose, keep, picture_format, show
 from dashboard.halves import Half
 from dashboard.parts import downloads, provenance
-from dashboard.selection import problem, sidebar, update
+from dashboard.selection import Selection, problem, sidebar, update
 from dashboard.slice_controls import slice_controls
 from dashboard.text import markdown_escaped
 from engine.store import RunError
@@ -132,6 +133,29 @@ def scatters(frame: pd.DataFrame, selected: np.ndarray | None, found: Agreement,
     picture_format("scatter")
 
 
+def of_one_kind(selection: Selection) -> Selection:
+    """The chosen kind of edit where the sidebar names none, as on the other pages; all kinds pooled on demand."""
+    if selection.edit is not None or len(selection.options.edits) < 2:
+        return selection
+    every = data.metrics(
+        selection.path, control=None, explainer=selection.explainer, split=selection.split,
+        condition=selection.condition,
+    )  # fmt: skip
+    edit = settings.default_edit(every)
+    if edit is None:
+        return selection
+    st.session_state["option_kinds"] = st.query_params.get("kinds") == "all"
+    pooled = st.toggle(
+        "All kinds of edit, pooled", key="option_kinds",
+        on_change=lambda: keep("kinds", "all" if st.session_state["option_kinds"] else None),
+        help="Each kind of edit has an explainer of its own: numbers of all together may say what none of them says.",
+    )  # fmt: skip
+    if pooled:
+        return selection
+    st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
+    return replace(selection, edit=edit)
+
+
 @st.dialog("Example", width="large")
 def open_example(identity: str) -> None:
     example_card(selection, identity)
@@ -183,6 +207,7 @@ if selection.explainer == "verbal":
     )
     st.stop()
 try:
+    selection = of_one_kind(selection)
     frame, how = sliced.rows(selection)
     if frame.empty:
         problem(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from urllib.parse import urlencode
 
 import numpy as np
@@ -20,6 +21,7 @@ from dashboard.text import markdown_escaped, shown
 from engine.store import RunError
 
 PAGE_ROWS = 12
+TRAJECTORY = Path(__file__).with_name("trajectory.py")
 
 
 def main() -> None:
@@ -122,7 +124,16 @@ def navigation(selection: Selection, numbers: np.ndarray, position: int | None, 
         place = "not in the filter" if position is None else f"{here + 1:,} of {len(numbers):,}"
         st.markdown(f"**{place}**", width="content")
         permalink(selection, identity)
+        over_checkpoints(selection, identity)
         open_in_lab(selection, identity)
+
+
+def over_checkpoints(selection: Selection, identity: str) -> None:
+    if TRAJECTORY.exists():
+        st.page_link(
+            TRAJECTORY, label="Over the checkpoints", icon=":material/timeline:",
+            query_params={**with_changes(selection, example=identity, hash=None), "examples": identity},
+        )  # fmt: skip
 
 
 def permalink(selection: Selection, identity: str) -> None:

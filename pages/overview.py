@@ -102,6 +102,7 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         list(MEASURES),
         default="self",
         required=True,
+        wrap=True,
         format_func=lambda m: MEASURES[m][0],
         key="overview_measure",
         help="Self: agreement with what the current model does. Gap: Self minus agreement with the target. "
@@ -130,7 +131,7 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
     counts = f"n = {rows.n.min():,}" + (f" to {rows.n.max():,}" if rows.n.nunique() > 1 else "")
     extra = (
         f"Bars and bands: 95% intervals. {counts} examples in {rows.n_groups.min():,} groups, split {selection.split}, "
-        f"{seeds(rows)}. Setting, chosen by cross-validation at the target: "
+        f"{seeds(rows)}. Setting{', chosen by cross-validation at the target' if rows.cv.notna().any() else ''}: "
         + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in setting.items())
     )
     shown = pd.concat([rows, controls])[["checkpoint", "step", "explainer", "regime", "control", *estimates(measure)]]

@@ -115,7 +115,9 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
         lost_text="" if lost is None else f"coupling lost, ρ = {charts.number(lost['target_current'])}",
     )
     setting = f"{edit}, layer {first['layer']}, penalty {first['penalty']:g}" if pd.notna(first["penalty"]) else edit
-    how = "chosen by cross-validation" if bool(first["chosen"]) else "best by cross-validation of what is selected"
+    if pd.notna(first["cv"]):  # else there was one setting, and nothing to choose
+        how = "chosen by cross-validation" if bool(first["chosen"]) else "best by cross-validation of what is selected"
+        setting = f"{setting}, {how}"
     shown = rows.sort_values("step")
     columns = ["checkpoint", "step", "n", "n_groups", "target_current"]
     for name in ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "direction"):
@@ -125,7 +127,7 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
         figure,
         key="trajectory",
         path=selection.path,
-        about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=f"{setting}, {how}"),
+        about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=setting),
         alt=f"Self, Orig and target–current correlation over {len(shown)} checkpoints, gaps below. {sentence} "
         "The table under the figure has all numbers.",
         table=shown[columns],

@@ -10,8 +10,8 @@ import plotly.io
 import pytest
 
 from dashboard import charts
+from dashboard.charts import learn, style
 from dashboard.charts import points as points_module
-from dashboard.charts import style
 
 HOSTILE = '<script>alert(1)</script><a href="https://canary.example/x.png">$x^2$</a>\x00\u202e%{x}'
 
@@ -196,6 +196,17 @@ def test_one_example_moves_in_a_panel_of_its_own():
     assert len(figure.data) == 6 and {t.yaxis for t in figure.data} == {"y", "y2"}
 
 
+def test_what_has_no_interval_has_no_error_bar():
+    trace = charts.ladder([charts.Estimate("with", 0.5, 0.4, 0.7), charts.Estimate("without", 0.5)], x_title="r").data[
+        0
+    ]
+    assert trace.error_x.array[1] is None and trace.error_x.arrayminus[1] is None
+    assert trace.error_x.array[0] == pytest.approx(0.2)
+    bars = [learn.Bar("with", (0.5, 0.4, 0.7)), learn.Bar("without", (0.5, None, None))]
+    shown = {t.name: t.error_x.visible for t in learn.estimates(bars, x_title="r").data}
+    assert shown == {"with": True, "without": False}
+
+
 def test_example_effects_and_ladder_write_their_numbers():
     figure = charts.example_effects((0.0, -1.0), (0.5, 1.0), 0.25)
     assert [a.text for a in figure.layout.annotations] == ["Δ −1.00", "Δ +0.50", "Δ +0.25"]
@@ -212,3 +223,23 @@ def test_features_of_a_prompt_are_ordered_by_measured_effect():
     assert list(figure.data[0].y)[::2] == ["a", "b"] and "<script" not in figure.data[0].y[1]
     assert list(figure.data[0].x) == [5, 0, 0] and figure.data[2].x[0] == np.float32(0.1)
     assert [a.text for a in figure.layout.annotations] == ["first", "now"]
+
+
+def test_a_quadrant_keeps_its_colour_whatever_is_frequent():
+    def colours(*kept: int) -> dict[str, str]:
+        frame = some_points(60).assign(quadrant=np.asarray(points_module.QUADRANTS, object)[np.resize(kept, 60)])
+        return {t.name: t.marker.color for t in draw(frame, colour="quadrant").data if t.mode == "markers"}
+
+    many, few = colours(0, 1, 2, 3), colours(3, 3, 1)
+    assert list(many) == [style.safe(name, 48) for name in points_module.QUADRANTS]
+    assert len(set(many.values())) == 4
+    assert set(few) < set(many)
+    assert all(many[name] == colour for name, colour in few.items())
+
+
+def test_a_run_without_numbers_of_explanation_has_no_line_of_it_in_the_legend():
+    frame = pd.DataFrame(
+        {"example_id": "a", "step": [0, 100], "effect_current": [1.0, 2.0], "effect_target": 1.0, "explanation": np.nan}
+    )
+    names = [t.name for t in charts.example_moves(frame, ["a"], ["one"]).data]
+    assert names == ["Δ of the current model", "Δ of the target"]

@@ -64,3 +64,52 @@ def test_a_permalink_names_the_example_on_the_screen_though_none_was_chosen(runs
     setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
     first = examples_page(runs / "alpha", setting, split="test_heldout", sort="error", limit=1).rows
     assert link["example"] == [first["example_id"].iloc[0]]
+
+
+def test_a_run_chosen_on_the_page_runs_is_the_one_on_the_next_page(runs: Path, opened: Open) -> None:
+    app = opened(runs, "runs", run="alpha-twin")
+    assert address(walk(app, "overview"))["run"] == "alpha-twin"
+
+
+def test_what_is_of_one_run_is_left_behind_with_it(runs: Path, opened: Open) -> None:
+    app = opened(runs, "correlation", run="alpha", slice="meta_topic:history", layer="4")
+    walk(app, "overview")
+    app.query_params["run"] = "alpha-twin"
+    app.run()
+    assert not {"slice", "layer"} & address(walk(app, "correlation")).keys()
+
+
+def test_correlation_shows_the_chosen_kind_of_edit_and_all_on_demand(runs: Path, opened: Open) -> None:
+    def tiles(**parameters: str) -> list[tuple[str, str]]:
+        app = opened(runs, "correlation", run="alpha", **parameters)
+        assert not app.exception, app.exception[0].stack_trace
+        return [(m.value, m.delta) for m in app.metric]
+
+    assert tiles() == tiles(edit="delete_cue") != tiles(kinds="all")
+    app = opened(runs, "correlation", run="alpha", slice="meta_topic:history|music")
+    assert "Kind of edit: delete" in said(app)
+    app.toggle(key="option_kinds").set_value(True).run()
+    assert address(app)["kinds"] == "all"
+    assert address(app)["slice"] == "meta_topic:history|music"
+    assert "All kinds of edit pooled" in said(app)
+
+
+def test_a_link_to_trajectory_draws_the_examples_that_it_names(runs: Path, opened: Open) -> None:
+    setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
+    other = examples_page(runs / "alpha", setting, split="test_iid", limit=2).rows["example_id"].tolist()
+    app = opened(runs, "trajectory", run="alpha", split="test_heldout", examples=",".join([*other, "0" * 16]))
+    assert not app.exception, app.exception[0].stack_trace
+    assert app.multiselect(key="option_examples").value == other
+    assert [w for w in app.warning if "no example 0000" in w.value]
+    app = opened(runs, "trajectory", run="alpha", split="test_heldout", example=other[1])
+    assert app.multiselect(key="option_examples").value[0] == other[1]
+    app.selectbox(key="select_checkpoint").set_value("gpt2--step-0100").run()
+    assert app.multiselect(key="option_examples").value[0] == other[1]
+
+
+def test_an_example_is_followed_over_the_checkpoints_by_a_link(runs: Path, opened: Open) -> None:
+    app = opened(runs, "examples", run="alpha", sort="error")
+    shown = next(e.proto for e in app.get("page_link") if e.proto.label == "Over the checkpoints")
+    link = parse_qs(shown.query_string)
+    assert link["examples"] == link["example"]
+    assert "hash" not in link

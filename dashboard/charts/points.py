@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -57,11 +57,16 @@ def quadrants(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) 
     return np.where(found < 0, "(no number)", np.asarray(QUADRANTS, dtype=object)[found])
 
 
-def categories(values: Iterable[object], limit: int = MAX_CATEGORIES) -> tuple[np.ndarray, list[str]]:
-    """Codes [n] and names, the most frequent first; the rest becomes "other", the absent "(none)"."""
+def categories(
+    values: Iterable[object], limit: int = MAX_CATEGORIES, first: Sequence[str] = ()
+) -> tuple[np.ndarray, list[str]]:
+    """Codes [n] and names, the most frequent first; the rest becomes "other", the absent "(none)".
+
+    `first`: names that stand before all others in this order, there or not, so that each keeps its colour.
+    """
     column = pd.Series(list(values), dtype=object)
     column = column.where(column.notna(), "(none)").astype(str)
-    names = column.value_counts().index.tolist()
+    names = [*first, *(name for name in column.value_counts().index if name not in first)]
     if len(names) > limit:
         names = [*names[: limit - 1], f"other ({len(names) - limit + 1} values)"]
     lookup = {name: i for i, name in enumerate(names)}
@@ -166,13 +171,15 @@ def scatter(
     if colour is None:
         codes, names = np.zeros(len(rows), np.int64), ["examples" if n <= RASTER_FROM else "sampled examples"]
     else:
-        codes, names = categories(frame[colour].iloc[rows])
+        codes, names = categories(frame[colour].iloc[rows], first=QUADRANTS if colour == "quadrant" else ())
     # Fainter and smaller where many lie on top of each other.
     size, opacity = ON_RASTER if n > RASTER_FROM else next(look for most, look in LOOKS if n <= most)
     ids = np.empty(n, dtype=object)
     ids[rows] = frame["example_id"].iloc[rows].astype(str)
     for code, name in enumerate(names):
         here = rows[codes == code]
+        if len(rows) and not len(here):
+            continue
         marks = {
             "color": style.CATEGORICAL[code % len(style.CATEGORICAL)],
             "symbol": style.SYMBOLS[code % len(style.SYMBOLS)],

@@ -163,7 +163,7 @@ def example_moves(frame: pd.DataFrame, order: Sequence[str], titles: Sequence[st
     for row, identity in enumerate(order, 1):
         mine = frame[frame["example_id"] == identity].sort_values("step")
         for column, name, colour, symbol, dash in MOVES:
-            if column in mine:
+            if _values(frame, column) is not None:
                 figure.add_trace(
                     go.Scatter(
                         x=mine["step"].to_numpy(), y=mine[column].to_numpy(np.float32), mode="lines+markers",
