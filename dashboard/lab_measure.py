@@ -86,6 +86,12 @@ def missing(path: Path, name: str) -> tuple[str, bool] | None:
     spec = models.checkpoint_spec(path, name)
     if Path(spec.path).expanduser().exists():
         return None
+    if spec.trained:
+        return (
+            f"{name} is not on this disk: its run trained it, and the weights are not there any more. Make the run "
+            "again, with verbal.keep_checkpoints: true where a model explains itself.",
+            False,
+        )
     if os.path.isabs(os.path.expanduser(spec.path)):
         return (
             f"{name} is not on this disk: the run looks for it in {spec.path}. Put the saved model there (weights, "

@@ -21,10 +21,10 @@ HOW = (
 
 
 def kin(spec: RunSpec) -> dict[str, Any]:
-    """What runs of one curve share: all of the spec but its name, its note and the noise of its labels."""
-    told = spec.model_dump(mode="json", exclude={"name", "note"})
+    """What runs of one curve share: all of the spec that bears on their scores but the noise of their labels."""
+    told = spec.model_dump(mode="json", exclude={"name", "note", "patching"})
     if told.get("verbal"):
-        told["verbal"]["noise"] = None
+        told["verbal"] |= {"noise": None, "keep_checkpoints": None}
     return told
 
 

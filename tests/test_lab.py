@@ -226,6 +226,12 @@ def test_a_run_without_hidden_states_or_checkpoints_says_so(tmp_path: Path) -> N
     assert "not on this disk" in line
 
 
+def test_weights_that_a_run_trained_and_dropped_are_not_asked_for_in_a_folder() -> None:
+    told = lab_measure.missing(SAMPLES / "verbal-sycophancy", "gpt2--step-0200")
+    assert told is not None and not told[1]
+    assert "keep_checkpoints" in told[0] and "Put the saved model there" not in told[0]
+
+
 def test_a_ridge_of_more_features_than_rows_has_the_same_leverage() -> None:
     from engine.probes.ridge import Ridge
 
