@@ -2,9 +2,13 @@
 
 A hand-built run (2,000 training rows × 256 dimensions), 11 levels × 20 seeds of noise. A slider is moved by a key,
 which releases it at once. The page's own clock says when the key went down, when the message to the server left, when
-the last message before the redraw came, and when the chart was drawn; the server says what it computed. The medians
-are of 20 moves, of fewer where a slider has fewer settings: the first move to each is what is timed then, because a
-second one finds its pieces in the cache. Goal: computing takes less than 50 ms where the factorisation stays.
+the last message before the redraw came, and when the chart was drawn; the server says what it computed. Every move goes
+on in one direction to a setting that was not there before, so that nothing of it is in a cache; a row says of how many
+moves it is the median, which is as many as the slider has settings for.
+
+Goal: computing takes less than 50 ms where the factorisation stays, that is on the level and seeds of the noise and on
+the penalty. Exempt are the number of training examples and the layer: they change the matrix that is factorised, which
+costs more than that by itself; their rows are measured and say so.
 """
 
 from __future__ import annotations
@@ -12,6 +16,7 @@ from __future__ import annotations
 import re
 import statistics
 import tempfile
+import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -24,16 +29,17 @@ from tests.browser.server import serving, settled
 from tests.synthetic_run import write_run
 
 GOAL_MS = 50.0
-MOVES = 20
 PROMPTS, WIDTH, SEEDS = 4_000, 256, 20
+START = {"seeds": SEEDS, "level": "0%", "penalty": "0.001"}
+"""Where the sliders begin: at an end, the others at the end that they have by default."""
 TRAVEL = {
-    "Level of noise": MOVES,
-    "Ridge penalty": MOVES,
-    "Seeds of the noise": 4,
-    "Training examples": 6,
-    "Layer": 1,
+    "Level of noise": ("ArrowRight", 10),
+    "Ridge penalty": ("ArrowRight", 8),
+    "Seeds of the noise": ("ArrowLeft", 4),
+    "Training examples": ("ArrowLeft", 6),
+    "Layer": ("ArrowLeft", 1),
 }
-"""Slider → moves to settings that it has not had before; the first two go back and forth."""
+"""Slider → the key, and how many moves lead to settings that it has not had before."""
 FACTORISED_ANEW = ("Training examples", "Layer")
 """Sliders that change the training rows themselves: they are measured, and have no goal."""
 
@@ -74,21 +80,19 @@ def rows() -> list[dict[str, Any]]:
             page = browser.new_page(viewport={"width": 1280, "height": 1600})
             page.set_default_timeout(120_000)
             page.add_init_script(WATCH)
-            page.goto(f"{address}/robustness?run=slider&seeds={SEEDS}")
+            page.goto(f"{address}/robustness?run=slider&{urllib.parse.urlencode(START)}")
             settled(page)
-            for slider, moves in TRAVEL.items():
-                found.append(_row(slider, list(_moved(page, slider, moves))))
+            for slider, (key, moves) in TRAVEL.items():
+                found.append(_row(slider, list(_moved(page, slider, key, moves))))
         browser.close()
     return found
 
 
-def _moved(page: Page, slider: str, moves: int) -> Iterator[dict[str, float]]:
+def _moved(page: Page, slider: str, key: str, moves: int) -> Iterator[dict[str, float]]:
     """Milliseconds of each part, a move."""
-    for move in range(moves):
-        forth = "ArrowLeft" if slider in ("Seeds of the noise", "Training examples", "Layer") else "ArrowRight"
-        back = {"ArrowLeft": "ArrowRight", "ArrowRight": "ArrowLeft"}[forth]
+    for _ in range(moves):
         page.get_by_role("slider", name=slider).focus()
-        page.keyboard.press(forth if moves < MOVES or move % 4 < 2 else back)
+        page.keyboard.press(key)
         page.wait_for_function("window.times.drawn")
         settled(page)
         at = page.evaluate("window.times")
@@ -108,5 +112,7 @@ def _row(slider: str, moves: list[dict[str, float]]) -> dict[str, Any]:
     shares = ", ".join(f"{part} {middle[part]:.0f} ({middle[part] / middle['whole']:.0%})" for part in PARTS)
     note = f"median of {len(moves)}; release to redraw {middle['whole']:.0f} ms: {shares}"
     goal = None if slider in FACTORISED_ANEW else 1.0
+    if goal is None:
+        note += "; exempt from the goal: the training rows change, so the factorisation is computed anew"
     measured = row(f"slider, computing: {slider}", computed, [GOAL_MS] * len(moves), goal, 0.0, 0.0, None, note)
     return measured | {"unit": "ms", "max_difference": None, "tolerance": None}
