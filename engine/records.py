@@ -190,24 +190,45 @@ VERBAL_CONTROLS = ("copy", "contrary", "consistency", "text_only", "output_text"
 VERDICTS = ("holds", "reverses", "absent", "inconclusive", "not testable")
 SPLITS = ("train", "validation", "test_heldout", "test_iid")
 
+BLOCK = 16_384
+"""Examples that are Python objects at once while their table is made."""
+
 
 def examples_table(examples: Iterable[Example]) -> pa.Table:
-    """Examples as a table, duplicates (same example_id) removed, first one kept."""
-    rows: dict[str, dict] = {}
+    """Examples as a table, duplicates (same example_id) removed, first one kept.
+
+    Made in blocks: as Python objects, rows take many times the memory that they take in the table.
+    """
+    seen: set[str] = set()
     prompts: dict[str, int] = {}
     keys: dict[str, None] = {}
+    blocks: list[pa.Table] = []
+    rows: list[dict] = []
+
+    def end_block() -> None:
+        schema = pa.schema([*EXAMPLES, *((META + k, pa.string()) for k in keys)])
+        blocks.append(pa.Table.from_pylist(rows, schema=schema))
+        rows.clear()
+
     for e in examples:
         keys.update(dict.fromkeys(e.metadata))
+        prompt_id = prompts.setdefault(e.prompt, len(prompts))
+        identity = e.example_id
+        if identity in seen:
+            continue
+        seen.add(identity)
         row = {
-            "example_id": e.example_id,
-            "prompt_id": prompts.setdefault(e.prompt, len(prompts)),
+            "example_id": identity,
+            "prompt_id": prompt_id,
             "spans": [{"start": s, "end": t} for s, t in e.spans],
             "edited_spans": [{"start": s, "end": t} for s, t in e.edited_spans],
         }
         row |= {name: getattr(e, name) for name in EXAMPLES.names if name not in row}
-        rows.setdefault(e.example_id, row | {META + k: v for k, v in e.metadata.items()})
-    schema = pa.schema([*EXAMPLES, *((META + k, pa.string()) for k in keys)])
-    return pa.Table.from_pylist(list(rows.values()), schema=schema)
+        rows.append(row | {META + k: v for k, v in e.metadata.items()})
+        if len(rows) == BLOCK:
+            end_block()
+    end_block()
+    return pa.concat_tables(blocks, promote_options="default").combine_chunks()
 
 
 def spans_of(value: Iterable[dict] | None) -> tuple[Span, ...]:
