@@ -33,7 +33,7 @@ def report(
             f"{left} of your {len(ids)} examples are open: what others found is shown below. Finish your queue first.",
             icon=":material/visibility_off:",
         )
-    sizes = {str(k): int(v) for k, v in rows["stratum"].value_counts().items()}
+    sizes = {str(k): int(v) for k, v in rows["stratum"].value_counts().items() if v}
     found, pairs = mean_errors(done, sizes), kappas(done)
     if done.empty:
         st.info("No verdict stands in this setting yet: the queue is where they are given.")

@@ -94,6 +94,7 @@ def picture_format(key: str) -> None:
         ["png", "svg"],
         key=name,
         required=True,
+        wrap=True,
         format_func=str.upper,
         on_change=_image_format,
         args=(name,),
@@ -126,7 +127,7 @@ def choose(
     key = f"option_{name}"
     st.session_state[key] = value
     draw: Any = {"select": st.selectbox, "segments": st.segmented_control}[widget]
-    extra = {"required": True} if widget == "segments" else {}
+    extra = {"required": True, "wrap": True} if widget == "segments" else {}
     written = markdown_escaped if widget == "segments" else display
     draw(
         label, list(choices), key=key, format_func=lambda v: written(choices[v]), help=help,
@@ -143,7 +144,8 @@ def several(
     given = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, start))
     st.session_state[key] = [c for c in choices if c in given.split(",")]
     st.pills(
-        label, list(choices), selection_mode="multi", key=key, format_func=lambda c: markdown_escaped(choices[c]),
+        label, list(choices), selection_mode="multi", key=key, wrap=True,  # what scrolls out of sight is not found
+        format_func=lambda c: markdown_escaped(choices[c]),
         on_change=lambda: keep(name, ",".join(st.session_state[key]) or "none", start), help=help,
     )  # fmt: skip
     return list(st.session_state[key])

@@ -8,15 +8,15 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data, live, settings, verbal_noise
+from dashboard import charts, data, live, noise_words, settings, verbal_noise
 from dashboard.example_card import example_card
 from dashboard.figures import about, chosen, keep, show
+from dashboard.noise_words import KINDS, NULL_AND_CEILING
 from dashboard.parts import downloads, small_print
 from dashboard.selection import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
 from engine.store import RunError
 
-KINDS = {"shuffle": "Shuffle", "flip": "Flip", "gaussian": "Gaussian"}
 AXES = {"noise": "level of noise", "noisy_clean": "corr(noisy, clean targets)"}
 
 
@@ -48,7 +48,8 @@ def controls(selection: Selection, layers: tuple[int, ...], default: pd.Series |
         kind = chosen("kind", KINDS, "shuffle")
         st.session_state["option_kind"] = kind
         st.segmented_control(
-            "Kind of label noise", list(KINDS), key="option_kind", required=True, format_func=lambda k: KINDS[k],
+            "Kind of label noise", list(KINDS), key="option_kind", required=True, wrap=True,
+            format_func=lambda k: KINDS[k],
             on_change=lambda: keep("kind", st.session_state["option_kind"], "shuffle"),
             help="Shuffle: a share of the targets change places. Flip: a share change sign. Gaussian: noise of a size "
             "relative to the targets' own spread.",
@@ -93,23 +94,17 @@ def _place(selection: Selection, edit: str) -> live.Place:
     )  # fmt: skip
 
 
-def verdict_lines(found: live.Live, kind: str) -> None:
-    """What noise would break it, in words."""
-    at_zero = found.curve["self"].iloc[0]
+def in_words(found: live.Live, place: live.Place, choice: live.Choice, at: pd.Series) -> None:
+    """The numbers at the level chosen, and what noise would break it: a line for each kind, the chosen one bold."""
     null = f"{charts.number(found.null[1])} to {charts.number(found.null[2])}"
-    if found.breaks_at == 0:
-        text = f"Already without noise Self ({charts.number(at_zero)}) is not above the null band ({null})."
-    elif found.breaks_at is None:
-        text = f"No level of this noise breaks it: at 100% Self is still above the null band ({null})."
-    else:
-        text = (
-            f"What breaks it: {KINDS[kind].lower()} at {found.breaks_at:.0%}. There Self enters the null band ({null})."
-        )
-    if found.keeps_until is not None and at_zero > 0 and found.breaks_at != 0:
-        text += (
-            f" Nine tenths of its noise-free Self ({charts.number(at_zero)}) are left until {found.keeps_until:.0%}."
-        )
-    st.markdown(f"**{markdown_escaped(text)}**")
+    words = f"At {choice.level:.0%}: Self {charts.number(at['self'])}, Orig {charts.number(at['orig'])}, null {null}"
+    words += f", ceiling {charts.number(found.ceiling)}."
+    st.markdown(markdown_escaped(words), help=noise_words.NUMBERS_HELP)
+    st.caption(NULL_AND_CEILING)
+    breaks = noise_words.breaks(place, choice, found)
+    said = [markdown_escaped(line) for line in noise_words.lines(breaks)]
+    mine = list(KINDS).index(choice.kind) if len(said) > 1 else 0
+    st.markdown("\n".join(f"- **{line}**" if i == mine else f"- {line}" for i, line in enumerate(said)))
 
 
 def flipped_examples(selection: Selection, place: live.Place, found: live.Live, choice: live.Choice) -> None:
@@ -179,15 +174,12 @@ def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> No
     )  # fmt: skip
     st.session_state["option_x"] = axis
     st.segmented_control(
-        "Noise measured as", list(AXES), key="option_x", required=True, format_func=lambda a: AXES[a],
+        "Noise measured as", list(AXES), key="option_x", required=True, wrap=True, format_func=lambda a: AXES[a],
         on_change=lambda: keep("x", st.session_state["option_x"], "noise"),
         help="Equal levels of different noises spoil the targets by different amounts; their correlation with the "
         "clean targets makes them comparable.",
     )  # fmt: skip
-    words = f"At {choice.level:.0%}: Self {charts.number(at['self'])}, Orig {charts.number(at['orig'])}"
-    words += f", null {charts.number(found.null[1])} to {charts.number(found.null[2])}"
-    st.markdown(markdown_escaped(f"{words}, ceiling {charts.number(found.ceiling)}."))
-    verdict_lines(found, choice.kind)
+    in_words(found, place, choice, at)
     small_print(_times(found, rows, choice))
     flipped_examples(selection, place, found, choice)
 
@@ -220,7 +212,7 @@ def precomputed_only(selection: Selection, edit: str, why: str) -> None:
     kind = chosen("kind", KINDS, "shuffle")
     st.session_state["option_kind"] = kind
     st.segmented_control(
-        "Kind of label noise", list(KINDS), key="option_kind", required=True, format_func=lambda k: KINDS[k],
+        "Kind of label noise", list(KINDS), key="option_kind", required=True, wrap=True, format_func=lambda k: KINDS[k],
         on_change=lambda: keep("kind", st.session_state["option_kind"], "shuffle"),
     )  # fmt: skip
     stored, first = stored_curve(selection, edit, kind)
@@ -238,6 +230,7 @@ def precomputed_only(selection: Selection, edit: str, why: str) -> None:
         about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=edit),
         alt="Self and Orig against label noise, as precomputed.", table=stored,
     )  # fmt: skip
+    st.caption(NULL_AND_CEILING)
 
 
 st.title("Robustness")

@@ -173,8 +173,8 @@ def estimates(
     for row, bar in enumerate(reversed(shown)):
         value, low, high = bar.value
         assert value is not None
-        low, high = value if low is None else low, value if high is None else high
-        ends += [low, high, value]
+        ends += [end for end in (low, high, value) if end is not None]
+        bounds = {} if low is None or high is None else {"array": [high - value], "arrayminus": [value - low]}
         inside = {"y0": row - LANE, "y1": row + LANE, "layer": "below"}  # a lane a row, clear of the label above it
         if band is not None:
             figure.add_shape(
@@ -185,8 +185,8 @@ def estimates(
             go.Scatter(
                 x=[value], y=[row], mode="markers", hoverinfo="skip", name=bar.name,
                 marker={"color": bar.colour, "symbol": bar.symbol, "size": 18},
-                error_x={"type": "data", "symmetric": False, "array": [high - value], "arrayminus": [value - low],
-                         "thickness": 4, "width": 8, "color": bar.colour},
+                error_x={"type": "data", "symmetric": False, "thickness": 4, "width": 8, "color": bar.colour,
+                         "visible": bool(bounds), **bounds},
             )
         )  # fmt: skip
         figure.add_annotation(

@@ -58,8 +58,9 @@ def ladder(
         if not mine:
             continue
         value = [float(e.value or 0.0) for e in mine]
-        up = [max((e.high if e.high is not None else v) - v, 0.0) for e, v in zip(mine, value, strict=True)]
-        down = [max(v - (e.low if e.low is not None else v), 0.0) for e, v in zip(mine, value, strict=True)]
+        # Where there is no interval there is no bar: one of length 0 would be drawn as a cap.
+        up = [None if e.high is None else max(e.high - v, 0.0) for e, v in zip(mine, value, strict=True)]
+        down = [None if e.low is None else max(v - e.low, 0.0) for e, v in zip(mine, value, strict=True)]
         figure.add_trace(
             go.Scatter(
                 x=value, y=[style.safe(e.name, 60) for e in mine], mode="markers", name=kind,
