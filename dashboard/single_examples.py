@@ -48,13 +48,14 @@ def single_examples(selection: Selection) -> None:
     if not picked:
         st.caption("Choose an example to see it move.")
         return
+    many = "1 example" if len(picked) == 1 else f"{len(picked)} examples"
     path = moves.over_checkpoints(selection.path, selection.setting, picked)
     show(
         charts.example_moves(path, picked, [titles[i] for i in picked]),
         key="moves",
         path=selection.path,
         about=f"{selection.explainer}, {selection.regime}",
-        alt=f"Effects of the current model and explanations of {len(picked)} examples over the checkpoints, in nats.",
+        alt=f"Effects of the current model and explanations of {many} over the checkpoints, in nats.",
         table=path,
     )
     if selection.explainer == "verbal":  # sentences rank nothing
