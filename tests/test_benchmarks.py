@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from types import ModuleType
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -14,8 +15,9 @@ from dashboard import live
 from engine.checkpoints import Checkpoint
 from engine.config import CheckpointSpec
 from engine.counterfactuals import run
+from engine.planning import Text
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import accelerator, memory, slider
+from tests.benchmarks import accelerator, counterfactuals, inseq_occlusion, memory, slider
 from tests.benchmarks.side_by_side import row
 
 
@@ -102,3 +104,56 @@ def test_sliders_go_on_to_fresh_settings_and_say_what_is_exempt():
     assert held["goal"] == 1
     assert "median of 6" in held["note"]
     assert not held["met"], "80 ms are over the goal"
+
+
+@pytest.mark.parametrize(
+    ("answers", "passes", "columns"),
+    [([["w1"], ["w2"]], 1, 1), ([["w1", "w3"], ["w2", "w4"]], 2, 4), ([["w1"]], 1, 1)],
+)
+def test_inseq_scores_f_in_one_pass_where_it_can(answers, passes, columns, monkeypatch):
+    """Of log p [a, b] = [log 0.75, log 0.25] its step function makes log 3."""
+    calls = []
+
+    def attribute(prompt, generated_texts, attributed_fn, **more):
+        calls.append(attributed_fn)
+        width = len(generated_texts.split()) - len(prompt.split())
+        return Mock(sequence_attributions=[Mock(target_attributions=torch.ones(9, width))])
+
+    inseq = module("inseq", None)
+    inseq.load_model = lambda *_, **__: Mock(attribute=attribute)
+    monkeypatch.setitem(sys.modules, "inseq", inseq)
+    words = Mock(convert_tokens_to_ids=lambda word: int(word[1:]) - 1)
+    model = Mock(config=Mock(hidden_size=4))
+    found = inseq_occlusion.prepare(model, words, "w5 w6 w7 w8", answers, 1)()
+    assert found.shape == (4, columns)
+    assert len(calls) == passes
+    if len(answers) == 2 and passes == 1:
+        args = Mock()
+        args.attribution_model.output2logits.return_value = torch.tensor([[0.75, 0.25]]).log()
+        assert calls[0](args).tolist() == pytest.approx([np.log(3)])
+    else:
+        assert set(calls) == {"probability"}
+
+
+def test_the_rows_of_inseq_say_how_often_it_runs(monkeypatch):
+    monkeypatch.setitem(sys.modules, "inseq", None)
+    cases = ((16, 1, 2, 1), (16, 1, 2, 2), (16, 8, 1, 1))
+    names = [counterfactuals.inseq_row(*case)["name"] for case in cases]
+    hows = ("f of two answers of a token, in one pass", "f of two answers of 2 tokens, which it runs once an answer")
+    for name, how in zip(names, (*hows, "one answer of a token, alone"), strict=True):
+        assert how in name
+
+
+def test_ours_beside_inseq_are_effects_of_f_where_that_takes_one_pass(tiny_llama):
+    checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"), "")
+    prompt = np.arange(10, 26)
+    by_answer = [inseq_occlusion.ours_everywhere(checkpoint, prompt, 1, [[a]], 4, 8) for a in (2, 3)]
+    both = inseq_occlusion.ours_everywhere(checkpoint, prompt, 1, [[2], [3]], 4, 8)
+    rows = np.repeat(prompt[None], 5, 0)
+    for i in range(4):
+        rows[1 + i, 4 * i : 4 * i + 4] = 1
+    texts = [Text(tuple(row), ((2,), (3,))) for row in rows.tolist()]
+    log_probs = run(checkpoint, [texts], batch_size=8, path="full").log_probs
+    f = log_probs[:, 0] - log_probs[:, 1]
+    np.testing.assert_allclose(both[:, 0], np.abs(f[0] - f[1:]), atol=1e-5)
+    assert both.shape == by_answer[0].shape == (4, 1)

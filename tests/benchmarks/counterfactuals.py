@@ -290,12 +290,13 @@ def peer_rows(given: list) -> list[dict[str, Any]]:
 
 def inseq_row(length: int, window: int, answers: int, tokens: int) -> dict[str, Any]:
     """Every window of a prompt occluded in turn; so many answers of so many tokens. f takes two answers."""
-    from tests.benchmarks.inseq_occlusion import ours_everywhere, prepare
+    from tests.benchmarks.inseq_occlusion import in_one_pass, ours_everywhere, prepare
 
     goal = 5.0 if answers == 2 else None
-    what = "f, that is two answers" if answers == 2 else "one answer alone"
-    name = f"wall time: inseq occlusion, {what} of {tokens} token(s); prompt of {length}, windows of {window}"
     given = [[ANSWER + a + answers * t for t in range(tokens)] for a in range(answers)]
+    what = {1: "one answer", 2: "f of two answers"}[answers] + (f" of {tokens} tokens" if tokens > 1 else " of a token")
+    how = "in one pass" if in_one_pass(given) else "which it runs once an answer" if answers > 1 else "alone"
+    name = f"wall time: inseq occlusion, {what}, {how}; prompt of {length}, windows of {window}"
     try:
         ((prompt, _),) = problem("uniform", prompts=1, length=length)
         said = [[word(token) for token in answer] for answer in given]
