@@ -85,13 +85,13 @@ def detail(entry: data.RunEntry) -> None:
     about = data.manifest(entry.path) if entry.state != "unreadable" else None
     if about and about["spec"]["note"]:
         st.text(shown(about["spec"]["note"]))
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if about and OVERVIEW.exists():
+            st.page_link(OVERVIEW, label="Open", icon=":material/visibility:", query_params={"run": entry.key})
         verifying = about is not None and st.button(
             "Verify", icon=":material/verified:", key="verify", help="Checks every file's hash and schema"
         )
         if about:
-            if OVERVIEW.exists():
-                st.page_link(OVERVIEW, label="Open", icon=":material/visibility:", query_params={"run": entry.key})
             _actions(entry)
         run_files_view.delete(entry.path, data.directories())
     if verifying:
