@@ -59,6 +59,10 @@ COLUMNS: dict[str, tuple[str | None, str, str]] = {
     "disagreeing": (None, "exact_match_disagreeing", "gap"),
     "majority": (None, "majority", "self"),
     "parsed": (None, "parse_rate", "self"),
+    "probe_self": (None, "pearson", "self"),
+    "probe_orig": (None, "pearson", "orig"),
+    "probe_gap": (None, "pearson", "gap"),
+    "fresh": ("ceiling", "pearson", "self"),
     **{
         f"{name}_{short}": (name, "exact_match", column)
         for name in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
@@ -104,6 +108,14 @@ def markdown(
     others = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
     second = (("tracking", "the model itself"), *((f"{n}_tracking", n) for n in others))
     third = (("gap", "the model itself"), *((f"{n}_gap", n) for n in others))
+    probes = (
+        ("probe_self", "Self"),
+        ("probe_orig", "Orig"),
+        ("probe_gap", "gap"),
+        ("fresh", "a fresh probe's Self"),
+    )
+    beside = frame[frame["probe_self"].notna()]
+    more = ["The frozen probe on the same checkpoints, and a fresh one:", _table(beside, probes)] if len(beside) else []
     return "\n\n".join(
         [
             _table(frame, first, ("coupling", "verdict_coupling"), ("reported gap", "reported")),
@@ -111,6 +123,7 @@ def markdown(
             _table(frame, second, ("above 0 in", "tracks"), ("verdict", "verdict_counterfactual")),
             "Gap of the exact match:",
             _table(frame, third),
+            *more,
         ]
     )
 
