@@ -51,6 +51,10 @@ def reader(browser: Browser, dice: random.Random, address: str, trouble: list[st
     return page
 
 
+KEYS = ("ArrowRight", "ArrowLeft", "PageDown", "Tab", "n", "p", "v", "x", "u", "d", "s")
+"""That pages hear: sliders and scrolling, examples on and back, the lesson's reveal, the audit's directions."""
+
+
 def visit(page: Page, dice: random.Random, address: str, names: list[str]) -> str:
     """One random page of a random run, and a few random moves on it; returns what was visited."""
     name, run = dice.choice(PAGES), dice.choice(names)
@@ -61,7 +65,7 @@ def visit(page: Page, dice: random.Random, address: str, names: list[str]) -> st
         sliders = page.get_by_role("slider")
         if sliders.count() and dice.random() < 0.5:
             sliders.nth(dice.randrange(sliders.count())).focus()
-        page.keyboard.press(dice.choice(("ArrowRight", "ArrowLeft", "j", "k", "PageDown", "Tab")))
+        page.keyboard.press(dice.choice(KEYS))
         settled(page)
     if page.get_by_test_id("stException").count():
         raise AssertionError(f"{where}: {page.get_by_test_id('stException').first.inner_text()[:500]}")
