@@ -75,9 +75,11 @@ def results(selection: Selection, result: Result, asked: Question | None) -> Non
             f"“{markdown_escaped(label(result.question.prompt, 100))}”. Press Run for the present ones.",
             icon=":material/history:",
         )
-    _warnings(result)
+    row = _recorded(selection, result)
+    _warnings(result, known=row is not None)
     effects(result)
-    _against_the_record(selection, result)
+    if row is not None:
+        _against_the_record(result, row)
     _words(result)
     _picture(result)
     _sentences(result)
@@ -88,7 +90,17 @@ def results(selection: Selection, result: Result, asked: Question | None) -> Non
         parts.downloads(lambda: lab_tables.everything(result), name, "lab")
 
 
-def _warnings(result: Result) -> None:
+def far_out(checkpoint: str, known: bool) -> str:
+    """That a hidden state lies beyond what the explainer mostly saw; `known`: the prompt is one of the run's own."""
+    if known:
+        return f"At {checkpoint} the hidden state of this prompt is among the 1% farthest out of the run's own."
+    return (
+        f"At {checkpoint} this prompt is unlike the run's: its hidden state lies farther out than those of 99% of "
+        "them, so the explanation is an extrapolation."
+    )
+
+
+def _warnings(result: Result, known: bool) -> None:
     for reading in result.readings:
         if reading.as_measured is False:
             st.warning(
@@ -111,8 +123,7 @@ def _warnings(result: Result) -> None:
             )
         if reading.unlike:
             st.info(
-                f"At {markdown_escaped(reading.checkpoint)} this prompt is unlike the run's: its hidden state lies "
-                "farther out than those of 99% of them, so the explanation is an extrapolation.",
+                markdown_escaped(far_out(reading.checkpoint, known)),
                 icon=":material/explore:",
             )
     if result.target is result.current:
@@ -141,20 +152,24 @@ def effects(result: Result) -> None:
     parts.small_print(f"In nats. f is log p(“{a}”) − log p(“{b}”) after the prompt.{explainer}")
 
 
-def _against_the_record(selection: Selection, result: Result) -> None:
-    """For an example of the run: whether what was measured now is what the run recorded."""
+def _recorded(selection: Selection, result: Result) -> dict | None:
+    """The example of the run that was asked about; None for another prompt."""
     question = result.question
     if question.path != selection.path or question.checkpoints[1] != selection.checkpoint:
-        return
-    row = lab_examples.recognised(selection, question.prompt, question.edited, question.answers)
-    if row is None:
-        return
+        return None
+    return lab_examples.recognised(selection, question.prompt, question.edited, question.answers)
+
+
+def _against_the_record(result: Result, row: dict) -> None:
+    """For an example of the run: whether what was measured now is what the run recorded."""
+    question = result.question
     f, explanation = lab_tables.recorded_difference(result, row)
     said = ""
     if explanation is not None and question.explainer is not None and question.explainer.edit == row["edit"]:
         said = f", the explanation by {explanation:.4f}"
     st.caption(
-        f"This is example {row['example_id']} of the run ({markdown_escaped(row['edit'])}, {row['split']}). "
+        f"This is example {row['example_id']} of the run ({markdown_escaped(row['edit'])}, "
+        f"{markdown_escaped(row['split'])}). "
         f"What was recorded differs from this by {f'{f:.5f}' if f >= 1e-5 else 'less than 0.00001'} nats in f{said}."
     )
 

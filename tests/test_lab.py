@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard import data, lab, lab_explainer, lab_measure, lab_tables, lab_text, models
+from dashboard import data, lab, lab_explainer, lab_measure, lab_tables, lab_text, lab_view, models
 from dashboard.charts.lab import Arrow, arrows, sentence_bars
 from dashboard.lab import Draft, Mark
 from dashboard.lab_measure import Question
@@ -113,6 +113,12 @@ def test_the_explainer_named_is_the_one_used() -> None:
     assert "own kind's" in lab.say_explainer("delete_cue", "delete_cue")
     assert "speaks of that edit" in lab.say_explainer("mask_asker", "delete_cue")
     assert "nobody trained" in lab.say_explainer(None, "delete_cue")
+
+
+def test_an_example_of_the_run_is_not_called_unlike_the_run() -> None:
+    assert "among the 1% farthest out of the run's own" in lab_view.far_out("step-0", known=True)
+    assert "unlike the run's" in lab_view.far_out("step-0", known=False)
+    assert "unlike" not in lab_view.far_out("step-0", known=True)
 
 
 def test_marks_are_drawn_escaped_and_long_texts_cut() -> None:
@@ -259,7 +265,11 @@ def test_the_pictures_hold_the_numbers() -> None:
 PAGE = """
 import sys
 from streamlit.testing.v1 import AppTest
-app = AppTest.from_file("dashboard/app.py", default_timeout=60)
+app = AppTest.from_file("dashboard/app.py", default_timeout=200)
+app.query_params["run"] = "refusal"
+app.run()
+assert app.title[0].value and app.get("plotly_chart"), "the overview is not drawn"
+assert "torch" not in sys.modules, "the overview imported torch"
 app.switch_page("../pages/lab.py")
 app.query_params["run"] = "refusal"
 app.run()
@@ -272,6 +282,7 @@ assert not app.exception, app.exception[0].stack_trace
 assert not app.error, app.error[0].value
 assert "torch" in sys.modules
 said = [c.value for c in app.caption if "This is example" in c.value]
+assert not any("is unlike the run" in i.value for i in app.info), "an example of the run is not unlike its own"
 assert said and "less than 0.0" in said[0] or "0.000" in said[0], said
 app.text_area(key="lab_prompt").set_value("word " * 20_000).run()
 app.button(key="lab_run").click().run()
@@ -291,6 +302,6 @@ def test_the_page_imports_no_torch_before_run_and_keeps_its_results() -> None:
     root = SAMPLES.parent
     done = subprocess.run(
         [sys.executable, "-c", PAGE], cwd=root, env=os.environ | {"COUPLING_RUNS": str(SAMPLES)}, capture_output=True,
-        text=True, timeout=300, check=False,
+        text=True, timeout=900, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
