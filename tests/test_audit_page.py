@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Callable
 from pathlib import Path
@@ -108,6 +109,8 @@ def test_results_and_exports(audited: Callable[..., AppTest], tmp_path: Path) ->
     tables = [t.value for t in app.dataframe]
     assert any("undefined" in str(t.get("In words", "")) for t in tables)
     assert any("The chain is sound: 8 records" in m.value for m in app.markdown)
+    (quadrants,) = re.findall(r"of (\d) quadrants", "".join(e.proto.body for e in app.get("html")))
+    assert int(quadrants) <= 4, "what has no number is no quadrant where nothing is without one"
     with sqlite3.connect(tmp_path / "audits.sqlite") as direct:
         direct.executescript("DROP TRIGGER audit_no_update; UPDATE audit_records SET comment = 'x' WHERE id = 2;")
     assert "record 2 was changed" in audited(view="results").error[0].value.replace("\\", "")
