@@ -140,7 +140,8 @@ def _choose(
         return "full", "no two texts share a beginning"
     try:
         apart = [_trial(checkpoint, [group[:3]], batch_size)]
-        apart.append(_ragged_trial(checkpoint, max((row.tokens for row in rows), key=len)))
+        longest = max(rows, key=lambda row: len(row.tokens))
+        apart.append(_ragged_trial(checkpoint, longest.tokens, longest.asks[0][1]))
     except (IndexError, ValueError, RuntimeError) as error:  # as an unknown architecture's masks may
         if _is_out_of_memory(error):
             raise
@@ -161,9 +162,9 @@ def _trial(checkpoint: Checkpoint, groups: Sequence[Sequence[Text]], batch_size:
     return float(np.abs(both[0] - both[1]).max())
 
 
-def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int]) -> float:
+def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int], answer: int) -> float:
     """By how much stretches of a row, one that begins early and one late, differ from the row itself if they go on from
-    its cache in one batch, and rows of both kinds from them, in nats.
+    its cache in one batch, and rows of both kinds from them: of the answer's token after several positions, in nats.
 
     A batch shares columns up to its farthest start. A model that counts columns where it should count a row's own
     positions (local attention with a window that its cache doesn't know of) goes wrong here if it does anywhere.
@@ -172,14 +173,14 @@ def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int]) -> float:
     if end < 5:
         return 0.0
     early, late = 1, end - 2
-    asks = [Ask(0, at, tokens[at + 1]) for at in (early, early + 1, end // 2, late, end - 1)]
+    asks = [Ask(0, at, answer) for at in (early, early + 1, end // 2, late, end - 1)]
     cache = DynamicCache()
     right, _, _ = forward(
         model, padded([tokens], checkpoint.device), asks, (), (), past_key_values=cache, use_cache=True
     )
     kept = [(layer.keys, layer.values) for layer in cache.layers]
-    again = [Ask(0, ask.position - early, ask.token) for ask in asks]
-    again += [Ask(1, ask.position - late, ask.token) for ask in asks[3:]]
+    again = [Ask(0, ask.position - early, answer) for ask in asks]
+    again += [Ask(1, ask.position - late, answer) for ask in asks[3:]]
     suffixes = [tokens[early:end], tokens[late:end]]
     found, _, new = continue_prefixes(model, [Stretch(kept, [0, 0], [early, late])], suffixes, again, (), (), keep=True)
     difference = (found - right[[*range(5), 3, 4]]).abs().max()
@@ -187,7 +188,7 @@ def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int]) -> float:
         middle = end // 2
         both = [Stretch(kept, [0, 0], [early, late]), Stretch(new, [0, 1], [middle - early, 1])]
         suffixes = [tokens[middle:end], tokens[late + 1 : end]]
-        again = [Ask(0, 0, asks[2].token), Ask(0, end - 1 - middle, asks[4].token), Ask(1, 0, asks[4].token)]
+        again = [Ask(0, 0, answer), Ask(0, end - 1 - middle, answer), Ask(1, 0, answer)]
         found, _, _ = continue_prefixes(model, both, suffixes, again, (), ())
         difference = torch.maximum(difference, (found - right[[2, 4, 4]]).abs().max())
     return float(difference)
