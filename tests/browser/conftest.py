@@ -10,12 +10,12 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
-from tests.browser.server import serving, settled
+from tests.browser.server import PATIENCE, serving, settled
 from tests.synthetic_run import write_run
 
 __all__ = ["Visit", "settled"]
 Visit = Callable[..., Page]
-expect.set_options(timeout=20_000)
+expect.set_options(timeout=PATIENCE)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -64,7 +64,7 @@ def visit(browser: Browser, server: str) -> Iterator[Visit]:
         context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(PATIENCE)
         page.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:")) else trouble.append(r.url))
         page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
         query = urllib.parse.urlencode(parameters)

@@ -13,11 +13,39 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from playwright.sync_api import Page
-from playwright.sync_api import TimeoutError as NotInTime
 
 from engine.serve import GIVES_MEMORY_BACK
 
 ROOT = Path(__file__).parent.parent.parent
+PATIENCE = 40_000
+"""Milliseconds that a page is given: both cores may be busy with something else."""
+
+AT_REST = """() => {
+  const now = () => performance.now();
+  if (!window.lately) {
+    const lately = window.lately = { at: now(), unanswered: false };
+    const stirred = () => { lately.at = now(); };
+    for (const kind of ['keydown', 'keyup', 'input', 'pointerdown', 'pointerup'])
+      addEventListener(kind, stirred, true);
+    new MutationObserver(stirred).observe(document, { childList: true, subtree: true, characterData: true });
+    const send = WebSocket.prototype.send;
+    const heard = () => { lately.unanswered = false; stirred(); };
+    WebSocket.prototype.send = function (data) {
+      this.addEventListener('message', heard);
+      lately.unanswered = true;
+      stirred();
+      return send.call(this, data);
+    };
+  }
+  return document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+    && !document.querySelector('[data-stale=true], [data-testid^=stSkeleton], [data-testid=stAppSkeleton]')
+    && document.fonts.status === 'loaded'
+    && !window.lately.unanswered
+    && now() - window.lately.at > 300;
+}"""
+"""Nothing runs, waits for an answer or is still to be drawn, and nothing has happened for a while. Streamlit says
+"running" only when its server does, and a slider keeps what it is told to itself for 200 ms: a page that looks
+finished right after a key may not have begun."""
 
 
 @contextmanager
@@ -37,17 +65,16 @@ def serving(runs: Path) -> Iterator[str]:
             yield address
         finally:
             process.terminate()
-            process.wait(10)
+            process.wait(60)
     errors = [line for line in log.read_text().splitlines() if "Traceback" in line or "Uncaught" in line]
     assert not errors, log.read_text()[-4000:]
 
 
 def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    for _ in range(200):
-        if process.poll() is not None:
-            break
+    deadline = time.monotonic() + 120
+    while process.poll() is None and time.monotonic() < deadline:
         try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=1)
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=5)
             return
         except OSError:
             time.sleep(0.1)
@@ -55,39 +82,9 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
 
 
 def settled(page: Page) -> None:
-    """Wait until the script has run and its elements are drawn."""
+    """Wait until the page is at rest: the server has answered all that it was asked, and the answer is drawn."""
     page.locator("[data-testid=stMain] h1").first.wait_for()
-    page.wait_for_load_state("networkidle")  # parts of Streamlit's own script come late
-    page.wait_for_function(
-        "document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'"
-        " && !document.querySelector('[data-stale=true]')"
-    )
-    page.wait_for_timeout(150)
-
-
-def choose_option(page: Page, box: str, option: str) -> None:
-    """Choose from a select box; a list that a redraw closed while it opened is opened again."""
-    wanted = page.get_by_role("option", name=option).first
-    for attempt in range(5):
-        page.get_by_role("combobox", name=box).first.click()
-        try:
-            wanted.click(timeout=4_000)
-            break
-        except NotInTime:
-            page.keyboard.press("Escape")
-            if attempt == 4:
-                raise
-    settled(page)
-
-
-def choose_first_row(page: Page) -> None:
-    """Tick the first row of the table of examples: a canvas, so by its place."""
-    table = page.locator('[data-testid="stDataFrame"]').last
-    table.scroll_into_view_if_needed()
-    page.wait_for_timeout(400)
-    box = table.bounding_box()
-    page.mouse.click(box["x"] + 18, box["y"] + 52)
-    settled(page)
+    page.wait_for_function(AT_REST, polling=50, timeout=180_000)
 
 
 def link_samples(folder: Path, pattern: str = "*") -> Path:

@@ -14,6 +14,7 @@ from dashboard import data, examples
 from dashboard.audit import AuditLog, check
 from dashboard.text import signed
 from tests.browser.conftest import Visit, settled
+from tests.browser.hands import Shows, click, download, enter, until
 
 CHECKPOINT = "gpt2--step-0300"
 
@@ -29,30 +30,31 @@ def log(runs: Path) -> Iterator[AuditLog]:
 
 def numbers(runs: Path, page: Page) -> dict:
     """What the run knows of the example on the page."""
+    page.wait_for_url("**item=**")
     (identity,) = parse_qs(urlparse(page.url).query)["item"]
     found = examples.example(runs / "alpha", data.Setting(CHECKPOINT, "ridge", "frozen"), identity)
     assert found is not None
     return found
 
 
-def key(page: Page, name: str) -> None:
-    """Press a key with the focus out of any text box."""
-    settled(page)
-    page.locator("h1").click()
-    page.keyboard.press(name)
+def key(page: Page, name: str, shows: Shows) -> None:
+    """Press a key with the focus out of any text box, which is taken over first."""
+
+    def act() -> None:
+        page.locator("h1").click()
+        settled(page)
+        page.keyboard.press(name)
+
+    until(page, act, shows)
 
 
 def predict(page: Page, direction: str, size: str) -> None:
     """By keys alone: a direction, a number, and off it goes from within the box."""
     box = page.get_by_role("spinbutton", name="By how many nats")
     box.wait_for()
-    key(page, direction)
     button = page.get_by_role("button", name="f falls" if direction == "d" else "f rises")
-    expect(button.and_(page.locator('[data-testid="stBaseButton-primary"]'))).to_be_visible()
-    settled(page)
-    box.fill(size)
-    page.keyboard.press("Control+Enter")
-    expect(page.get_by_text("Explanation says Δ, nats")).to_be_visible()
+    key(page, direction, button.and_(page.get_by_test_id("stBaseButton-primary")))
+    enter(box, size, page.get_by_text("Explanation says Δ, nats"), key="Control+Enter")
 
 
 def audit_one(page: Page, direction: str, size: str, verdict: str, comment: str = "") -> None:
@@ -61,14 +63,12 @@ def audit_one(page: Page, direction: str, size: str, verdict: str, comment: str 
     reveal(page)
     if comment:
         page.get_by_label("Comment").fill(comment)
-    key(page, verdict)
-    expect(page.get_by_text("Verdict: ")).to_be_visible()
+    key(page, verdict, page.get_by_text("Verdict: "))
 
 
 def reveal(page: Page) -> None:
     page.get_by_role("button", name="Reveal f(x′)").wait_for()
-    key(page, "f")
-    page.get_by_role("button", name="Follows current").wait_for()
+    key(page, "f", page.get_by_role("button", name="Follows current"))
 
 
 def test_a_blind_audit_from_the_first_example_to_the_evidence(
@@ -79,10 +79,7 @@ def test_a_blind_audit_from_the_first_example_to_the_evidence(
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sent.append(as_bytes(frame))))
     page.reload()  # so that the socket is watched from its start
     settled(page)
-    page.get_by_role("textbox", name="Reviewer").fill("Ann")
-    page.keyboard.press("Enter")
-    expect(page.get_by_text("Example 1 of 2")).to_be_visible()
-    settled(page)
+    enter(page.get_by_role("textbox", name="Reviewer"), "Ann", page.get_by_text("Example 1 of 2"))
     known = numbers(runs, page)
     expect(page.locator(".prompt del").first).to_be_visible()
     secrets = [known["explanation"], known["f_edited_current"], known["effect_current"], known["effect_target"]]
@@ -108,15 +105,12 @@ def test_a_blind_audit_from_the_first_example_to_the_evidence(
 
     # A verdict, its undo, another verdict; then the rest of the queue.
     page.get_by_label("Comment").fill("it recites <b>the target</b>")
-    key(page, "2")
-    expect(page.get_by_text("Verdict: follows target")).to_be_visible()
-    key(page, "z")
+    key(page, "2", page.get_by_text("Verdict: follows target"))
+    key(page, "z", page.get_by_label("Comment"))
     expect(page.get_by_label("Comment")).to_have_value("it recites <b>the target</b>")
-    key(page, "2")
-    expect(page.get_by_text("Verdict: follows target")).to_be_visible()
+    key(page, "2", page.get_by_text("Verdict: follows target"))
     assert [r.kind for r in log.records()] == ["prediction", "verdict", "undo", "verdict"]
-    key(page, "o")
-    expect(page.get_by_text("Example 2 of 2")).to_be_visible()
+    key(page, "o", page.get_by_text("Example 2 of 2"))
     audit_one(page, "u", "0.5", "1")
     expect(page.get_by_text("the queue is done")).to_be_visible()
 
@@ -125,16 +119,14 @@ def test_a_blind_audit_from_the_first_example_to_the_evidence(
     for place, verdict in ((1, "2"), (2, "3")):
         expect(other.get_by_text(f"Example {place} of 2")).to_be_visible()
         audit_one(other, "d", "2", verdict, comment="seen <script>alert(1)</script>")
-        key(other, "o")
+        key(other, "o", other.get_by_text(f"Example {3 - place} of 2"))  # after the last one, the first
     assert check(log.records()) is None
     page = visit("audit", run="alpha", items="2", reviewer="Ann", view="results")
     expect(page.get_by_role("heading", name="Agreement between reviewers")).to_be_visible()
     expect(page.get_by_text("The chain is sound: 10 records")).to_be_visible()
     expect(page.get_by_role("figure")).to_have_count(1)
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Evidence as one HTML file").click()
     file = tmp_path / "evidence.html"
-    waiting.value.save_as(file)
+    download(page.get_by_role("button", name="Evidence as one HTML file")).save_as(file)
     look_at_evidence(browser, file)
 
 
@@ -176,8 +168,6 @@ def look_at_evidence(browser: Browser, file: Path) -> None:
 def test_hostile_text_is_shown_as_text(visit: Visit, log: AuditLog) -> None:
     page = visit("audit", run="hostile", items="4", reviewer="<img src=x onerror=alert(1)>")
     audit_one(page, "u", "1", "4", comment="![x](https://canary.invalid/x.png) <script>window.stolen = 1</script>")
-    page.get_by_text("Results and export").first.click()
-    expect(page.get_by_text("The chain is sound")).to_be_visible()
-    settled(page)
+    click(page.get_by_text("Results and export").first, page.get_by_text("The chain is sound"))
     assert page.evaluate("window.stolen") is None
     assert page.locator("img[src*=canary], img[src=x]").count() == 0

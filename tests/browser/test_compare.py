@@ -2,16 +2,28 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import expect
+import re
 
-from tests.browser.conftest import Visit, settled
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import Visit
+from tests.browser.hands import address, click
+
+ESTIMATE = r"([+−]?\d\.\d\d) \[[+−]?\d\.\d\d, [+−]?\d\.\d\d\]"
+
+
+def cell(page: Page, table: int, column: int, row: int) -> str:
+    """What a cell of a table on the page says, counted from 0; with boxes to tick these are the first column."""
+    drawn = page.locator('[data-testid="stDataFrame"]').nth(table)
+    drawn.scroll_into_view_if_needed()
+    found = drawn.locator(f"#glide-cell-{column}-{row}")
+    found.wait_for(state="attached")
+    return found.text_content() or ""
 
 
 def test_a_second_run_is_chosen_on_the_page_and_stays_in_the_url(visit: Visit):
     page = visit("compare", run="alpha")
-    page.get_by_role("button", name="bare").click()
-    page.wait_for_url("**second=bare**")
-    settled(page)
+    click(page.get_by_role("button", name="bare"), address(page, "**second=bare**"))
     expect(page.get_by_role("heading", name="Over the checkpoints")).to_be_visible()
     expect(page.get_by_label("Second run: current checkpoint").first).to_be_visible()
 
@@ -21,6 +33,13 @@ def test_shared_examples_are_paired(visit: Visit):
     expect(page.get_by_role("figure")).to_have_count(3)
     expect(page.get_by_text("paired bootstrap by group")).to_be_visible()
     expect(page.get_by_role("heading", name="Where the runs disagree most")).to_be_visible()
+    assert [cell(page, 0, column, 0) for column in range(2)] == ["Self", cell(page, 0, 1, 0)]
+    ends = [re.fullmatch(ESTIMATE, cell(page, 0, column, 0)) for column in (1, 2, 3)]
+    assert all(ends), "a value and its interval in each run, and of their difference"
+    first, second, apart = (float(found[1].replace("−", "-")) for found in ends if found)
+    assert abs(first - second - apart) < 0.011
+    one, other, apart = (float(cell(page, -1, column, 0)) for column in (3, 4, 5))
+    assert apart > 0 and abs(abs(one - other) - apart) < 0.002
 
 
 def test_paired_numbers_stand_side_by_side_with_intervals(visit: Visit):
@@ -29,7 +48,7 @@ def test_paired_numbers_stand_side_by_side_with_intervals(visit: Visit):
     expect(page.get_by_text("is nearer to its own current model", exact=False)).to_be_visible()
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     for figure in page.get_by_role("figure").all():
-        assert len(figure.get_attribute("aria-label")) > 30
+        expect(figure).to_have_attribute("aria-label", re.compile(".{31}", re.DOTALL))
 
 
 def test_runs_without_shared_examples_are_told_so(visit: Visit):

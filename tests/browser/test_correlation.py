@@ -2,39 +2,59 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
 from urllib.parse import parse_qs, unquote, urlparse
 
+import numpy as np
+import pandas as pd
 from playwright.sync_api import Page, expect
 
-from dashboard.slices import RANGES, parse
+from dashboard import charts, data
+from dashboard.slices import RANGES, Slice, parse
 from tests.browser.conftest import Visit, settled
-from tests.browser.server import choose_first_row, choose_option
+from tests.browser.hands import (
+    Shows,
+    address,
+    choose_first_row,
+    choose_option,
+    click,
+    enter,
+    gone,
+    in_legend,
+    press,
+    until,
+)
 
 
 def parameters(page: Page) -> dict[str, str]:
     return {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
 
 
-def legend(page: Page) -> str:
-    """The legends' texts (SVG), once they are drawn."""
-    page.locator(".legendtext").first.wait_for()
-    return "\n".join(page.locator(".legendtext").all_text_contents())
+def in_the_address(page: Page, name: str, *, there: bool = True) -> Shows:
+    """That the address has this parameter, or has it no more."""
+    called = re.compile(rf"[?&]{name}=")
+    return lambda milliseconds: (expect(page).to_have_url if there else expect(page).not_to_have_url)(
+        called, timeout=milliseconds
+    )
 
 
 def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:
     """Drag along corners given as shares of the plot's area."""
     area = page.locator('[data-testid="stPlotlyChart"]').nth(plot).locator(".nsewdrag").first
-    area.scroll_into_view_if_needed()
-    box = area.bounding_box()
-    points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
-    page.mouse.move(*points[0])
-    page.mouse.down()
-    for point in points[1:]:
-        page.mouse.move(*point, steps=6)
-        page.wait_for_timeout(60)  # Plotly throttles what it hears of a lasso
-    page.mouse.up()
-    page.wait_for_url("**slice=**")
-    settled(page)
+
+    def act() -> None:
+        area.scroll_into_view_if_needed()
+        box = area.bounding_box()
+        points = [(box["x"] + x * box["width"], box["y"] + y * box["height"]) for x, y in corners]
+        page.mouse.move(*points[0])
+        page.mouse.down()
+        for point in points[1:]:
+            page.mouse.move(*point, steps=6)
+            page.wait_for_timeout(60)  # Plotly throttles what it hears of a lasso
+        page.mouse.up()
+
+    until(page, act, in_the_address(page, "slice"))
 
 
 def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
@@ -45,18 +65,42 @@ def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
     numbers = page.locator("p", has_text="r = ").filter(has_text="null")
     expect(numbers).to_have_count(2)
     assert "[" in numbers.first.inner_text() and "groups" in numbers.first.inner_text()
-    legend(page)
+    for plot in page.get_by_role("figure").all():
+        plot.locator(".legendtext").first.wait_for()
+        plot.locator(".xtick").nth(3).wait_for()
     ticks = [plot.locator(".xtick").all_text_contents() for plot in page.get_by_role("figure").all()]
     assert ticks[0] == ticks[1] and len(ticks[0]) > 3
 
 
-def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit):
+def in_slice(runs: Path, part: Slice) -> pd.DataFrame:
+    """The rows of a slice as they are in the run."""
+    setting = data.Setting("gpt2--step-0300", "ridge", "frozen")
+    rows = data.explanations(runs / "alpha", setting, split="test_heldout", edit="delete_cue")
+    return rows[part.mask(rows)]
+
+
+def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit, runs: Path):
     page = visit("correlation", run="alpha", edit="delete_cue", drag="select")
+    tile = page.get_by_test_id("stMetric").filter(has_text="Self").first
+    whole = tile.inner_text()
     drag(page, [(0.25, 0.25), (0.75, 0.75)])
     part = parse(parameters(page)["slice"], RANGES)
     assert set(part.ranges) == {"effect_current", "explanation"}
     expect(page.get_by_role("heading", name="Examples in the slice")).to_be_visible()
     expect(page.get_by_text("says nothing of the rest")).to_be_visible()
+    rows = in_slice(runs, part)
+    r = charts.number(np.corrcoef(rows["explanation"], rows["effect_current"])[0, 1])
+    line = page.locator("p", has_text="r = ").filter(has_text="null").first
+    expect(line).to_contain_text(f"r = {r} [")
+    expect(line).to_contain_text(f"n = {len(rows)} · {rows['group'].nunique()} groups")
+    expect(line).to_contain_text(re.compile(r"null \(pairs shuffled\) −?\d\.\d\d to −?\d\.\d\d"))
+    assert tile.inner_text() != whole
+    expect(tile).to_contain_text(r)
+    table = page.locator('[data-testid="stDataFrame"]').last
+    table.scroll_into_view_if_needed()
+    expect(table.locator("[role=grid]")).to_have_attribute("aria-rowcount", str(len(rows) + 1))
+    expect(table.locator("#glide-cell-1-0")).to_have_text(rows.loc[rows["error"].idxmax(), "example_id"])
+    assert set(table.locator("[id^=glide-cell-1-]").all_text_contents()) <= set(rows["example_id"])
     said = page.get_by_text("of 60 examples").or_(page.locator('[data-testid="stAlert"]').first).first.inner_text()
     page.reload()
     settled(page)
@@ -78,55 +122,54 @@ def test_few_examples_are_warned_of(visit: Visit):
 def test_a_click_opens_the_example(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue")
     point = page.locator('[data-testid="stPlotlyChart"]').first.locator(".scatterlayer .point").nth(5)
-    point.scroll_into_view_if_needed()
-    box = point.bounding_box()
-    page.mouse.move(box["x"] + 1, box["y"] + 1)
-    page.wait_for_timeout(200)
-    page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
-    settled(page)
     dialog = page.get_by_role("dialog")
-    expect(dialog).to_contain_text("Error of the explanation")
-    assert parameters(page)["example"] in dialog.inner_text()
+
+    def act() -> None:
+        point.scroll_into_view_if_needed()
+        box = point.bounding_box()
+        page.mouse.move(box["x"] + 1, box["y"] + 1)
+        page.wait_for_timeout(200)  # Plotly looks only now and then at what the mouse is over
+        page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+
+    until(page, act, dialog.get_by_text("Error of the explanation"))
+    page.wait_for_url("**example=**")
+    expect(dialog).to_contain_text(parameters(page)["example"], use_inner_text=True)
 
 
 def test_a_row_of_the_table_opens_the_example_without_the_figure(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue")
-    choose_first_row(page)
-    expect(page.get_by_role("dialog")).to_contain_text("Error of the explanation")
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_have_count(0)
+    dialog = page.get_by_role("dialog")
+    choose_first_row(page, dialog.get_by_text("Error of the explanation"))
+    press(page, "Escape", gone(dialog))
 
 
 def test_a_slice_is_named_and_cleared(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", slice="meta_topic:history")
-    page.locator("summary", has_text="Slice").click()
     name = page.get_by_role("textbox", name="Name of this slice")
-    name.fill("Only **history** <b>")
-    name.press("Enter")
-    settled(page)
+    click(page.locator("summary", has_text="Slice"), name)
+    enter(name, "Only **history** <b>", address(page, "**Only**"))
     assert "Only **history** <b>" in unquote(parameters(page)["slice"])
     expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("Only **history** <b>")
-    page.get_by_role("button", name="Clear the slice").click()
-    settled(page)
-    assert "slice" not in parameters(page)
+    click(page.get_by_role("button", name="Clear the slice"), in_the_address(page, "slice", there=False))
 
 
 def test_colour_and_axis_live_in_the_url(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", colour="quadrant", against="f_edited")
-    assert "sign" in legend(page)
+    expect(page.locator(".legendtext", has_text="sign").first).to_be_attached()
     expect(page.get_by_text("with f(x′)").first).to_be_visible()
 
 
 def test_all_kinds_of_edit_are_told_apart(visit: Visit):
     page = visit("correlation", run="alpha")
-    expect(page.get_by_text("All kinds of edit pooled")).to_be_visible()
-    assert {"delete_cue", "replace_speaker"} <= set(legend(page).splitlines())
+    expect(page.get_by_text("Kind of edit: delete_cue, of the chosen setting")).to_be_visible()
+    click(page.get_by_text("All kinds of edit, pooled"), page.get_by_text("All kinds of edit pooled"))
+    expect(page).to_have_url(re.compile("kinds=all"))
+    in_legend(page, "delete_cue", "replace_speaker")
 
 
 def test_hostile_text_stays_text(visit: Visit):
     page = visit("correlation", run="hostile", colour="meta_topic")
-    choose_first_row(page)
-    expect(page.get_by_role("dialog")).to_contain_text("Question")
+    choose_first_row(page, page.get_by_role("dialog").get_by_text("Question"))
     assert page.evaluate("window.stolen") is None
 
 
@@ -148,12 +191,16 @@ def test_delta_is_split_into_both_outputs_beside_the_counterfactual_gap(visit: V
 
 def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue")
-    assert "chosen example" not in legend(page)
-    choose_first_row(page)
-    page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_have_count(0)
+    rings = page.locator(".legendtext", has_text="chosen example")
+    for plot in page.get_by_role("figure").all():
+        plot.locator(".legendtext").first.wait_for()
+    expect(rings).to_have_count(0)
+    dialog = page.get_by_role("dialog")
+    choose_first_row(page, dialog)
+    press(page, "Escape", gone(dialog))
+    page.wait_for_url("**example=**")
     chosen = parameters(page)["example"]
-    expect(page.locator(".legendtext", has_text="chosen example")).to_have_count(2)  # a ring in each panel
+    expect(rings).to_have_count(2)  # one in each panel
     expect(page.get_by_text("The chosen example first")).to_be_visible()
     other = visit("correlation", run="alpha", edit="delete_cue", example=chosen)
     expect(other.get_by_text("The chosen example first")).to_be_visible()
@@ -162,18 +209,15 @@ def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
 
 def test_a_named_slice_is_saved_and_found_again(visit: Visit):
     page = visit("correlation", run="alpha", slice="name:Only history;meta_topic:history")
-    page.locator("summary", has_text="Slice").click()
-    page.get_by_role("button", name="Save").click()
-    settled(page)
+    save = page.get_by_role("button", name="Save", exact=True)
+    click(page.locator("summary", has_text="Slice"), save)
+    click(save, page.get_by_role("button", name="Remove", exact=True))
     other = visit("correlation", run="alpha")
-    other.locator("summary", has_text="Slice").click()
-    choose_option(other, "Saved slices", "Only history")
-    other.wait_for_url("**slice=**")
-    settled(other)
+    saved = other.get_by_role("combobox", name="Saved slices")
+    click(other.locator("summary", has_text="Slice"), saved)
+    choose_option(other, "Saved slices", "Only history", in_the_address(other, "slice"))
     expect(other.locator('[data-testid="stAlert"]').first).to_contain_text("Only history")
-    other.get_by_role("button", name="Remove", exact=True).click()
-    settled(other)
-    expect(other.get_by_role("combobox", name="Saved slices")).to_have_count(0)
+    click(other.get_by_role("button", name="Remove", exact=True), gone(saved))
 
 
 def test_a_slice_by_sign_fills_numbers_and_table_and_an_empty_one_is_said(visit: Visit):

@@ -8,8 +8,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, settled
-from tests.browser.server import choose_option
+from tests.browser.conftest import Visit
+from tests.browser.hands import address, choose_option, click, enter
 
 
 def number(page: Page, label: str) -> float:
@@ -41,21 +41,17 @@ def test_orders_put_their_extreme_first(visit: Visit) -> None:
 def test_filters_by_metadata_sign_and_search_narrow_the_list(visit: Visit) -> None:
     page = visit("examples", run="alpha")
     everything = total(page)
-    page.locator("summary", has_text="Slice").click()
-    choose_option(page, "Agreement in sign", "nearer the target")
+    click(page.locator("summary", has_text="Slice"), page.get_by_role("combobox", name="Agreement in sign"))
+    choose_option(page, "Agreement in sign", "nearer the target", address(page, "**signs**"))
     page.keyboard.press("Escape")  # its list stays open and hides the rest from assistive tools
+    words = page.get_by_role("textbox", name="Text in x or x′")
+    expect(words).to_be_visible()
     assert 0 < total(page) < everything
-    assert "signs" in page.url
     expect(page.get_by_text("The explanation is nearer to the")).to_be_visible()
-    page.get_by_role("textbox", name="Text in x or x′").fill("a professor")
-    page.keyboard.press("Enter")
-    settled(page)
+    enter(words, "a professor", address(page, "**professor**"))
     assert "text" in parse_qs(urlparse(page.url).query)["slice"][0]
     expect(page.locator(".prompt").first).to_contain_text("a professor")
-    page.get_by_role("textbox", name="Text in x or x′").fill("no such words anywhere")
-    page.keyboard.press("Enter")
-    settled(page)
-    expect(page.get_by_text("Widen the slice")).to_be_visible()
+    enter(words, "no such words anywhere", page.get_by_text("Widen the slice"))
 
 
 @pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
@@ -65,11 +61,10 @@ def test_diff_numbers_picture_and_words_on_demand_stand_on_the_page(visit: Visit
     figure = page.get_by_role("figure").first
     expect(figure).to_have_attribute("aria-label", re.compile("at the current checkpoint"))
     expect(page.get_by_text("Which words carry it")).to_be_visible()
-    page.locator("summary", has_text="Which words carry it").click()
-    page.get_by_role("button", name="Compute on both checkpoints").click()
-    settled(page)
+    compute = page.get_by_role("button", name="Compute on both checkpoints")
+    click(page.locator("summary", has_text="Which words carry it"), compute)
     # this run was written by hand: its checkpoints are not there, which is said in words
-    expect(page.get_by_test_id("stAlert").first).to_be_visible()
+    click(compute, page.get_by_test_id("stAlert"))
     assert page.get_by_test_id("stException").count() == 0
     wide = page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
     assert wide, "the page scrolls sideways"

@@ -11,7 +11,8 @@ from playwright.sync_api import Browser, Page, expect
 
 from dashboard.selection import NAMES
 from tests.browser.conftest import Visit, settled
-from tests.browser.server import serving
+from tests.browser.hands import download
+from tests.browser.server import PATIENCE, serving
 from tests.hostile_run import ATTACK, FOLDER, LONG, write_hostile_run
 
 PAGES = sorted(page.stem for page in (Path(__file__).parent.parent.parent / "pages").glob("*.py"))
@@ -32,7 +33,7 @@ def look(browser: Browser, hostile: str) -> Iterator[Visit]:
     trouble: list[str] = []
     context = browser.new_context(viewport={"width": 1280, "height": 900})
     page = context.new_page()
-    page.set_default_timeout(30_000)
+    page.set_default_timeout(PATIENCE)
     page.on("request", lambda r: None if r.url.startswith((hostile, "data:", "blob:")) else trouble.append(r.url))
     page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
     page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
@@ -89,15 +90,12 @@ def test_hostile_errors_are_shown_as_text(look: Visit, broken: str, name: str) -
         expect(page.get_by_test_id("stMain")).to_contain_text("window.stolen" if broken == "failed" else "spec")
 
 
-def test_a_prompt_of_a_megabyte_is_cut_and_can_be_had_whole(look: Visit, tmp_path: Path) -> None:
+def test_a_prompt_of_a_megabyte_is_cut_and_can_be_had_whole(look: Visit) -> None:
     page = look("examples", run=FOLDER)
     harmless(page)
     expect(page.locator(".prompt").first).to_contain_text("more characters")
     assert len(page.locator(".prompt").first.inner_text()) < 50_000
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="Whole prompt x").click()
-    waiting.value.save_as(tmp_path / "prompt.txt")
-    text = (tmp_path / "prompt.txt").read_text()
+    text = Path(download(page.get_by_role("button", name="Whole prompt x")).path()).read_text()
     assert len(text) > LONG and ATTACK in text
 
 

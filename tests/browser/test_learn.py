@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, settled
+from tests.browser.hands import address, click, enter, holds, press, slide
 from tests.browser.server import link_samples, serving
 
 STEPS = 7
@@ -20,11 +21,6 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A dashboard over the sample runs: the lesson needs their worlds."""
     with serving(link_samples(tmp_path_factory.mktemp("lesson"))) as address:
         yield address
-
-
-def press(page: Page, key: str) -> None:
-    page.keyboard.press(key)
-    settled(page)
 
 
 def on_step(page: Page, step: int) -> None:
@@ -50,34 +46,29 @@ def test_the_lesson_is_walked_by_keyboard(visit: Visit, width: int, theme: str):
     for step in range(1, STEPS + 1):
         on_step(page, step)
         expect(page.locator(".reveal")).to_have_count(0)
-        press(page, "v")
-        expect(page.locator(".reveal").first).to_be_visible()
+        press(page, "v", page.locator(".reveal"))
         fits(page)
         if step < STEPS:
-            press(page, "ArrowRight")
-    press(page, "ArrowLeft")
+            press(page, "ArrowRight", address(page, f"**step={step + 1}**"))
+    press(page, "ArrowLeft", address(page, f"**step={STEPS - 1}**"))
     on_step(page, STEPS - 1)
     expect(page.locator(".reveal").first).to_be_visible()  # what was revealed stays so
 
 
 def test_a_prediction_and_a_show_of_hands_survive_the_way_and_are_wiped(visit: Visit):
     page = visit("learn", step="4", task="sycophancy")
-    page.get_by_role("button", name="The labels, made before").click()
-    settled(page)
-    press(page, "ArrowRight")  # the focus is on the answer just chosen
+    answer = page.get_by_role("button", name="The labels, made before")
+    click(answer, answer.and_(page.get_by_test_id("stBaseButton-primary")))
+    press(page, "ArrowRight", address(page, "**step=5**"))  # the focus is on the answer just chosen
     on_step(page, 5)
-    page.locator("summary", has_text="Show of hands").click()
     hands = page.get_by_label("Hands for “It moves”")
-    hands.fill("21")
-    hands.press("Enter")
-    settled(page)
-    page.get_by_role("button", name="Reveal").click()
-    expect(page.get_by_text("21 of 21 hands")).to_be_visible()
-    page.get_by_role("button", name="Back").click()
+    click(page.locator("summary", has_text="Show of hands"), hands)
+    enter(hands, "21", holds(hands, "21"))
+    click(page.get_by_role("button", name="Reveal"), page.get_by_text("21 of 21 hands"))
+    click(page.get_by_role("button", name="Back"), address(page, "**step=4**"))
     on_step(page, 4)
-    press(page, "v")
-    expect(page.get_by_text("Predicted: “The labels, made before”")).to_be_visible()
-    page.get_by_role("button", name="Start over").click()
+    press(page, "v", page.get_by_text("Predicted: “The labels, made before”"))
+    click(page.get_by_role("button", name="Start over"), address(page, "**step=1**"))
     on_step(page, 1)
     page.goto(page.url.replace("step=1", "step=4"))
     settled(page)
@@ -88,20 +79,12 @@ def test_a_deep_link_opens_step_6_and_figures_need_no_hover(visit: Visit):
     page = visit("learn", step="6", task="refusal")
     on_step(page, 6)
     expect(page.get_by_role("figure")).to_have_count(1)
-    slider = page.get_by_role("slider").first
-    slider.focus()
-    for _ in range(8):
-        slider.press("ArrowRight")  # the slider's own key, not the lesson's
-        page.wait_for_timeout(250)  # a redraw swallows a key
-    settled(page)
+    slide(page.get_by_role("slider").first, 0.4)  # the slider's own keys, not the lesson's
     on_step(page, 6)
-    page.get_by_role("button", name="Reveal").click()
-    expect(page.get_by_text("Predicted 0.40; measured r of −f(x) =")).to_be_visible()
+    click(page.get_by_role("button", name="Reveal"), page.get_by_text("Predicted 0.40; measured r of −f(x) ="))
     expect(page.get_by_role("figure")).to_have_count(3)
-    page.locator(".annotation-text").first.wait_for()
-    labels = "\n".join(page.locator(".annotation-text").all_text_contents())
     for needed in ("f(x)", "f(x′)", "Δ", "the explanation", "−f(x) alone", "predicted 0.40", "["):
-        assert needed in labels
+        expect(page.locator(".annotation-text", has_text=needed).first).to_be_attached()
     sizes = page.evaluate(
         "[...document.querySelectorAll('.main-svg text')].filter(t => t.textContent)"
         ".map(t => parseFloat(getComputedStyle(t).fontSize))"
@@ -117,26 +100,22 @@ def test_a_deep_link_opens_step_6_and_figures_need_no_hover(visit: Visit):
 
 def test_the_selection_is_carried_to_other_pages_and_the_lesson_goes_on(visit: Visit):
     page = visit("learn", step="5", task="refusal")
-    press(page, "v")
-    page.get_by_role("link", name="Its points").click()
-    page.wait_for_url("**/correlation**")
-    settled(page)
-    assert "run=refusal-shared" in page.url
-    page.get_by_role("link", name="Learn").click()
-    page.wait_for_url("**/learn**")
-    settled(page)
-    page.get_by_role("button", name="Page 5").click()
+    press(page, "v", page.locator(".reveal"))
+    click(page.get_by_role("link", name="Its points"), address(page, "**/correlation**"))
+    page.wait_for_url("**run=refusal-shared**")
+    click(page.get_by_role("link", name="Learn"), address(page, "**/learn**"))
+    click(page.get_by_role("button", name="Page 5"), address(page, "**step=5**"))
     on_step(page, 5)
     expect(page.locator(".reveal").first).to_be_visible()
 
 
 def test_another_example_and_its_link(visit: Visit):
     page = visit("learn", step="1")
-    first = page.locator(".wall").inner_text()
-    press(page, "x")
-    page.wait_for_url("**example=**")
-    second = page.locator(".wall").inner_text()
+    wall = page.locator(".wall")
+    first = wall.inner_text()
+    press(page, "x", address(page, "**example=**"))
+    second = wall.inner_text()
     assert first != second
     page.reload()
     settled(page)
-    assert page.locator(".wall").inner_text() == second
+    expect(wall).to_have_text(second, use_inner_text=True)

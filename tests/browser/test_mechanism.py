@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from playwright.sync_api import expect
 from engine.config import PatchingSpec
 from engine.mechanism import patch_run
 from tests.browser.conftest import Visit, settled
+from tests.browser.hands import address, click
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -32,22 +34,19 @@ def test_both_maps_stand_side_by_side_with_their_controls(visit: Visit, patched:
     page = visit("mechanism", run="patched")
     figure = page.get_by_role("figure", name="Two heatmaps")
     expect(figure).to_be_visible()
-    titles = figure.locator(".annotation-text")
-    titles.first.wait_for()
-    assert {"Behavior f", "Explanation"} <= set(titles.all_text_contents())
+    for title in ("Behavior f", "Explanation"):
+        exactly = figure.locator(".annotation-text").filter(has_text=re.compile(f"^{title}$"))
+        expect(exactly.first).to_be_attached()
     for group in ("before the edit", "the edit", "the question's end"):
         expect(figure.locator(".xaxislayer-above text", has_text=group).first).to_be_attached()
     expect(page.get_by_text("Both maps correlate by")).to_be_visible()
     expect(page.get_by_role("figure", name="Both maps correlate by")).to_be_visible()
-    page.get_by_text("The same as a table, and export").first.click()
-    expect(page.get_by_role("button", name="CSV").first).to_be_visible()
+    click(page.get_by_text("The same as a table, and export").first, page.get_by_role("button", name="CSV"))
 
 
 def test_the_scale_is_kept_in_the_url(visit: Visit, patched: Path) -> None:
     page = visit("mechanism", run="patched")
-    page.get_by_role("radio", name="nats, mean size").click()
-    settled(page)
-    page.wait_for_url("**scale=nats**")
+    click(page.get_by_role("radio", name="nats, mean size"), address(page, "**scale=nats**"))
     page.reload()
     settled(page)
     expect(page.get_by_role("figure", name="nats, mean size")).to_be_visible()
@@ -85,7 +84,5 @@ def test_monitoring_has_its_curve_and_its_baseline(visit: Visit) -> None:
     figure = page.get_by_role("figure", name="Predicted against measured shift")
     expect(figure).to_be_visible()
     expect(page.get_by_text("pairs of slice and checkpoint moved by more than 0.5 nats")).to_be_visible()
-    page.get_by_role("radio", name="0.25 nats").click()
-    settled(page)
-    page.wait_for_url("**event=0.25**")
+    click(page.get_by_role("radio", name="0.25 nats"), address(page, "**event=0.25**"))
     expect(page.get_by_text("moved by more than 0.25 nats")).to_be_visible()

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit, settled
-from tests.browser.server import choose_first_row
+from tests.browser.hands import choose_first_row, in_legend, until
 
 
 def test_moving_the_level_refits_and_lists_what_flipped(visit: Visit):
     page = visit("robustness", run="alpha")
     expect(page.get_by_text("Refitted in")).to_be_visible()
-    page.locator(".legendtext").first.wait_for()
-    names = page.locator(".legendtext").all_text_contents()
-    assert {"Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now"} <= set(names)
+    in_legend(page, "Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now")
     expect(page.get_by_text("Move a slider")).to_be_visible()
     slider = page.get_by_role("slider", name="Level of noise")
-    slider.focus()
-    page.keyboard.press("ArrowRight")
-    settled(page)
+    until(page, lambda: slider.press("ArrowRight"), page.get_by_text("changed sign: level 50% → 60%"))
     page.wait_for_url("**level=60%25**")
-    expect(page.get_by_text("changed sign: level 50% → 60%")).to_be_visible()
     expect(page.get_by_text("At 60%: Self")).to_be_visible()
-    choose_first_row(page)
-    expect(page.get_by_text("Error of the explanation")).to_be_visible()
+    choose_first_row(page, page.get_by_text("Error of the explanation"))
     page.reload()
     settled(page)
     expect(page.get_by_text("At 60%: Self")).to_be_visible()
@@ -47,8 +43,8 @@ def test_without_hidden_states_the_precomputed_curve_stands_alone(visit: Visit):
     page = visit("robustness", run="bare")
     expect(page.get_by_text("keeps no hidden states")).to_be_visible()
     expect(page.get_by_role("figure")).to_have_count(1)
-    page.locator(".legendtext").first.wait_for()
-    assert "Self, refitted now" not in page.locator(".legendtext").all_text_contents()
+    in_legend(page, "Self, precomputed")
+    expect(page.locator(".legendtext", has_text="Self, refitted now")).to_have_count(0)
 
 
 def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
@@ -57,15 +53,11 @@ def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
         expect(page.get_by_role("slider", name=name)).to_be_visible()
     for kind in ("Shuffle", "Flip", "Gaussian"):
         expect(page.get_by_role("radio", name=kind)).to_be_visible()
-    page.locator(".legendtext").first.wait_for()
-    names = page.locator(".legendtext").all_text_contents()
-    assert "null, 95% band" in names
-    assert any(name.startswith("ceiling") for name in names)
+    in_legend(page, "null, 95% band")
+    expect(page.locator(".legendtext").filter(has_text=re.compile("^ceiling")).first).to_be_attached()
     expect(page.locator(".annotation-text", has_text="breaks at")).to_be_visible()
-    page.get_by_role("slider", name="Training examples").focus()
-    page.keyboard.press("ArrowLeft")
-    settled(page)
-    expect(page.get_by_text("changed sign: training examples")).to_be_visible()
+    slider = page.get_by_role("slider", name="Training examples")
+    until(page, lambda: slider.press("ArrowLeft"), page.get_by_text("changed sign: training examples"))
 
 
 def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit):

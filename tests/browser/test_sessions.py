@@ -21,10 +21,10 @@ def test_ten_sessions_at_once(browser: Browser, server: str) -> None:
     try:
         pages = [context.new_page() for context in contexts]
         for at, (page, (name, _)) in enumerate(zip(pages, READERS, strict=True)):
+            page.set_default_timeout(120_000)
             query = urllib.parse.urlencode({"run": RUNS[at % len(RUNS)]})
             page.goto(f"{server}/{name}?{query}", wait_until="commit")  # the next one does not wait for this one
         for at, (page, (_, title)) in enumerate(zip(pages, READERS, strict=True)):
-            page.set_default_timeout(60_000)
             settled(page)
             expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
             assert page.get_by_test_id("stException").count() == 0

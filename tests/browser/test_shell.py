@@ -6,9 +6,10 @@ from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
 import pytest
-from playwright.sync_api import Page, TimeoutError, expect
+from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import settled
+from tests.browser.hands import address, choose_option, click, download, press
 from tests.synthetic_run import HOSTILE
 
 Visit = Callable[..., Page]
@@ -19,24 +20,9 @@ def parameters(page: Page) -> dict[str, str]:
     return {name: values[-1] for name, values in parse_qs(urlparse(page.url).query).items()}
 
 
-def choose(page: Page, label: str, option: str) -> None:
-    """Pick from a select box of the sidebar."""
-    page.get_by_test_id("stSidebar").get_by_role("combobox", name=label).click()
-    page.get_by_role("option", name=option, exact=False).first.click()
-    settled(page)
-
-
 def step(page: Page, key: str, place: int) -> None:
-    """Press a key until the page has moved to that place in the order: a busy browser may miss the first one."""
-    there = page.get_by_text(re.compile(rf"^{place:,} of \d+"))
-    for _ in range(3):
-        page.keyboard.press(key)
-        try:
-            there.wait_for(timeout=15_000)
-            break
-        except TimeoutError:
-            continue
-    settled(page)
+    """Press a key that leads to that place in the order."""
+    press(page, key, page.get_by_text(re.compile(rf"^{place:,} of \d+")))
 
 
 @pytest.mark.parametrize("name", PAGES)
@@ -53,17 +39,16 @@ def test_a_page_fits_its_window_in_both_themes(visit: Visit, name: str, theme: s
 
 def test_the_url_follows_the_selection_across_pages_and_a_reload(visit: Visit) -> None:
     page = visit("examples", run="alpha")
-    choose(page, "Current checkpoint", "step-0100")
+    choose_option(page, "Current checkpoint", "step-0100", address(page, "**checkpoint=**"))
     assert parameters(page)["checkpoint"] == "gpt2--step-0100"
     page.reload()
     settled(page)
     box = page.get_by_test_id("stSidebar").get_by_role("combobox", name="Current checkpoint")
     expect(box).to_have_value("gpt2--step-0100 · step 100")
-    page.get_by_test_id("stSidebarNav").get_by_text("Runs", exact=True).last.click()
-    page.get_by_role("heading", name="Runs", level=1).wait_for()
-    page.get_by_test_id("stSidebarNav").get_by_text("Examples").click()
-    page.get_by_role("heading", name="Examples", level=1).wait_for()
-    settled(page)
+    pages = page.get_by_test_id("stSidebarNav")
+    click(pages.get_by_text("Runs", exact=True).last, page.get_by_role("heading", name="Runs", level=1))
+    click(pages.get_by_text("Examples"), page.get_by_role("heading", name="Examples", level=1))
+    page.wait_for_url("**checkpoint=**")
     assert parameters(page)["checkpoint"] == "gpt2--step-0100"
 
 
@@ -76,14 +61,16 @@ def test_keys_step_through_examples(visit: Visit) -> None:
     assert parameters(page)["example"] == second
 
 
-def test_a_permalink_opens_the_same_example(visit: Visit) -> None:
+@pytest.mark.parametrize("steps", [0, 1])
+def test_a_permalink_opens_the_same_example(visit: Visit, steps: int) -> None:
     page = visit("examples", run="alpha", sort="shift")
-    step(page, "n", 2)
+    if steps:
+        step(page, "n", 2)
     prompt = page.locator(".prompt").first.inner_text()
-    page.get_by_role("button", name="Permalink").click()
-    link = page.get_by_test_id("stPopoverBody").locator("code").inner_text()
-    given = {name: values[-1] for name, values in parse_qs(urlparse(link).query).items()}
-    assert given["hash"]
+    link = page.get_by_test_id("stPopoverBody").locator("code")
+    click(page.get_by_role("button", name="Permalink"), link)
+    given = {name: values[-1] for name, values in parse_qs(urlparse(link.inner_text()).query).items()}
+    assert given["hash"] and given["example"]
     other = visit("examples", **given)
     assert other.locator(".prompt").first.inner_text() == prompt
     assert other.get_by_text("other data").count() == 0
@@ -134,8 +121,7 @@ def test_export_gives_what_is_on_screen(visit: Visit, tmp_path: Path) -> None:
     page = visit("examples", run="alpha", split="test_iid")
     total = int(re.findall(r"of ([\d,]+)", page.get_by_text(re.compile(r"^1 of \d+")).inner_text())[0].replace(",", ""))
     for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
-        with page.expect_download() as waiting:
-            page.get_by_role("button", name=label).last.click()
-        file = tmp_path / waiting.value.suggested_filename
-        waiting.value.save_as(file)
+        saved = download(page.get_by_role("button", name=label).last)
+        file = tmp_path / saved.suggested_filename
+        saved.save_as(file)
         assert len(read(file)) == total

@@ -2,36 +2,35 @@
 
 from __future__ import annotations
 
-from playwright.sync_api import Page, expect
+from pathlib import Path
 
+from playwright.sync_api import expect
+
+from dashboard import data, moves
 from tests.browser.conftest import Visit, settled
-
-
-def legends(page: Page) -> list[str]:
-    """Of the first figure (SVG texts), once it is drawn."""
-    texts = page.get_by_role("figure").first.locator(".legendtext")
-    texts.first.wait_for()
-    return texts.all_text_contents()
+from tests.browser.hands import address, click, in_legend
 
 
 def test_lines_heatmap_and_examples_are_drawn_with_words_beside_them(visit: Visit):
     page = visit("trajectory", run="alpha")
     expect(page.get_by_role("figure")).to_have_count(6)
-    assert {"Self", "Orig", "gap", "counterfactual gap", "target–current ρ"} <= set(legends(page))
+    in_legend(page.get_by_role("figure").first, "Self", "Orig", "gap", "counterfactual gap", "target–current ρ")
     expect(page.get_by_text("Coupling").first).to_be_visible()
+    heatmap = page.get_by_role("figure", name="Heatmap of gap for every layer and checkpoint")
+    expect(heatmap.locator(".ytick")).to_have_text(["layer 2", "layer 4"])
     for figure in page.get_by_role("figure").all():
         assert len(figure.get_attribute("aria-label")) > 40
 
 
 def test_controls_and_regimes_on_demand(visit: Visit):
     page = visit("trajectory", run="alpha")
-    assert not any("stale" in name for name in legends(page))
-    page.get_by_role("button", name="stale hidden states").click()
-    settled(page)
-    assert any("stale" in name for name in legends(page))
-    page.get_by_text("All regimes").click()
-    page.wait_for_url("**regimes=all**")
+    first = page.get_by_role("figure").first
+    in_legend(first, "Self")
+    stale = first.locator(".legendtext", has_text="stale")
+    expect(stale).to_have_count(0)
+    click(page.get_by_role("button", name="stale hidden states"), stale)
     refit = page.locator(".legendtext", has_text="Self, refit").first
+    click(page.get_by_text("All regimes"), address(page, "**regimes=all**"))
     refit.wait_for()
     assert "regimes=all" in page.url and "controls=output%2Cstale" in page.url
     page.reload()
@@ -39,13 +38,19 @@ def test_controls_and_regimes_on_demand(visit: Visit):
     refit.wait_for()
 
 
-def test_examples_are_picked_and_stay_in_the_url(visit: Visit):
+def test_examples_are_picked_and_stay_in_the_url(visit: Visit, runs: Path):
     page = visit("trajectory", run="alpha")
+    setting = data.Setting("gpt2--step-0300", "ridge", "frozen")
+    titles = moves.candidates(runs / "alpha", setting, "test_heldout", None)["title"].tolist()
+    panels = page.get_by_role("figure", name="explanations of 3 examples").locator(".annotation-text")
+    for title in titles[:3]:
+        expect(panels.filter(has_text=title[:50])).to_have_count(1)
     picker = page.get_by_label("Examples").first
     picker.scroll_into_view_if_needed()
-    page.get_by_role("button", name="Remove").first.or_(page.locator('[data-baseweb="tag"] svg').first).first.click()
-    settled(page)
-    assert "examples=" in page.url
+    remove = page.get_by_role("button", name="Remove").first.or_(page.locator('[data-baseweb="tag"] svg').first).first
+    click(remove, address(page, "**examples=**"))
+    panels = page.get_by_role("figure", name="explanations of 2 examples").locator(".annotation-text")
+    expect(panels.filter(has_text="moved")).to_have_count(2)
 
 
 def test_a_run_of_hostile_text_is_drawn_as_text(visit: Visit):
@@ -57,9 +62,7 @@ def test_a_run_of_hostile_text_is_drawn_as_text(visit: Visit):
 def test_an_explainer_is_watched_while_it_trains(visit: Visit):
     page = visit("trajectory", run="alpha", train="mlp")
     expect(page.get_by_role("heading", name="By the explainer's own training step")).to_be_visible()
-    page.get_by_role("button", name="Train it again and watch").click()
-    expect(page.get_by_text("of its steps").first).to_be_visible()
-    settled(page)
+    click(page.get_by_role("button", name="Train it again and watch"), page.get_by_text("of its steps"))
     figure = page.get_by_role("figure", name="by its own training step")
     expect(figure).to_be_visible()
     expect(page.get_by_text("refitted here: mlp")).to_be_visible()

@@ -10,7 +10,8 @@ import pytest
 from playwright.sync_api import expect
 
 from dashboard import data
-from tests.browser.conftest import Visit, settled
+from tests.browser.conftest import Visit
+from tests.browser.hands import in_legend, press
 from tests.browser.server import link_samples, serving
 
 SAMPLES = Path(__file__).parents[2] / "sample_runs"
@@ -27,20 +28,17 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 def test_a_sentence_stands_beside_what_the_model_does(visit: Visit) -> None:
     page = visit("examples", run=RUN)
     expect(page.get_by_text("In its own words").first).to_be_visible()
-    expect(page.get_by_text(re.compile(r"Without the hint I would answer (yes|no)\. My answer would"))).to_be_visible()
-    first = page.get_by_text(re.compile("The sentence is|The words can't be read")).inner_text()
+    sentence = re.compile(r"Without the hint I would answer (yes|no)\. My answer would")  # the table below has many
+    expect(page.locator(".prompt").filter(has_text=sentence)).to_be_visible()
+    expect(page.get_by_text(re.compile("The sentence is|The words can't be read"))).to_be_visible()
     identity = page.url
-    page.keyboard.press("n")
-    settled(page)
-    assert page.url != identity and first
+    press(page, "n", lambda milliseconds: expect(page).not_to_have_url(identity, timeout=milliseconds))
     assert "off by" not in page.get_by_test_id("stMain").inner_text(), "no error in nats where no number was said"
 
 
 def test_self_and_orig_by_training_step_beside_the_controls(visit: Visit) -> None:
     page = visit("trajectory", run=RUN, width=390, theme="dark")
-    page.locator(".legendtext").first.wait_for()
-    names = page.locator(".legendtext").all_text_contents()
-    assert {"Self", "Orig", "Self of copying the present answer"} <= set(names)
+    in_legend(page, "Self", "Orig", "Self of copying the present answer")
     expect(page.get_by_text("exact match").first).to_be_visible()
     assert page.get_by_test_id("stMain").evaluate("e => e.scrollWidth <= e.clientWidth")
 

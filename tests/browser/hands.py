@@ -1,0 +1,147 @@
+"""Keys, clicks, sliders and downloads: done again where a redraw swallowed them, waited for where they are slow."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from playwright.sync_api import Download, Locator, Page, expect
+from playwright.sync_api import TimeoutError as NotInTime
+
+from tests.browser.server import PATIENCE, settled
+
+TRIES = 4
+LOOK = 8_000
+"""Milliseconds until a page at rest is taken for one that did not hear."""
+
+Shows = Locator | Callable[[float], object]
+"""What is seen of an effect: something visible, or what raises unless it comes true within so many milliseconds."""
+
+
+def until(page: Page, act: Callable[[], object], shows: Shows) -> None:
+    """Act until it shows: again only where the page is at rest and nothing came of it, so nothing is done twice."""
+    for _ in range(TRIES):
+        settled(page)
+        act()
+        if seen(shows, LOOK):
+            return settled(page)
+        settled(page)
+        if seen(shows, 1_000):
+            return None
+    return look(shows, PATIENCE)  # raises, and says what is missing
+
+
+def look(shows: Shows, milliseconds: float) -> None:
+    if isinstance(shows, Locator):
+        expect(shows.first).to_be_visible(timeout=milliseconds)
+    else:
+        shows(milliseconds)
+
+
+def seen(shows: Shows, milliseconds: float) -> bool:
+    try:
+        look(shows, milliseconds)
+    except (AssertionError, NotInTime):
+        return False
+    return True
+
+
+def address(page: Page, url: str) -> Shows:
+    """That the address has become like this."""
+    return lambda milliseconds: page.wait_for_url(url, timeout=milliseconds)
+
+
+def gone(what: Locator) -> Shows:
+    return lambda milliseconds: expect(what).to_have_count(0, timeout=milliseconds)
+
+
+def enabled(what: Locator) -> Shows:
+    return lambda milliseconds: expect(what).to_be_enabled(timeout=milliseconds)
+
+
+def holds(box: Locator, value: str | re.Pattern) -> Shows:
+    return lambda milliseconds: expect(box).to_have_value(value, timeout=milliseconds)
+
+
+def checked(what: Locator) -> Shows:
+    return lambda milliseconds: expect(what).to_be_checked(timeout=milliseconds)
+
+
+def in_legend(figures: Page | Locator, *names: str) -> None:
+    """That the figures' legends name these; they are drawn after the page."""
+    for name in names:
+        exactly = figures.locator(".legendtext").filter(has_text=re.compile(f"^{re.escape(name)}$"))
+        expect(exactly.first).to_be_attached()
+
+
+def press(page: Page, key: str, shows: Shows) -> None:
+    """Press a key wherever the focus is."""
+    until(page, lambda: page.keyboard.press(key), shows)
+
+
+def click(what: Locator, shows: Shows) -> None:
+    until(what.page, what.click, shows)
+
+
+def enter(box: Locator, text: str, shows: Shows, key: str = "Enter") -> None:
+    """Write into a box and send it off."""
+
+    def act() -> None:
+        box.fill(text)
+        box.press(key)
+
+    until(box.page, act, shows)
+
+
+def slide(slider: Locator, value: float) -> None:
+    """Set a slider by its own keys. A redraw may swallow some, or set it back: it is read again until it stays."""
+    for _ in range(10):
+        settled(slider.page)
+        keys = round((value - float(slider.input_value())) / float(slider.get_attribute("step") or 1))
+        if not keys:
+            return
+        for _ in range(abs(keys)):
+            slider.press("ArrowRight" if keys > 0 else "ArrowLeft")
+    raise AssertionError(f"the slider stands at {slider.input_value()}, not at {value}")
+
+
+def download(button: Locator, over: Locator | None = None) -> Download:
+    """What a button saves; one that is seen only while the mouse is over something needs that, too."""
+    page = button.page
+    for _ in range(TRIES):
+        settled(page)
+        try:
+            with page.expect_download(timeout=PATIENCE / 2) as waiting:
+                if over is not None:
+                    over.hover()
+                button.click()
+            return waiting.value
+        except NotInTime as error:
+            late = error
+    raise late
+
+
+def choose_option(page: Page, box: str, option: str, shows: Shows) -> None:
+    """Choose from a select box; a list that a redraw closed while it opened is opened again."""
+
+    def act() -> None:
+        page.get_by_role("combobox", name=box).first.click()
+        try:
+            page.get_by_role("option", name=option).first.click(timeout=LOOK)
+        except NotInTime:
+            page.keyboard.press("Escape")
+
+    until(page, act, shows)
+
+
+def choose_first_row(page: Page, shows: Shows) -> None:
+    """Tick the first row of the table of examples: a canvas, so by its place."""
+    table = page.locator('[data-testid="stDataFrame"]').last
+
+    def act() -> None:
+        table.scroll_into_view_if_needed()
+        page.wait_for_timeout(400)  # it is drawn once it has come into sight
+        box = table.bounding_box()
+        page.mouse.click(box["x"] + 18, box["y"] + 52)
+
+    until(page, act, shows)

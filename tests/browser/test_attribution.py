@@ -1,0 +1,44 @@
+"""Which words carry an example: token attribution at both checkpoints beside effect and explanation, in a browser."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.browser.hands import click
+from tests.browser.test_lab import tiny
+
+__all__ = ["tiny"]
+
+LINES = """all => all.map(e => {
+  const style = getComputedStyle(e);
+  return [e.className, style.borderTopStyle, style.borderBottomStyle, parseFloat(e.style.getPropertyValue('--share'))];
+})"""
+
+
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_token_attribution_stands_beside_effect_and_explanation(
+    visit: Visit, tiny: Path, width: int, theme: str
+) -> None:
+    page = visit("examples", run=tiny.name, sort="shift", width=width, theme=theme)
+    compute, heats = page.get_by_role("button", name="Compute on both checkpoints"), page.locator(".prompt.heat")
+    click(page.locator("summary", has_text="Which words carry it"), compute)
+    assert heats.count() == 0, "nothing is computed before it is asked for"
+    click(compute, lambda _: expect(heats).to_have_count(2, timeout=180_000))  # the server imports torch
+    assert page.get_by_test_id("stException").count() == page.get_by_test_id("stAlert").count() == 0
+    tokens = [token for heat in heats.all() for token in heat.locator("span").evaluate_all(LINES)]
+    assert {"up", "down"} <= {token[0] for token in tokens}
+    for sign, above, below, _ in tokens:  # a line above or below the token says the sign, beside the colour
+        assert (above, below) == {"up": ("solid", "none"), "down": ("none", "solid")}.get(sign, ("none", "none"))
+    assert max(token[3] for token in tokens) == 100
+    expect(page.get_by_text("One scale for both checkpoints: the deepest shade is")).to_be_visible()
+    table = page.get_by_test_id("stDataFrame").filter(has=page.get_by_role("columnheader", name="Signs")).last
+    table.scroll_into_view_if_needed()
+    for column in ("Words", "At", "Attribution", "Measured", "Explained"):  # all of them in sight on a phone, too
+        expect(table.get_by_role("columnheader", name=column, exact=True)).to_be_attached()
+    for who in ("target", "current"):
+        expect(table.get_by_role("gridcell", name=who, exact=True).first).to_be_attached()
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -1,0 +1,42 @@
+"""What is chosen on one page goes along to the next."""
+
+from __future__ import annotations
+
+import re
+
+from playwright.sync_api import expect
+
+from tests.browser.conftest import Visit
+from tests.browser.hands import address, click, until
+
+
+def address_of(name: str, run: str) -> re.Pattern:
+    return re.compile(rf"/{name}\?(.*&)?run={run}(&|$)")
+
+
+def test_a_run_chosen_from_the_list_is_the_one_on_every_page(visit: Visit):
+    page = visit("runs")
+    table = page.locator('[data-testid="stDataFrame"]').first
+
+    def choose_third() -> None:
+        table.scroll_into_view_if_needed()
+        page.wait_for_timeout(400)  # it is drawn once it has come into sight
+        box = table.bounding_box()
+        page.mouse.click(box["x"] + 18, box["y"] + 122)
+
+    until(page, choose_third, address(page, "**run=bare**"))
+    expect(page.get_by_role("heading", name="bare")).to_be_visible()
+    click(page.get_by_role("link", name="Trajectory"), page.get_by_role("heading", name="Trajectory"))
+    expect(page).to_have_url(address_of("trajectory", "bare"))
+
+
+def test_open_leads_from_the_list_to_the_run(visit: Visit):
+    page = visit("runs", run="bare")
+    click(page.get_by_role("link", name="Open", exact=True), page.get_by_role("heading", name="What this run shows"))
+    expect(page).to_have_url(address_of("", "bare"))
+
+
+def test_an_example_is_followed_over_the_checkpoints(visit: Visit):
+    page = visit("examples", run="alpha", split="test_iid")
+    click(page.get_by_role("link", name="Over the checkpoints"), page.get_by_role("heading", name="Trajectory"))
+    expect(page.get_by_role("figure", name="explanations of 1 example over")).to_be_visible()
