@@ -110,7 +110,16 @@ def chosen(name: str, choices: Mapping[str, Any] | Sequence[str], default: str) 
     """A page option as the URL or this session has it; what does not fit becomes the default."""
     memory = st.session_state.setdefault("page_options", {})
     value = st.query_params.get(name, memory.get(name, default))
-    return value if value in choices else default
+    if value not in choices:
+        return default
+    _into_the_url(name, value, default)
+    return value
+
+
+def _into_the_url(name: str, value: str, default: str) -> None:
+    """What this session remembers of an earlier visit has a hand in the page, so its link must say it too."""
+    if value != default and name not in st.query_params:
+        st.query_params[name] = value
 
 
 def choose(
@@ -142,6 +151,7 @@ def several(
     """Any of `choices` (value → label) as pills, in their order, kept in the URL."""
     key, start = f"option_{name}", ",".join(dict.fromkeys(default))
     given = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, start))
+    _into_the_url(name, given, start)
     st.session_state[key] = [c for c in choices if c in given.split(",")]
     st.pills(
         label, list(choices), selection_mode="multi", key=key, wrap=True,  # what scrolls out of sight is not found

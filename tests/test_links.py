@@ -57,6 +57,14 @@ def test_noise_chosen_on_another_page_changes_no_number(runs: Path, opened: Open
     assert address(app)["noise"] == "shuffle-0.5"  # remembered all the same
 
 
+def test_what_was_chosen_on_a_page_before_stands_in_its_address_again(runs: Path, opened: Open) -> None:
+    app = opened(runs, "correlation", run="alpha")
+    app.session_state["page_options"] = {"kind": "flip"}
+    walk(app, "robustness")
+    assert not app.exception, app.exception[0].stack_trace
+    assert address(app)["kind"] == "flip"
+
+
 def test_a_permalink_names_the_example_on_the_screen_though_none_was_chosen(runs: Path, opened: Open) -> None:
     app = opened(runs, "examples", run="alpha", sort="error")
     assert "example" not in app.query_params
