@@ -20,15 +20,21 @@ Shows = Locator | Callable[[float], object]
 
 def until(page: Page, act: Callable[[], object], shows: Shows) -> None:
     """Act until it shows: again only where the page is at rest and nothing came of it, so nothing is done twice."""
-    for _ in range(TRIES):
+    for attempt in range(TRIES):
         settled(page)
-        act()
+        try:
+            act()
+        except NotInTime:
+            if attempt == 0:
+                raise
+            break  # there is nothing left to act on: it was heard, and is slow
         if seen(shows, LOOK):
             return settled(page)
         settled(page)
         if seen(shows, 1_000):
             return None
-    return look(shows, PATIENCE)  # raises, and says what is missing
+    look(shows, PATIENCE)  # says what is missing, if it is
+    return settled(page)
 
 
 def look(shows: Shows, milliseconds: float) -> None:

@@ -67,8 +67,8 @@ def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
     assert "[" in numbers.first.inner_text() and "groups" in numbers.first.inner_text()
     for plot in page.get_by_role("figure").all():
         plot.locator(".legendtext").first.wait_for()
-        plot.locator(".xtick").nth(3).wait_for()
-    ticks = [plot.locator(".xtick").all_text_contents() for plot in page.get_by_role("figure").all()]
+        plot.locator("g.xtick").nth(3).wait_for()
+    ticks = [plot.locator("g.xtick").all_text_contents() for plot in page.get_by_role("figure").all()]
     assert ticks[0] == ticks[1] and len(ticks[0]) > 3
 
 

@@ -81,7 +81,7 @@ def test_a_run_survives_a_reload_and_a_restart_and_goes_on_after_a_cancel(browse
         fill(page, "Name", "two words", page.get_by_text("use letters, digits"))
         expect(start).to_be_disabled()
         fill(page, "Name", "story", enabled(start))
-        click(start, page.get_by_text(re.compile("story · (queued|running)")))
+        click(start, page.get_by_text(re.compile("story · (waiting|running)")))
         expect(page.get_by_text("story · running")).to_be_visible()
         process = held(home, "story")
         expect(page.get_by_text(re.compile(r"step \d of 6"))).to_be_visible()
@@ -97,11 +97,12 @@ def test_a_run_survives_a_reload_and_a_restart_and_goes_on_after_a_cancel(browse
         expect(page.get_by_text("story · interrupted")).to_be_visible()
         click(
             page.get_by_role("button", name="Go on").first,
-            page.get_by_text(re.compile("story · (queued|running|finished)")),
+            page.get_by_text(re.compile("story · (waiting|running|finished)")),
         )
         expect(page.get_by_text("story · finished")).to_be_visible(timeout=180_000)
         assert verify(home / "story") == []
-        page.get_by_role("link", name="Open").click()  # a link is never redrawn here: nothing runs any more
+        card = page.locator("[class*=st-key-job_]").filter(has_text="story")
+        click(card.get_by_role("link", name="Open"), gone(page.get_by_role("heading", name="Runs", level=1)))
         expect(page).to_have_url(re.compile(r"/\?run=story"))
         expect(page.get_by_role("heading", name="Runs", level=1)).to_have_count(0)
         page.context.close()

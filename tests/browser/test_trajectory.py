@@ -17,7 +17,7 @@ def test_lines_heatmap_and_examples_are_drawn_with_words_beside_them(visit: Visi
     in_legend(page.get_by_role("figure").first, "Self", "Orig", "gap", "counterfactual gap", "target–current ρ")
     expect(page.get_by_text("Coupling").first).to_be_visible()
     heatmap = page.get_by_role("figure", name="Heatmap of gap for every layer and checkpoint")
-    expect(heatmap.locator(".ytick")).to_have_text(["layer 2", "layer 4"])
+    expect(heatmap.locator("g.ytick")).to_have_text(["layer 2", "layer 4"])
     for figure in page.get_by_role("figure").all():
         assert len(figure.get_attribute("aria-label")) > 40
 
