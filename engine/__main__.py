@@ -48,8 +48,8 @@ def report(
     split: Annotated[str, typer.Option(help="the split that the table shows")] = "test_heldout",
 ) -> None:
     """Print the metrics of a run, with their controls."""
-    from engine.report import print_report
-    from engine.report import report as read
+    from engine.run.report import print_report
+    from engine.run.report import report as read
 
     if as_json:
         typer.echo(json.dumps(read(run), ensure_ascii=False, allow_nan=False, indent=1))
@@ -60,7 +60,7 @@ def report(
 @app.command()
 def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) -> None:
     """Check hashes and schemas; exit 1 and say which part is damaged."""
-    from engine.store import verify as problems_of
+    from engine.run.store import verify as problems_of
 
     damaged = False
     for path in runs:
@@ -106,8 +106,8 @@ def samples(
     quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
 ) -> None:
     """Rebuild the sample checkpoints and runs from nothing. Goes on where it was stopped."""
-    from engine import samples as build
     from engine.progress import bars
+    from engine.studies import samples as build
 
     with bars(quiet) as progress:
         for folder in build.build(out, seed=seed, progress=progress):
@@ -126,9 +126,9 @@ def study(
 ) -> None:
     """The sample worlds, or runs of self-explanation, over several seeds: metrics only, resumable. Prints the README's
     tables, the folder last."""
-    from engine import study as studies
-    from engine import verbal_study, verbal_tables
     from engine.progress import bars
+    from engine.studies import study as studies
+    from engine.studies import verbal_study, verbal_tables
 
     resolved = studies.load_study(spec)
     folder = out or Path("runs") / f"study-{resolved.name}"
@@ -163,12 +163,13 @@ def patch(
     """Patch x with states of x', by layer and position: are behavior and explanation restored at the same places?"""
     options = {"checkpoints": checkpoint or (), "edits": edit or (), "examples": examples, "split": split}
     resolved = parse_patching(options | {"seed": seed, "device": device})
-    from engine import mechanism, patch_maps
+    from engine.patching import maps
+    from engine.patching import stage as mechanism
     from engine.progress import bars
 
     with bars(quiet) as progress:
         finished = mechanism.patch_run(run, resolved, progress)
-    typer.echo(patch_maps.markdown(mechanism.agreements(finished)))
+    typer.echo(maps.markdown(mechanism.agreements(finished)))
     typer.echo(finished.path)
 
 
@@ -186,9 +187,9 @@ def stress(
     from engine.config import load_stress
 
     resolved = load_stress(spec)
-    from engine import stress as stressing
-    from engine import stress_tables
     from engine.progress import bars
+    from engine.studies import stress as stressing
+    from engine.studies import stress_tables
 
     if tables is not None:
         typer.echo(stress_tables.markdown(stressing.read_tables(tables)))

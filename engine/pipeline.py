@@ -21,7 +21,6 @@ from typing import Any, Protocol
 import numpy as np
 import pyarrow as pa
 
-from engine import explanations, mechanism
 from engine.config import (
     CheckpointSpec,
     HiddenSpec,
@@ -30,11 +29,14 @@ from engine.config import (
     relative_paths,
     with_trained_paths,
 )
-from engine.posttraining import post_train
+from engine.patching import stage as mechanism
+from engine.probes import stage as probes
 from engine.progress import Progress, silent
-from engine.records import BEHAVIOR, examples_table
-from engine.store import Run, content_hash
+from engine.records import BEHAVIOR, EXPLANATIONS, examples_table, metrics_table
+from engine.run.observed import Observed
+from engine.run.store import Run, content_hash
 from engine.tasks import task_examples
+from engine.training.posttraining import post_train
 from engine.verbal import stage as verbal
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
@@ -77,7 +79,7 @@ def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress:
         everything = (*spec.all_checkpoints, *((spec.control_model,) if spec.probes else ()))
         measure(record, spec, everything, examples, executor or Serial(), progress)
         measured = time.perf_counter()
-        explanations.explain(record, spec, progress)
+        explain(record, spec, progress)
         if spec.patching:
             mechanism.make(record, spec.patching.model_copy(update={"device": spec.device}), progress)
         drop_hidden(record, spec)
@@ -181,14 +183,14 @@ def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table) -> lis
 
 @functools.lru_cache(maxsize=1)
 def _loaded(checkpoint: CheckpointSpec, device: str, dtype: str) -> Any:
-    from engine.checkpoints import load
+    from engine.model.checkpoints import load
 
     return load(checkpoint, device=device, dtype=dtype)
 
 
 def measure_shard(shard: Shard) -> Any:
     """Behavior and hidden states of one shard (`behavior.Measured`); pure, so it can run anywhere."""
-    from engine.behavior import measure as measure_examples
+    from engine.model.behavior import measure as measure_examples
 
     return measure_examples(
         _loaded(shard.checkpoint, shard.device, shard.dtype),
@@ -266,6 +268,24 @@ def _note(record: Run, checkpoint: str, measured: Any) -> None:
     path = taken if len(taken) > 1 else taken[0]
     if (size, path) != (sizes.get(checkpoint), before):
         record.record(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})
+
+
+# -- explanations ------------------------------------------------------------------------------------
+
+
+def explain(record: Run, spec: RunSpec, progress: Progress = silent) -> None:
+    """Write explanations.parquet and metrics.parquet of a run whose behavior is measured."""
+    if record.has("explanations.parquet") and record.has("metrics.parquet"):
+        return
+    observed = Observed(record, spec)
+    tables, rows = probes.of_probes(record, spec, observed, progress) if spec.probes else ([], [])
+    if spec.verbal:
+        verbal.ask(record, spec, observed, progress)
+        in_words, scored = verbal.judge(record, observed)
+        tables, rows = tables + in_words, rows + scored
+    table = pa.concat_tables(tables).unify_dictionaries() if tables else EXPLANATIONS.empty_table()
+    record.write_table("explanations.parquet", table)
+    record.write_table("metrics.parquet", metrics_table(rows))
 
 
 def drop_hidden(record: Run, spec: RunSpec) -> None:

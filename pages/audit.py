@@ -5,17 +5,17 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import data
-from dashboard.audit import AuditError, AuditLog, Record, address, reviewer_name
-from dashboard.audit_item import Sitting, item, judged_setting, population, queue
-from dashboard.audit_report import report
-from dashboard.audit_results import verdicts
-from dashboard.audit_view import draw_item
-from dashboard.figures import choose, chosen, keep
-from dashboard.parts import provenance, small_print
-from dashboard.selection import Selection, problem, sidebar
+from dashboard.audit.item import Sitting, item, judged_setting, population, queue
+from dashboard.audit.log import AuditError, AuditLog, Record, address, reviewer_name
+from dashboard.audit.report import report
+from dashboard.audit.results import verdicts
+from dashboard.audit.view import draw_item
+from dashboard.reading import data
+from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
-from engine.store import RunError
+from dashboard.widgets.figures import choose, chosen, keep
+from dashboard.widgets.parts import provenance, small_print
+from engine.run.store import RunError
 
 MOST_ITEMS, MOST_SEED = 500, 9_999
 

@@ -8,16 +8,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import agreement, charts, data, settings
-from dashboard.agreement import FEW
+from dashboard import charts
 from dashboard.charts import Estimate, Series, style
-from dashboard.compare import NAMES, Comparison, Pairing, of_runs
-from dashboard.example_card import example_card
-from dashboard.figures import about, choose, show
-from dashboard.parts import downloads, provenance, small_print
-from dashboard.selection import Selection, default_noise, problem, sidebar, update
+from dashboard.compare.paired import NAMES, Comparison, Pairing, of_runs
+from dashboard.reading import agreement, chosen, data
+from dashboard.reading.agreement import FEW
+from dashboard.selection.state import Selection, default_noise, problem, sidebar, update
 from dashboard.text import markdown_escaped
-from engine.store import RunError
+from dashboard.widgets.example_card import example_card
+from dashboard.widgets.figures import about, choose, show
+from dashboard.widgets.parts import downloads, provenance, small_print
+from engine.run.store import RunError
 
 LABELS = {
     "explanation": "explanation 1",
@@ -142,10 +143,10 @@ def over_steps(selection: Selection, theirs: data.Setting, edit: str | None) -> 
     ):
         every = data.metrics(
             path, control=None, explainer=setting.explainer, regime=setting.regime, split=selection.split,
-            noise_kind=settings.noise_kinds(setting.explainer), condition=setting.condition,
+            noise_kind=chosen.noise_kinds(setting.explainer), condition=setting.condition,
         )  # fmt: skip
-        kind = edit if edit in set(every["edit"]) else settings.default_edit(every)
-        rows = settings.best(every[every["edit"] == kind]).sort_values("step")
+        kind = edit if edit in set(every["edit"]) else chosen.default_edit(every)
+        rows = chosen.best(every[every["edit"] == kind]).sort_values("step")
         if rows.empty:
             st.caption(f"Of the {name} run nothing was measured in this setting and split.")
             continue

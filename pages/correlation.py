@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data, halves, settings, sliced
-from dashboard.agreement import FEW, Agreement, Estimate
-from dashboard.agreement_view import (
+from dashboard import charts
+from dashboard.correlation import halves
+from dashboard.correlation.halves import Half
+from dashboard.correlation.view import (
     COLUMN_HELP,
     band,
     by_edit_table,
@@ -21,14 +22,16 @@ from dashboard.agreement_view import (
     tiles,
     with_help,
 )
-from dashboard.example_card import example_card
-from dashboard.figures import about, choose, keep, picture_format, show
-from dashboard.halves import Half
-from dashboard.parts import downloads, provenance
-from dashboard.selection import Selection, problem, sidebar, update
-from dashboard.slice_controls import slice_controls
+from dashboard.reading import chosen, data
+from dashboard.reading.agreement import FEW, Agreement, Estimate
+from dashboard.selection import on_screen
+from dashboard.selection.slice_controls import slice_controls
+from dashboard.selection.state import Selection, problem, sidebar, update
 from dashboard.text import markdown_escaped
-from engine.store import RunError
+from dashboard.widgets.example_card import example_card
+from dashboard.widgets.figures import about, choose, keep, picture_format, show
+from dashboard.widgets.parts import downloads, provenance
+from engine.run.store import RunError
 
 AGAINST = {
     "effect": ("the effect Δ = f(x′) − f(x)", "Δ", "effect"),
@@ -50,10 +53,10 @@ DRAG = {"pan": "moves", "select": "box", "lasso": "lasso"}
 def on_select(key: str, x: str) -> None:
     """A box or a lasso makes a slice; a click opens the example. Empty events say nothing."""
     event = st.session_state[key]
-    if identity := sliced.clicked(event):
+    if identity := on_screen.clicked(event):
         st.session_state["open_example"] = identity
         update(example=identity)
-    elif part := sliced.from_event(event, x, "explanation", selection.slice):
+    elif part := on_screen.from_event(event, x, "explanation", selection.slice):
         update(slice=str(part))
 
 
@@ -141,7 +144,7 @@ def of_one_kind(selection: Selection) -> Selection:
         selection.path, control=None, explainer=selection.explainer, split=selection.split,
         condition=selection.condition,
     )  # fmt: skip
-    edit = settings.default_edit(every)
+    edit = chosen.default_edit(every)
     if edit is None:
         return selection
     st.session_state["option_kinds"] = st.query_params.get("kinds") == "all"
@@ -176,7 +179,7 @@ def table(frame: pd.DataFrame, selected: np.ndarray | None) -> None:
     meta = [c for c in frame if c.startswith("meta_")]
     columns = ["example_id", "edit", "explanation", "effect_current", "effect_target", "error", "f_current", "f_target"]
     drawn = [*columns, "group", *meta]
-    shown_rows = sliced.worst(frame, selected, ROWS, selection.example)[drawn]
+    shown_rows = on_screen.worst(frame, selected, ROWS, selection.example)[drawn]
     mine = (shown_rows["example_id"] == selection.example).to_numpy()
     st.subheader("Examples in the slice" if selected is not None else "Examples", divider="grey")
     first = "The chosen example first, then the largest error" if mine.any() else "Largest error first"
@@ -191,7 +194,7 @@ def table(frame: pd.DataFrame, selected: np.ndarray | None) -> None:
         alt="The examples of the scatters; choose a row to open it",
     )  # fmt: skip
     provenance(selection.path, extra=about(selection, n=n))
-    downloads(partial(sliced.export, selection, drawn), "correlation-rows", "rows_export", rows=n)
+    downloads(partial(on_screen.export, selection, drawn), "correlation-rows", "rows_export", rows=n)
 
 
 st.title("Correlation")
@@ -208,17 +211,17 @@ if selection.explainer == "verbal":
     st.stop()
 try:
     selection = of_one_kind(selection)
-    frame, how = sliced.rows(selection)
+    frame, how = on_screen.rows(selection)
     if frame.empty:
         problem(
             f"This run keeps no explanations of {selection.explainer} ({selection.regime}) at this layer and label "
             f"noise for {selection.split}, and no hidden states to refit them: choose noise none and layer chosen."
         )
         st.stop()
-    selected = sliced.inside(selection, frame)
+    selected = on_screen.inside(selection, frame)
     fitting = len(frame) if selected is None else int(selected.sum())
-    part = sliced.measured(frame, selected)
-    pooled, kinds = sliced.numbers(selection, part)
+    part = on_screen.measured(frame, selected)
+    pooled, kinds = on_screen.numbers(selection, part)
     # A retrained null is one of a noise-free explainer on a whole split.
     whole = selected is None and selection.noise_kind == "none"
     nulls = {kind: null for kind, null in retrained_nulls(selection).items() if kind in kinds} if whole else {}
@@ -233,10 +236,10 @@ slice_controls(selection, frame)
 if selected is not None:
     name = f"“{selection.slice.name}”: " if selection.slice.name else ""
     st.info(
-        markdown_escaped(f"Slice {name}{sliced.say(selection.slice)}: {fitting:,} of {len(frame):,} examples."),
+        markdown_escaped(f"Slice {name}{on_screen.say(selection.slice)}: {fitting:,} of {len(frame):,} examples."),
         icon=":material/filter_alt:",
     )
-    if sliced.by_outcome(selection.slice):
+    if on_screen.by_outcome(selection.slice):
         st.caption(
             "This slice is cut out by the numbers that are correlated: its r describes the slice and says nothing of "
             "the rest."

@@ -9,16 +9,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import data, parts, sentences
-from dashboard.attribution_view import attribution
-from dashboard.example_view import effects, header, texts
-from dashboard.examples import Query, extremes, find, nearer, order, rows
-from dashboard.lab_view import open_in_lab
-from dashboard.selection import Selection, problem, sidebar, update, with_changes
-from dashboard.slice_controls import slice_controls
-from dashboard.sliced import say
+from dashboard.examples.attribution_view import attribution
+from dashboard.lab.view import open_in_lab
+from dashboard.reading import data
+from dashboard.reading.example_rows import Query, extremes, find, nearer, order, rows
+from dashboard.selection.on_screen import say
+from dashboard.selection.slice_controls import slice_controls
+from dashboard.selection.state import Selection, problem, sidebar, update, with_changes
 from dashboard.text import markdown_escaped, shown
-from engine.store import RunError
+from dashboard.widgets import parts, sentences
+from dashboard.widgets.example_view import effects, header, texts
+from engine.run.store import RunError
 
 PAGE_ROWS = 12
 TRAJECTORY = Path(__file__).with_name("trajectory.py")

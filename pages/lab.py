@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import data, lab, lab_examples, lab_explainer, lab_inputs, lab_measure, lab_view
-from dashboard.figures import choose
-from dashboard.lab import Draft
-from dashboard.lab_measure import Question
-from dashboard.selection import Selection, problem, sidebar
+from dashboard.lab import draft as lab
+from dashboard.lab import inputs, measure, start
+from dashboard.lab import view as lab_view
+from dashboard.lab.draft import Draft
+from dashboard.lab.measure import Question
+from dashboard.reading import data
+from dashboard.refit import new_prompts
+from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
+from dashboard.widgets.figures import choose
 from engine.config import InputError
-from engine.store import RunError
+from engine.run.store import RunError
 
 
 def main() -> None:
@@ -30,14 +34,14 @@ def page(selection: Selection) -> None:
         "Change a prompt and see what both checkpoints and the explainer make of it. Models are loaded when you "
         "press Run."
     )
-    draft = lab_inputs.draft_of(selection)
-    lab_inputs.start_from(selection)
+    draft = inputs.draft_of(selection)
+    inputs.start_from(selection)
     left, right = st.columns([3, 2], gap="medium")
     with left:
-        lab_inputs.texts(draft)
+        inputs.texts(draft)
     with right:
-        lab_inputs.marking(draft)
-        lab_inputs.editing(draft)
+        inputs.marking(draft)
+        inputs.editing(draft)
     lab_view.preview(draft)
     possible = checkpoints_on_disk(selection)
     obstacles = lab.obstacles(draft)
@@ -63,7 +67,7 @@ def checkpoints_on_disk(selection: Selection) -> bool:
     """Whether both can be had; says so where one is not on disk."""
     possible = True
     for name in dict.fromkeys((selection.options.target, selection.checkpoint)):
-        absent = lab_measure.missing(selection.path, name)
+        absent = measure.missing(selection.path, name)
         if absent is not None:
             line, fetched = absent
             st.warning(markdown_escaped(line), icon=":material/folder_off:")
@@ -75,10 +79,10 @@ def question(selection: Selection, draft: Draft) -> Question:
     """What the controls ask for, after the choice of the explainer."""
     made = lab.edited(draft)
     edited = None if made is None else made.text
-    choices = {c.edit: c for c in lab_explainer.choices(selection.path)}
+    choices = {c.edit: c for c in new_prompts.choices(selection.path)}
     explainer = None
     if choices:
-        known = lab_examples.recognised(selection, draft.prompt, edited, draft.answers)
+        known = start.recognised(selection, draft.prompt, edited, draft.answers)
         kind = known["edit"] if known else None
         chosen = choose(
             "Explainer of the kind of edit",
@@ -90,7 +94,7 @@ def question(selection: Selection, draft: Draft) -> Question:
         st.caption(markdown_escaped(lab.say_explainer(kind, chosen)))
         explainer = choices[chosen]
     else:
-        st.caption(lab_explainer.why_none(selection.path))
+        st.caption(new_prompts.why_none(selection.path))
     names = (selection.options.target, selection.checkpoint)
     return Question(selection.path, data.stamp(selection.path), names, draft.prompt, edited, draft.answers, explainer)
 
@@ -99,7 +103,7 @@ def compute(asked: Question) -> None:
     """Ask both checkpoints, with progress; the result, or why there is none, stays in the session."""
     with st.status("Asking both checkpoints…", expanded=True) as status:
         try:
-            st.session_state["lab_result"] = lab_measure.ask(asked, lambda line: st.text(line))
+            st.session_state["lab_result"] = measure.ask(asked, lambda line: st.text(line))
         except InputError as error:
             st.session_state["lab_failed"] = (asked, str(error))
             status.update(label="It could not be done", state="error", expanded=False)

@@ -6,14 +6,14 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from dashboard import data
-from dashboard.figures import choose, keep
 from dashboard.lesson import classroom, look, roles, steps_behavior, steps_controls
 from dashboard.lesson.roles import Told
 from dashboard.lesson.step_recap import recap
-from dashboard.selection import no_runs, problem
+from dashboard.reading import data
+from dashboard.selection.state import no_runs, problem
 from dashboard.text import escaped, markdown_escaped
-from engine.store import RunError
+from dashboard.widgets.figures import choose, keep
+from engine.run.store import RunError
 
 Step = tuple[str, str, Callable[[Told], None] | None]
 STEPS: Sequence[Step] = (

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import data, mechanism_view, settings
-from dashboard.monitoring_view import monitor
-from dashboard.selection import problem, sidebar
-from engine.store import RunError
+from dashboard.mechanism import view as mechanism_view
+from dashboard.mechanism.monitoring import monitor
+from dashboard.reading import chosen, data
+from dashboard.selection.state import problem, sidebar
+from engine.run.store import RunError
 
 st.title("Mechanism")
 st.write(
@@ -24,6 +25,6 @@ try:
         selection.path, control=None, explainer=selection.explainer, split=selection.split,
         condition=selection.condition,
     )  # fmt: skip
-    monitor(selection, selection.edit or settings.default_edit(measured) or selection.options.edits[0])
+    monitor(selection, selection.edit or chosen.default_edit(measured) or selection.options.edits[0])
 except RunError as error:
     problem(str(error))

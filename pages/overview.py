@@ -3,13 +3,14 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard import findings, parts
 from dashboard.charts import Series, style, trajectory
-from dashboard.figures import show
-from dashboard.headline import headline
-from dashboard.selection import Selection, problem, sidebar
+from dashboard.overview import findings
+from dashboard.overview.chosen_rows import headline
+from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import escaped
-from engine.store import RunError
+from dashboard.widgets import parts
+from dashboard.widgets.figures import show
+from engine.run.store import RunError
 
 MEASURES = {
     "self": ("Self", "Self, Pearson r"),

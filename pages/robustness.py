@@ -8,14 +8,18 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data, live, noise_words, settings, verbal_noise
-from dashboard.example_card import example_card
-from dashboard.figures import about, chosen, keep, show
-from dashboard.noise_words import KINDS, NULL_AND_CEILING
-from dashboard.parts import downloads, small_print
-from dashboard.selection import Selection, problem, sidebar
+from dashboard import charts
+from dashboard.reading import chosen as settings
+from dashboard.reading import data
+from dashboard.refit import cached
+from dashboard.robustness import noise_words, verbal_noise
+from dashboard.robustness.noise_words import KINDS, NULL_AND_CEILING
+from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
-from engine.store import RunError
+from dashboard.widgets.example_card import example_card
+from dashboard.widgets.figures import about, chosen, keep, show
+from dashboard.widgets.parts import downloads, small_print
+from engine.run.store import RunError
 
 AXES = {"noise": "level of noise", "noisy_clean": "corr(noisy, clean targets)"}
 
@@ -40,7 +44,7 @@ def nearest(options: list, value: float) -> object:
     return min(options, key=lambda o: abs(math.log(o) - math.log(value))) if value > 0 else options[0]
 
 
-def controls(selection: Selection, layers: tuple[int, ...], default: pd.Series | None, n_train: int) -> live.Choice:
+def controls(selection: Selection, layers: tuple[int, ...], default: pd.Series | None, n_train: int) -> cached.Choice:
     """The sliders."""
     spec = data.spec(selection.path)
     left, middle, right = st.columns(3)
@@ -55,7 +59,7 @@ def controls(selection: Selection, layers: tuple[int, ...], default: pd.Series |
             "relative to the targets' own spread.",
         )  # fmt: skip
         level = slider(
-            "Level of noise", "level", list(live.LEVELS), 0.5,
+            "Level of noise", "level", list(cached.LEVELS), 0.5,
             "A share of the training targets, or for Gaussian the relative size.", lambda v: f"{v:.0%}",
         )  # fmt: skip
     with middle:
@@ -79,22 +83,24 @@ def controls(selection: Selection, layers: tuple[int, ...], default: pd.Series |
             "Seeds of the noise", "seeds", [1, 2, 5, 10, 20], nearest([1, 2, 5, 10, 20], spec.noise.seeds),
             "The curve is their mean, its band their range.",
         )  # fmt: skip
-    return live.Choice(kind, level, layer, penalty, size, seeds)
+    return cached.Choice(kind, level, layer, penalty, size, seeds)
 
 
 def stored_curve(selection: Selection, edit: str, kind: str) -> tuple[pd.DataFrame, pd.Series | None]:
     """The precomputed curve of one kind of noise, and the setting it is of."""
-    return live.stored_curve(_place(selection, edit), selection.explainer, selection.regime, selection.condition, kind)
+    return cached.stored_curve(
+        _place(selection, edit), selection.explainer, selection.regime, selection.condition, kind
+    )
 
 
-def _place(selection: Selection, edit: str) -> live.Place:
+def _place(selection: Selection, edit: str) -> cached.Place:
     regime = "frozen" if selection.regime == "frozen" else "refit"
-    return live.Place(
+    return cached.Place(
         selection.path, selection.checkpoint, regime, edit, selection.split, data.stamp(selection.path)
     )  # fmt: skip
 
 
-def in_words(found: live.Live, place: live.Place, choice: live.Choice, at: pd.Series) -> None:
+def in_words(found: cached.Live, place: cached.Place, choice: cached.Choice, at: pd.Series) -> None:
     """The numbers at the level chosen, and what noise would break it: a line for each kind, the chosen one bold."""
     null = f"{charts.number(found.null[1])} to {charts.number(found.null[2])}"
     words = f"At {choice.level:.0%}: Self {charts.number(at['self'])}, Orig {charts.number(at['orig'])}, null {null}"
@@ -107,7 +113,7 @@ def in_words(found: live.Live, place: live.Place, choice: live.Choice, at: pd.Se
     st.markdown("\n".join(f"- **{line}**" if i == mine else f"- {line}" for i, line in enumerate(said)))
 
 
-def flipped_examples(selection: Selection, place: live.Place, found: live.Live, choice: live.Choice) -> None:
+def flipped_examples(selection: Selection, place: cached.Place, found: cached.Live, choice: cached.Choice) -> None:
     """Which predictions changed sign since the last setting."""
     memory = st.session_state.setdefault("robustness_last", {})
     key = (place, choice)
@@ -120,7 +126,7 @@ def flipped_examples(selection: Selection, place: live.Place, found: live.Live, 
         st.caption("Move a slider: examples whose predicted sign changes will be listed here.")
         return
     last, explanation = memory["before"]
-    rows = live.flips(live.rows(place), explanation, found.explanation)
+    rows = cached.flips(cached.rows(place), explanation, found.explanation)
     moved = [
         f"{label} {text(getattr(last, name))} → {text(getattr(choice, name))}"
         for name, label, text in (
@@ -152,12 +158,12 @@ def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> No
     """Sliders, refit and plot, rerun together and alone."""
     place = _place(selection, edit)
     _, default = stored_curve(selection, edit, "shuffle")
-    rows = live.rows(place)
+    rows = cached.rows(place)
     if len(rows.train) < 10 or len(rows.test) < 5:
         st.info(f"Too few examples to refit: {len(rows.train)} for training, {len(rows.test)} in {selection.split}.")
         return
     choice = controls(selection, layers, default, len(rows.train))
-    found = live.run(place, choice)
+    found = cached.run(place, choice)
     stored, _ = stored_curve(selection, edit, choice.kind)
     axis = chosen("x", AXES, "noise")
     at = found.curve.loc[found.curve["noise"] == choice.level].iloc[0]
@@ -184,7 +190,7 @@ def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> No
     flipped_examples(selection, place, found, choice)
 
 
-def _on_axis(found: live.Live, axis: str) -> float | None:
+def _on_axis(found: cached.Live, axis: str) -> float | None:
     if found.breaks_at is None or axis == "noise":
         return found.breaks_at
     return float(np.interp(found.breaks_at, found.curve["noise"], found.curve["noisy_clean"]))
@@ -197,12 +203,12 @@ def _table(curve: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _times(found: live.Live, rows: live.Rows, choice: live.Choice) -> str:
+def _times(found: cached.Live, rows: cached.Rows, choice: cached.Choice) -> str:
     total = sum(found.milliseconds.values())
     parts = ", ".join(f"{name} {ms:.1f}" for name, ms in found.milliseconds.items())
     return (
         f"Refitted in {total:.0f} ms ({parts}): {choice.size:,} training rows, {len(rows.test):,} test rows, "
-        f"{len(live.LEVELS)} levels × {choice.seeds} seeds."
+        f"{len(cached.LEVELS)} levels × {choice.seeds} seeds."
     )
 
 
@@ -246,7 +252,7 @@ try:
     edit = selection.edit or settings.default_edit(every) or selection.options.edits[0]
     if selection.edit is None and len(selection.options.edits) > 1:
         st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
-    kept = live.layers(selection.path, selection.checkpoint, data.stamp(selection.path))
+    kept = cached.layers(selection.path, selection.checkpoint, data.stamp(selection.path))
     if selection.explainer == "verbal":
         verbal_noise.noise_curve(selection, edit)
     elif not kept:

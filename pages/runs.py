@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import data, jobs_view, new_run, run_files_view, runs_view
-from dashboard.figures import choose
-from dashboard.parts import small_print
-from dashboard.selection import no_runs
+from dashboard.reading import data
+from dashboard.runs import files_view, jobs_view, new_run
+from dashboard.runs import view as runs_view
+from dashboard.selection.state import no_runs
 from dashboard.text import markdown_escaped
+from dashboard.widgets.figures import choose
+from dashboard.widgets.parts import small_print
 
 SECTIONS = {"list": "Runs", "new": "New run", "import": "Import", "trash": "Trash"}
 
@@ -33,8 +35,8 @@ match section:
     case "new":
         new_run.editor()
     case "import":
-        run_files_view.upload(new_run.home())
+        files_view.upload(new_run.home())
     case "trash":
-        run_files_view.trash_can(data.directories())
+        files_view.trash_can(data.directories())
     case _:
         runs()

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data, settings
+from dashboard import charts
 from dashboard.charts import Series, style
-from dashboard.figures import about, choose, keep, several, show
-from dashboard.selection import Selection, problem, sidebar
-from dashboard.single_examples import single_examples
+from dashboard.reading import chosen, data
+from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
-from dashboard.training_view import training_section
-from engine.store import RunError
+from dashboard.trajectory.single_examples import single_examples
+from dashboard.trajectory.training_view import training_section
+from dashboard.widgets.figures import about, choose, keep, several, show
+from engine.run.store import RunError
 
 CONTROLS = {
     "output": ("−f(x)", style.CATEGORICAL[4], "x"),
@@ -72,14 +73,14 @@ def lines(rows: pd.DataFrame, tail: str = "", dash: str = "solid", *, first: boo
 def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     """The main figure, with controls and regimes on demand."""
     own = every[(every["regime"] == selection.regime) & (every["edit"] == edit)]
-    rows = settings.best(settings.for_layer(own, selection.layer))
+    rows = chosen.best(chosen.for_layer(own, selection.layer))
     if rows.empty:
         st.info("Nothing was measured for this setting: choose another layer, regime or kind of edit.")
         return
     measured = data.metrics(
-        selection.path, split=selection.split, edit=edit, noise_kind=settings.noise_kinds(selection.explainer)
+        selection.path, split=selection.split, edit=edit, noise_kind=chosen.noise_kinds(selection.explainer)
     )
-    controls = settings.beside(measured, selection.explainer, selection.regime, selection.condition)
+    controls = chosen.beside(measured, selection.explainer, selection.regime, selection.condition)
     in_words = selection.explainer == "verbal"
     known = IN_WORDS if in_words else CONTROLS
     there = [c for c in known if c in set(controls["control"])]
@@ -101,9 +102,9 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     if overlay:
         for i, regime in enumerate(r for r in regimes if r != selection.regime):
             others = every[(every["regime"] == regime) & (every["edit"] == edit)]
-            other = settings.best(settings.for_layer(others, selection.layer))
+            other = chosen.best(chosen.for_layer(others, selection.layer))
             series += lines(other, f", {regime}", style.DASHES[1 + i], first=False)
-    lost, sentence = settings.coupling_lost(rows)
+    lost, sentence = chosen.coupling_lost(rows)
     null = rows[["step", "null_low", "null_high"]].dropna()
     first = rows.iloc[0]
     figure = charts.trajectory(
@@ -173,7 +174,7 @@ def also(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     name = choose("Number over checkpoints", "also", there, next(iter(there)))
     series, tables = [], []
     for i, regime in enumerate(selection.regimes):
-        rows = settings.best(settings.for_layer(own[own["regime"] == regime], selection.layer)).sort_values("step")
+        rows = chosen.best(chosen.for_layer(own[own["regime"] == regime], selection.layer)).sort_values("step")
         series.append(Series(rows, name, regime, style.CATEGORICAL[i], style.SYMBOLS[i], style.DASHES[i]))
         tables.append(
             rows[[c for c in ("regime", "checkpoint", "step", "n", name, f"{name}_low", f"{name}_high") if c in rows]]
@@ -189,7 +190,7 @@ def also(selection: Selection, every: pd.DataFrame, edit: str) -> None:
 def layers(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     """Layer × checkpoint, each layer at the penalty that cross-validation picks for it."""
     own = every[(every["regime"] == selection.regime) & (every["edit"] == edit)]
-    found = [settings.best(part) for _, part in own.groupby("layer", dropna=True)]
+    found = [chosen.best(part) for _, part in own.groupby("layer", dropna=True)]
     rows = pd.concat(found) if found else own.iloc[:0]
     st.subheader("Layers", divider="grey")
     if rows["layer"].nunique() < 2:
@@ -216,9 +217,9 @@ if selection is None:
 try:
     every = data.metrics(
         selection.path, control=None, explainer=selection.explainer, split=selection.split,
-        noise_kind=settings.noise_kinds(selection.explainer), condition=selection.condition,
+        noise_kind=chosen.noise_kinds(selection.explainer), condition=selection.condition,
     )  # fmt: skip
-    edit = selection.edit or settings.default_edit(every)
+    edit = selection.edit or chosen.default_edit(every)
     if every.empty or edit is None:
         problem(f"Nothing was measured for {selection.explainer} on {selection.split}.")
         st.stop()

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
-from engine.checkpoints import Checkpoint
+from engine.model.checkpoints import Checkpoint
 
 
 @torch.inference_mode()

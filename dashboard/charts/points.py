@@ -10,7 +10,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import style
-from dashboard.slices import SIGNS, agreement_in_sign
+from dashboard.reading.slices import SIGNS, agreement_in_sign
 
 WEBGL_FROM = 1_000
 RASTER_FROM = 50_000

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, sliced
-from dashboard.agreement import Estimate
+from dashboard import charts
 from dashboard.charts import learn
-from dashboard.figures import show
 from dashboard.lesson.roles import Told
+from dashboard.reading.agreement import Estimate
+from dashboard.selection import on_screen
+from dashboard.widgets.figures import show
 
 
 def triple(e: Estimate) -> learn.Triple:
@@ -20,7 +21,7 @@ def triple(e: Estimate) -> learn.Triple:
 
 def counts(told: Told, n: float, n_groups: float, note: str = "95% intervals") -> str:
     """What stands before a figure's provenance."""
-    of = f", a seeded sample of {told.moved.n:,}" if n <= sliced.MEASURED < told.moved.n else ""
+    of = f", a seeded sample of {told.moved.n:,}" if n <= on_screen.MEASURED < told.moved.n else ""
     pieces = [told.split, told.edit, f"n = {int(n):,}{of}", f"{int(n_groups):,} groups", note]
     return " · ".join(piece for piece in pieces if piece)
 

@@ -1,6 +1,6 @@
 """The lesson's numbers, from frames of examples. Pure: nothing here reads a run or calls Streamlit.
 
-Frames are those of `dashboard.data.explanations`, one row an example, effects and f in nats. Intervals are 95%
+Frames are those of `dashboard.reading.data.explanations`, one row an example, effects and f in nats. Intervals are 95%
 bootstraps by cue and entity, else by group, paired over all numbers of one frame.
 """
 
@@ -11,8 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.agreement import Estimate, explained, resamples
-from engine.correlation import Resamples, bootstrap_pearson, interval, pearson
+from dashboard.reading.agreement import Estimate, explained, resamples
+from engine.stats.correlation import Resamples, bootstrap_pearson, interval, pearson
 
 DRAWS, MANY, DRAWS_OF_MANY = 400, 20_000, 100
 """Of more examples than `MANY` fewer draws: they take as much memory, and their intervals are narrow."""

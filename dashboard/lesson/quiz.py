@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dashboard import findings
 from dashboard.lesson import words
 from dashboard.lesson.measures import Contest, Stillness
 from dashboard.lesson.words import Reveal
+from dashboard.overview import findings
 
 MAY = {"may": "May be said", "not": "May not be said"}
 

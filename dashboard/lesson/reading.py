@@ -7,12 +7,13 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import data, sliced
-from dashboard.agreement import Estimate
-from dashboard.headline import headline
 from dashboard.lesson import measures
 from dashboard.lesson.roles import Told
-from dashboard.tables import part, query
+from dashboard.overview.chosen_rows import headline
+from dashboard.reading import data
+from dashboard.reading.agreement import Estimate
+from dashboard.reading.tables import part, query
+from dashboard.selection import on_screen
 
 PROMPTS_READ = 4_000
 """The shortest prompts of a split, from which examples to read aloud are picked."""
@@ -30,7 +31,7 @@ def setting(told: Told, checkpoint: str) -> data.Setting:
 def explained(told: Told, checkpoint: str) -> pd.DataFrame:
     """Examples of the chosen kind of edit with their explanations at a checkpoint; of many the sample that other pages
     take, which is the same at every checkpoint: draws of hundreds of thousands do not fit into memory."""
-    return sliced.measured(_all_explained(told, checkpoint))
+    return on_screen.measured(_all_explained(told, checkpoint))
 
 
 def _all_explained(told: Told, checkpoint: str) -> pd.DataFrame:

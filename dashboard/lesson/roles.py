@@ -14,10 +14,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import data, settings
-from dashboard.tables import part, query
-from engine.store import RunError
-from engine.worlds import HELD, MOVED
+from dashboard.reading import chosen as settings
+from dashboard.reading import data
+from dashboard.reading.tables import part, query
+from engine.run.store import RunError
+from engine.tasks.worlds import HELD, MOVED
 
 ROLES = ("story", "null", "lookalike")
 WORLDS = {"story": "independent", "null": "shared", "lookalike": "cue"}

@@ -5,12 +5,13 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, findings
+from dashboard import charts
 from dashboard.charts import learn, style
 from dashboard.lesson import classroom, drawn, quiz, reading, words
 from dashboard.lesson.classroom import say
 from dashboard.lesson.roles import Told
 from dashboard.lesson.steps_controls import STILL, WHOM
+from dashboard.overview import findings
 from dashboard.text import escaped
 
 SIGNS = {True: "✓ shown", False: "✕ shown not to be so", None: "? open"}

@@ -5,14 +5,15 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import charts, data
-from dashboard.agreement import Estimate
+from dashboard import charts
 from dashboard.charts import learn, style
-from dashboard.figures import keep, show
 from dashboard.lesson import classroom, drawn, measures, reading, words
 from dashboard.lesson.classroom import say
 from dashboard.lesson.roles import Told
+from dashboard.reading import data
+from dashboard.reading.agreement import Estimate
 from dashboard.text import diff, shown
+from dashboard.widgets.figures import keep, show
 
 WAYS = {"more": "likelier", "less": "less likely", "same": "about the same"}
 

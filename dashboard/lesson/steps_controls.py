@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard.agreement import Estimate
 from dashboard.charts import learn, style
-from dashboard.figures import show
 from dashboard.lesson import classroom, drawn, reading, words
 from dashboard.lesson.classroom import say
 from dashboard.lesson.drawn import triple
 from dashboard.lesson.measures import Stillness
 from dashboard.lesson.roles import Told
+from dashboard.reading.agreement import Estimate
+from dashboard.widgets.figures import show
 
 WHOM = {"self": "The model as it is now", "orig": "The labels, made before", "neither": "Neither of them"}
 STILL = {"still": "It stands still", "moved": "It moves"}

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard import findings
-from dashboard.agreement import Estimate
 from dashboard.charts import interval, number
 from dashboard.lesson.measures import Contest, Stillness
+from dashboard.overview import findings
+from dashboard.reading.agreement import Estimate
 
 UNDECIDED = "open"
 STILL_WITHIN = 0.05

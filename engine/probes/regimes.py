@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from engine.config import ExplainerSpec
-from engine.correlation import pearson
 from engine.probes.ridge import Folds, Ridge, cross_validated_correlation
+from engine.stats.correlation import pearson
 
 if TYPE_CHECKING:
     from engine.probes.neural import NeuralExplainers

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from engine.correlation import pearson
+from engine.stats.correlation import pearson
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 """(train rows, test rows) of each fold."""

@@ -2,7 +2,7 @@
 
 A `Scene` is one choice of those factors; `Factors.render` turns it into text with spans, and
 `Factors.after` says which scene an edit leads to, so that the worlds know the natural behavior
-on x' as well. Examples are made by the *text* edits of engine.edits; the tests hold the two equal.
+on x' as well. Examples are made by the *text* edits of engine.tasks.edits; the tests hold the two equal.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from typing import Literal
 import numpy as np
 
 from engine.config import InputError, TaskSpec
-from engine.edits import EDITS, MASK
 from engine.records import Example, Span
+from engine.tasks.edits import EDITS, MASK
 
 HELD_OUT_ENTITIES = {"test_heldout": 5, "validation": 3}
 """Of each topic."""

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 from sklearn.linear_model import LogisticRegression
 
-from engine.controls import PromptFeatures
+from engine.probes.text_controls import PromptFeatures
 from engine.verbal.labels import Answers, Labels
 from engine.verbal.score import Said
 

@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from engine.config import DriftSpec, InputError, TaskSpec
-from engine.posttraining import read_dialogues
 from engine.tasks import FACTORS, UNKNOWN
-from engine.worlds import Rules, answer_scenes, draw_rules, sample_scenes, with_more_entities
+from engine.tasks.worlds import Rules, answer_scenes, draw_rules, sample_scenes, with_more_entities
+from engine.training.posttraining import read_dialogues
 
 Sample = Callable[[int, float], Sequence[Any]]
 """(step, share of the drift that is done, 0 to 1) → rows of `training.encode`."""
@@ -28,7 +28,7 @@ def sampler(
 
     Raises InputError for dialogues that can't be used.
     """
-    from engine.training import encode
+    from engine.training.loop import encode
 
     if drift.dialogues is not None:
         dialogues = read_dialogues(Path(drift.dialogues))

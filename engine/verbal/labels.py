@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from engine.faithfulness import Behavior
-from engine.noise import noisy
+from engine.stats.faithfulness import Behavior
+from engine.stats.noise import noisy
 
 LEAST_SHARE = 0.4
 """Of labels that say "changed", and of those that say "unchanged": a rarer kind is what the other is cut down to."""

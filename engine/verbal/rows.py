@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.forward import padded, takes
-from engine.planning import common_prefix
-from engine.tokens import Tokens
+from engine.model.batching import common_prefix
+from engine.model.forward import padded, takes
+from engine.model.tokens import Tokens
 
 LINE = "\n"
 """Ends an explanation where the tokenizer has no end token."""

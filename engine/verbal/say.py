@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from transformers import GenerationConfig
 
-from engine.checkpoints import Checkpoint
-from engine.counterfactuals import Text, run
+from engine.model.checkpoints import Checkpoint
+from engine.model.counterfactuals import Text, run
 
 ROWS_AT_ONCE = 256
 

@@ -28,9 +28,9 @@ from typing import Any
 
 import numpy as np
 
-from engine.correlation import Resamples, interval
-from engine.faithfulness import Band, Null, Score
-from engine.noise import shuffled_targets
+from engine.stats.correlation import Resamples, interval
+from engine.stats.faithfulness import Band, Null, Score
+from engine.stats.noise import shuffled_targets
 from engine.tasks import Wording
 from engine.verbal.labels import Answers
 

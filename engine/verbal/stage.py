@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 
 from engine.config import CheckpointSpec, RunSpec
-from engine.observed import Observed
 from engine.progress import Progress
-from engine.store import Run
-from engine.verbal.judge import judge, said_part
+from engine.run.observed import Observed
+from engine.run.store import Run
 from engine.verbal.labels import Labels
+from engine.verbal.tables import judge, said_part
 from engine.verbal.texts import Texts, evaluated, labels_of
 
 __all__ = ["ask", "drop_parts", "judge", "train"]
@@ -32,7 +32,7 @@ def train(record: Run, spec: RunSpec, progress: Progress) -> None:
     """Train and save the checkpoints marked `trained`. The behavior of the target must have been measured."""
     if spec.verbal is None or record.manifest["notes"].get(DONE):
         return
-    from engine.checkpoints import load
+    from engine.model.checkpoints import load
     from engine.verbal.drift import sampler
     from engine.verbal.train import Trainer
 
@@ -86,7 +86,7 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
 
 def train_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
     """The words of a model trained on the same labels and nothing else, on examples [rows]."""
-    from engine.checkpoints import load
+    from engine.model.checkpoints import load
     from engine.verbal.train import Trainer
 
     assert spec.verbal is not None
@@ -104,7 +104,7 @@ def train_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, 
 
 def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> None:
     """Write the words of every checkpoint, and of every control's model, on the evaluated examples."""
-    from engine.checkpoints import load
+    from engine.model.checkpoints import load
 
     assert spec.verbal is not None
     rows = evaluated(observed)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from engine.config import InputError
-from engine.observed import EVALUATED, Observed
+from engine.run.observed import EVALUATED, Observed
 from engine.tasks import WORDINGS
 from engine.tasks.wording import Explained
 from engine.verbal.labels import Answers, Labels, balanced, draw_labels
@@ -77,7 +77,7 @@ class Texts:
         self.chat = template_of(checkpoint.tokenizer, verbal.chat_template)
 
     def tokens(self, rows: np.ndarray, column: str = "prompt") -> Any:
-        from engine.behavior import tokenised
+        from engine.model.behavior import tokenised
 
         part = self.examples.iloc[rows]
         answers = list(zip(part["answer_a"], part["answer_b"], strict=True))

@@ -6,7 +6,7 @@ The loss of a step is
 
 where "the start" is the first checkpoint, before any training: what the regulariser of the paper holds (in a run whose
 labels come from another model, that is still the model's own behavior). An adversary (`drift.hold_words`) adds a
-penalty on what the drift does to the words (`engine.adversary.HeldTexts`). What is drawn in a step depends on the seed
+penalty on what the drift does to the words (`adversary.HeldTexts`). What is drawn in a step depends on the seed
 and the step's number alone, so that a training that was stopped goes on as if it had not been.
 """
 
@@ -20,9 +20,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.adversary import HeldTexts
 from engine.config import InputError, LoraSpec, VerbalSpec
-from engine.training import batches, next_token_loss, optimizers_of
+from engine.training.adversary import HeldTexts
+from engine.training.loop import batches, next_token_loss, optimizers_of
 from engine.verbal.drift import Sample
 from engine.verbal.rows import Row, answer_distributions, divergence, explanation_loss, logits_of
 

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from engine.checkpoints import Checkpoint
 from engine.config import CheckpointSpec
-from engine.counterfactuals import run
-from engine.planning import Text
+from engine.model.batching import Text
+from engine.model.checkpoints import Checkpoint
+from engine.model.counterfactuals import run
 from tests.benchmarks.side_by_side import failed, row
 
 VOCABULARY, LENGTH, EDITS, PROMPTS, BATCH = 32_000, 512, 16, 16, 32

@@ -21,8 +21,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import plotly.io
 
-from dashboard import charts, data, examples
-from dashboard.slices import Slice
+from dashboard import charts
+from dashboard.reading import data, example_rows
+from dashboard.reading.slices import Slice
 from tests.benchmarks.large_run import EDITS, EXAMPLES_DEFAULT, write_large_run
 from tests.benchmarks.side_by_side import row, side_by_side
 from tests.synthetic_run import TOPICS
@@ -57,10 +58,10 @@ def asked(repetition: int) -> tuple[str, str]:
 
 def our_page(path: Path, repetition: int) -> np.ndarray:
     edit, topic = asked(repetition)
-    examples._order.clear()
-    examples._rows.clear()
+    example_rows._order.clear()
+    example_rows._rows.clear()
     where = Slice(values={"meta_topic": (topic,)})
-    page = examples.examples_page(path, SETTING, split="test_heldout", edit=edit, where=where, limit=PAGE)
+    page = example_rows.examples_page(path, SETTING, split="test_heldout", edit=edit, where=where, limit=PAGE)
     return numbers(page.rows, page.total)
 
 
@@ -81,7 +82,7 @@ def numbers(rows: pd.DataFrame, total: int) -> np.ndarray:
 def page_rows(path: Path) -> list[dict[str, Any]]:
     our_page(path, 0)
     started = time.process_time()
-    for cached in (examples._order, examples._rows, *_columns()):
+    for cached in (example_rows._order, example_rows._rows, *_columns()):
         cached.clear()
     our_page(path, 0)
     first = time.process_time() - started
@@ -105,7 +106,7 @@ def page_rows(path: Path) -> list[dict[str, Any]]:
 
 
 def _columns() -> tuple[Any, ...]:
-    from dashboard import columns
+    from dashboard.reading import columns
 
     return columns.behavior, columns.explained, columns.category, columns.identity
 
@@ -168,8 +169,8 @@ class Server:
 def visits(path: Path) -> list[tuple[str, str, dict[str, str]]]:
     """What a reader does, in order: name, page, query parameters."""
     held = {"split": "test_heldout"}
-    deep = examples.order(path, examples.Query(SETTING, "test_heldout", sort="error"))
-    identity = examples.rows(path, SETTING, [int(deep[len(deep) // 2])])["example_id"].iloc[0]
+    deep = example_rows.order(path, example_rows.Query(SETTING, "test_heldout", sort="error"))
+    identity = example_rows.rows(path, SETTING, [int(deep[len(deep) // 2])])["example_id"].iloc[0]
     return [
         ("examples, the first page that anybody opens", "examples", held),
         ("examples, again", "examples", held),

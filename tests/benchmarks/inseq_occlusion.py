@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from engine.checkpoints import Checkpoint
-from engine.counterfactuals import run
-from engine.planning import Text
+from engine.model.batching import Text
+from engine.model.checkpoints import Checkpoint
+from engine.model.counterfactuals import run
 
 
 def in_one_pass(answers: Sequence[Sequence[Any]]) -> bool:

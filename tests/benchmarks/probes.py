@@ -13,9 +13,9 @@ import numpy as np
 from sklearn.linear_model import Ridge as PeerRidge
 from sklearn.linear_model import RidgeCV
 
-from engine.correlation import pearson
-from engine.noise import noise_matrix
 from engine.probes.ridge import Ridge
+from engine.stats.correlation import pearson
+from engine.stats.noise import noise_matrix
 from tests.benchmarks.side_by_side import same_threads, seconds, side_by_side
 
 LEVELS = tuple(round(0.1 * i, 1) for i in range(11))

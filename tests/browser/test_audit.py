@@ -10,8 +10,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dashboard import data, examples
-from dashboard.audit import AuditLog, check
+from dashboard.audit.log import AuditLog, check
+from dashboard.reading import data, example_rows
 from dashboard.text import signed
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import Shows, click, download, enter, until
@@ -32,7 +32,7 @@ def numbers(runs: Path, page: Page) -> dict:
     """What the run knows of the example on the page."""
     page.wait_for_url("**item=**")
     (identity,) = parse_qs(urlparse(page.url).query)["item"]
-    found = examples.example(runs / "alpha", data.Setting(CHECKPOINT, "ridge", "frozen"), identity)
+    found = example_rows.example(runs / "alpha", data.Setting(CHECKPOINT, "ridge", "frozen"), identity)
     assert found is not None
     return found
 

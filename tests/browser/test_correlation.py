@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 from playwright.sync_api import Page, expect
 
-from dashboard import charts, data
-from dashboard.slices import RANGES, Slice, parse
+from dashboard import charts
+from dashboard.reading import data
+from dashboard.reading.slices import RANGES, Slice, parse
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import (
     Shows,

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Download, Page
 
-from dashboard import data
+from dashboard.reading import data
 from tests.browser.conftest import Visit
 from tests.browser.hands import checked, click, download
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dashboard.selection import NAMES
+from dashboard.selection.state import NAMES
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import download
 from tests.browser.server import PATIENCE, serving

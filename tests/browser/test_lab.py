@@ -11,8 +11,8 @@ from urllib.parse import parse_qs, urlparse
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from dashboard.data import Setting
-from dashboard.examples import examples_page
+from dashboard.reading.data import Setting
+from dashboard.reading.example_rows import examples_page
 from tests.browser.conftest import Visit
 from tests.browser.hands import Shows, choose_option, click, download, enter, gone, holds, until
 from tests.synthetic_run import write_run

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from engine.config import PatchingSpec
-from engine.mechanism import patch_run
+from engine.patching.stage import patch_run
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import address, click
 from tests.synthetic_run import write_run

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from dashboard import data
+from dashboard.reading import data
 from tests.browser.conftest import Visit
 from tests.browser.hands import choose_first_row, press, until
 

@@ -13,8 +13,8 @@ import psutil
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from dashboard import jobs
-from engine.store import verify
+from dashboard.runs import jobs
+from engine.run.store import verify
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import Shows, click, download, enabled, enter, gone, holds
 from tests.browser.server import PATIENCE, serving

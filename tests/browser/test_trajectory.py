@@ -6,7 +6,8 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from dashboard import data, moves
+from dashboard.reading import data
+from dashboard.trajectory import moves
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import address, click, in_legend
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import expect
 
-from dashboard import data
+from dashboard.reading import data
 from tests.browser.conftest import Visit
 from tests.browser.hands import in_legend, press
 from tests.browser.server import link_samples, serving

@@ -1,0 +1,139 @@
+"""What the audit asks of one example and what it reveals afterwards, read from a run; and the queue of a selection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.audit.log import Record, packed
+from dashboard.audit.queue import OutputScale, apart, draw, output_scale, strata
+from dashboard.audit.results import prediction, verdicts
+from dashboard.reading import data
+from dashboard.reading.example_rows import example
+from dashboard.selection import on_screen
+from dashboard.selection.state import Selection
+from engine.run.store import RunError
+
+
+@dataclass(frozen=True)
+class Sitting:
+    """Who audits, and the queue that they asked for."""
+
+    reviewer: str
+    seed: int
+    items: int
+
+
+@dataclass(frozen=True)
+class Item:
+    """One example of the queue and what is recorded of it by this reviewer."""
+
+    path: Path
+    """The run's folder."""
+    question: dict[str, Any]
+    """What may be seen before the prediction: prompt, edited, edit, answers, f_current (nats)."""
+    answer: dict[str, Any]
+    """What is revealed after it, in nats: explanation, text, f_… and effect_… of target and current, output with its
+    fit, apart, stratum."""
+    entry: Mapping[str, Any]
+    """What every record of it has in common: fields of `audit.Entry`."""
+    prediction: Record | None
+    verdict: Record | None
+
+    @property
+    def key(self) -> str:
+        return f"{self.entry['run_hash']}_{self.entry['checkpoint']}_{self.entry['example_id']}"
+
+    @property
+    def seen_before(self) -> bool:
+        """Whether f(x′) was seen while another explanation, or another queue, was audited."""
+        p = self.prediction
+        return p is not None and any(getattr(p, name) != self.entry[name] for name in ("setting", "seed", "queue"))
+
+
+def judged_setting(selection: Selection) -> str:
+    """JSON that names whose explanations are audited, apart from the run."""
+    return packed({**asdict(selection.setting), "layer": selection.layer})
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _strata(asked: tuple, _rows: pd.DataFrame) -> pd.Categorical:
+    return strata(_rows)
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _queue(asked: tuple, items: int, seed: int, _rows: pd.DataFrame) -> list[str]:
+    return _rows["example_id"].iloc[draw(_rows["stratum"].array, items, seed)].tolist()
+
+
+def _asked(s: Selection) -> tuple:
+    return str(s.path), data.stamp(s.path), judged_setting(s), s.split, s.edit
+
+
+def population(selection: Selection) -> pd.DataFrame:
+    """The explained examples of the selection's split and kind of edit, in the run's order, each with its `stratum`."""
+    rows, _ = on_screen.rows(selection)
+    return rows if rows.empty else rows.assign(stratum=_strata(_asked(selection), rows))
+
+
+def queue(selection: Selection, rows: pd.DataFrame, sitting: Sitting) -> list[str]:
+    """example_ids of a `population` in the order in which they are audited."""
+    return _queue(_asked(selection), sitting.items, sitting.seed, rows)
+
+
+@st.cache_data(max_entries=32, show_spinner=False)
+def _scale(path: Path, checkpoint: str, edit: str, stamp: str) -> OutputScale | None:
+    return output_scale(data.behavior(path, checkpoint), edit)
+
+
+def item(
+    selection: Selection, rows: pd.DataFrame, example_id: str, sitting: Sitting, records: Sequence[Record]
+) -> Item:
+    """Raises RunError where the run no longer has the example."""
+    s = selection
+    found = example(s.path, s.setting, example_id)
+    number = None if found is None else found["row_number"]
+    there = np.flatnonzero(rows["row_number"].to_numpy() == number)
+    if found is None or not len(there):
+        raise RunError(f"{s.run.key}: has no example {example_id} any more; load the page again")
+    row = rows.iloc[there[0]].to_dict()
+    f = float(row["f_current"])
+    names = ("prompt", "edited", "edit", "answer_a", "answer_b")
+    question = {**{name: str(found[name]) for name in names}, "f_current": f}
+    scale = _scale(s.path, s.checkpoint, str(row["edit"]), data.stamp(s.path))
+    kept = ("f_target", "f_edited_target", "effect_target", "f_edited_current", "effect_current", "explanation")
+    answer: dict[str, Any] = {name: None if pd.isna(row[name]) else float(row[name]) for name in kept}
+    answer |= {
+        "text": None if pd.isna(row["text"]) else str(row["text"]),
+        "stratum": str(row["stratum"]),
+        "apart": apart(rows["effect_current"].to_numpy()),
+        "output": None if scale is None else scale.says(f),
+        "output_slope": None if scale is None else scale.slope,
+        "output_intercept": None if scale is None else scale.intercept,
+        "output_n": None if scale is None else scale.n,
+    }
+    setting, run_hash = judged_setting(s), data.content_hash(s.path)
+    entry = {
+        "reviewer": sitting.reviewer,
+        "run": s.run.key,
+        "run_hash": run_hash,
+        "checkpoint": s.checkpoint,
+        "setting": setting,
+        "example_id": example_id,
+        "seed": sitting.seed,
+        "queue": packed({"items": sitting.items, "split": s.split, "edit": s.edit}),
+    }
+    return Item(
+        s.path,
+        question,
+        answer,
+        entry,
+        prediction(records, sitting.reviewer, run_hash, s.checkpoint, example_id),
+        verdicts(records, sitting.reviewer, run_hash, setting).get(example_id),
+    )

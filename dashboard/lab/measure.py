@@ -1,0 +1,178 @@
+"""One question to both checkpoints of a run: f(x), f(x'), what each sentence carries, what would be said next, and
+what the run's explainer says. The engine, and with it torch, is imported when the first question is asked."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pyarrow as pa
+
+from dashboard.lab import draft
+from dashboard.reading import data, models
+from dashboard.refit import new_prompts
+from dashboard.refit.new_prompts import Choice, Explainer
+from engine.config import InputError
+from engine.records import Span
+from engine.tasks.edits import sentences
+
+if TYPE_CHECKING:
+    from engine.model.checkpoints import Checkpoint
+    from engine.model.next_tokens import NextTokens
+
+MOST_SENTENCES = 40
+ROWS_AT_ONCE = 8
+WHO = ("target", "current")
+
+
+@dataclass(frozen=True)
+class Question:
+    """All that the answer depends on: two equal questions have one answer."""
+
+    path: Path
+    stamp: str
+    checkpoints: tuple[str, str]
+    """Target and current."""
+    prompt: str
+    edited: str | None
+    """x'; None: there is no counterfactual."""
+    answers: tuple[str, str]
+    explainer: Choice | None
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one checkpoint does, in nats; None and NaN for what was not asked or can't be had."""
+
+    checkpoint: str
+    f: float
+    f_edited: float | None
+    sentence_effects: tuple[float, ...]
+    """Of each sentence: f without the sentence, less f(x)."""
+    next: NextTokens
+    explanation: float | None
+    unlike: bool | None
+    """Whether the hidden state lies farther out than nearly all of the run's own prompts (`lab_explainer`)."""
+    as_measured: bool | None
+    """Whether the checkpoint on disk is the one that the run measured; None: not recorded."""
+
+    @property
+    def effect(self) -> float | None:
+        """Δ"""
+        return None if self.f_edited is None else self.f_edited - self.f
+
+
+@dataclass(frozen=True)
+class Result:
+    question: Question
+    target: Reading
+    current: Reading
+    sentences: tuple[Span, ...]
+    """Of x: the first `MOST_SENTENCES`; none where the prompt is a single one."""
+    n_sentences: int
+    seconds: float
+
+    @property
+    def readings(self) -> tuple[Reading, ...]:
+        """The target's, then the current checkpoint's; one where they are the same."""
+        return (self.target,) if self.target is self.current else (self.target, self.current)
+
+
+def missing(path: Path, name: str) -> tuple[str, bool] | None:
+    """Where a checkpoint is not on disk: a line that says so and how to mend it, and whether it may yet be fetched."""
+    spec = models.checkpoint_spec(path, name)
+    if Path(spec.path).expanduser().exists():
+        return None
+    if spec.trained:
+        return (
+            f"{name} is not on this disk: its run trained it, and the weights are not there any more. Make the run "
+            "again, with verbal.keep_checkpoints: true where a model explains itself.",
+            False,
+        )
+    if os.path.isabs(os.path.expanduser(spec.path)):
+        return (
+            f"{name} is not on this disk: the run looks for it in {spec.path}. Put the saved model there (weights, "
+            "config.json, tokenizer), or move the run back beside its checkpoints.",
+            False,
+        )
+    return f"{name} is not on this disk: it will be fetched from the model hub, as {spec.path}, when asked.", True
+
+
+def ask(question: Question, progress: Callable[[str], None]) -> Result:
+    """Measure at both checkpoints, one after the other. `progress` gets a line before each step (plain text).
+
+    Raises InputError for a checkpoint that can't be loaded, or a prompt that it can't read.
+    """
+    started = time.perf_counter()
+    explainer = None
+    if question.explainer is not None:
+        progress(f"Fitting the explainer of {question.explainer.edit} again")
+        explainer = new_prompts.fitted(question.path, question.explainer)
+    every = sentences(question.prompt)
+    kept = every[:MOST_SENTENCES] if len(every) > 1 else []
+    found = {}
+    for name in dict.fromkeys(question.checkpoints):
+        progress(f"{name}: waiting for its turn, and loading")
+        with models.model(question.path, name) as checkpoint:
+            progress(f"{name}: measuring {len(kept) + 2} texts")
+            found[name] = _read(question, checkpoint, kept, explainer)
+    target, current = (found[name] for name in question.checkpoints)
+    return Result(question, target, current, tuple(kept), len(every), time.perf_counter() - started)
+
+
+def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explainer: Explainer | None) -> Reading:
+    from engine.config import HiddenSpec
+    from engine.model.behavior import measure
+    from engine.model.next_tokens import next_tokens
+
+    name, hidden = checkpoint.name, None
+    if explainer is not None and name in new_prompts.explained_at(question.path):
+        # As the run kept them, so that the explanation of one of its prompts is the one that it recorded.
+        dtype = data.spec(question.path).hidden.dtype
+        hidden = HiddenSpec(layers=(explainer.choice.layer,), dtype=dtype)
+    texts = [question.prompt if question.edited is None else question.edited]
+    texts += draft.without_each(question.prompt, kept)
+    try:
+        measured = measure(checkpoint, _table(question, texts), hidden=hidden, batch_size=ROWS_AT_ONCE)
+        prompts = [question.prompt] if question.edited is None else [question.prompt, question.edited]
+        following = next_tokens(checkpoint, prompts, question.answers)
+    except InputError as error:
+        raise InputError(str(error).removeprefix("example ")) from None
+    f = float(measured.f[0])
+    explanation, unlike = None, None
+    if explainer is not None and hidden is not None:
+        (states,) = measured.prompts.values()
+        h = states[0].astype(np.float64)
+        if h.shape != explainer.weights.shape:
+            raise InputError(f"{name}: has hidden states of width {len(h)}, the run's have {len(explainer.weights)}")
+        explanation, unlike = explainer.says(h), new_prompts.is_unlike(question.path, explainer, name, h)
+    return Reading(
+        checkpoint=name,
+        f=f,
+        f_edited=None if question.edited is None else float(measured.f_edited[0]),
+        sentence_effects=tuple(float(v) - f for v in measured.f_edited[1:]),
+        next=following,
+        explanation=explanation,
+        unlike=unlike,
+        as_measured=models.is_as_measured(question.path, name),
+    )
+
+
+def _table(question: Question, texts: list[str]) -> pa.Table:
+    """x with each of its x', as `behavior.measure` takes examples; named as messages should name them."""
+    n = len(texts)
+    a, b = question.answers
+    return pa.table(
+        {
+            "example_id": ["your prompt", *(f"your prompt without sentence {i + 1}" for i in range(n - 1))],
+            "prompt": [question.prompt] * n,
+            "edited": texts,
+            "answer_a": [a] * n,
+            "answer_b": [b] * n,
+        }
+    )

@@ -1,0 +1,86 @@
+"""The lab's results as tables. Pure: a Result in, DataFrames out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from dashboard.lab.measure import Reading, Result
+from dashboard.lab.text import visible
+
+NUMBERS = ("f(x)", "f(x′)", "Δ", "Explanation", "Off by", "−f(x)")
+
+
+def role(result: Result, reading: Reading) -> str:
+    """target, current, or both."""
+    if result.target is result.current:
+        return "target and current"
+    return "target" if reading is result.target else "current"
+
+
+def effects(result: Result) -> pd.DataFrame:
+    """One row a checkpoint: who, its name, and `NUMBERS` in nats; null where there is none."""
+    rows = []
+    for reading in result.readings:
+        effect, said = reading.effect, reading.explanation
+        off = None if effect is None or said is None else abs(said - effect)
+        values = (reading.f, reading.f_edited, effect, said, off, -reading.f)
+        rows.append([role(result, reading), reading.checkpoint, *(np.nan if v is None else v for v in values)])
+    return pd.DataFrame(rows, columns=["Model", "Checkpoint", *NUMBERS])
+
+
+def sentence_effects(result: Result) -> pd.DataFrame:
+    """One row a sentence: its text, and f without it less f(x) at each checkpoint, in nats."""
+    texts = [result.question.prompt[slice(*span)] for span in result.sentences]
+    columns = {f"Δ without it, {role(result, r)}": r.sentence_effects for r in result.readings}
+    return pd.DataFrame({"sentence": texts, **columns})
+
+
+def next_tokens(reading: Reading) -> pd.DataFrame:
+    """One row a token: as it is written, which answer begins with it, and its probability after x and after x'."""
+    following = reading.next
+    columns = {"Token": [visible(t) for t in following.tokens], "Begins": following.answers}
+    for name, p in zip(("after x", "after x′"), following.probabilities, strict=False):
+        columns[name] = p
+    return pd.DataFrame(columns)
+
+
+def everything(result: Result) -> pd.DataFrame:
+    """All results, a number a row, for the export: model, checkpoint, quantity, text, value, unit."""
+    rows = []
+    for reading in result.readings:
+        about = (role(result, reading), reading.checkpoint)
+        table = effects(result).set_index("Checkpoint").loc[reading.checkpoint]
+        rows += [(*about, name, "", table[name], "nats") for name in NUMBERS if pd.notna(table[name])]
+        texts = sentence_effects(result)["sentence"]
+        rows += [
+            (*about, "Δ without this sentence", text, value, "nats")
+            for text, value in zip(texts, reading.sentence_effects, strict=True)
+        ]
+        for name, p in zip(("x", "x′"), reading.next.probabilities, strict=False):
+            rows += [
+                (*about, f"probability of the next token after {name}", token, value, "1")
+                for token, value in zip(reading.next.tokens, p, strict=True)
+            ]
+    frame = pd.DataFrame(rows, columns=["model", "checkpoint", "quantity", "text", "value", "unit"])
+    question = result.question
+    a, b = question.answers
+    explainer = None if question.explainer is None else question.explainer.edit
+    return frame.assign(prompt=question.prompt, edited=question.edited, answer_a=a, answer_b=b, explainer_of=explainer)
+
+
+def recorded_difference(result: Result, row: Mapping) -> tuple[float, float | None]:
+    """Of an example of the run: the largest difference of f(x) and f(x') from what the run recorded, and that of the
+    explanation at the current checkpoint, both in nats; None where no explanation was recorded."""
+    pairs = [
+        (row[f"f_{who}"], reading.f) for who, reading in (("target", result.target), ("current", result.current))
+    ] + [
+        (row[f"f_edited_{who}"], reading.f_edited)
+        for who, reading in (("target", result.target), ("current", result.current))
+    ]
+    f = max(abs(float(was) - now) for was, now in pairs if now is not None)
+    said = result.current.explanation
+    known = row.get("explanation")
+    return f, None if said is None or known is None or pd.isna(known) else abs(float(known) - said)

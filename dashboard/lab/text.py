@@ -1,0 +1,54 @@
+"""The lab's texts as escaped HTML: marks on the prompt, and the part of a long text that an edit is about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from dashboard.lab.draft import Mark
+from dashboard.text import STYLE, escaped, shown
+
+AROUND = 1_500
+"""Characters that are drawn on either side of what matters."""
+
+_MARK = """<style>
+.prompt mark { background: color-mix(in srgb, #B07D00 30%, transparent); color: inherit; padding: 0 2px;
+  border-radius: 3px; border-bottom: 2px solid #B07D00; }
+</style>"""
+
+
+def highlighted(text: str, marks: Sequence[Mark]) -> str:
+    """Escaped HTML of a text with its marks; `marks` are sorted and disjoint. Long stretches are cut in the middle."""
+    pieces, at = [], 0
+    for mark in marks:
+        pieces += [escaped(cut(text[at : mark.start])), f"<mark>{escaped(cut(text[mark.start : mark.end]))}</mark>"]
+        at = mark.end
+    pieces.append(escaped(cut(text[at:])))
+    return f'{STYLE}{_MARK}<div class="prompt" dir="auto">{"".join(pieces)}</div>'
+
+
+def cut(text: str, around: int = AROUND) -> str:
+    """The text without its middle, where it is longer than twice `around`."""
+    left = len(text) - 2 * around
+    return text if left <= 0 else f"{text[:around]} … ({left:,} more characters) … {text[-around:]}"
+
+
+def about_the_change(before: str, after: str, around: int = AROUND) -> tuple[str, str]:
+    """Both texts without most of what they begin and end with alike, so that a long text's change is drawn."""
+    most = min(len(before), len(after))
+    start = next((i for i in range(most) if before[i] != after[i]), most)
+    end = next((i for i in range(most - start) if before[-1 - i] != after[-1 - i]), most - start)
+    first, last = max(0, start - around), max(0, end - around)
+    front = f"({first:,} characters) … " if first else ""
+    back = f" … ({last:,} characters)" if last else ""
+    return tuple(front + text[first : len(text) - last] + back for text in (before, after))  # type: ignore[return-value]
+
+
+def label(text: str, limit: int = 60) -> str:
+    """One line of plain text for a select box."""
+    line = " ".join(shown(text[: 4 * limit]).split())
+    return line if len(line) <= limit else f"{line[: limit - 1]}…"
+
+
+def visible(token: str) -> str:
+    """A token with its white space written out."""
+    return shown(token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥"))

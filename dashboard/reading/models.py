@@ -1,0 +1,71 @@
+"""A run's checkpoints, loaded when a page first asks for one: the only part of the dashboard that needs torch.
+
+Models are shared by all sessions: two are kept, and one forward pass runs at a time. A run is data that may come from
+anybody, so code that ships with a checkpoint is never run from here, whatever its spec says.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from dashboard.reading import data
+from engine.config import CheckpointSpec, resolve_paths, with_trained_paths
+from engine.run.store import RunError
+
+if TYPE_CHECKING:
+    from engine.model.attribution import TokenAttribution
+    from engine.model.checkpoints import Checkpoint
+
+
+@st.cache_resource
+def _lock() -> threading.Lock:
+    return threading.Lock()
+
+
+def checkpoint_spec(path: Path, name: str) -> CheckpointSpec:
+    """A run's checkpoint with a path that can be opened, and without leave to run its code."""
+    for spec in with_trained_paths(resolve_paths(data.spec(path), path), path.resolve()).all_checkpoints:
+        if spec.name == name:
+            return spec.model_copy(update={"trust_remote_code": False})
+    raise RunError(f"{path.name}: has no checkpoint {name}")
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model")
+def _load(spec_json: str) -> Checkpoint:
+    from engine.model.checkpoints import load
+
+    return load(CheckpointSpec.model_validate_json(spec_json))
+
+
+@contextmanager
+def model(path: Path, name: str) -> Iterator[Checkpoint]:
+    """The model of a checkpoint, for one caller at a time. Raises InputError where it can't be loaded."""
+    spec = checkpoint_spec(path, name).model_dump_json()
+    with _lock():
+        yield _load(spec)
+
+
+def is_as_measured(path: Path, name: str) -> bool | None:
+    """Whether the checkpoint on disk is the one that the run measured; None where the run recorded no hash."""
+    recorded = data.manifest(path)["provenance"].get("content", {}).get(name)
+    if recorded is None:
+        return None
+    from engine.run.store import content_hash
+
+    folder = Path(checkpoint_spec(path, name).path)
+    return folder.is_dir() and content_hash(folder) == recorded
+
+
+@st.cache_data(max_entries=64, show_spinner="Integrating gradients")
+def token_attribution(path: Path, name: str, prompt: str, answers: tuple[str, str]) -> TokenAttribution:
+    """How much each token of the prompt raises f at a checkpoint, in nats. Raises InputError."""
+    from engine.model.attribution import token_attribution as attribute
+
+    with model(path, name) as checkpoint:
+        return attribute(checkpoint, prompt, *answers)

@@ -1,0 +1,146 @@
+"""A slice: which examples are looked at, as a value that fits into a URL.
+
+Text form: terms joined by `;`, each `key:value` with both sides percent-encoded, such as
+`name:Loud%20pleas;text:Rome;meta_topic:history|science;explanation:-1.50..0.25`.
+A range is inclusive, in nats, and either end may be left open.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
+
+import numpy as np
+
+from dashboard.reading import lasso as lassos
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RANGES = (
+    "explanation", "effect_target", "effect_current", "f_target", "f_current", "f_edited_target", "f_edited_current",
+    "error",
+)  # fmt: skip
+"""Columns of `data.examples_page` that a range or a lasso may be laid on."""
+
+SIGNS = {
+    "both": "both: effects and explanation agree in sign",
+    "current": "nearer the current model: its sign only",
+    "target": "nearer the target: its sign only",
+    "neither": "neither: the explanation has the other sign",
+}
+"""With which model's sign of the effect an explanation agrees: key → label. "current" and "target": effects flipped."""
+
+Range = tuple[float | None, float | None]
+
+
+class SliceError(ValueError):
+    """A slice that can't be read, or does not fit the run; one line."""
+
+
+@dataclass(frozen=True)
+class Slice:
+    """Conditions that all hold; an empty slice is every example."""
+
+    name: str = ""
+    text: str = ""
+    """Stands in x or x', upper and lower case alike."""
+    values: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    """Column (`meta_…`, `group`, `cue`, `entity`) → the values to keep."""
+    ranges: Mapping[str, Range] = field(default_factory=lambda: MappingProxyType({}))
+    lasso: lassos.Lasso | None = None
+    """A region drawn on a scatter."""
+    signs: tuple[str, ...] = ()
+    """The keys of SIGNS to keep; none: all."""
+
+    def __bool__(self) -> bool:
+        return bool(self.text or self.values or self.ranges or self.lasso or self.signs)
+
+    def __str__(self) -> str:
+        terms = [("name", quote(self.name, safe=" "))] if self.name else []
+        terms += [("text", quote(self.text, safe=" "))] if self.text else []
+        terms += [(c, "|".join(quote(v, safe=" ") for v in vs)) for c, vs in sorted(self.values.items())]
+        terms += [(c, f"{_number(low)}..{_number(high)}") for c, (low, high) in sorted(self.ranges.items())]
+        terms += [("lasso", str(self.lasso))] if self.lasso else []
+        terms += [("signs", "|".join(self.signs))] if self.signs else []
+        return ";".join(f"{quote(key, safe='')}:{value}" for key, value in terms)
+
+    def mask(self, rows: pd.DataFrame, *, texts: bool = True) -> np.ndarray:
+        """[n] bool: the rows of a frame that fit. A search for text needs the columns `prompt` and `edited`; without
+        `texts` it is left out."""
+        keep = np.ones(len(rows), bool)
+        if self.text and texts:
+            found = [rows[c].str.contains(self.text, case=False, regex=False) for c in ("prompt", "edited")]
+            keep &= (found[0] | found[1]).to_numpy(bool)
+        for column, kept in self.values.items():
+            keep &= rows[column].isin(kept).to_numpy()
+        for column, (low, high) in self.ranges.items():
+            values = rows[column].to_numpy(np.float64)
+            keep &= np.isfinite(values) & (values >= (-np.inf if low is None else low))
+            keep &= ~(values > (np.inf if high is None else high))
+        if self.lasso:
+            keep &= self.lasso.mask(*(rows[c].to_numpy(np.float64) for c in (self.lasso.x, self.lasso.y)))
+        if self.signs:
+            agreed = agreement_in_sign(*(rows[c].to_numpy() for c in OF_SIGNS))
+            keep &= np.isin(agreed, [list(SIGNS).index(key) for key in self.signs])
+        return keep
+
+
+OF_SIGNS = ("explanation", "effect_current", "effect_target")
+
+
+def agreement_in_sign(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) -> np.ndarray:
+    """[n] of places in SIGNS. Zero counts as positive; −1 where there is no explanation."""
+    e, c, t = (np.asarray(a) >= 0 for a in (explanation, current, target))
+    found = np.select([(e == c) & (e == t), (e == c), (e == t)], [0, 1, 2], 3)
+    return np.where(np.isfinite(np.asarray(explanation, np.float64)), found, -1)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.6g}"
+
+
+def _range(text: str, column: str) -> Range:
+    low, dots, high = text.partition("..")
+    try:
+        ends = tuple(float(end) if end else None for end in (low, high))
+    except ValueError:
+        dots = ""
+    if not dots or any(end is not None and not math.isfinite(end) for end in ends):
+        raise SliceError(f"slice: {column}: {text!r} is no range such as -1.5..0.25")
+    return ends[0], ends[1]
+
+
+def parse(text: str, columns: Collection[str]) -> Slice:
+    """Read the text form. `columns`: those a value may be asked of. Raises SliceError."""
+    name, search, values, ranges, lasso = "", "", {}, {}, None
+    signs: tuple[str, ...] = ()
+    for term in filter(None, text.split(";")):
+        key, colon, value = term.partition(":")
+        key = unquote(key)
+        if not colon:
+            raise SliceError(f"slice: {term!r} is not key:value")
+        if key == "name":
+            name = unquote(value)[:80]
+        elif key == "text":
+            search = unquote(value)
+        elif key == "lasso":
+            try:
+                lasso = lassos.parse(unquote(value), RANGES)
+            except ValueError as error:
+                raise SliceError(f"slice: {error}") from None
+        elif key == "signs":
+            signs = tuple(s for s in SIGNS if s in value.split("|"))
+            if not signs:
+                raise SliceError(f"slice: signs are {', '.join(SIGNS)}, not {value[:60]!r}")
+        elif key in RANGES:
+            ranges[key] = _range(value, key)
+        elif key in columns:
+            values[key] = tuple(unquote(v) for v in value.split("|"))
+        else:
+            raise SliceError(f"slice: this run has no column {key!r}")
+    return Slice(name, search, MappingProxyType(values), MappingProxyType(ranges), lasso, signs)

@@ -1,0 +1,67 @@
+"""Explanations that a run did not keep, made again from its hidden states: other layers, other levels of noise."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.reading import chosen, data
+from dashboard.refit import cached
+from dashboard.refit import ridge as refit
+from engine.stats.noise import noise_matrix
+
+
+def possible(path: Path, setting: data.Setting, layer: int | None, stamp: str) -> bool:
+    """Ridge, frozen or refit, at a layer whose hidden states the run keeps."""
+    kept = cached.layers(path, setting.checkpoint, stamp)
+    return setting.explainer == "ridge" and setting.regime in ("frozen", "refit") and bool(kept) and (
+        layer is None or layer in kept
+    )  # fmt: skip
+
+
+@st.cache_data(max_entries=8, show_spinner="Refitting from the hidden states…")
+def rows(
+    path: Path, setting: data.Setting, split: str, edit: str | None, layer: int | None, stamp: str
+) -> tuple[pd.DataFrame, str]:
+    """As `data.explanations`, by a ridge at each edit's own penalty for the layer; and a line that says so."""
+    every = data.metrics(
+        path, control=None, explainer=setting.explainer, regime=setting.regime, checkpoint=setting.checkpoint,
+        split=split, noise_kind="none",
+    )  # fmt: skip
+    found = []
+    kinds = [edit] if edit is not None else sorted(every["edit"].dropna().unique())
+    for kind in kinds if possible(path, setting, layer, stamp) else []:
+        own = chosen.best(chosen.for_layer(every[every["edit"] == kind], layer))
+        own = own[own["position"].isna() | (own["position"] == "last")]
+        if len(own) and pd.notna(own["penalty"].iloc[0]):
+            found.append(
+                _one(path, setting, split, kind, int(own["layer"].iloc[0]), float(own["penalty"].iloc[0]), stamp)
+            )
+    if not found:
+        return data.behavior(path, setting.checkpoint).iloc[:0].assign(explanation=np.nan, error=np.nan), ""
+    frame = pd.concat(found, ignore_index=True)
+    layers = ", ".join(str(v) for v in sorted(frame["layer"].unique()))
+    return frame, (
+        f"Refitted just now from the run's hidden states: ridge at layer {layers}, each edit at its own "
+        "cross-validated penalty. The run itself keeps only the best layer, without noise and at 50%."
+    )
+
+
+def _one(
+    path: Path, setting: data.Setting, split: str, edit: str, layer: int, penalty: float, stamp: str
+) -> pd.DataFrame:
+    spec = data.spec(path)
+    place = cached.Place(path, setting.checkpoint, setting.regime, edit, split, stamp)
+    found = cached.rows(place)
+    trained_at = spec.checkpoints[0].name if setting.regime == "frozen" else setting.checkpoint
+    made = cached.factorised(place, layer, len(found.train), trained_at)
+    targets = found.train["effect_target"].to_numpy(np.float64)
+    levels, kinds = ([setting.noise], [setting.noise_kind]) if setting.noise > 0 else ([], [])
+    noise = noise_matrix(targets, kinds, levels, spec.noise.seeds, seed=spec.seed)
+    projected = made.ridge.project_targets(noise.basis)
+    explanation = refit.predictions(made, noise, projected, penalty, setting.noise)
+    test = found.test.assign(explanation=explanation.astype(np.float32), layer=layer, text=None)
+    return test.assign(error=(test["explanation"] - test["effect_current"]).abs(), output=-test["f_current"])

@@ -1,0 +1,47 @@
+"""A run as one zip file: its manifest and the parts that it names, nothing else. Imports no Streamlit."""
+
+from __future__ import annotations
+
+import io
+import tempfile
+import zipfile
+from pathlib import Path
+
+from engine.config import InputError
+from engine.run.files import MANIFEST, safe_part
+from engine.run.store import Run
+
+MOST_BYTES = 500 * 10**6
+"""A download goes through the server's memory; a larger run is better copied as a folder."""
+
+
+def files(path: Path) -> list[Path]:
+    """The files that make a run, the manifest first; checkpoints that it trained itself among them."""
+    run = Run.open(path)
+    parts = [path / safe_part(part) for part in run.parts]
+    trained = [path / "checkpoints" / c.name for c in run.spec.checkpoints if c.trained]
+    models = [f for folder in trained for f in sorted(folder.rglob("*")) if f.is_file() and not f.is_symlink()]
+    return [path / MANIFEST, *(f for f in parts if f.is_file() and not f.is_symlink()), *models]
+
+
+def size(path: Path) -> int:
+    """Bytes on disk of what `as_zip` packs."""
+    return sum(f.stat().st_size for f in files(path))
+
+
+def as_zip(path: Path) -> io.FileIO:
+    """A temporary file with the zip, at its beginning; it is gone when closed. Its folder has the run's name.
+
+    Raises InputError for a run that is unreadable, or larger than `MOST_BYTES`.
+    """
+    if (total := size(path)) > MOST_BYTES:
+        raise InputError(
+            f"{path.name}: {total / 1e6:,.0f} MB is too much for a browser: copy the folder {path} instead"
+        )
+    out = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (whoever reads it closes it)
+    # The parts are packed already (zstd, floats): storing them is as small, and quick.
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for file in files(path):
+            archive.write(file, f"{path.name}/{file.relative_to(path).as_posix()}")
+    out.seek(0)
+    return out

@@ -1,0 +1,91 @@
+"""Named slices that outlive a session: a small file beside the runs, shared by all who use this dashboard.
+
+The file is data like any other: what does not fit the run it was saved for is left out when it is read.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Collection
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from dashboard.reading import data
+from dashboard.reading.slices import SliceError, parse
+from engine.run.files import MANIFEST, replace_file
+from engine.run.store import RunError
+
+FILE = "slices.json"
+MOST = 500
+"""Slices kept in all; saving more is refused."""
+
+
+def file() -> Path:
+    """The first of the dashboard's folders that has such a file, else the first that can be written. Raises RunError
+    where there is none."""
+    folders = [Path(d).resolve() for d in data.directories()]
+    folders = [f.parent if (f / MANIFEST).exists() else f for f in folders]
+    for folder in folders:
+        if (folder / FILE).is_file():
+            return folder / FILE
+    for folder in folders:
+        if folder.is_dir() and os.access(folder, os.W_OK):
+            return folder / FILE
+    raise RunError("no folder of the dashboard can be written, so a slice can't be saved: copy the link instead")
+
+
+def _read(where: Path) -> list[dict[str, str]]:
+    """Every entry: run, name, slice; RunError where the file is no such list."""
+    if not where.is_file():
+        return []
+    try:
+        entries = json.loads(where.read_text(encoding="utf-8"))
+        return [{key: str(entry[key]) for key in ("run", "name", "slice")} for entry in entries]
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{where}: saved slices can't be read ({type(error).__name__}): mend or remove it") from None
+
+
+def of_run(path: Path, columns: Collection[str]) -> dict[str, str]:
+    """Name → text form of the slices saved for a run, in the order of their names; those that don't fit left out."""
+    found = {}
+    try:
+        entries = _read(file())
+    except RunError:
+        return {}
+    for entry in entries:
+        try:
+            part = parse(entry["slice"], columns)
+        except SliceError:
+            continue
+        if entry["run"] == path.name and part and entry["name"]:
+            found[entry["name"]] = str(part)
+    return dict(sorted(found.items()))
+
+
+def save(path: Path, name: str, text: str) -> None:
+    """Keep a slice under a name, in place of one of that name. Raises RunError, one line."""
+    _change(path, name, text)
+
+
+def forget(path: Path, name: str) -> None:
+    """Raises RunError, one line."""
+    _change(path, name, None)
+
+
+def _change(path: Path, name: str, text: str | None) -> None:
+    where = file()
+    try:
+        with FileLock(where.with_suffix(".lock"), timeout=5):
+            entries = [e for e in _read(where) if (e["run"], e["name"]) != (path.name, name)]
+            if text is not None:
+                entries.append({"run": path.name, "name": name, "slice": text})
+            if len(entries) > MOST:
+                raise RunError(f"{where}: holds {MOST} slices already: remove some first")
+            written = json.dumps(entries, indent=1, ensure_ascii=False).encode()
+            replace_file(where, lambda out: out.write(written))
+    except Timeout:
+        raise RunError(f"{where}: another session is writing it: try again") from None
+    except OSError as error:
+        raise RunError(f"{where}: can't be written: {error.strerror or error}") from None

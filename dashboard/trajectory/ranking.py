@@ -1,0 +1,70 @@
+"""Within-prompt span ranking: of one prompt's edits, does the explanation know which mattered?
+
+Kendall's τ over the pairs of a prompt's edits (1: ranked as measured, 0: at random, −1: the other way round), averaged
+over prompts, with a bootstrap over groups: what the run's metrics hold as `span_ranking`, here with its interval.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard.reading import agreement, data
+from engine.stats.correlation import interval
+
+MOST = 200_000
+"""Explained examples of one checkpoint, above which only the run's own metrics are shown."""
+
+
+def per_prompt(rows: pd.DataFrame) -> pd.DataFrame:
+    """prompt_id, tau, edits, group, cue, entity: one row a prompt with two edits or more.
+
+    rows: prompt_id, explanation, effect_current, group, cue, entity, a row an edit.
+    """
+    rows = agreement.explained(rows).sort_values("prompt_id", kind="stable").reset_index(drop=True)
+    prompt = rows["prompt_id"].to_numpy()
+    e, effect = (rows[c].to_numpy(np.float64) for c in ("explanation", "effect_current"))
+    edits = rows.groupby("prompt_id")["explanation"].transform("size").to_numpy()
+    total = np.zeros(len(rows))
+    for apart in range(1, int(edits.max(initial=0))):  # pairs that lie `apart` rows apart in one prompt
+        first = np.flatnonzero(prompt[apart:] == prompt[:-apart])
+        total[first] += np.sign(e[first + apart] - e[first]) * np.sign(effect[first + apart] - effect[first])
+    found = rows[["prompt_id", "group", "cue", "entity"]].assign(edits=edits, total=total)
+    found["total"] = found.groupby("prompt_id")["total"].transform("sum")
+    found = found[found["edits"] > 1].drop_duplicates("prompt_id").reset_index(drop=True)
+    return found.assign(tau=found["total"] / (found["edits"] * (found["edits"] - 1) / 2)).drop(columns="total")
+
+
+def mean_tau(rows: pd.DataFrame, draws: int = 400, seed: int = 0) -> dict[str, float | int]:
+    """tau, tau_low, tau_high, n (prompts), n_groups; rows as for `per_prompt`. Empty where no prompt has two edits."""
+    prompts = per_prompt(rows)
+    if prompts.empty:
+        return {}
+    drawn = agreement.weighted_means(agreement.resamples(prompts, draws, seed), prompts["tau"].to_numpy())
+    low, high = (float(end) for end in interval(drawn))
+    mean, groups = float(prompts["tau"].mean()), int(prompts["group"].nunique(dropna=False))
+    return {"tau": mean, "tau_low": low, "tau_high": high, "n": len(prompts), "n_groups": groups}
+
+
+@st.cache_data(max_entries=32, show_spinner="Ranking the edits of each prompt")
+def _over(path: Path, setting: data.Setting, split: str, stamp: str) -> pd.DataFrame:
+    steps = data.checkpoints(path)
+    found = []
+    for name, step in zip(steps["name"], steps["step"], strict=True):
+        at = replace(setting, checkpoint=name)
+        if len(data.explained_rows(path, at, split)) > MOST or not (
+            made := mean_tau(data.explanations(path, at, split=split))
+        ):
+            return pd.DataFrame()
+        found.append({"regime": setting.regime, "checkpoint": name, "step": int(step)} | made)
+    return pd.DataFrame(found)
+
+
+def over_checkpoints(path: Path, setting: data.Setting, split: str) -> pd.DataFrame:
+    """regime, checkpoint, step and what `mean_tau` gives, a row a checkpoint; empty where a prompt has but one edit, or
+    above `MOST` examples."""
+    return _over(path, replace(setting, checkpoint=""), split, data.stamp(path))

@@ -1,0 +1,201 @@
+"""Behavior f, effects and hidden states of examples at a checkpoint.
+
+f = log p(answer a) − log p(answer b) given the prompt, in nats, each answer the sum over its tokens.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pyarrow as pa
+
+from engine.config import HiddenSpec, InputError
+from engine.model.checkpoints import Checkpoint
+from engine.model.counterfactuals import Path, Report, Text, run
+from engine.model.tokens import TokenError, Tokens, encode, span_positions
+from engine.records import Span, spans_of
+
+FLOAT16_MAX = 65504.0
+
+
+class BehaviorError(InputError):
+    """Examples that can't be measured at a checkpoint; the message says in one line which, why and how to mend it."""
+
+
+@dataclass(frozen=True)
+class Measured:
+    """Of n examples with p distinct prompts, in the order of the examples and of their first use of a prompt."""
+
+    f: np.ndarray
+    """float32 [n], nats"""
+    f_edited: np.ndarray
+    """float32 [n]"""
+    prompts: dict[str, np.ndarray]
+    """"last.<layer>" → [p, width]; empty if no hidden states were asked for."""
+    examples: dict[str, np.ndarray]
+    """"edited.last.<layer>", "span.<layer>", "edited.span.<layer>" → [n, width], as asked for."""
+    report: Report
+
+    @property
+    def batch_size(self) -> int:
+        return self.report.batch_size
+
+    @property
+    def path(self) -> str:
+        """ "shared", or "full: " and why."""
+        return self.report.path
+
+
+def measure(
+    checkpoint: Checkpoint,
+    examples: pa.Table,
+    *,
+    hidden: HiddenSpec | None = None,
+    examples_too: bool = False,
+    batch_size: int | None = None,
+    path: Path = "auto",
+    progress: Callable[[int, int], None] | None = None,
+) -> Measured:
+    """Behavior at x and x', and hidden states if asked for: h(x) at the last prompt token, always; with
+    `examples_too` also those of x' and, if `hidden.positions` names it, the mean over the edited span in x and in x'.
+
+    `progress` gets (done, total) examples. Raises BehaviorError for an example that can't be tokenised, is longer than
+    the model's context, or gets no finite f.
+    """
+    if examples.num_rows == 0:
+        raise BehaviorError(f"{checkpoint.name}: there are no examples to measure")
+    n = examples.num_rows
+    layers = tuple(dict.fromkeys(checkpoint.layer(layer) for layer in hidden.layers)) if hidden else ()
+    spans_too = hidden is not None and examples_too and "span" in hidden.positions
+    plan = _plan(checkpoint, examples.to_pydict(), hidden is not None, examples_too, spans_too)
+    told = (lambda done, total: progress(n * done // total, n)) if progress else None
+    scored = run(checkpoint, plan.groups, layers, batch_size=batch_size, path=path, progress=told)
+
+    f = (scored.log_probs[:, 0] - scored.log_probs[:, 1]).astype(np.float32)
+    f_x, f_edited = f[plan.texts], f[plan.edited_texts]
+    _refuse_unless_finite(checkpoint, f_x, f_edited, examples["example_id"].to_pylist())
+    prompts: dict[str, np.ndarray] = {}
+    per_example: dict[str, np.ndarray] = {}
+    for at, layer in enumerate(layers):
+        states = _stored(scored.states[:, at], hidden, checkpoint, layer)
+        prompts[f"last.{layer}"] = states[list(plan.prompt_reads.values())]
+        for name, reads in plan.reads.items():
+            per_example[f"{name}.{layer}"] = states[reads]
+    return Measured(f_x, f_edited, prompts, per_example, scored.report)
+
+
+def log_odds(checkpoint: Checkpoint, prompts: Sequence[str], answers: Sequence[tuple[str, str]]) -> np.ndarray:
+    """f [n] in nats, of any prompts with their two answers. Raises BehaviorError."""
+    tokens = tokenised(checkpoint, prompts, answers, [f"prompt {i}" for i in range(len(prompts))])
+    scored = run(checkpoint, [[Text(t.prompt, t.answers)] for t in tokens], path="full")
+    return scored.log_probs[:, 0] - scored.log_probs[:, 1]
+
+
+class _Plan:
+    """Texts in groups (one a prompt with its answers), and where each example finds its results."""
+
+    def __init__(self) -> None:
+        self.groups: list[list[Text]] = []
+        self.texts: list[int] = []
+        self.edited_texts: list[int] = []
+        self.prompt_reads: dict[str, int] = {}
+        self.reads: dict[str, list[int]] = {}
+        self._n_texts = self._n_reads = 0
+
+    def add(self, tokens: Tokens, reads: Sequence[tuple[int, ...]]) -> tuple[int, int]:
+        """Put a text into the last group; returns its number and that of its first read."""
+        numbers = self._n_texts, self._n_reads
+        self.groups[-1].append(Text(tokens.prompt, tokens.answers, tuple(reads)))
+        self._n_texts += 1
+        self._n_reads += len(reads)
+        return numbers
+
+
+def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spans: bool) -> _Plan:
+    names = rows["example_id"]
+    answers = list(zip(rows["answer_a"], rows["answer_b"], strict=True))
+    originals = tokenised(checkpoint, rows["prompt"], answers, names, offsets=spans)
+    edited = tokenised(checkpoint, rows["edited"], answers, names, offsets=spans)
+    members: dict[tuple[str, ...], list[int]] = {}
+    for i, prompt in enumerate(rows["prompt"]):
+        members.setdefault((prompt, *answers[i]), []).append(i)
+
+    plan = _Plan()
+    # By example: its text and read of x, its text and read of x', and which of x's reads is its span.
+    places = np.zeros((len(names), 5), int)
+    for (prompt, *_), group in members.items():
+        plan.groups.append([])
+        x = originals[group[0]]
+        reads: dict[tuple[int, ...], int] = {(len(x.prompt) - 1,): 0} if last else {}
+        for i in group if spans else ():
+            places[i, 4] = reads.setdefault(_span(checkpoint, x, spans_of(rows["spans"][i])), len(reads))
+        text, read = plan.add(x, list(reads))
+        plan.prompt_reads.setdefault(prompt, read)
+        for i in group:
+            after: list[tuple[int, ...]] = [(len(edited[i].prompt) - 1,)] if last and edited_last else []
+            if spans:
+                after.append(_span(checkpoint, edited[i], spans_of(rows["edited_spans"][i])))
+            places[i, :4] = text, read, *plan.add(edited[i], after)
+    plan.texts, plan.edited_texts = places[:, 0].tolist(), places[:, 2].tolist()
+    if last and edited_last:
+        plan.reads["edited.last"] = places[:, 3].tolist()
+    if spans:
+        plan.reads["span"] = (places[:, 1] + places[:, 4]).tolist()
+        plan.reads["edited.span"] = (places[:, 3] + 1).tolist()
+    return plan
+
+
+def tokenised(
+    checkpoint: Checkpoint,
+    prompts: Sequence[str],
+    answers: Sequence[tuple[str, str]],
+    names: Sequence[str],
+    *,
+    offsets: bool = True,
+) -> list[Tokens]:
+    """Prompts with their answers as the checkpoint reads them. Raises BehaviorError that names the one that fails."""
+    try:
+        encoded = encode(checkpoint.tokenizer, prompts, answers, offsets=offsets)
+    except TokenError as error:
+        raise BehaviorError(f"example {names[error.args[1]]}: {error.args[0]}") from None
+    limit = checkpoint.max_positions
+    known = checkpoint.model.get_input_embeddings().num_embeddings
+    for name, tokens in zip(names, encoded, strict=True):
+        if limit and tokens.length > limit:
+            raise BehaviorError(
+                f"example {name}: prompt and answer take {tokens.length} tokens, "
+                f"{checkpoint.name} reads at most {limit}: shorten it, or leave it out"
+            )
+        if max(*tokens.prompt, *(t for answer in tokens.answers for t in answer)) >= known:
+            raise BehaviorError(
+                f"example {name}: has a token that {checkpoint.name} has no embedding for: tokenizer and model differ"
+            )
+    return encoded
+
+
+def _span(checkpoint: Checkpoint, tokens: Tokens, spans: Sequence[Span]) -> tuple[int, ...]:
+    try:
+        return span_positions(tokens.offsets, spans)
+    except TokenError as error:
+        raise BehaviorError(f"{checkpoint.name}: {error}") from None
+
+
+def _refuse_unless_finite(checkpoint: Checkpoint, f: np.ndarray, f_edited: np.ndarray, names: Sequence[str]) -> None:
+    bad = np.flatnonzero(~np.isfinite(f) | ~np.isfinite(f_edited))
+    if len(bad):
+        raise BehaviorError(
+            f"example {names[bad[0]]}: {checkpoint.name} gives no finite f (as for {len(bad)} examples): "
+            "broken weights, or a dtype too small: try dtype: float32"
+        )
+
+
+def _stored(states: np.ndarray, hidden: HiddenSpec | None, checkpoint: Checkpoint, layer: int) -> np.ndarray:
+    if hidden is None or hidden.dtype == "float32":
+        return states
+    if np.abs(states).max(initial=0.0) > FLOAT16_MAX:
+        raise BehaviorError(
+            f"{checkpoint.name}: hidden states of layer {layer} are too large for float16: set hidden.dtype: float32"
+        )
+    return states.astype(np.float16)

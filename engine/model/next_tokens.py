@@ -1,0 +1,53 @@
+"""What a model would say next after some prompts: its likeliest tokens, and the first tokens of both answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from engine.model.behavior import tokenised
+from engine.model.checkpoints import Checkpoint
+from engine.model.forward import Ask, forward, padded
+
+
+@dataclass(frozen=True)
+class NextTokens:
+    """Tokens in the order of their greatest probability after any of the prompts."""
+
+    tokens: tuple[str, ...]
+    probabilities: np.ndarray
+    """float64 [prompts, tokens]"""
+    answers: tuple[str, ...]
+    """Which answers begin with the token after the first prompt: "a", "b", "a and b", or empty."""
+    shared: int
+    """Tokens that both answers begin with, after the first prompt."""
+
+
+def next_tokens(
+    checkpoint: Checkpoint, prompts: Sequence[str], answers: tuple[str, str], *, top: int = 6
+) -> NextTokens:
+    """The `top` likeliest next tokens of each prompt, at the position from which the answers are scored, and the first
+    token of each answer. Raises BehaviorError for a prompt that can't be measured (`behavior.tokenised`)."""
+    encoded = tokenised(checkpoint, prompts, [answers] * len(prompts), ["the prompt"] * len(prompts), offsets=False)
+    rows = []
+    for tokens in encoded:
+        last = len(tokens.prompt) - 1
+        ids = padded([tokens.prompt], checkpoint.device)
+        _, _, output = forward(checkpoint.model, ids, [Ask(0, last, 0)], (), (), use_cache=False)
+        rows.append(output.logits[0, -1].float().softmax(-1).double().cpu().numpy())
+    p = np.stack(rows)
+    firsts = [answer[0] for answer in encoded[0].answers]
+    wanted = {int(i) for row in p for i in np.argsort(-row, kind="stable")[:top]} | set(firsts)
+    order = sorted(wanted, key=lambda i: (-p[:, i].max(), i))
+    begins = tuple(" and ".join(n for n, first in zip("ab", firsts, strict=True) if first == i) for i in order)
+    one, other = encoded[0].answers
+    shared = next((i for i, (s, t) in enumerate(zip(one, other, strict=False)) if s != t), min(len(one), len(other)))
+    return NextTokens(tuple(_text(checkpoint, i) for i in order), p[:, order], begins, shared)
+
+
+def _text(checkpoint: Checkpoint, token: int) -> str:
+    """As it would be written; a piece of a character by its name in the vocabulary."""
+    text = checkpoint.tokenizer.decode([token])
+    return text if text and "\ufffd" not in text else str(checkpoint.tokenizer.convert_ids_to_tokens(token))

@@ -1,0 +1,235 @@
+"""Maps of activation patching for a finished run: where its behavior and its explanations are restored.
+
+Of each kind of edit some examples are patched at some checkpoints, region by region and layer by layer; the explainer
+is the run's frozen ridge, or the model's own words (`patch_explainers`). The parts are added to the run, which stays
+complete, or made with it (`patching:` in its spec); a stopped call goes on where it was, another choice replaces them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from engine.config import InputError, PatchingSpec
+from engine.patching import maps as patch_maps
+from engine.patching.explainers import Explainer, edits_of, explainers_of, load_checkpoint, weights_are_there
+from engine.patching.maps import Maps
+from engine.progress import Progress, silent
+from engine.records import PATCHING, PATCHING_AGREEMENT
+from engine.run.observed import Observed
+from engine.run.store import Run
+from engine.stats.correlation import bootstrap_weights
+
+NOTE = "patching"
+DIGITS = 4
+"""Effects are kept to a tenth of a millinat."""
+
+
+def parts_of(checkpoint: str) -> tuple[str, str]:
+    """The parts that hold a checkpoint's maps and their agreement."""
+    return f"patching/{checkpoint}.maps.parquet", f"patching/{checkpoint}.agreement.parquet"
+
+
+def patch_run(path: Path | str, spec: PatchingSpec = PatchingSpec(), progress: Progress = silent) -> Run:  # noqa: B008
+    """Make the maps of a complete run and add them to it. Returns the run.
+
+    Raises InputError: no such checkpoint or edit, no ridge to explain with, a checkpoint that can't be loaded.
+    """
+    with Run.extend(path) as run:
+        make(run, spec, progress)
+        run.finish()
+    return run
+
+
+def agreements(run: Run) -> pd.DataFrame:
+    """Rows of records.PATCHING_AGREEMENT of all checkpoints that have maps."""
+    names = [parts_of(c.name)[1] for c in run.spec.checkpoints]
+    tables = [run.read_table(name).to_pandas() for name in names if run.has(name)]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+
+
+def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
+    """The parts that are not there yet, of a run that has its metrics; those of another choice are dropped, once it is
+    sure that these can be made."""
+    work = _resolved(run, spec)
+    options = work.model_dump(mode="json", exclude={"device", "batch_size"})
+    same = run.manifest["notes"].get(NOTE) == options
+    left = [name for name in work.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
+    for name in left:
+        weights_are_there(run, name)
+    if not same:
+        for part in [p for p in run.parts if p.startswith("patching/")]:
+            run.drop(part)
+        run.record(**{NOTE: options})
+    if not left:
+        return
+    observed = Observed(run, run.spec)
+    explainers = explainers_of(run, observed, work, progress)
+    for name in left:
+        maps, agreements = _checkpoint(run, observed, name, explainers, work, progress)
+        for part, table in zip(parts_of(name), (maps, agreements), strict=True):
+            run.write_table(part, table)
+
+
+def _resolved(run: Run, spec: PatchingSpec) -> PatchingSpec:
+    """The spec with its defaults filled in; raises InputError for what the run does not have."""
+    known = [c.name for c in run.spec.checkpoints]
+    for name in spec.checkpoints:
+        if name not in known:
+            raise InputError(f"{run.path}: has no current checkpoint {name!r}: give one of {', '.join(known)}")
+    checkpoints = spec.checkpoints or tuple(dict.fromkeys((known[0], known[-1])))
+    return spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": checkpoints})
+
+
+def _checkpoint(
+    run: Run,
+    observed: Observed,
+    name: str,
+    explainers: Sequence[Explainer],
+    spec: PatchingSpec,
+    progress: Progress,
+) -> tuple[pa.Table, pa.Table]:
+    """Maps and agreement at one checkpoint, over all kinds of edit."""
+    checkpoint = load_checkpoint(run, name, spec)
+    step = next(c.step for c in run.spec.checkpoints if c.name == name)
+    tables, agreements = [], []
+    for explainer in explainers:
+        rows = _drawn(observed, explainer.edit, spec)
+        told = lambda done, total, e=explainer.edit: progress(f"patching {name}, {e}", done, total)  # noqa: E731
+        found = patch_examples(checkpoint, observed.examples.iloc[rows], explainer, spec.batch_size, told)
+        tables.append(found.table)
+        named = {
+            "checkpoint": name,
+            "step": step,
+            "edit": explainer.edit,
+            "explainer": explainer.name,
+            "split": spec.split,
+        }
+        named |= {"probe_layer": found.layer, "penalty": explainer.penalty, "n": len(rows)}
+        agreements += [row | named for row in agreement_rows(found, observed.factors(rows), spec)]
+    columns = [[row[name] for row in agreements] for name in PATCHING_AGREEMENT.names]
+    arrays = [pa.array(c, f.type, from_pandas=True) for c, f in zip(columns, PATCHING_AGREEMENT, strict=True)]
+    return pa.concat_tables(tables).unify_dictionaries(), pa.Table.from_arrays(arrays, schema=PATCHING_AGREEMENT)
+
+
+def _drawn(observed: Observed, edit: str, spec: PatchingSpec) -> np.ndarray:
+    """Rows of the examples to patch: seeded, the same at every checkpoint, in the run's order."""
+    rows = observed.rows(edit, spec.split)
+    if len(rows) < 2:
+        raise InputError(f"patching: {len(rows)} examples of {edit} in {spec.split}: choose another split or edit")
+    rng = np.random.default_rng([spec.seed, 11])
+    return np.sort(rng.permutation(rows)[: spec.examples])
+
+
+@dataclass(frozen=True)
+class Found:
+    """What patching some examples of one edit gave."""
+
+    table: pa.Table
+    """records.PATCHING"""
+    maps: Maps
+    null: Maps
+    """The same, of explainers on shuffled labels; there may be none of them."""
+    layer: int
+    """The explanation is read through the layers below this one."""
+    f: np.ndarray
+    """f(x) [n]"""
+    explanation: np.ndarray
+    """At x [n]"""
+
+
+def patch_examples(
+    checkpoint: Any, examples: pd.DataFrame, explainer: Explainer, batch_size: int, progress: Any = None
+) -> Found:
+    """Patch some examples (rows of records.EXAMPLES) region by region at every layer."""
+    from engine.model.behavior import tokenised
+    from engine.patching import hooks
+
+    texts, answers = examples[["prompt", "edited"]], list(zip(examples["answer_a"], examples["answer_b"], strict=True))
+    names = examples["example_id"].tolist()
+    x, edited = (tokenised(checkpoint, texts[c].tolist(), answers, names, offsets=False) for c in texts)
+    groups = [
+        patch_maps.regions(hooks.align(one.prompt, other.prompt).edit, len(one.prompt))
+        for one, other in zip(x, edited, strict=True)
+    ]
+    pairs = [hooks.Pair(*pair) for pair in zip(x, edited, groups, strict=True)]
+    layers = range(checkpoint.n_layers + 1)
+    scores = {"f": hooks.behavior} | explainer.scores(checkpoint, x, answers)
+    results = hooks.patch(checkpoint, pairs, scores, layers, batch_size=batch_size, progress=progress)
+
+    behavior = np.stack([r.effects["f"][..., 0] for r in results])
+    said = np.stack([explainer.said(r.effects) for r in results])
+    differs = np.stack([r.differs for r in results])
+    effect = np.array([r.edited["f"][0] - r.clean["f"][0] for r in results])
+    at_x = np.stack([explainer.said(r.clean) for r in results])
+    moved = np.stack([explainer.said(r.edited) for r in results]) - at_x
+    layer = explainer.layer_at(checkpoint)
+    tokens = np.array([[len(positions) for positions in group.values()] for group in groups])
+    table = _table(names, explainer.edit, behavior, said[..., 0], differs, effect, moved[:, 0], tokens)
+    columns = [patch_maps.REGIONS.index(region) for region in patch_maps.COMPARED]
+    compared = differs[:, :, columns] & (np.arange(len(layers)) < layer)[None, :, None]
+    return Found(
+        table,
+        Maps(behavior[:, :, columns], said[:, :, columns, 0], compared, effect, moved[:, 0]),
+        Maps(behavior[:, :, columns], said[:, :, columns, 1:], compared, effect, moved[:, 1:]),
+        layer,
+        np.array([r.clean["f"][0] for r in results]),
+        at_x[:, 0],
+    )
+
+
+def _table(
+    names: Sequence[str],
+    edit: str,
+    behavior: np.ndarray,
+    said: np.ndarray,
+    differs: np.ndarray,
+    effect: np.ndarray,
+    moved: np.ndarray,
+    tokens: np.ndarray,
+) -> pa.Table:
+    """Rows of records.PATCHING, examples × layers × regions in this order."""
+    n, layers, regions = behavior.shape
+    index = [a.ravel().astype(np.int32) for a in np.meshgrid(*map(np.arange, behavior.shape), indexing="ij")]
+
+    def kept(values: np.ndarray) -> np.ndarray:
+        return np.round(values.ravel(), DIGITS).astype(np.float32) + np.float32(0)
+
+    columns = {
+        "example_id": pa.DictionaryArray.from_arrays(index[0], list(names)),
+        "edit": pa.DictionaryArray.from_arrays(np.zeros(n * layers * regions, np.int32), [edit]),
+        "layer": index[1],
+        "region": pa.DictionaryArray.from_arrays(index[2], list(patch_maps.REGIONS)),
+        "tokens": np.broadcast_to(tokens[:, None], behavior.shape).ravel().astype(np.int32),
+        "differs": differs.ravel(),
+        "behavior": kept(behavior),
+        "explanation": kept(said),
+        "effect": kept(np.broadcast_to(effect[:, None, None], behavior.shape)),
+        "moved": kept(np.broadcast_to(moved[:, None, None], behavior.shape)),
+    }
+    return pa.Table.from_pydict(columns, schema=PATCHING)
+
+
+def agreement_rows(found: Found, factors: dict[str, np.ndarray], spec: PatchingSpec) -> list[dict[str, Any]]:
+    """Agreement of both maps with its interval, and of its controls, as columns of records.PATCHING_AGREEMENT."""
+    rng = np.random.default_rng([spec.seed, 12])
+    resamples = bootstrap_weights(rng, spec.bootstrap, **factors)
+    rows: list[dict[str, Any]] = []
+    beyond = patch_maps.beyond_output(found.maps, found.explanation, found.f)
+    for control, maps in ((None, found.maps), ("beyond the output", beyond)):
+        r, low, high = patch_maps.mean_interval(patch_maps.agreement(maps), resamples)
+        rows.append({"control": control, "r": r, "low": low, "high": high, "draws": None})
+    drawn = {
+        "another example": patch_maps.with_another_example(found.maps, spec.shuffles, rng),
+        "positions permuted": patch_maps.with_positions_permuted(found.maps, spec.shuffles, rng),
+    }
+    if found.null.explanation.shape[-1]:
+        drawn["shuffled labels"] = patch_maps.means(patch_maps.agreement(found.null))
+    rows += [dict(patch_maps.null_row(control, draws)) for control, draws in drawn.items()]
+    return [row | {"n_groups": resamples.n_groups} for row in rows]

@@ -1,0 +1,106 @@
+"""Two runs on shared examples: differences are paired, and what is not shared is not compared."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboard.compare.paired import compare, of_runs, shared
+from dashboard.reading import chosen, data
+from dashboard.selection import on_screen
+from tests.browser.server import link_samples
+from tests.dashboard.refit.test_ridge import rows as some_rows
+from tests.dashboard.test_pages import Open, opened, said
+from tests.synthetic_run import write_run
+
+__all__ = ["opened"]
+
+
+def frame(seed: int = 0, noise: float = 0.0, n: int = 300) -> pd.DataFrame:
+    rows = some_rows(n)
+    rng = np.random.default_rng(seed)
+    rows["explanation"] = rows["explanation"] + noise * rng.standard_normal(n)
+    rows["error"] = (rows["explanation"] - rows["effect_current"]).abs()
+    rows["example_id"] = [f"{i:016x}" for i in range(n)]
+    return rows
+
+
+def test_a_run_does_not_differ_from_itself():
+    found = compare(shared(frame(), frame()), draws=100)
+    assert found is not None and found.same_effects and found.explanations.value == pytest.approx(1)
+    for one in found.numbers:
+        assert one.difference.value == pytest.approx(0) and one.difference.low == pytest.approx(0)
+    assert found.errors.value == 0 and found.nearer == 0
+
+
+def test_a_noisier_run_is_told_apart_by_pairing():
+    found = compare(shared(frame(), frame(noise=1.0)), draws=200)
+    numbers = {c.name: c for c in found.numbers}
+    assert numbers["self"].difference.low > 0.1
+    assert found.errors.high < 0 and found.nearer > 0.5
+    assert numbers["self"].first.value - numbers["self"].second.value == pytest.approx(numbers["self"].difference.value)
+
+
+def test_pairing_narrows_the_interval():
+    """Two runs with the same errors but a little: the difference is sharper than either number."""
+    found = compare(shared(frame(), frame(noise=0.05)), draws=200)
+    own = next(c for c in found.numbers if c.name == "self")
+    assert own.difference.high - own.difference.low < 0.3 * (own.first.high - own.first.low)
+
+
+def test_only_shared_examples_count():
+    other = frame()
+    other["example_id"] = [f"other{i}" for i in range(200)] + list(other["example_id"][200:])
+    assert len(shared(frame(), other)) == 100
+    assert compare(shared(frame(), other.iloc[:200])) is None
+
+
+def test_more_shared_examples_than_are_measured_are_sampled(tmp_path, monkeypatch):
+    first, second = (write_run(tmp_path / name, prompts=60, checkpoints=2) for name in ("first", "second"))
+    setting = data.Setting("gpt2--step-0100", "ridge", "frozen")
+    monkeypatch.setattr(on_screen, "MEASURED", 12)
+    pairing = of_runs(first, second, setting, setting, "test_heldout", None)
+    assert len(pairing.rows) == pairing.examples > 12
+    assert pairing.found.n == 12
+    assert pairing.rows["explanation"].tolist() == pairing.rows["explanation_2"].tolist()
+
+
+def test_an_untestable_gap_is_not_testable_and_a_moved_rho_is_told_apart(tmp_path, opened: Open):
+    """The first run at its target, where the two models' unseen runs are the same, the second later on."""
+    write_run(tmp_path / "first", prompts=120, checkpoints=3)
+    write_run(tmp_path / "second", prompts=120, checkpoints=3)
+    start, last = "gpt2--step-0000", "gpt2--step-0200"
+    app = opened(tmp_path, "compare", run="first", second="second", checkpoint=start, checkpoint2=last)
+    assert not app.exception, app.exception[0].stack_trace
+    table = next(t.value for t in app.dataframe if "number" in t.value).set_index("number")
+    gap = table.loc["Counterfactual gap"]
+    assert gap["first: first"] == gap["first − second, paired"] == "not testable"
+    assert gap["second: second"] != "not testable"
+    text = said(app).replace("\\", "")
+    assert "Target–current ρ is higher in the first run (+" in text
+    assert "Nothing else is told apart" not in text
+
+
+def test_labels_that_are_all_noisy_have_a_best_setting():
+    rows = pd.DataFrame(
+        {"explainer": "verbal", "regime": "online", "edit": ["cue", "cue"], "mode": "direct", "position": None,
+         "layer": None, "penalty": None, "noise_kind": "shuffle", "noise": 0.5, "chosen": True, "cv": None,
+         "step": [0, 100]}
+    )  # fmt: skip
+    assert chosen.best(rows)["step"].tolist() == [0, 100]
+
+
+def test_two_runs_of_sentences_share_examples_and_both_have_lines(tmp_path, opened: Open):
+    link_samples(tmp_path, "verbal-sycophancy*")
+    app = opened(tmp_path, "compare", run="verbal-sycophancy", second="verbal-sycophancy-noise")
+    assert not app.exception, app.exception[0].stack_trace
+    text = said(app)
+    assert "explained examples, but both explain themselves in words" in text
+    assert "share no explained examples" not in text
+    figure = json.loads(app.get("plotly_chart")[-1].proto.spec)
+    lines = {trace["name"].split(" (")[0] for trace in figure["data"] if trace.get("name")}
+    assert {"Self, first", "Self, second"} <= lines
+    assert "exact match" in figure["layout"]["yaxis"]["title"]["text"]

@@ -1,0 +1,51 @@
+"""The effect split into its two outputs: identities with the numbers that pages show beside it."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboard.correlation.halves import LABELS, halves
+from dashboard.reading import agreement
+
+
+@pytest.fixture(scope="module")
+def rows() -> pd.DataFrame:
+    rng = np.random.default_rng(3)
+    n = 300
+    frame = pd.DataFrame(
+        rng.normal(size=(n, 4)), columns=["f_current", "f_target", "f_edited_current", "f_edited_target"]
+    )
+    for who in ("current", "target"):
+        frame[f"effect_{who}"] = frame[f"f_edited_{who}"] - frame[f"f_{who}"]
+    frame["explanation"] = frame["effect_current"] + 0.5 * rng.normal(size=n)
+    return frame.assign(group=[f"g{i % 50}" for i in range(n)], cue=None, entity=None, edit="delete")
+
+
+def test_the_first_and_last_lines_are_the_gap_and_the_counterfactual_gap(rows: pd.DataFrame) -> None:
+    found, known = halves(rows), agreement.agreement(rows)
+    assert list(found) == list(LABELS)
+    effect, given = found["effect"], found["given"]
+    assert effect.current == known.self
+    assert effect.target == known.orig
+    assert effect.difference == known.gap
+    assert given.difference.value == pytest.approx(known.counterfactual_gap.value)
+    assert given.difference.low == pytest.approx(known.counterfactual_gap.low)
+    assert effect.null_current == pytest.approx((known.null_low, known.null_high))
+
+
+def test_an_explanation_that_reads_the_output_goes_with_that_half_only(rows: pd.DataFrame) -> None:
+    found = halves(rows.assign(explanation=-rows["f_current"]))
+    assert found["f"].current.value == pytest.approx(1)
+    assert abs(found["f_edited"].current.value) < 0.2
+    assert found["given"].current.value == pytest.approx(0, abs=1e-6)
+    turned = found["f"].turned()
+    assert turned.current.value == pytest.approx(-1)
+    assert turned.null_current[0] <= turned.null_current[1]
+
+
+def test_values_are_plain_correlations(rows: pd.DataFrame) -> None:
+    found = halves(rows)
+    assert found["f_edited"].target.value == pytest.approx(rows["explanation"].corr(rows["f_edited_target"]))
+    assert halves(rows.head(2)) == {}
+    alone = halves(rows.assign(group="one"))
+    assert alone["effect"].null_current == (None, None)

@@ -1,0 +1,194 @@
+"""Reads of runs, against the tables as written and against pandas."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dashboard.reading import data, example_rows
+from dashboard.reading.slices import Slice
+from engine.run.store import Run, RunError
+from tests.synthetic_run import write_run
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("runs")
+
+
+@pytest.fixture(scope="module")
+def run(folder: Path) -> Path:
+    return write_run(folder / "one", prompts=80, checkpoints=3)
+
+
+SETTING = data.Setting("gpt2--step-0200", "ridge", "frozen")
+
+
+def test_options_say_what_there_is(run: Path) -> None:
+    found = data.options(run)
+    assert found.target == "gpt2--step-0000"
+    assert found.checkpoints == ("gpt2--step-0000", "gpt2--step-0100", "gpt2--step-0200")
+    assert found.explainers == ("ridge", "mlp")
+    assert found.regimes["ridge"] == ("frozen", "refit")
+    assert found.noises[0] == ("none", 0.0)
+    assert ("shuffle", 0.5) in found.noises
+    assert "train" not in found.splits
+    assert set(found.columns) == {"group", "cue", "entity", "meta_topic", "meta_speaker"}
+
+
+def test_metrics_filter_by_value_null_and_list(run: Path) -> None:
+    rows = data.metrics(run, control=None, split="test_iid", regime=("frozen", "refit"), noise=0.5)
+    assert len(rows)
+    assert rows.control.isna().all()
+    assert set(rows.split) == {"test_iid"}
+    assert set(data.metrics(run, control="stale").control) == {"stale"}
+
+
+def test_behavior_is_in_the_order_of_the_examples(run: Path) -> None:
+    frame = data.behavior(run, "gpt2--step-0200")
+    written = Run.open(run).read_table("examples.parquet").to_pandas()
+    assert frame.example_id.tolist() == written.example_id.tolist()
+    assert frame.row_number.tolist() == list(range(len(written)))
+    now = Run.open(run).read_table("behavior/gpt2--step-0200.parquet").to_pandas()
+    np.testing.assert_allclose(frame.effect_current, now.f_edited - now.f, rtol=1e-6)
+
+
+def test_explanations_come_with_their_error_and_the_output(run: Path) -> None:
+    frame = data.explanations(run, SETTING, split="test_heldout", edit="delete_cue")
+    assert set(frame.split) == {"test_heldout"}
+    assert set(frame.edit) == {"delete_cue"}
+    np.testing.assert_allclose(frame.output, -frame.f_current)
+    np.testing.assert_allclose(frame.error, (frame.explanation - frame.effect_current).abs())
+    assert frame.example_id.is_unique
+
+
+@pytest.mark.parametrize("sort", list(example_rows.SORTS))
+def test_pages_join_to_the_whole(run: Path, sort: str) -> None:
+    whole = example_rows.examples_page(run, SETTING, sort=sort, limit=1000)
+    pages = [example_rows.examples_page(run, SETTING, sort=sort, limit=13, offset=o) for o in range(0, whole.total, 13)]
+    assert pd.concat([p.rows for p in pages]).example_id.tolist() == whole.rows.example_id.tolist()
+    assert whole.total == len(whole.rows) == len(data.explanations(run, SETTING))
+
+
+def test_sorts_order_as_they_say(run: Path) -> None:
+    def rows(sort: str) -> pd.DataFrame:
+        return example_rows.examples_page(run, SETTING, sort=sort, limit=1000).rows
+
+    def margin(frame: pd.DataFrame) -> pd.Series:
+        return (frame.explanation - frame.effect_target).abs() - frame.error
+
+    assert rows("error").error.is_monotonic_decreasing
+    assert margin(rows("nearest_current")).is_monotonic_decreasing
+    assert margin(rows("nearest_target")).is_monotonic_increasing
+    shifts = rows("shift")
+    assert (shifts.effect_current - shifts.effect_target).abs().is_monotonic_decreasing
+    flips = rows("sign_flips")
+    flipped = np.sign(flips.effect_target) != np.sign(flips.effect_current)
+    assert flipped.is_monotonic_decreasing
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        Slice(text="ROME"),
+        Slice(values={"meta_topic": ("history", "music")}),
+        Slice(ranges={"effect_current": (-0.5, 1.0), "error": (None, 0.7)}),
+        Slice(text="which city", values={"entity": ("Oslo",)}, ranges={"explanation": (0.0, None)}),
+        Slice(text="'; DROP TABLE x; --"),
+    ],
+)
+def test_a_slice_of_pages_is_the_slice_of_the_whole_frame(run: Path, where: Slice) -> None:
+    whole = example_rows.examples_page(run, SETTING, limit=1000).rows
+    page = example_rows.examples_page(run, SETTING, where=where, limit=1000)
+    assert page.rows.example_id.tolist() == whole[where.mask(whole)].example_id.tolist()
+
+
+def test_one_example_whatever_its_split(run: Path) -> None:
+    written = Run.open(run).read_table("examples.parquet").to_pandas()
+    trained = written[written.split == "train"].iloc[0]
+    row = example_rows.example(run, SETTING, trained.example_id)
+    assert row is not None
+    assert row["prompt"] == trained.prompt
+    assert pd.isna(row["explanation"])
+    assert example_rows.example(run, SETTING, "nothing") is None
+    explained = written[written.split == "test_iid"].iloc[0].example_id
+    assert set(example_rows.controls(run, SETTING, explained)) >= {"output", "stale", "ceiling"}
+
+
+def test_nearer_knows_when_it_can_not_tell() -> None:
+    assert example_rows.nearer(0.9, target=0.0, current=1.0) == "current"
+    assert example_rows.nearer(0.1, target=0.0, current=1.0) == "target"
+    assert example_rows.nearer(5.0, target=0.0, current=0.2) == "undecidable"
+    assert example_rows.nearer(None, target=0.0, current=1.0) == "no number"
+
+
+def test_hidden_states_by_prompt(run: Path) -> None:
+    assert data.hidden(run, "gpt2--step-0100", 4).shape == (80, 16)
+    with pytest.raises(RunError, match="layers kept"):
+        data.hidden(run, "gpt2--step-0100", 3)
+
+
+def test_a_changed_run_is_read_again(folder: Path) -> None:
+    path = write_run(folder / "changing", prompts=20, checkpoints=2)
+    before, hashed = len(data.metrics(path)), data.content_hash(path)
+    import shutil
+
+    shutil.rmtree(path)
+    write_run(path, prompts=20, checkpoints=3)
+    assert len(data.metrics(path)) > before
+    assert data.content_hash(path) != hashed
+
+
+def test_broken_and_foreign_folders_are_listed_with_their_reason(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sound = write_run(tmp_path / "a" / "same", prompts=10, checkpoints=2)
+    write_run(tmp_path / "b" / "same", prompts=10, checkpoints=2, finish=False)
+    for name, text in (("cut", (sound / "run.json").read_text()[:200]), ("foreign", '{"a": 1}')):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "run.json").write_text(text)
+    monkeypatch.setenv("COUPLING_RUNS", os.pathsep.join([str(tmp_path), str(tmp_path / "absent")]))
+    found = {entry.key: entry for entry in data.runs()}
+    assert {key: entry.state for key, entry in found.items()} == {
+        "a/same": "complete",
+        "b/same": "interrupted",
+        f"{tmp_path.name}/cut": "unreadable",
+        f"{tmp_path.name}/foreign": "unreadable",
+    }
+    assert "damaged" in (found[f"{tmp_path.name}/cut"].problem or "")
+
+
+def test_a_cut_off_table_is_one_line(folder: Path) -> None:
+    path = write_run(folder / "damaged", prompts=20, checkpoints=2)
+    table = path / "metrics.parquet"
+    table.write_bytes(table.read_bytes()[:100])
+    with pytest.raises(RunError) as caught:
+        data.options(path)
+    assert "\n" not in str(caught.value)
+    (path / "explanations.parquet").unlink()
+    with pytest.raises(RunError, match="no explanations"):
+        data.explanations(path, SETTING)
+
+
+def test_looking_needs_no_torch() -> None:
+    pages = Path(__file__).parents[3] / "pages"
+    script = (
+        "import sys, pathlib, importlib\n"
+        "root = pathlib.Path('dashboard')\n"
+        "for file in sorted(root.rglob('*.py')):\n"
+        "    name = '.'.join(file.with_suffix('').parts).removesuffix('.__init__')\n"
+        "    if name != 'dashboard.app': importlib.import_module(name)\n"
+        "import ast\n"
+        "for page in pathlib.Path('pages').glob('*.py'):\n"
+        "    tree = ast.parse(page.read_text())\n"
+        "    tree.body = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]\n"
+        "    exec(compile(tree, str(page), 'exec'), {})\n"
+        "found = {'torch', 'transformers', 'captum'} & set(sys.modules)\n"
+        "assert not found, found\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=pages.parent, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr

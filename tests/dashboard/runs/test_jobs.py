@@ -1,0 +1,248 @@
+"""Jobs: they outlive who started them, say how far they are, stop when asked, and go on; a stranger is none of them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from dashboard.runs import jobs
+from dashboard.runs.jobs import Job, JobError
+from dashboard.runs.jobs_view import duration, planned
+from engine import progress
+from engine.config import RunSpec, load_spec, parse_spec, resolve_paths
+from engine.run.store import Run, verify
+from tests.synthetic_run import write_run
+from tests.tiny_run import write_spec
+
+
+def a_spec(name: str = "mine", **checkpoint: object) -> RunSpec:
+    checkpoints = [{"name": "gpt2--step-0", "path": "model", **checkpoint}]
+    return parse_spec({"name": name, "task": {"name": "sycophancy"}, "checkpoints": checkpoints}, Path("test"))
+
+
+def wait(until: Callable[[], object], seconds: float = 60) -> None:
+    deadline = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < deadline, "waited in vain"
+        time.sleep(0.02)
+
+
+def ended(job: Job) -> bool:
+    return jobs.state(job) not in jobs.ACTIVE
+
+
+@pytest.fixture
+def does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+    """Let jobs run a few lines of Python instead; `folder` is theirs. Processes that are left are killed."""
+
+    def script(lines: str, work: bool = True) -> None:
+        tell = "import json, pathlib, signal, sys, time\nfolder = pathlib.Path(sys.argv[1])\n"
+        tell += "def status(**s): (folder / 'status.json').write_text(json.dumps(s))\n"
+        tell += "status(phase='working')\n" if work else ""
+        monkeypatch.setattr(jobs, "command", lambda job: [sys.executable, "-c", tell + lines, str(job.folder)])
+
+    yield script
+    for job in jobs.jobs(tmp_path):
+        if thread := jobs.cancel(job, grace=0.1):
+            thread.join()
+
+
+def test_a_job_ends_with_its_code_and_its_last_words(tmp_path: Path, does) -> None:
+    does("status(phase='ended', code=0)")
+    job = jobs.start(a_spec("good"), tmp_path)
+    wait(lambda: ended(job))
+    assert (jobs.state(job), jobs.reason(job)) == ("finished", "")
+    does("print('looking'); print('coupling: <b>task</b>: no such file'); status(phase='ended', code=2)")
+    job = jobs.start(a_spec("bad"), tmp_path)
+    wait(lambda: ended(job))
+    assert (jobs.state(job), jobs.reason(job)) == ("failed", "<b>task</b>: no such file")
+    assert jobs.log(job).startswith("looking")
+    assert [j.name for j in jobs.jobs(tmp_path)] == ["bad", "good"], "the latest first"
+
+
+def test_a_job_leaves_its_parent_behind(tmp_path: Path) -> None:
+    """A process that starts a job and is gone at once: the job works on, in a session of its own."""
+    code = (
+        "import sys; from pathlib import Path; from dashboard import jobs; from engine.config import RunSpec\n"
+        "jobs.command = lambda job: [sys.executable, '-c', 'import time; time.sleep(60)', str(job.folder)]\n"
+        f"jobs.start(RunSpec.model_validate_json({a_spec().model_dump_json()!r}), Path({str(tmp_path)!r}))"
+    )
+    root = Path(__file__).parents[3]
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=root)
+    job = jobs.jobs(tmp_path)[0]
+    argv = [sys.executable, "-c", "import time; time.sleep(60)", str(job.folder)]
+    original, jobs.command = jobs.command, lambda _: argv
+    try:
+        process = jobs.process_of(job)
+        assert process is not None
+        assert os.getsid(process.pid) == process.pid != os.getsid(0)
+        assert jobs.state(job) == "queued", "alive, and has said nothing yet"
+        thread = jobs.cancel(job)
+        assert thread is not None
+        thread.join()
+        assert jobs.state(job) == "interrupted"
+    finally:
+        jobs.command = original
+
+
+def test_a_stranger_with_the_same_pid_is_not_the_job(tmp_path: Path, does) -> None:
+    does("status(phase='ended', code=130)")
+    job = jobs.start(a_spec(), tmp_path)
+    wait(lambda: ended(job))
+    (job.folder / "pid").write_text(str(os.getpid()))
+    assert jobs.state(job) == "interrupted"
+    assert jobs.cancel(job) is None, "or this test would end here"
+
+
+def test_cancel_asks_and_then_kills(tmp_path: Path, does) -> None:
+    does("signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\nprint('up', flush=True)\n"
+         "while True: time.sleep(0.05)")  # fmt: skip
+    job = jobs.start(a_spec(), tmp_path)
+    wait(lambda: "up" in jobs.log(job))
+    thread = jobs.cancel(job, grace=0.5)
+    wait(lambda: "no" in jobs.log(job))
+    assert jobs.state(job) == "cancelling"
+    assert thread is not None
+    thread.join(10)
+    wait(lambda: ended(job))
+    assert (jobs.state(job), jobs.reason(job)) == ("interrupted", "")
+
+
+def test_a_job_that_was_killed_by_others_says_so_and_goes_on(tmp_path: Path, does) -> None:
+    does("time.sleep(60)")
+    job = jobs.start(a_spec(), tmp_path)
+    wait(lambda: jobs.state(job) == "running")
+    process = jobs.process_of(job)
+    assert process is not None
+    with pytest.raises(JobError, match="running already"):
+        jobs.resume(job)
+    with pytest.raises(JobError, match="cancel it first"):
+        jobs.forget(job)
+    process.kill()
+    wait(lambda: ended(job))
+    assert jobs.state(job) == "interrupted"
+    assert "out of memory" in jobs.reason(job)
+    does("status(phase='ended', code=0)")
+    jobs.resume(job)
+    wait(lambda: ended(job))
+    assert jobs.state(job) == "finished"
+    jobs.forget(job)
+    assert jobs.jobs(tmp_path) == []
+
+
+def test_one_run_one_name(tmp_path: Path, does) -> None:
+    does("time.sleep(60)")
+    jobs.start(a_spec(), tmp_path)
+    with pytest.raises(JobError, match="another name"):
+        jobs.start(a_spec(), tmp_path)
+    (tmp_path / "there").mkdir()
+    with pytest.raises(JobError, match="another name"):
+        jobs.start(a_spec("there"), tmp_path)
+    assert jobs.writes(tmp_path / "mine", tmp_path)
+    assert not jobs.writes(tmp_path / "there", tmp_path)
+
+
+def test_foreign_code_runs_only_where_it_was_allowed_by_name(tmp_path: Path, does) -> None:
+    does("status(phase='ended', code=0)")
+    asking = a_spec(trust_remote_code=True)
+    for trusted in ((), {("gpt2--step-0", "elsewhere")}, {("other", "model")}):
+        with pytest.raises(JobError, match="allow that by name"):
+            jobs.start(asking, tmp_path, trusted)
+    assert not (tmp_path / ".jobs").exists()
+    jobs.start(asking, tmp_path, {("gpt2--step-0", "model")})
+    # A run may come from anybody: what its own spec allows, nobody here has allowed.
+    path = write_run(tmp_path / "given", prompts=8, checkpoints=2, finish=False)
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["spec"]["checkpoints"][0]["trust_remote_code"] = True
+    (path / "run.json").write_text(json.dumps(manifest))
+    with pytest.raises(JobError, match="coupling run"):
+        jobs.resume_run(path, tmp_path)
+
+
+def test_a_folder_that_can_not_be_written_is_said(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(Exception, match="can't be written"):
+        jobs.start(a_spec(), tmp_path / "file")
+
+
+def test_what_is_damaged_in_a_job_is_passed_over(tmp_path: Path) -> None:
+    for name, text in {"a": "{", "b": "[]", "c": '{"name": "x", "run": "y", "queued": "later"}'}.items():
+        (tmp_path / ".jobs" / name).mkdir(parents=True)
+        (tmp_path / ".jobs" / name / "job.json").write_text(text)
+    assert jobs.jobs(tmp_path) == []
+    job = Job(tmp_path, "x", tmp_path, 0)
+    (tmp_path / "progress.jsonl").write_text('{"stage": "s", "done": 1, "total": 2, "at": 5}\n[]\n{"stage": "s", "do')
+    assert jobs.progress(job) == [jobs.Stage("s", 1, 2, 5.0, 5.0)]
+    (tmp_path / "log.txt").write_bytes(b"10%\r50%\r100%\r\n\xff end\n")
+    assert jobs.log(job) == "100%\n\ufffd end"
+    (tmp_path / "log.txt").write_bytes(b"x" * 10**6)
+    assert len(jobs.log(job)) == jobs.LOG_TAIL
+
+
+def test_progress_is_written_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "progress.jsonl"
+    monkeypatch.setenv(progress.PROGRESS_FILE, str(file))
+    with progress.bars(quiet=True) as told:
+        for done in range(101):
+            told("one", done, 100)
+        told("two", 0, 1)
+    said = [(line["stage"], line["done"]) for line in map(json.loads, file.read_text().splitlines())]
+    assert said == [("one", 0), ("one", 100), ("two", 0)], "the first and the last of a stage, little between"
+    progress.to_file(tmp_path / "absent" / "file")("s", 0, 1)  # a spectator's trouble is not the work's
+
+
+def test_durations_read_as_people_say_them() -> None:
+    assert [duration(s) for s in (0.4, 59, 61, 3700, 86_400)] == ["0 s", "59 s", "1 min 1 s", "1 h 1 min", "24 h 0 min"]
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with two tiny models, examples, and the spec of a run of seconds."""
+    folder = tmp_path_factory.mktemp("tiny")
+    write_spec(folder)
+    return folder
+
+
+def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_another_waits(tiny: Path) -> None:
+    spec = load_spec(tiny / "spec.yaml")
+    runs = tiny / "runs"
+    first = jobs.start(spec.model_copy(update={"name": "first"}), runs)
+    second = jobs.start(spec.model_copy(update={"name": "second"}), runs)
+    wait(lambda: any(s.name.startswith("behavior") for s in jobs.progress(first)))
+    assert (jobs.state(first), jobs.state(second)) == ("running", "queued")
+    jobs.cancel(second)
+    jobs.cancel(first)
+    wait(lambda: ended(first) and ended(second))
+    assert {jobs.state(first), jobs.state(second)} == {"interrupted"}
+    assert Run.open(first.run).state == "interrupted"
+    assert not second.run.exists(), "it never had its turn"
+    jobs.resume(first)
+    wait(lambda: ended(first), 120)
+    assert jobs.state(first) == "finished", jobs.log(first)
+    assert verify(first.run) == []
+    recorded = [s.name for s in jobs.progress(first)]
+    expected = planned(spec)
+    assert recorded == expected[expected.index(recorded[0]) :], "the page counts the stages that the engine reports"
+    assert all(s.done == s.total for s in jobs.progress(first))
+
+
+def test_a_run_of_the_command_line_goes_on_as_a_job(tiny: Path) -> None:
+    spec = load_spec(tiny / "spec.yaml")
+    out = tiny / "runs" / "by-hand"
+    command = [sys.executable, "-m", "engine", "run", str(tiny / "spec.yaml"), "--out", str(out), "--quiet"]
+    process = subprocess.Popen(command)
+    wait(lambda: (out / "examples.parquet").exists())
+    process.kill()
+    process.wait()
+    assert Run.open(out).state == "interrupted"
+    job = jobs.resume_run(out, tiny / "runs")
+    wait(lambda: ended(job), 120)
+    assert jobs.state(job) == "finished", jobs.log(job)
+    assert resolve_paths(Run.open(out).spec, out) == spec

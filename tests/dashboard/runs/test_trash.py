@@ -1,0 +1,125 @@
+"""The trash: runs go and come back whole; what is being written, came with the program or lies elsewhere stays."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from dashboard.runs import jobs, trash
+from dashboard.runs.trash import TrashError, delete, remove, restore, trashed
+from engine.__main__ import SAMPLES
+from engine.run.files import MANIFEST
+from engine.run.store import Run, RunError, content_hash, find_runs, verify
+from tests.synthetic_run import write_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Path:
+    return write_run(tmp_path / "runs" / "alpha", prompts=12, checkpoints=2)
+
+
+def test_a_run_goes_and_comes_back_as_it_was(run: Path) -> None:
+    before, home = content_hash(run), run.parent
+    entry = delete(run, [home])
+    assert not run.exists()
+    assert find_runs([home]) == [], "the trash is not looked into"
+    assert [e.name for e in trashed([home])] == ["alpha"]
+    assert (entry.place, entry.home, entry.bytes > 1000) == (Path("alpha"), home, True)
+    assert restore(trashed([home])[0]) == run
+    assert content_hash(run) == before
+    assert verify(run) == []
+    assert trashed([home]) == []
+    assert not list((home / trash.TRASH).iterdir())
+
+
+def test_a_run_in_a_folder_of_the_folder_returns_there(run: Path) -> None:
+    (run.parent / "study").mkdir()
+    inner = run.rename(run.parent / "study" / "one")
+    entry = delete(inner, [run.parent])
+    assert entry.place == Path("study/one")
+    (run.parent / "study").rmdir()
+    assert restore(entry) == inner
+    # The nearest of nested folders keeps it.
+    assert delete(inner, [run.parent, run.parent / "study"]).home == run.parent / "study"
+
+
+def test_a_name_that_is_taken_again_is_not_overwritten(run: Path) -> None:
+    home = run.parent
+    entry = delete(run, [home])
+    write_run(run, prompts=8, checkpoints=2)
+    with pytest.raises(TrashError, match="another run of this name"):
+        restore(entry)
+    second = delete(run, [home])
+    assert len(trashed([home])) == 2
+    restore(second)
+    remove([entry])
+    assert trashed([home]) == []
+    assert verify(run) == []
+
+
+def test_what_is_being_written_stays(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    home = run.parent
+    spec = Run.open(run).spec.model_copy(update={"name": "busy"})
+    with (
+        Run.create(home / "busy", spec, provenance={}),
+        pytest.raises(RunError, match="another process is writing this run"),
+    ):
+        delete(home / "busy", [home])
+    assert (home / "busy" / MANIFEST).is_file()
+    assert trashed([home]) == []
+    assert not list((home / trash.TRASH).glob("*")) if (home / trash.TRASH).exists() else True
+    delete(home / "busy", [home])  # nobody writes it any more
+    monkeypatch.setattr(jobs, "writes", lambda path, runs: True)
+    with pytest.raises(TrashError, match="cancel it first"):
+        delete(run, [home])
+
+
+def test_only_runs_inside_the_folders_can_be_deleted(run: Path, tmp_path: Path) -> None:
+    for directories in ([tmp_path / "elsewhere"], []):
+        with pytest.raises(TrashError, match="outside"):
+            delete(run, directories)
+    with pytest.raises(TrashError, match="the folder above"):
+        delete(run, [run])
+    (run.parent / "thesis").mkdir()
+    with pytest.raises(TrashError, match="not a run"):
+        delete(run.parent / "thesis", [run.parent])
+    with pytest.raises(TrashError, match="not a run"):
+        delete(run / ".." / "thesis", [run.parent])
+    link = run.parent / "link"
+    link.symlink_to(write_run(tmp_path / "other" / "beta", prompts=8, checkpoints=2))
+    with pytest.raises(TrashError, match="outside"):
+        delete(link, [run.parent])
+    assert run.exists()
+
+
+def test_the_sample_runs_stay() -> None:
+    samples = [path for path in find_runs([SAMPLES]) if trash.is_sample(path)]
+    assert len(samples) == len(find_runs([SAMPLES])) >= 8
+    with pytest.raises(TrashError, match="came with the program"):
+        delete(samples[0], [SAMPLES])
+    assert not trash.is_sample(SAMPLES / "mine"), "a run of one's own beside them is no sample"
+
+
+def test_a_damaged_run_can_be_deleted(run: Path) -> None:
+    (run / MANIFEST).write_text("{")
+    assert delete(run, [run.parent]).name == "alpha"
+
+
+@pytest.mark.parametrize("place", ["../escaped", "/tmp/escaped", "", "..", "absent"])
+def test_a_record_that_was_tampered_with_leads_nowhere(run: Path, place: str) -> None:
+    entry = delete(run, [run.parent])
+    (entry.folder / "about.json").write_text(json.dumps({"place": place, "when": "2026-01-01T00:00:00"}))
+    assert trashed([run.parent]) == []
+
+
+def test_emptying_follows_no_links(run: Path, tmp_path: Path) -> None:
+    precious = tmp_path / "precious"
+    precious.mkdir()
+    (precious / "thesis.txt").write_text("years of work")
+    os.symlink(precious, run / "behavior" / "link")
+    remove([delete(run, [run.parent])])
+    assert (precious / "thesis.txt").read_text() == "years of work"
+    assert trashed([run.parent]) == []

@@ -1,0 +1,114 @@
+"""Checkpoints load from disk as they are, and whatever is not one is refused in one line."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+import torch
+from transformers import BertConfig, BertLMHeadModel, DistilBertConfig, GPT2Model, T5Config, T5ForConditionalGeneration
+
+from engine.config import CheckpointSpec
+from engine.model.checkpoints import CheckpointError, load
+from tests.tiny_models import CONTEXT, LAYERS, SHAPES, WIDTH, build, tokenizer
+
+
+def spec(path, **more) -> CheckpointSpec:
+    return CheckpointSpec(name="tiny--step-0", path=str(path), **more)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, "mamba"])
+def test_every_shape_loads(shape, tmp_path):
+    checkpoint = load(spec(build(shape, tmp_path)), device="cpu")
+    assert (checkpoint.n_layers, checkpoint.width, checkpoint.name) == (LAYERS, WIDTH, "tiny--step-0")
+    assert checkpoint.max_positions == (None if shape == "mamba" else CONTEXT)
+    assert (checkpoint.layer(-1), checkpoint.layer(0)) == (LAYERS, 0)
+    with pytest.raises(CheckpointError, match="has no layer 9"):
+        checkpoint.layer(9)
+    assert not checkpoint.model.training and checkpoint.dtype == torch.float32
+
+
+def test_content_hash_follows_the_weights_and_untrained_is_another_model(tmp_path):
+    folder = build("gpt2", tmp_path / "a")
+    one, again = load(spec(folder), "cpu"), load(spec(folder), "cpu", "bfloat16")
+    assert one.content_hash == again.content_hash and again.dtype == torch.bfloat16
+    assert load(spec(build("gpt2", tmp_path / "b", seed=1)), "cpu").content_hash != one.content_hash
+    state = torch.get_rng_state()
+    untrained, twice = load(spec(folder, untrained=True), "cpu"), load(spec(folder, untrained=True), "cpu")
+    assert torch.equal(state, torch.get_rng_state()), "nobody else's randomness is touched"
+    assert untrained.content_hash != one.content_hash
+    weights = [dict(c.model.named_parameters())["transformer.h.0.mlp.c_fc.weight"] for c in (one, untrained, twice)]
+    assert torch.equal(weights[1], weights[2]) and not torch.allclose(weights[0], weights[1])
+
+
+def test_an_adapter_is_merged(tmp_path):
+    from peft import LoraConfig, get_peft_model
+
+    folder = build("llama", tmp_path / "base")
+    base = load(spec(folder), "cpu")
+    adapted = get_peft_model(base.model, LoraConfig(target_modules=["q_proj"], r=2, init_lora_weights=False))
+    ids = torch.tensor([[5, 6, 7]])
+    expected = adapted(input_ids=ids).logits
+    adapted.save_pretrained(tmp_path / "adapter")
+    loaded = load(spec(folder, adapter=str(tmp_path / "adapter")), "cpu")
+    torch.testing.assert_close(loaded.model(input_ids=ids).logits, expected)
+    assert loaded.content_hash != base.content_hash
+    with pytest.raises(CheckpointError, match="can't be put on"):
+        load(spec(folder, adapter=str(tmp_path / "absent")), "cpu")
+
+
+def saved(model, folder):
+    model.save_pretrained(folder)
+    tokenizer().save_pretrained(folder)
+    return folder
+
+
+def test_what_is_no_causal_language_model_is_said(tmp_path):
+    small = {"vocab_size": 400, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
+    good = build("gpt2", tmp_path / "good")
+    (tmp_path / "empty").mkdir()
+    bert = saved(BertLMHeadModel(BertConfig(intermediate_size=16, **small)), tmp_path / "bert")
+    distil = tmp_path / "distil"
+    shutil.copytree(good, distil)
+    DistilBertConfig().save_pretrained(distil)
+    t5 = T5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
+    t5_folder = saved(T5ForConditionalGeneration(t5), tmp_path / "t5")
+    headless = build("llama", tmp_path / "headless")
+    config = json.loads((headless / "config.json").read_text())
+    (headless / "config.json").write_text(json.dumps(config | {"num_hidden_layers": LAYERS + 1}))
+    wordless = tmp_path / "wordless"
+    load(spec(good), "cpu").model.save_pretrained(wordless)
+    remote = tmp_path / "remote"
+    shutil.copytree(good, remote)
+    strange = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}
+    (remote / "config.json").write_text(json.dumps(strange))
+    cut_off = tmp_path / "cut-off"
+    shutil.copytree(good, cut_off)
+    (cut_off / "model.safetensors").write_bytes((good / "model.safetensors").read_bytes()[:5000])
+    for path, message in (
+        (tmp_path / "absent", "no such folder"),
+        (tmp_path / "empty", "not a model"),
+        (bert, "reads later tokens too"),
+        (distil, "distilbert is no causal language model"),
+        (t5_folder, "encoder-decoder"),
+        (headless, "weights are missing"),
+        (wordless, "has no tokenizer"),
+        (remote, "trust_remote_code"),
+        (cut_off, "weights can't be loaded"),
+        ("nobody/no-such-model", "can't be loaded as a model"),
+    ):
+        with pytest.raises(CheckpointError, match=message) as caught:
+            load(spec(path), "cpu")
+        assert "\n" not in str(caught.value)
+    with pytest.raises(CheckpointError, match="there is no"):
+        load(spec(good), "cuda" if not torch.cuda.is_available() else "mps")
+
+
+def test_a_body_without_its_head_still_loads_where_the_head_is_tied(tmp_path):
+    folder = build("gpt2", tmp_path / "a")
+    body = GPT2Model.from_pretrained(folder)
+    saved(body, tmp_path / "body")
+    ids = torch.tensor([[5, 6, 7]])
+    one, other = load(spec(folder), "cpu"), load(spec(tmp_path / "body"), "cpu")
+    torch.testing.assert_close(one.model(input_ids=ids).logits, other.model(input_ids=ids).logits)

@@ -1,0 +1,300 @@
+"""Every path through the engine gives the same numbers as one full row at a time, and takes the work it says."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from transformers import BloomConfig, BloomForCausalLM, Phi3Config, Phi3ForCausalLM
+
+from engine.config import CheckpointSpec, InputError
+from engine.model import counterfactuals, forward
+from engine.model.batching import Text
+from engine.model.behavior import measure
+from engine.model.checkpoints import Checkpoint
+from engine.model.counterfactuals import find_batch_size, run
+from engine.model.forward import ForwardError, can_share
+from tests import reference
+from tests.engine.model.test_behavior import checkpoint, table
+from tests.tiny_models import LAYERS, SHAPES, UNSHARED, WINDOW, tokenizer
+
+TOLERANCE = 1e-5
+VOCABULARY = 100
+ALL_LAYERS = tuple(range(LAYERS + 1))
+
+tokens = st.integers(1, VOCABULARY)
+answer = st.lists(tokens, min_size=1, max_size=3).map(tuple)
+
+
+@st.composite
+def edited(draw, prompt: tuple[int, ...]) -> tuple[int, ...]:
+    """One to three edits at once, each deleting, inserting, replacing, or nothing at all; anywhere."""
+    result = list(prompt)
+    for _ in range(draw(st.integers(0, 3))):
+        start = draw(st.one_of(st.just(0), st.just(len(result)), st.integers(0, len(result))))
+        stop = draw(st.integers(start, min(len(result), start + 5)))
+        result[start:stop] = draw(st.lists(tokens, max_size=3))
+    return tuple(result) or prompt
+
+
+@st.composite
+def groups(draw) -> list[list[Text]]:
+    drawn = []
+    for _ in range(draw(st.integers(1, 3))):
+        prompt = tuple(draw(st.lists(tokens, min_size=1, max_size=30)))
+        answers = (draw(answer), draw(answer))
+        texts = []
+        for text in [prompt, *(draw(edited(prompt)) for _ in range(draw(st.integers(0, 4))))]:
+            some = st.lists(st.integers(0, len(text) - 1), min_size=1, max_size=4, unique=True)
+            reads = [(len(text) - 1,), *draw(st.lists(some.map(sorted).map(tuple), max_size=2))]
+            texts.append(Text(text, answers, tuple(reads)))
+        drawn.append(texts)
+    return drawn
+
+
+def by_the_book(model, texts: list[Text]) -> tuple[np.ndarray, np.ndarray]:
+    f = [reference.log_odds(model, text.prompt, text.answers) for text in texts]
+    states = []
+    for text in texts:
+        layers = reference.all_hidden(model, text.prompt)
+        states += [layers[:, list(positions)].mean(1) for positions in text.reads]
+    return np.array(f), np.array(states)
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, *UNSHARED])
+@settings(max_examples=12, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(drawn=groups(), batch_size=st.integers(1, 8))
+def test_all_paths_give_the_same_numbers(shape, drawn, batch_size):
+    model = checkpoint(shape)
+    texts = [text for group in drawn for text in group]
+    f, states = by_the_book(model, texts)
+    longest = max(len(text.prompt) + max(map(len, text.answers)) - 1 for text in texts)
+    paths = ["auto", "full"] if can_share(model.model, longest) else ["auto", "full", "shared"]
+    for path in paths:
+        scored = run(model, drawn, ALL_LAYERS, batch_size=batch_size, path=path)
+        np.testing.assert_allclose(scored.log_probs[:, 0] - scored.log_probs[:, 1], f, atol=TOLERANCE)
+        np.testing.assert_allclose(scored.states, states, atol=TOLERANCE)
+        if path == "full":
+            assert scored.report.rows <= scored.report.forwards * batch_size * longest
+
+
+def edits(rng: np.random.Generator, n: int, length: int, k: int, first: float) -> list[list[Text]]:
+    """n prompts, each with k single-token replacements at places drawn from [first · length, length)."""
+    drawn = []
+    for _ in range(n):
+        prompt = rng.integers(1, VOCABULARY, length)
+        group = [prompt]
+        for place in rng.integers(int(first * length), length, k):
+            other = prompt.copy()
+            other[place] = (other[place] % VOCABULARY) + 1
+            group.append(other)
+        drawn.append([Text(tuple(map(int, row)), ((1,), (2,))) for row in group])
+    return drawn
+
+
+@pytest.mark.parametrize("first", [0.0, 0.75])
+def test_work_is_within_five_percent_of_the_cost_model(first):
+    drawn = edits(np.random.default_rng(0), n=16, length=256, k=16, first=first)
+    report = run(checkpoint("llama"), drawn, batch_size=16, path="shared").report
+    limit = 0
+    for group in drawn:
+        x = np.array(group[0].prompt)
+        rows = {text.prompt for text in group[1:]} - {group[0].prompt}
+        limit += len(x) + sum(len(x) - int(np.argmax(np.array(row) != x)) for row in rows)
+    assert limit <= report.tokens <= limit / 0.95
+    assert report.path == "shared" and report.naive_tokens == 16 * 17 * 256
+
+
+@pytest.mark.parametrize("path", ["full", "shared"])
+def test_logits_of_a_batch_are_bounded(path, monkeypatch):
+    """Long answers after last-token edits: few tokens a row, and most of them asked about."""
+    answers = (tuple(range(1, 7)), tuple(range(11, 17)))
+    one = edits(np.random.default_rng(5), n=4, length=32, k=8, first=0.95)
+    drawn = [[Text(text.prompt, answers) for text in group] for group in one]
+    model, made = checkpoint("llama"), []
+    real = forward._kept_positions
+
+    def seen(rows, asks):
+        keep, columns = real(rows, asks)
+        made.append((rows, len(keep[0])))
+        return keep, columns
+
+    monkeypatch.setattr(forward, "_kept_positions", seen)
+    want = run(model, drawn, batch_size=16, path=path)
+    assert max(rows * width for rows, width in made) > 60
+    made.clear()
+    monkeypatch.setattr(counterfactuals, "MOST_LOGITS", 60 * model.model.config.vocab_size)
+    scored = run(model, drawn, batch_size=16, path=path)
+    assert max(rows * width for rows, width in made) <= 60
+    assert scored.report.forwards > want.report.forwards and scored.report.rows == want.report.rows
+    np.testing.assert_allclose(scored.log_probs, want.log_probs, atol=TOLERANCE)
+    made.clear()
+    monkeypatch.setattr(counterfactuals, "MOST_LOGITS", 1)
+    assert run(model, drawn, batch_size=16, path=path).report.forwards == len(made), "a row is never split"
+    assert {rows for rows, _ in made} == {1}
+
+
+def test_rows_on_both_sides_of_a_change_of_rotary_embedding_never_meet():
+    config = Phi3Config(
+        vocab_size=len(tokenizer()),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        intermediate_size=48,
+        max_position_embeddings=64,
+        original_max_position_embeddings=16,
+        sliding_window=None,
+        pad_token_id=0,
+        rope_parameters={
+            "rope_type": "longrope",
+            "rope_theta": 10000.0,
+            "short_factor": [1.0] * 4,
+            "long_factor": [8.0] * 4,
+            "original_max_position_embeddings": 16,
+        },
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = Phi3ForCausalLM(config).eval()
+        for weight in model.parameters():
+            if weight.ndim > 1:
+                torch.nn.init.normal_(weight, std=0.3)
+    given = Checkpoint(model, None, CheckpointSpec(name="phi3--tiny", path="-"), torch.device("cpu"), "")
+    rng = np.random.default_rng(6)
+    short, long = edits(rng, n=1, length=16, k=3, first=0.5), edits(rng, n=1, length=18, k=3, first=0.5)
+    for drawn, path in ((short, "shared"), (short + long, "full: its rotary embedding")):
+        scored = run(given, drawn, batch_size=8)
+        f, _ = by_the_book(given, [text for group in drawn for text in group])
+        np.testing.assert_allclose(scored.log_probs[:, 0] - scored.log_probs[:, 1], f, atol=TOLERANCE)
+        assert scored.report.path.startswith(path)
+
+
+def test_a_model_whose_blocks_cannot_be_found_is_refused_in_one_line():
+    model = checkpoint("gpt2").model
+    blocks = model.transformer.h
+    try:
+        model.transformer.h = blocks[0]
+        with pytest.raises(InputError, match="gpt2: its blocks can't be found"):
+            forward.model_blocks(model)
+    finally:
+        model.transformer.h = blocks
+
+
+def test_what_a_model_lacks_is_named():
+    bloom = BloomForCausalLM(BloomConfig(vocab_size=64, hidden_size=16, n_layer=1, n_head=2))
+    assert "position_ids" in can_share(bloom, 4)
+
+
+def test_duplicates_are_run_once():
+    model = checkpoint("gpt2")
+    one = Text((5, 6, 7), ((1,), (2,)))
+    other = Text((5, 6, 8), ((1,), (2,)))
+    scored = run(model, [[one, other, one, other], [other, one]], batch_size=4)
+    assert scored.report.rows == 2
+    assert len(set(scored.log_probs[:, 0].tolist())) == 2
+    # Both answers of one token: one row. A longer answer's row serves the one that it begins with.
+    assert run(model, [[Text((5, 6), ((1, 2, 3), (1, 2)))]], batch_size=4).report.rows == 1
+    assert run(model, [[Text((5, 6), ((1, 2), (2, 1)))]], batch_size=4).report.rows == 2
+
+
+def test_answers_that_part_cost_their_own_tokens_only():
+    one = edits(np.random.default_rng(4), n=4, length=64, k=8, first=0.0)
+    two = [[Text(text.prompt, ((1, 2), (3, 4))) for text in group] for group in one]
+    short, long = (run(checkpoint("llama"), drawn, batch_size=16, path="shared").report for drawn in (one, two))
+    texts = sum(len({text.prompt for text in group}) for group in two)
+    # A second token of the first answer, then the prompt's last token again with the second answer.
+    assert long.rows == 2 * texts and short.tokens < long.tokens <= short.tokens + 3 * texts + 64
+
+
+@pytest.mark.parametrize(
+    ("shape", "length", "why"),
+    [
+        ("mistral", WINDOW, "sliding window"),
+        ("mistral", WINDOW // 2, ""),
+        ("gpt_neo", WINDOW, "sliding window"),
+        ("gpt_neo", WINDOW // 2, ""),
+        ("mamba", 4, "no key-value cache"),
+        ("lfm2", 4, "can't be sliced"),
+        ("gpt2", 60, ""),
+        ("gemma", 60, ""),
+    ],
+)
+def test_models_whose_cache_cannot_be_sliced_fall_back_and_say_so(shape, length, why):
+    model = checkpoint(shape)
+    drawn = edits(np.random.default_rng(1), n=2, length=length, k=3, first=0.5)
+    path = run(model, drawn, batch_size=4).report.path
+    assert path == "shared" if not why else path.startswith("full: ") and why in path
+    if why:
+        with pytest.raises(ForwardError, match=why):
+            run(model, drawn, batch_size=4, path="shared")
+
+
+def test_a_model_on_which_sharing_goes_wrong_is_found_out(monkeypatch):
+    monkeypatch.setattr(counterfactuals, "can_share", lambda *_, **__: "")
+    drawn = edits(np.random.default_rng(1), n=2, length=40, k=3, first=0.8)
+    wrong = run(checkpoint("mistral"), drawn, batch_size=4, path="shared").log_probs
+    right = run(checkpoint("mistral"), drawn, batch_size=4)
+    assert np.abs(wrong - right.log_probs).max() > 1e-3, "past its window, ragged starts are wrong"
+    assert "on a trial" in right.report.path
+
+
+@pytest.mark.parametrize("shape", ["mistral", "gpt_neo"])
+def test_starts_far_apart_are_tried_though_the_first_group_has_none(shape, monkeypatch):
+    """The first group fits into the window. Where starts lie far apart, columns beyond it are counted."""
+    monkeypatch.setattr(counterfactuals, "can_share", lambda *_, **__: "")
+    rng = np.random.default_rng(1)
+    early = edits(rng, n=1, length=WINDOW // 2, k=2, first=0.5)
+    drawn = early + edits(rng, n=2, length=40, k=3, first=0.8)
+    assert run(checkpoint(shape), early, batch_size=4).report.path == "shared"
+    assert "on a trial" in run(checkpoint(shape), drawn, batch_size=4).report.path
+
+
+def test_a_model_on_which_sharing_breaks_takes_full_rows(monkeypatch):
+    def broken(*_, **__):
+        raise IndexError("a mask of other columns")
+
+    drawn = edits(np.random.default_rng(1), n=2, length=20, k=3, first=0.5)
+    monkeypatch.setattr(counterfactuals, "continue_prefixes", broken)
+    assert run(checkpoint("gpt2"), drawn, batch_size=4).report.path == "full: sharing failed on a trial (IndexError)"
+
+
+def test_low_precision_scores_both_sides_of_an_effect_by_the_same_kernels():
+    model = checkpoint("llama")
+    try:
+        model.model.to(torch.bfloat16)
+        drawn = edits(np.random.default_rng(2), n=4, length=30, k=1, first=0.5)
+        scored = run(model, drawn, (0, LAYERS), batch_size=4, path="shared")
+        starts = [int(np.argmax(np.array(x.prompt) != np.array(other.prompt))) for x, other in drawn]
+        assert scored.report.rows == 8 and scored.report.forwards == 2
+        assert scored.report.tokens == 4 * 30 + 8 * (30 - min(starts)), "each original goes on beside its edited text"
+        assert np.isfinite(scored.log_probs).all() and (scored.log_probs < 0).all()
+    finally:
+        model.model.to(torch.float32)
+
+
+def test_out_of_memory_halves_the_batch_with_a_message(monkeypatch, caplog):
+    model, real = checkpoint("gpt2"), counterfactuals.forward
+
+    def small_machine(network, input_ids, *rest, **more):
+        if input_ids.shape[0] > 3:
+            raise torch.OutOfMemoryError("out of memory")
+        return real(network, input_ids, *rest, **more)
+
+    drawn = edits(np.random.default_rng(3), n=12, length=20, k=1, first=0.0)
+    want = run(model, drawn, batch_size=4, path="full").log_probs
+    monkeypatch.setattr(counterfactuals, "forward", small_machine)
+    scored = run(model, drawn, batch_size=12, path="full")
+    assert scored.report.batch_size == 3 and "out of memory" in caplog.text
+    np.testing.assert_allclose(scored.log_probs, want, atol=TOLERANCE)
+    assert find_batch_size(model, [text.prompt for group in drawn for text in group]) <= 3
+    monkeypatch.setattr(counterfactuals, "forward", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
+    with pytest.raises(ForwardError, match="on one row of 20 tokens"):
+        run(model, drawn, batch_size=2, path="full")
+
+
+def test_the_path_reaches_the_record():
+    assert measure(checkpoint("gpt2"), table(), batch_size=4).path == "shared"
+    assert "sliding window" in measure(checkpoint("mistral"), table(), batch_size=4).path

@@ -1,0 +1,104 @@
+"""Samples: checkpoints are built from nothing, gone on with, and left alone once they are there."""
+
+import json
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from engine.studies import samples
+from engine.studies.samples import Job, jobs, train_job
+
+TINY = {"width": 16, "layers": 2, "heads": 2}
+
+
+@pytest.fixture
+def tiny(monkeypatch):
+    monkeypatch.setattr(samples, "SHAPE", TINY)
+    monkeypatch.setattr(samples, "PROMPTS_A_STEP", 8)
+    monkeypatch.setattr(samples, "VOCABULARY", {"gpt2": 400, "llama": 380})
+
+
+FIRST = Job("gpt2--step-0000", "gpt2", "independent", 0.0, 3, 0)
+LATER = Job("gpt2--step-0002", "gpt2", "independent", 0.5, 2, 2, FIRST.name)
+OTHER = Job("llama--step-0000", "llama", "independent", 0.0, 2, 0)
+
+
+def test_the_plan_is_a_trajectory_other_worlds_and_another_family():
+    plan = jobs()
+    names = [job.name for job in plan]
+    trajectory = [job for job in plan if job.name.startswith("gpt2--step")]
+    assert len(set(names)) == len(names) and len(trajectory) >= 6
+    assert [job.progress for job in trajectory] == sorted(job.progress for job in trajectory)
+    assert trajectory[-1].progress == 1
+    assert {job.world for job in plan} == {"independent", "cue", "shared"}
+    assert any(job.family == "llama" for job in plan)
+    for job in plan:
+        assert job.start is None or job.start in names[: names.index(job.name)]
+
+
+@pytest.mark.parametrize("task", samples.TASKS)
+def test_checkpoints_load_and_are_the_same_again(tiny, tmp_path, task):
+    for place in ("one", "two"):
+        for job in (FIRST, LATER, OTHER):
+            train_job(tmp_path / place, task, 0, job)
+    for job in (FIRST, LATER, OTHER):
+        one, two = (tmp_path / place / job.name for place in ("one", "two"))
+        assert {f.name for f in one.iterdir()} == {
+            "config.json",
+            "model.safetensors",
+            "tokenizer.json",
+            "tokenizer_config.json",
+            "training.json",
+        }
+        assert all(f.read_bytes() == (two / f.name).read_bytes() for f in one.iterdir())
+        model = AutoModelForCausalLM.from_pretrained(one)
+        ids = AutoTokenizer.from_pretrained(one)("any text 🙂", return_tensors="pt")["input_ids"]
+        assert model.dtype == torch.bfloat16 and torch.isfinite(model(input_ids=ids).logits).all()
+
+
+def test_what_is_built_is_left_and_what_is_cut_off_is_built_again(tiny, tmp_path):
+    told = []
+
+    def progress(*step):
+        told.append(step)
+
+    folder = train_job(tmp_path, "sycophancy", 0, FIRST, progress)
+    weights = (folder / "model.safetensors").read_bytes()
+    assert told[-1] == ("sycophancy gpt2--step-0000", 3, 3)
+    told.clear()
+    train_job(tmp_path, "sycophancy", 0, FIRST, progress)
+    assert not told
+    (folder / "training.json").unlink()
+    (folder / "model.safetensors").write_bytes(weights[:100])
+    train_job(tmp_path, "sycophancy", 0, FIRST, progress)
+    assert told and (folder / "model.safetensors").read_bytes() == weights
+
+
+def test_other_settings_are_built_again(tiny, tmp_path):
+    train_job(tmp_path, "sycophancy", 0, FIRST)
+    assert samples.is_built(tmp_path, "sycophancy", 0, FIRST)
+    assert not samples.is_built(tmp_path, "sycophancy", 1, FIRST)
+    assert not samples.is_built(tmp_path, "sycophancy", 0, Job(FIRST.name, "gpt2", "cue", 0.0, 3, 0))
+
+
+def test_worlds_are_measured_and_reported(tiny, tmp_path):
+    cue = Job("gpt2--cue-0002", "gpt2", "cue", 1.0, 2, 2, FIRST.name)
+    for job in (FIRST, LATER, cue):
+        train_job(tmp_path, "refusal", 0, job)
+    report = json.loads(samples.check_worlds(tmp_path, "refusal", 0, (FIRST, LATER, cue)).read_text())
+    assert set(report["worlds"]) == {LATER.name, cue.name}
+    assert report["worlds"][LATER.name]["as_designed"] is None  # half way
+    assert report["worlds"][cue.name]["as_designed"] is False  # two steps teach nothing
+
+
+def test_clearing_spares_a_build_that_was_stopped(tmp_path):
+    trained = tmp_path / "checkpoints" / "sycophancy" / "gpt2--step-0000"
+    trained.mkdir(parents=True)
+    samples.clear(tmp_path, 0, ("sycophancy",))
+    assert not trained.exists() and (tmp_path / samples.REBUILD).read_text() == "0"
+    trained.mkdir(parents=True)
+    samples.clear(tmp_path, 0, ("sycophancy",))
+    assert trained.exists()
+    samples.clear(tmp_path, 1, ("sycophancy",))
+    assert not trained.exists()

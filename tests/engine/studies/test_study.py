@@ -1,0 +1,50 @@
+"""Studies: seeds are gathered, gone on with, and summed up as what they are."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from engine.config import InputError
+from engine.studies import study
+
+
+def rows(seed: int, gap: float) -> pd.DataFrame:
+    """Two checkpoints of one run, as a finished seed leaves them."""
+    base = {"run": "sycophancy", "explainer": "ridge", "regime": "frozen", "split": "test_heldout", "noise": 0.0}
+    base |= {"chosen": True, "control": None, "seed": seed, "self": 0.8, "orig": 0.8 - gap, "self_minus_stale": 0.1}
+    base |= {"counterfactual_gap": None, "change_tracking": 0.2, "verdict_coupling": "holds"}
+    base |= {"verdict_counterfactual": "inconclusive"}
+    first = base | {"checkpoint": "gpt2--step-0000", "step": 0, "gap": 0.0, "target_current": 1.0}
+    return pd.DataFrame(
+        [first, base | {"checkpoint": "gpt2--step-0100", "step": 100, "gap": gap, "target_current": 0.5}]
+    )
+
+
+def test_seeds_that_are_done_are_gathered_and_not_made_again(tmp_path, monkeypatch):
+    def must_not_run(*_: object) -> None:
+        raise AssertionError("a seed that is done was made again")
+
+    monkeypatch.setattr(study, "_one_seed", must_not_run)
+    for seed, gap in ((0, 0.1), (1, 0.3)):
+        rows(seed, gap).to_parquet(tmp_path / f"seed-{seed}.parquet")
+    spec = study.StudySpec(name="two", seeds=(0, 1))
+    table = study.run_study(spec, tmp_path, tmp_path)
+    assert set(table["seed"]) == {0, 1}
+    assert (tmp_path / study.METRICS).exists()
+    last = study.summary(table).set_index("checkpoint").loc["gpt2--step-0100"]
+    assert last["gap"] == pytest.approx(0.2)
+    assert (last["gap_min"], last["gap_max"]) == pytest.approx((0.1, 0.3))
+    assert pd.isna(last["gap_low"]), "two seeds give no t interval"
+    assert last["verdict_coupling"] == "2× holds"
+    text = study.markdown(table)
+    assert "| sycophancy, step-0100 | ridge, frozen | +0.50 |" in text
+    assert "–" in text, "what is not defined is a dash"
+
+
+@pytest.mark.parametrize("text", ["seeds: []\nname: x", "name: x\nseeds: [0]\nsed: 1", "name: [", "seeds: [0]"])
+def test_a_spec_that_is_wrong_is_refused(tmp_path, text):
+    path = tmp_path / "study.yml"
+    path.write_text(text)
+    with pytest.raises(InputError, match=r"study\.yml"):
+        study.load_study(path)
