@@ -3,11 +3,13 @@
 Started by `coupling dashboard`, or by hand: `streamlit run dashboard/app.py -- DIR…`.
 """
 
+import sys
 from pathlib import Path
 
 import streamlit as st
 
-PAGES = Path(__file__).resolve().parent.parent / "pages"
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
+from dashboard import PAGES
 
 TITLES = {
     "What a run shows": [

@@ -10,6 +10,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from engine import SAMPLES
 from engine.config import InputError, load_spec, parse_patching
 
 app = typer.Typer(
@@ -19,8 +20,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 
-ROOT = Path(__file__).resolve().parent.parent
-SAMPLES = ROOT / "sample_runs"
 INTERRUPTED = 130
 
 

@@ -10,11 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import quote
 
+from engine import ROOT, child_environment
 from engine.config import InputError
 
-APP = Path(__file__).resolve().parent.parent / "dashboard" / "app.py"
+APP = ROOT / "dashboard" / "app.py"
 ADDRESS = "127.0.0.1"
 PORTS_TRIED = 20
+GRACE = 10
+"""Seconds from asking the server to stop until it is killed. It writes no file, so nothing is lost."""
 GIVES_MEMORY_BACK = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1000000"}
 """To glibc: large arrays that were freed go back to the system at once. Without effect elsewhere."""
 
@@ -42,11 +45,8 @@ def serve(folders: Sequence[Path], port: int, first: Path | None = None) -> None
         print(f"Port {port} is busy; using {chosen}.")
     query = f"/?run={quote(first.name)}" if first else ""
     print(f"Dashboard: http://{ADDRESS}:{chosen}{query}   (Ctrl-C ends it)", flush=True)
-    environment = {
-        **GIVES_MEMORY_BACK,
-        **os.environ,
-        "COUPLING_RUNS": os.pathsep.join(str(f.resolve()) for f in folders),
-    }
+    runs = os.pathsep.join(str(f.resolve()) for f in folders)
+    environment = GIVES_MEMORY_BACK | child_environment(COUPLING_RUNS=runs)
     command = [sys.executable, "-m", "streamlit", "run", str(APP)]
     options = ["--server.address", ADDRESS, "--server.port", str(chosen), "--server.headless", "true"]
     process = subprocess.Popen([*command, *options], env=environment, cwd=APP.parent)
@@ -54,7 +54,11 @@ def serve(folders: Sequence[Path], port: int, first: Path | None = None) -> None
         code = process.wait()
     except KeyboardInterrupt:
         process.terminate()
-        process.wait()
+        try:
+            process.wait(GRACE)
+        except subprocess.TimeoutExpired:  # Streamlit forgets a signal that comes while it starts
+            process.kill()
+            process.wait()
         print("\nDashboard stopped.")
         return
     if code:

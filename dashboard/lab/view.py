@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
+from dashboard import PAGES
 from dashboard.charts.lab import Arrow, arrows, sentence_bars
 from dashboard.lab import draft as lab
 from dashboard.lab import start, tables
@@ -19,7 +18,7 @@ from dashboard.widgets.example_view import verdict
 from dashboard.widgets.figures import show
 from engine.config import InputError
 
-PAGE = Path(__file__).resolve().parents[2] / "pages" / "lab.py"
+PAGE = PAGES / "lab.py"
 
 HELP = {
     "f(x)": "Behavior at the prompt: log p(a) − log p(b), in nats. Above 0, answer a is likelier.",

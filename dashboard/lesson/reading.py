@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pandas as pd
 import streamlit as st
 
+from dashboard import PAGES
 from dashboard.lesson import measures
 from dashboard.lesson.roles import Told
 from dashboard.overview.chosen_rows import headline
@@ -116,7 +115,6 @@ def step_text(told: Told, checkpoint: str) -> str:
     return f"step {data.options(told.path).steps[checkpoint]:,}"
 
 
-PAGES = Path(__file__).resolve().parents[2] / "pages"
 NAMES = {
     "examples": ("Examples", ":material/article:"),
     "correlation": ("Correlation", ":material/scatter_plot:"),

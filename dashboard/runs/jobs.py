@@ -26,6 +26,7 @@ import psutil
 import yaml
 from filelock import FileLock
 
+from engine import child_environment
 from engine.config import CheckpointSpec, InputError, RunSpec, resolve_paths
 from engine.progress import PROGRESS_FILE
 from engine.run.files import readable_errors, replace_file
@@ -137,7 +138,7 @@ def _queue(spec: RunSpec, target: Path, runs: Path) -> Job:
 
 def _launch(job: Job) -> None:
     about = {"name": job.name, "run": str(job.run), "queued": time.time()}
-    environment = os.environ | {PROGRESS_FILE: str(job.folder / "progress.jsonl"), "PYTHONUNBUFFERED": "1"}
+    environment = child_environment(PYTHONUNBUFFERED="1", **{PROGRESS_FILE: str(job.folder / "progress.jsonl")})
     with readable_errors(job.folder):
         replace_file(job.folder / "job.json", lambda file: file.write(json.dumps(about).encode()))
         with (job.folder / "log.txt").open("ab") as log:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard import PAGES
 from dashboard.reading import data
 from dashboard.runs import jobs
 from dashboard.text import markdown_escaped, shown
@@ -16,7 +17,7 @@ from engine.config import InputError, RunSpec, load_spec
 POLL = "1s"
 SHOWN = 8
 """Jobs that are listed; ended ones beyond these can be cleared."""
-OVERVIEW = Path(__file__).resolve().parents[2] / "pages" / "overview.py"
+OVERVIEW = PAGES / "overview.py"
 LOOKS = {
     "queued": (":material/hourglass_empty:", "waiting for its turn"),
     "running": (":material/sync:", "running"),

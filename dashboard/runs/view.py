@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 import yaml
 
+from dashboard import PAGES
 from dashboard.reading import data
 from dashboard.runs import files_view, jobs
 from dashboard.runs.new_run import home
@@ -18,7 +19,7 @@ from dashboard.widgets import parts
 from dashboard.widgets.figures import keep
 from engine.run.store import RunError, verify
 
-OVERVIEW = Path(__file__).resolve().parents[2] / "pages" / "overview.py"
+OVERVIEW = PAGES / "overview.py"
 STATES = {
     "complete": "complete: measured to the end",
     "running": "running: a process is writing it now",

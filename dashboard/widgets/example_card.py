@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import streamlit as st
 
-from dashboard import charts
+from dashboard import PAGES, charts
 from dashboard.reading.example_rows import example
 from dashboard.selection.state import Selection, with_changes
 from dashboard.text import diff, markdown_escaped
@@ -14,7 +12,7 @@ from dashboard.widgets import figures
 from dashboard.widgets.example_view import origin
 from dashboard.widgets.parts import provenance, small_print
 
-PAGE = Path(__file__).resolve().parents[2] / "pages" / "examples.py"
+PAGE = PAGES / "examples.py"
 
 
 def example_card(selection: Selection, identity: str) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from engine import SAMPLES
 from engine.config import CheckpointSpec, InputError, PatchingSpec, PromptCounts, TaskSpec, load_spec
 from engine.progress import Progress, silent
 from engine.records import examples_table
@@ -29,7 +30,7 @@ MANIFEST = "training.json"
 WORLDS_REPORT = "worlds.json"
 REBUILD = ".rebuild"
 """Stands in the folder while it is being rebuilt; holds the seed."""
-SPECS = Path(__file__).resolve().parents[2] / "sample_runs" / "specs"
+SPECS = SAMPLES / "specs"
 TASKS = tuple(FACTORS)
 SHAPE = {"width": 88, "layers": 4, "heads": 4}
 VOCABULARY = {"gpt2": 768, "llama": 704}
