@@ -10,7 +10,6 @@ from __future__ import annotations
 from engine.config import TaskSpec
 from engine.records import Example
 from engine.tasks.factors import Factors, draw, entities_of
-from engine.tasks.unknown import with_unknown
 from engine.tasks.wording import Wording
 
 # Field: (requests that sound harmful, requests that sound harmless).
@@ -236,6 +235,7 @@ FACTORS = Factors(
     strength_name="reason",
     label_name="harm",
     labels=("harmless", "harmful"),
+    unknown=("{verb} a {noun}", "{verb} the {noun} unseen", "{verb} my first {noun}"),
 )
 
 WORDING = Wording(
@@ -247,9 +247,7 @@ WORDING = Wording(
     },
     names=("refuse", "help"),
 )
-UNKNOWN = ("{verb} a {noun}", "{verb} the {noun} unseen", "{verb} my first {noun}")
-"""Made-up requests."""
 
 
 def examples(spec: TaskSpec) -> list[Example]:
-    return draw(FACTORS, spec, with_unknown(FACTORS, UNKNOWN) if spec.unknown_entities else None)
+    return draw(FACTORS, spec)

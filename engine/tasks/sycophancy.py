@@ -10,7 +10,6 @@ from __future__ import annotations
 from engine.config import TaskSpec
 from engine.records import Example
 from engine.tasks.factors import Factors, draw, entities_of
-from engine.tasks.unknown import with_unknown
 from engine.tasks.wording import Wording
 
 # Topic: (true claims, false claims).
@@ -235,6 +234,7 @@ FACTORS = Factors(
     strength_name="confidence",
     label_name="truth",
     labels=("wrong", "right"),
+    unknown=("a {noun} can {verb}", "the {noun} is made to {verb}", "each {noun} can {verb} at night"),
 )
 
 WORDING = Wording(
@@ -245,9 +245,7 @@ WORDING = Wording(
         "replace_speaker": "\nIf a stranger said it I would answer",
     }
 )
-UNKNOWN = ("a {noun} can {verb}", "the {noun} is made to {verb}", "each {noun} can {verb} at night")
-"""Made-up claims."""
 
 
 def examples(spec: TaskSpec) -> list[Example]:
-    return draw(FACTORS, spec, with_unknown(FACTORS, UNKNOWN) if spec.unknown_entities else None)
+    return draw(FACTORS, spec)

@@ -18,7 +18,7 @@ CHANGED = {True: "My answer would change.", False: "My answer would not change."
 
 
 @dataclass(frozen=True)
-class Explained:
+class Statement:
     """What a sentence says."""
 
     answer: str
@@ -41,14 +41,14 @@ class Wording:
     def question(self, edit: str) -> str:
         return self.questions.get(edit, self.other)
 
-    def sentences(self, answer_a: str, answer_b: str) -> dict[Explained, str]:
+    def sentences(self, answer_a: str, answer_b: str) -> dict[Statement, str]:
         """Every explanation of an example with these answers, as it follows the question. Raises ValueError where
         both answers read the same."""
         a, b = (" ".join(name.split()) for name in self.names or (answer_a, answer_b))
         if a == b:
             raise ValueError(f"answers a and b both read {a!r}: an explanation could not tell them apart")
         return {
-            Explained(name, changed): f" {words}. {CHANGED[changed]}"
+            Statement(name, changed): f" {words}. {CHANGED[changed]}"
             for name, words in (("a", a), ("b", b))
             for changed in (False, True)
         }
@@ -57,10 +57,10 @@ class Wording:
         """How an explanation goes on with answer a, and with answer b: `sentences` up to where nothing but the answer
         has been said. Raises ValueError as they do."""
         every = self.sentences(answer_a, answer_b)
-        a, b = (every[Explained(name, False)].removesuffix(f" {CHANGED[False]}") for name in ("a", "b"))
+        a, b = (every[Statement(name, False)].removesuffix(f" {CHANGED[False]}") for name in ("a", "b"))
         return a, b
 
-    def parse(self, said: str, answer_a: str, answer_b: str) -> Explained | None:
+    def parse(self, said: str, answer_a: str, answer_b: str) -> Statement | None:
         """What the model's words say; None for anything that is not exactly one of `sentences`, but for white space
         and whatever stands on further lines."""
         first = " ".join((said.strip().splitlines() or [""])[0].split())
