@@ -165,34 +165,6 @@ class Ridge:
         """Training rows in the basis of the eigenvectors, [n, r]."""
         return self.vectors * self.eigenvalues if self.dual else self.centred @ self.vectors
 
-    def _leverages(self, left: np.ndarray, alphas: np.ndarray) -> np.ndarray:
-        """h [n, penalties]: how much each training row's own target moves its fitted value, intercept included."""
-        below = self.eigenvalues[:, None] + alphas
-        if self.dual:  # left holds λ once more than the formula wants
-            below = below * self.eigenvalues[:, None]
-        return 1 / len(left) + (left**2) @ np.divide(1.0, below, out=np.zeros_like(below), where=below > 0)
-
-    def leave_one_out(self, y: np.ndarray, penalties: Sequence[float], rows: int = 256) -> np.ndarray:
-        """Mean squared leave-one-out error [penalties, k] in closed form: residual e / (1 − h).
-
-        h = 1/n + Σⱼ (XQ)²ⱼ / (λⱼ + α). Leaks between edits of one prompt: never the default. `rows` at
-        a time, so that a block of residuals stays in the processor's cache.
-        """
-        y, alphas = _matrix(y), _penalties(penalties)
-        y = y - y.mean(axis=0)
-        left, right = self._left(), self._right(y)
-        weights = 1 / (1 - self._leverages(left, alphas)) ** 2
-        coefficients = [right / (self.eigenvalues + alpha)[:, None] for alpha in alphas]
-        errors, buffer = np.zeros((len(alphas), y.shape[1])), np.empty((min(rows, len(y)), y.shape[1]))
-        for start in range(0, len(y), rows):
-            block = slice(start, start + rows)
-            residual = buffer[: len(y[block])]
-            for p in range(len(alphas)):
-                np.matmul(left[block], coefficients[p], out=residual)
-                np.subtract(y[block], residual, out=residual)
-                errors[p] += weights[block, p] @ np.square(residual, out=residual)
-        return errors / len(y)
-
     def leave_groups_out(self, y: np.ndarray, penalties: Sequence[float], groups: Iterable) -> np.ndarray:
         """Predictions [penalties, n, k] for each training row by the ridge fitted without its group.
 

@@ -311,18 +311,6 @@ def seed_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[fl
     return float(v.mean()), float(v.mean() - half), float(v.mean() + half)
 
 
-def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's adjusted p-values [m] (Holm 1979, Scandinavian Journal of Statistics 6); NaN stays and is not counted."""
-    own = np.asarray(p, dtype=np.float64)
-    out = np.full(own.shape, np.nan)
-    order = [i for i in np.argsort(own, kind="stable") if not np.isnan(own[i])]
-    running = 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * own[i]))
-        out[i] = running
-    return out
-
-
 def verdict(
     low: float,
     high: float,

@@ -28,8 +28,9 @@ from engine.stats.correlation import (
     verdict,
 )
 
-ALIKE = 0.95
-"""Above this pcorr(f_t(x'), f_0(x') given Z), the counterfactual gap is not testable."""
+TESTABLE_BELOW = 0.95
+"""Largest pcorr(f_t(x'), f_0(x') given Z) at which the counterfactual gap is testable; above it, the unseen runs of
+the two models cannot be told apart."""
 
 
 @dataclass(frozen=True)
@@ -98,7 +99,7 @@ def score(
         "n": len(e),
         "n_groups": None if resamples is None else resamples.n_groups,
         "metric": "pearson",
-        "testable": bool(_alike(current, target, z) <= ALIKE),
+        "testable": bool(_alike(current, target, z) <= TESTABLE_BELOW),
         "target_current": _number(pearson(current.effect, target.effect)[0]),
     }
     return [
