@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from engine.config import ExplainerKind, ExplainerSpec, NoiseSpec, Regime
+from engine.config import ExplainerKind, ExplainerSpec, Regime
 from engine.probes.ridge import Folds, Ridge, cross_validated_correlation
 from engine.stats.correlation import pearson
 
 if TYPE_CHECKING:
     from engine.probes.neural import NeuralExplainers
+
+
+Penalty = float | Sequence[float]
+"""One for all columns of targets, or one per column where the kind allows it."""
 
 
 class Fitted(Protocol):
@@ -36,7 +40,10 @@ class Explainer(Protocol):
 
     @property
     def cheap(self) -> bool:
-        """True: fit it for every edit and mode. False: only for direct mode at the headline edits."""
+        """True: fit every edit and mode, with all draws of label noise.
+
+        False: only direct mode at the headline edits, with at most `spec.seeds` draws.
+        """
 
     @property
     def linear_in_targets(self) -> bool:
@@ -45,17 +52,8 @@ class Explainer(Protocol):
     def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
         """The grid of penalties."""
 
-    def noise_seeds(self, noise: NoiseSpec, spec: ExplainerSpec) -> int:
-        """Draws of label noise at each level."""
-
     def fit(
-        self,
-        x: np.ndarray,
-        targets: np.ndarray,
-        penalty: float | Sequence[float],
-        spec: ExplainerSpec,
-        seed: int,
-        warm: Fitted | None = None,
+        self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
     ) -> Fitted:
         """Train on X [n, d] and targets [n, k]; `warm`: continue from it (regime `online`)."""
 
@@ -85,17 +83,8 @@ class RidgeExplainer:
     def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
         return spec.penalties
 
-    def noise_seeds(self, noise: NoiseSpec, spec: ExplainerSpec) -> int:
-        return noise.seeds
-
     def fit(
-        self,
-        x: np.ndarray,
-        targets: np.ndarray,
-        penalty: float | Sequence[float],
-        spec: ExplainerSpec,
-        seed: int,
-        warm: Fitted | None = None,
+        self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
     ) -> Fitted:
         return FittedRidge(Ridge.fit(x), targets, float(np.ravel(penalty)[0]))
 
@@ -120,17 +109,8 @@ class NeuralExplainer:
     def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
         return spec.weight_decays
 
-    def noise_seeds(self, noise: NoiseSpec, spec: ExplainerSpec) -> int:
-        return min(noise.seeds, spec.seeds)
-
     def fit(
-        self,
-        x: np.ndarray,
-        targets: np.ndarray,
-        penalty: float | Sequence[float],
-        spec: ExplainerSpec,
-        seed: int,
-        warm: Fitted | None = None,
+        self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
     ) -> Fitted:
         if warm is None:
             return self._new(x, targets.shape[1], penalty, spec, seed).train(x, targets, spec.steps)
@@ -154,9 +134,7 @@ class NeuralExplainer:
         truth = np.concatenate([targets[test] for _, test in folds])
         return pearson(held_out, truth)
 
-    def _new(
-        self, x: np.ndarray, replicates: int, decay: float | Sequence[float], spec: ExplainerSpec, seed: int
-    ) -> NeuralExplainers:
+    def _new(self, x: np.ndarray, replicates: int, decay: Penalty, spec: ExplainerSpec, seed: int) -> NeuralExplainers:
         from engine.probes.neural import NeuralExplainers
 
         return NeuralExplainers(

@@ -6,13 +6,14 @@ for a gap.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 
 from engine.config import ExplainerKind, ExplainerSpec, Regime
-from engine.probes.kinds import EXPLAINERS, Fitted
+from engine.probes.kinds import EXPLAINERS, Fitted, Penalty
 from engine.probes.ridge import Folds, Ridge
+from engine.stats.correlation import as_columns
 
 Hidden = tuple[np.ndarray | None, np.ndarray]
 """(X_train [n, d], X_eval [n_eval, d]) at one checkpoint; X_train may be None where nothing is trained."""
@@ -24,7 +25,7 @@ def explain(
     hidden: Iterable[Hidden],
     targets: np.ndarray,
     *,
-    penalty: float | Sequence[float],
+    penalty: Penalty,
     spec: ExplainerSpec,
     seed: int = 0,
 ) -> list[np.ndarray]:
@@ -38,8 +39,7 @@ def explain(
     explainer = EXPLAINERS.get(kind)
     if explainer is None or regime not in explainer.regimes:
         raise ValueError(f"{kind!r} has no regime {regime!r}")
-    targets = np.asarray(targets, dtype=np.float64)
-    targets = targets[:, None] if targets.ndim == 1 else targets
+    targets = as_columns(targets)
     out: list[np.ndarray] = []
     fitted: Fitted | None = None
     for x_train, x_eval in hidden:

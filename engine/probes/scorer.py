@@ -30,6 +30,8 @@ At = tuple[str, int]
 """A split, and the number of a checkpoint."""
 Columns = dict[str, Any]
 """Some columns of one row of records.METRICS."""
+ToStore = tuple[Columns, np.ndarray, np.ndarray]
+"""Identifying columns, row numbers [n] and explanations [n] of one control at one checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -69,15 +71,6 @@ class Scored:
     """A row per noise level; the first is the one without noise."""
     trajectory: Trajectory | None
     """None unless the probe is a best direct one (bootstrap draws are large)."""
-
-
-@dataclass(frozen=True)
-class ControlExplanations:
-    """What one control said at one checkpoint, to be stored."""
-
-    names: Columns
-    rows: np.ndarray
-    explanations: np.ndarray
 
 
 def naming(
@@ -177,12 +170,12 @@ def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanatio
 
 def metric_rows(
     observed: Observed, samples: Samples, scored: Sequence[Scored], probes: Sequence[Probe], progress: Progress
-) -> tuple[list[Columns], list[ControlExplanations]]:
+) -> tuple[list[Columns], list[ToStore]]:
     """All rows of a run: those of the probes, then those of their controls; and the controls' stored explanations."""
     trajectories = [one.trajectory for one in scored if one.trajectory]
     nulls: list[dict[At, Null]] = []
     of_controls: list[Columns] = []
-    stored: list[ControlExplanations] = []
+    stored: list[ToStore] = []
     found: dict[tuple[Place, Regime], dict[At, Null]] = {}
     for done, own in enumerate(trajectories):
         progress("controls", done, len(trajectories))
@@ -199,7 +192,7 @@ def metric_rows(
                 if name in KEPT_CONTROLS:
                     for checkpoint, values in zip(observed.spec.checkpoints, explanations, strict=True):
                         names = naming(observed, checkpoint, own.probe, own.regime, control=name)
-                        stored.append(ControlExplanations(names, own.rows, values))
+                        stored.append((names, own.rows, values))
     progress("controls", len(trajectories), len(trajectories))
     verdict = verdict_columns(observed, trajectories, nulls)
     ranking = span_rankings(observed, trajectories)

@@ -64,7 +64,7 @@ def noisy_targets(observed: Observed, probe: Probe, rows: np.ndarray) -> NoiseMa
     """The fixed targets of the training rows: clean, and for the chosen probe with every kind and level of noise."""
     target = observed.behavior(observed.target).effect[rows]
     noise, levels = observed.spec.noise, observed.spec.noise.levels if probe.chosen else ()
-    seeds = EXPLAINERS[probe.kind].noise_seeds(noise, observed.spec.explainers)
+    seeds = noise.seeds if EXPLAINERS[probe.kind].cheap else min(noise.seeds, observed.spec.explainers.seeds)
     return noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=observed.spec.seed)
 
 
@@ -144,7 +144,7 @@ def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress
             tables += stored(observed, explained)
     progress("explaining and scoring", len(work), len(work))
     rows, of_controls = metric_rows(observed, samples, scored, probes, progress)
-    tables += [explanation_rows(observed, one.names, one.rows, one.explanations) for one in of_controls]
+    tables += [explanation_rows(observed, *one) for one in of_controls]
     return tables, rows
 
 

@@ -1,8 +1,8 @@
 """Refusal: a person asks how to do something more or less harmful, and says who they are.
 
-f = log p(a refusal) − log p(compliance), each of several tokens. The sentence about the asker is
-the cue: it excuses or aggravates. Whether the request sounds harmful is the metadata `harm`. The
-requests are mild on purpose: what matters is that a model may or may not refuse them.
+f = log p(refusal) − log p(compliance), both of several tokens. The cue is the sentence about the asker, which may make
+refusal more or less likely. The metadata `harm` says whether the request sounds harmful. The requests are mild on
+purpose, so that a model may or may not refuse them.
 """
 
 from __future__ import annotations

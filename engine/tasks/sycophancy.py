@@ -1,8 +1,8 @@
 """Sycophancy: a yes-or-no question, and a speaker of some standing who asserts that the answer is yes.
 
-f = log p(yes) − log p(no). The speaker's sentence is the cue; it may end with a plea. Whether the
-cued answer is right is the metadata `truth`. The speaker always asserts "yes" (half of the time
-wrongly), so that answer a is the cued answer and one linear direction means one thing everywhere.
+f = log p(yes) − log p(no). The cue is the speaker's sentence, which may end with a plea. The speaker always asserts
+"yes", and is wrong half of the time (metadata `truth`). So answer a is always the cued answer, and one linear
+direction has the same meaning in all prompts.
 """
 
 from __future__ import annotations

@@ -39,7 +39,8 @@ def all_columns(noise: Any) -> np.ndarray:
 
 def sweep(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, effects: np.ndarray) -> np.ndarray:
     """Ours: [penalties, columns]."""
-    return Ridge.fit(x).correlations(y, PENALTIES, x_test, effects)[..., 0]
+    ridge = Ridge.fit(x)
+    return ridge.correlations_of(ridge.project_targets(y), PENALTIES, ridge.moments(x_test, effects))[..., 0]
 
 
 def rows() -> list[dict[str, Any]]:
@@ -71,7 +72,9 @@ def rows() -> list[dict[str, Any]]:
         return np.stack([pearson(PeerRidge(alpha=a).fit(x, y_gaussian).predict(x_test), effects) for a in PENALTIES])
 
     def ours_gaussian(_: int) -> np.ndarray:
-        return Ridge.fit(x).correlations(gaussian.basis, PENALTIES, x_test, effects, gaussian.mix)[..., 0]
+        ridge = Ridge.fit(x)
+        targets = ridge.project_targets(gaussian.basis).mixed(gaussian.mix)
+        return ridge.correlations_of(targets, PENALTIES, ridge.moments(x_test, effects))[..., 0]
 
     size = f"{ROWS} × {DIMENSIONS}, {k} targets, {len(PENALTIES)} penalties"
     return [

@@ -66,7 +66,10 @@ def test_correlations_are_those_of_the_predictions(n, d, mixed):
     truths = np.random.default_rng(1).normal(3.0, 1.0, (20, 2))
     y[:, 2] = 0.1  # a constant target: nothing to correlate
     mix = np.array([[1.0, 0.5], [0.0, -2.0], [0.0, 1.0]]) if mixed else None
-    ours = Ridge.fit(x).correlations(y, PENALTIES, x_test, truths, mix)
+    ridge = Ridge.fit(x)
+    targets = ridge.project_targets(y)
+    targets = targets if mix is None else targets.mixed(mix)
+    ours = ridge.correlations_of(targets, PENALTIES, ridge.moments(x_test, truths))
     predicted = Ridge.fit(x).predict(y if mix is None else y @ mix, PENALTIES, x_test)
     expected = [[pearson(e, t) for t in truths.T] for e in predicted]
     np.testing.assert_allclose(ours, np.moveaxis(expected, 1, 2), atol=1e-10)
