@@ -258,13 +258,12 @@ def draw(factors: Factors, spec: TaskSpec) -> list[Example]:
     return examples
 
 
-def entities_of(facts: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
-    """Topic → (texts with label True, texts with label False), as topics and entities."""
-    topics = tuple(facts)
+def entities_of(facts: Mapping[str, tuple[str, str]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
+    """Topics and entities, from topic → (texts with label True, texts with label False), each separated by "; "."""
     entities = [
         Entity(text, topic, label)
-        for topic, name in enumerate(topics)
-        for label, texts in ((True, facts[name][0]), (False, facts[name][1]))
-        for text in texts
+        for topic, pair in enumerate(facts.values())
+        for label, texts in zip((True, False), pair, strict=True)
+        for text in texts.split("; ")
     ]
-    return topics, tuple(entities)
+    return tuple(facts), tuple(entities)
