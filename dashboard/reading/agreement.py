@@ -22,12 +22,11 @@ from engine.stats.correlation import (
     pearson,
     spline_basis,
 )
+from engine.stats.faithfulness import TESTABLE_BELOW
 from engine.stats.noise import shuffled_targets
 
 FEW = 30
 """Below so many examples or groups an interval is not to be trusted."""
-TESTABLE_BELOW = 0.95
-"""Of pcorr(f_t(x'), f_0(x') given Z): above, the two models' unseen runs can't be told apart."""
 
 
 @dataclass(frozen=True)

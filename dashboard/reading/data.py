@@ -24,6 +24,7 @@ import streamlit as st
 from dashboard.reading import columns
 from dashboard.reading.tables import open_table, part, query, quoted
 from engine.config import RunSpec
+from engine.probes.kinds import EXPLAINERS
 from engine.records import META, SPLITS
 from engine.run.store import Run, RunError, find_runs
 
@@ -188,7 +189,9 @@ def _options(path: Path, stamp: str) -> Options:
 
 def _regimes(settings: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     """Explainer → its regimes, both in the order in which they are offered."""
-    kinds = [k for k in ("ridge", "linear", "mlp", "verbal") if k in set(settings.explainer)]
+    found = set(settings.explainer.dropna())
+    known = (*EXPLAINERS, "verbal")
+    kinds = [*(k for k in known if k in found), *sorted(found.difference(known))]
     of = {k: set(settings.regime[settings.explainer == k]) for k in kinds}
     return {k: tuple(r for r in ("frozen", "online", "refit") if r in of[k]) for k in kinds}
 

@@ -12,7 +12,7 @@ import pandas as pd
 
 from dashboard.text import shown
 from engine.tasks import WORDINGS
-from engine.tasks.wording import Explained
+from engine.tasks.wording import Statement
 
 LONGEST = 80
 """Characters of an answer in a table."""
@@ -23,7 +23,7 @@ def does(row: Mapping[str, Any], who: str) -> tuple[str, str]:
     return tuple("a" if float(row[f"{f}_{who}"]) > 0 else "b" for f in ("f", "f_edited"))  # type: ignore[return-value]
 
 
-def read(row: Mapping[str, Any]) -> Explained | None:
+def read(row: Mapping[str, Any]) -> Statement | None:
     """What the sentence says; None where it can't be read."""
     if row["task"] not in WORDINGS or pd.isna(row["text"]):
         return None
@@ -37,7 +37,7 @@ def read(row: Mapping[str, Any]) -> Explained | None:
         return None
 
 
-def agrees(said: Explained | None, answers: tuple[str, str]) -> bool:
+def agrees(said: Statement | None, answers: tuple[str, str]) -> bool:
     """Exact match: the answer to x′ and whether it is another one than to x."""
     x, edited = answers
     return said is not None and said.answer == edited and said.changed == (x != edited)

@@ -1,1 +1,1 @@
-"""Explainers on hidden states: ridge in closed form (numpy), linear and mlp by Adam (torch), and their regimes."""
+"""Probes on hidden states: their kinds (add one in `kinds.py`), regimes, controls and scores."""

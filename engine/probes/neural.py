@@ -1,8 +1,8 @@
 """Linear and mlp explainers by Adam on squared error, many replicates trained at once.
 
-A replicate is one column of targets with its own weights, weight decay and, if asked, its own
-training rows: seeds, noise levels, weight decays and folds are replicates alike. All of them read
-the same mini-batches, so the first layer of R replicates is one matrix product.
+A replicate is one column of targets with its own weights, weight decay and (optionally) training rows. Seeds,
+noise levels, weight decays and folds are all trained as replicates. They read the same mini-batches, so the first
+layer of R replicates is one matrix product.
 """
 
 from __future__ import annotations
@@ -14,14 +14,16 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from engine.stats.correlation import as_columns
+
 KINDS = ("linear", "mlp")
 
 
 class Ensemble(nn.Module):
     """R explainers h ↦ [rows, R] as one module, differentiable in its input too.
 
-    `linear`: h·w + b. `mlp`: relu(h·W + b)·v + c with `width` hidden units. Inputs [rows, d] and
-    outputs (nats) are scaled by buffers that `standardize` sets; until then they are taken as they are.
+    `linear`: h·w + b. `mlp`: relu(h·W + b)·v + c with `width` hidden units. Buffers standardise the inputs [rows, d]
+    and scale the outputs (nats); `standardize` sets them, until then they change nothing.
     """
 
     def __init__(self, kind: str, inputs: int, replicates: int, width: int, generator: torch.Generator) -> None:
@@ -49,7 +51,7 @@ class Ensemble(nn.Module):
         self.register_buffer("target_scale", torch.ones(replicates))
 
     def standardize(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> None:
-        """Set the scales from training inputs [n, d] and targets [n, R] (of each replicate's own `rows`)."""
+        """Set the scales from inputs [n, d] and targets [n, R]; rows [n, R], bool: each replicate's training rows."""
         self.input_mean.copy_(x.mean(0))
         self.input_scale.copy_(_scale(x.var(0, correction=0)))
         weight = torch.ones_like(y) if rows is None else rows.to(y.dtype)
@@ -58,11 +60,8 @@ class Ensemble(nn.Module):
         self.target_mean.copy_(mean)
         self.target_scale.copy_(_scale((weight * (y - mean) ** 2).sum(0) / total))
 
-    def standardized(self, x: Tensor) -> Tensor:
-        """Outputs in units of the targets' standard deviation: what the loss is taken on."""
-        return self._network((x - self.input_mean) / self.input_scale)
-
-    def _network(self, x: Tensor) -> Tensor:
+    def network(self, x: Tensor) -> Tensor:
+        """Standardised inputs [rows, d] to standardised outputs [rows, R]."""
         hidden = torch.addmm(self.first_bias, x, self.first)
         if self.kind == "linear":
             return hidden
@@ -71,12 +70,7 @@ class Ensemble(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Explanations [rows, R] in nats, of hidden states [rows, d]."""
-        return self.standardized(x) * self.target_scale + self.target_mean
-
-    def loss(self, x: Tensor, y: Tensor) -> Tensor:
-        """Sum over replicates of the mean squared error on standardised targets; flows into x."""
-        target = (y - self.target_mean) / self.target_scale
-        return ((self.standardized(x) - target) ** 2).mean(0).sum()
+        return self.network((x - self.input_mean) / self.input_scale) * self.target_scale + self.target_mean
 
 
 def _scale(variance: Tensor) -> Tensor:
@@ -84,7 +78,7 @@ def _scale(variance: Tensor) -> Tensor:
 
 
 class NeuralExplainers:
-    """An Ensemble with its optimiser and generator, so that training can go on (the online regime)."""
+    """An Ensemble with its optimiser and generator, so that training can be continued (the online regime)."""
 
     def __init__(
         self,
@@ -99,7 +93,7 @@ class NeuralExplainers:
         seed: int = 0,
         device: str = "cpu",
     ) -> None:
-        """weight_decays: the factor of ‖weights‖² / 2 in each replicate's loss (biases are free), one or [R]."""
+        """weight_decays, one or [R]: factor of ‖weights‖² / 2 in each replicate's loss; biases are not decayed."""
         self.generator = torch.Generator().manual_seed(seed)
         self.ensemble = Ensemble(kind, inputs, replicates, width, self.generator).to(device)
         self.batch, self.device = batch, device
@@ -112,12 +106,12 @@ class NeuralExplainers:
         self.started = False
 
     def train(self, x: np.ndarray, y: np.ndarray, steps: int, rows: np.ndarray | None = None) -> NeuralExplainers:
-        """`steps` of Adam on X [n, d], Y [n, R] (nats); rows [n, R] of booleans: which rows a replicate learns from.
+        """Run `steps` of Adam on X [n, d], Y [n, R] (nats); rows [n, R], bool: the training rows of each replicate.
 
-        The scales are set at the first call and kept, so that a warm start goes on where it was.
+        The first call sets the scales; later calls keep them. Raises ValueError for targets of another shape.
         """
         net = self.ensemble
-        inputs, targets = self._tensor(x), self._tensor(_matrix(y))
+        inputs, targets = self._tensor(x), self._tensor(as_columns(y))
         if targets.shape != (len(inputs), net.replicates):
             raise ValueError(f"targets have shape {tuple(targets.shape)}, not ({len(inputs)}, {net.replicates})")
         mask = None if rows is None else self._tensor(rows)
@@ -127,7 +121,7 @@ class NeuralExplainers:
         inputs = (inputs - net.input_mean) / net.input_scale
         targets = (targets - net.target_mean) / net.target_scale
         for chosen in self._batches(len(inputs), steps):
-            error = (net._network(inputs[chosen]) - targets[chosen]) ** 2
+            error = (net.network(inputs[chosen]) - targets[chosen]) ** 2
             if mask is None:
                 loss = error.mean(0).sum()
             else:
@@ -141,7 +135,7 @@ class NeuralExplainers:
         return self
 
     def _add_decay(self) -> None:
-        """The gradient of the penalty, by hand: every replicate has its own factor."""
+        """Add the gradient of the penalty; Adam's own option takes no factor per replicate."""
         net = self.ensemble
         decayed = [(net.first, self.decay_first)] + ([(net.second, self.decay_second)] if net.kind == "mlp" else [])
         with torch.no_grad():
@@ -150,7 +144,7 @@ class NeuralExplainers:
                 weights.grad.addcmul_(weights, decay)
 
     def _batches(self, n: int, steps: int) -> Iterator[Tensor]:
-        """Epochs of shuffled rows cut into batches; a last piece shorter than half a batch is left out."""
+        """Row numbers of each batch, over shuffled epochs; a last piece shorter than half a batch is skipped."""
         done = 0
         while done < steps:
             order = torch.randperm(n, generator=self.generator).to(self.device)
@@ -166,8 +160,3 @@ class NeuralExplainers:
 
     def _tensor(self, a: np.ndarray) -> Tensor:
         return torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)).to(self.device)
-
-
-def _matrix(y: np.ndarray) -> np.ndarray:
-    y = np.asarray(y)
-    return y[:, None] if y.ndim == 1 else y

@@ -1,4 +1,4 @@
-"""Ridge regression for many right-hand sides and penalties at once, in float64, without torch.
+"""Ridge regression for many targets and penalties at once, in float64, without torch.
 
 With centred X = [n, d] and λ, Q = eigh(XᵀX), each penalty α predicts Z @ (B / (λ + α)), where
 Z = X_test Q and B = Qᵀ(XᵀY). All noise levels, seeds and targets are columns of Y: they share one
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from engine.stats.correlation import pearson
+from engine.stats.correlation import as_columns, pearson
 
 Folds = list[tuple[np.ndarray, np.ndarray]]
 """(train rows, test rows) of each fold."""
@@ -22,30 +22,30 @@ Folds = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Targets:
-    """All that ridges of one factorisation need to know of targets Y [n, k]: `Ridge.project_targets(Y)`."""
+    """Targets Y [n, k] in the form that one factorisation needs; from `Ridge.project_targets(Y)`."""
 
     right: np.ndarray
     """B [r, k], in the basis of the eigenvectors."""
     mean: np.ndarray
     """[k]"""
     largest: float
-    """max |Y|, against which rounding is judged."""
+    """max |Y|, the scale of rounding errors."""
 
     def mixed(self, mix: np.ndarray) -> Targets:
-        """Those of Y @ mix, mix [k, j]; Y @ mix is never formed (`noise.NoiseMatrix`)."""
+        """The targets Y @ mix, mix [k, j], without forming Y @ mix (see `noise.NoiseMatrix`)."""
         return Targets(self.right @ mix, self.mean @ mix, self.largest)
 
 
 @dataclass(frozen=True)
 class Moments:
-    """All that correlations at test rows need to know of X_test and truths [n_test, m]: `Ridge.moments`."""
+    """Second moments of X_test and truths [n_test, m], enough for correlations; from `Ridge.moments`."""
 
     square: np.ndarray
     """ZᵀZ [r, r] of the centred projected inputs."""
     with_truths: np.ndarray
     """Zᵀ truths, [r, m]"""
     norms: np.ndarray
-    """Of the centred truths, [m]."""
+    """Norms of the centred truths, [m]."""
     rows: int
 
 
@@ -86,23 +86,19 @@ class Ridge:
         return self.vectors.T @ y if self.dual else self.vectors.T @ (self.centred.T @ y)
 
     def project_targets(self, y: np.ndarray) -> Targets:
-        """Targets Y [n, k] in the basis of the eigenvectors. Worth keeping when only the penalty changes."""
-        y = _matrix(y)
+        """Targets Y [n, k] in the basis of the eigenvectors. Keep the result when only the penalty changes."""
+        y = as_columns(y)
         mean = y.mean(axis=0)
         return Targets(self._right(y - mean), mean, np.abs(y).max(initial=0.0))
 
     def project(self, x: np.ndarray) -> np.ndarray:
-        """Z [n_test, r]: inputs in the basis of the eigenvectors. Worth keeping when Y changes and X does not."""
+        """Z [n_test, r]: inputs in the basis of the eigenvectors. Keep it when Y changes and X does not."""
         x = np.asarray(x, dtype=np.float64) - self.mean
         return (x @ self.centred.T) @ self.vectors if self.dual else x @ self.vectors
 
     def predict(self, y: np.ndarray, penalties: Sequence[float], x_test: np.ndarray) -> np.ndarray:
         """Predictions [penalties, n_test, k] at X_test [n_test, d] of ridges fitted to Y [n, k]."""
-        return self.predict_projected(y, penalties, self.project(x_test))
-
-    def predict_projected(self, y: np.ndarray, penalties: Sequence[float], z: np.ndarray) -> np.ndarray:
-        """As `predict`, from Z = project(X_test)."""
-        y = _matrix(y)
+        y, z = as_columns(y), self.project(x_test)
         mean = y.mean(axis=0)
         right = self._right(y - mean)
         shrunk = right / (self.eigenvalues[:, None] + _penalties(penalties)[:, None, None])  # [penalties, r, k]
@@ -110,27 +106,11 @@ class Ridge:
         out += mean
         return out
 
-    def correlations(
-        self,
-        y: np.ndarray,
-        penalties: Sequence[float],
-        x_test: np.ndarray,
-        truths: np.ndarray,
-        mix: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Pearson r [penalties, k, m] of the predictions at X_test with truths [n_test, m], without predicting.
-
-        mix [k0, k]: the targets are Y @ mix. NaN where a prediction is constant.
-        """
-        targets = self.project_targets(y)
-        targets = targets if mix is None else targets.mixed(mix)
-        return self.correlations_of(targets, penalties, self.moments(x_test, truths))
-
     def correlations_of(self, targets: Targets, penalties: Sequence[float], test: Moments) -> np.ndarray:
-        """As `correlations`, from targets and test rows made ready before.
+        """Pearson r [penalties, k, m] of the predictions with the truths; NaN where a prediction is constant.
 
-        A prediction's variance and covariances follow from the second moments of X_test in the basis
-        of the eigenvectors, so a sweep costs r² and not n_test · r a column.
+        Variances and covariances of the predictions follow from the second moments of X_test in the basis of
+        the eigenvectors, so one column costs r² operations instead of n_test · r.
         """
         alphas = _penalties(penalties)
         shrunk = targets.right[:, None, :] / (self.eigenvalues[:, None] + alphas)[:, :, None]  # [r, penalties, k]
@@ -145,7 +125,7 @@ class Ridge:
     def moments(self, x_test: np.ndarray, truths: np.ndarray) -> Moments:
         """Second moments of X_test [n_test, d] and truths [n_test, m]."""
         x = np.asarray(x_test, dtype=np.float64)
-        truths = _matrix(truths)
+        truths = as_columns(truths)
         x, truths = x - x.mean(axis=0), truths - truths.mean(axis=0)
         if self.dual:
             z = (x @ self.centred.T) @ self.vectors
@@ -156,7 +136,7 @@ class Ridge:
 
     def coefficients(self, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Weights [d, k] and intercepts [k]."""
-        y = _matrix(y)
+        y = as_columns(y)
         right = self._right(y - y.mean(axis=0)) / (self.eigenvalues + _penalties([penalty])[0])[:, None]
         weights = self.centred.T @ (self.vectors @ right) if self.dual else self.vectors @ right
         return weights, y.mean(axis=0) - self.mean @ weights
@@ -165,40 +145,12 @@ class Ridge:
         """Training rows in the basis of the eigenvectors, [n, r]."""
         return self.vectors * self.eigenvalues if self.dual else self.centred @ self.vectors
 
-    def _leverages(self, left: np.ndarray, alphas: np.ndarray) -> np.ndarray:
-        """h [n, penalties]: how much each training row's own target moves its fitted value, intercept included."""
-        below = self.eigenvalues[:, None] + alphas
-        if self.dual:  # left holds λ once more than the formula wants
-            below = below * self.eigenvalues[:, None]
-        return 1 / len(left) + (left**2) @ np.divide(1.0, below, out=np.zeros_like(below), where=below > 0)
-
-    def leave_one_out(self, y: np.ndarray, penalties: Sequence[float], rows: int = 256) -> np.ndarray:
-        """Mean squared leave-one-out error [penalties, k] in closed form: residual e / (1 − h).
-
-        h = 1/n + Σⱼ (XQ)²ⱼ / (λⱼ + α). Leaks between edits of one prompt: never the default. `rows` at
-        a time, so that a block of residuals stays in the processor's cache.
-        """
-        y, alphas = _matrix(y), _penalties(penalties)
-        y = y - y.mean(axis=0)
-        left, right = self._left(), self._right(y)
-        weights = 1 / (1 - self._leverages(left, alphas)) ** 2
-        coefficients = [right / (self.eigenvalues + alpha)[:, None] for alpha in alphas]
-        errors, buffer = np.zeros((len(alphas), y.shape[1])), np.empty((min(rows, len(y)), y.shape[1]))
-        for start in range(0, len(y), rows):
-            block = slice(start, start + rows)
-            residual = buffer[: len(y[block])]
-            for p in range(len(alphas)):
-                np.matmul(left[block], coefficients[p], out=residual)
-                np.subtract(y[block], residual, out=residual)
-                errors[p] += weights[block, p] @ np.square(residual, out=residual)
-        return errors / len(y)
-
     def leave_groups_out(self, y: np.ndarray, penalties: Sequence[float], groups: Iterable) -> np.ndarray:
         """Predictions [penalties, n, k] for each training row by the ridge fitted without its group.
 
         Exact, from the same factorisation: the held-out residuals of group G are (I − H_GG)⁻¹ e_G.
         """
-        y = _matrix(y)
+        y = as_columns(y)
         left, right = self._left(), self._right(y - y.mean(axis=0))
         parts = _rows_by_group(groups)
         out = np.empty((len(_penalties(penalties)), *y.shape))
@@ -211,11 +163,6 @@ class Ridge:
                 hat = 1 / len(y) + left[rows] @ other[rows].T
                 out[p, rows] = y[rows] - np.linalg.solve(np.eye(len(rows)) - hat, y[rows] - fitted[rows])
         return out
-
-
-def _matrix(y: np.ndarray) -> np.ndarray:
-    y = np.asarray(y, dtype=np.float64)
-    return y[:, None] if y.ndim == 1 else y
 
 
 def _penalties(penalties: Sequence[float]) -> np.ndarray:
@@ -232,7 +179,7 @@ def _rows_by_group(groups: Iterable) -> list[np.ndarray]:
 
 
 def _fold_of(values: Iterable, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """A fold for each row such that equal values share one; folds are of about equal numbers of rows."""
+    """The fold of each row, [n]. Rows with equal values share a fold; folds have about equal numbers of rows."""
     codes = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=False)[0]
     sizes = np.bincount(codes)
     fold_of_value, filled = np.empty(len(sizes), dtype=int), np.zeros(folds)
@@ -246,12 +193,12 @@ def _fold_of(values: Iterable, folds: int, rng: np.random.Generator) -> np.ndarr
 def grouped_folds(
     groups: Iterable, cue: Iterable | None = None, entity: Iterable | None = None, folds: int = 5, seed: int = 0
 ) -> Folds:
-    """Folds for choosing a setting: (train, test) row numbers, each row tested exactly once.
+    """Folds for choosing a penalty: (train, test) row numbers, each row tested exactly once.
 
-    Where all rows have a cue and an entity (two distinct values at least of each), values of both
-    are dealt into folds, and each of the folds × folds pairs tests the rows that lie in both and
-    trains on the rows that lie in neither, as the held-out split does. Else whole groups are held
-    out. Fewer distinct values than folds: as many folds as values. Raises ValueError for one group.
+    Two-way folds, if every row has a cue and an entity, with at least two distinct values of each: cues and
+    entities are dealt into folds separately. Each pair (cue fold, entity fold) tests the rows in both and trains
+    on the rows in neither, as the held-out split does. Otherwise whole groups are held out. There are never more
+    folds than distinct values. Raises ValueError for a single group.
     """
     rng = np.random.default_rng(seed)
     factors = [pd.factorize(np.asarray(v, dtype=object))[0] for v in (cue, entity) if v is not None]
@@ -275,12 +222,11 @@ def grouped_folds(
 def cross_validated_predictions(
     x: np.ndarray, y: np.ndarray, folds: Folds, penalties: Sequence[float]
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Out-of-fold predictions [penalties, rows, k] and the rows they are for, of X [n, d] and Y [n, k].
+    """Out-of-fold predictions [penalties, rows, k] from X [n, d] and Y [n, k], and their row numbers [rows].
 
-    Where each fold trains on all that it does not test, all come from one factorisation. Folds over two factors leave
-    further rows out, and each has a factorisation of its own.
+    One-way folds (train on everything that is not tested) share one factorisation; two-way folds need one each.
     """
-    x, y = np.asarray(x, dtype=np.float64), _matrix(y)
+    x, y = np.asarray(x, dtype=np.float64), as_columns(y)
     rows = np.concatenate([test for _, test in folds])
     if len(rows) == len(x) and all(len(train) + len(test) == len(x) for train, test in folds):
         fold_of = np.empty(len(x), dtype=int)
@@ -291,10 +237,8 @@ def cross_validated_predictions(
     return np.concatenate(parts, axis=1), rows
 
 
-def cross_validated_correlation(
-    x: np.ndarray, y: np.ndarray, folds: Folds, penalties: Sequence[float], clean: np.ndarray | None = None
-) -> np.ndarray:
-    """Correlation [penalties, k] of out-of-fold predictions, pooled over folds, with Y [n, k] (or `clean` [n])."""
+def cross_validated_correlation(x: np.ndarray, y: np.ndarray, folds: Folds, penalties: Sequence[float]) -> np.ndarray:
+    """Correlation [penalties, k] of out-of-fold predictions, pooled over folds, with Y [n, k]."""
     predictions, rows = cross_validated_predictions(x, y, folds, penalties)
-    truth = _matrix(y if clean is None else clean)[rows]
+    truth = as_columns(y)[rows]
     return np.stack([pearson(p, truth) for p in predictions])

@@ -1,4 +1,7 @@
-"""From explanations to the rows of metrics.parquet: scores, controls, nulls and verdicts, by split and checkpoint."""
+"""From explanations to the rows of metrics.parquet: scores, controls, nulls and verdicts, by split and checkpoint.
+
+`score_probe` scores one probe; `metric_rows` takes all of them, adds their controls and returns the rows.
+"""
 
 from __future__ import annotations
 
@@ -9,325 +12,293 @@ from typing import Any
 import numpy as np
 
 from engine.config import CheckpointSpec, Regime
-from engine.probes.regimes import ceiling
-from engine.probes.regimes import explain as predict
-from engine.probes.ridge import grouped_folds
-from engine.probes.setting import CLEAN, Explained, Setting
-from engine.probes.text_controls import TextControl, output
+from engine.probes.controls import baselines, shuffled
+from engine.probes.kinds import REFERENCE
+from engine.probes.probe import CLEAN, Probe, ProbeExplanations
 from engine.progress import Progress
 from engine.run.observed import EVALUATED, Observed, Place
 from engine.stats.correlation import Resamples, bootstrap_weights
-from engine.stats.faithfulness import Behavior, Null, Score, null, score, span_ranking, verdicts
-from engine.stats.noise import NoiseLabel, shuffled_targets
+from engine.stats.faithfulness import Null, Score, null, score, span_ranking, verdicts
+from engine.stats.noise import NoiseLabel
 
-TEXT_FOLDS = 2
-"""Of each factor, for the penalty of the text controls: their features are many, so every fit costs seconds."""
+LEAST_ROWS = 3
+"""A split with fewer rows of an edit is not scored."""
+KEPT_CONTROLS = ("output", "output_text")
+"""Controls whose explanations are stored example by example."""
+
+At = tuple[str, int]
+"""A split, and the number of a checkpoint."""
+Columns = dict[str, Any]
+"""Some columns of one row of records.METRICS."""
+ToStore = tuple[Columns, np.ndarray, np.ndarray]
+"""Identifying columns, row numbers [n] and explanations [n] of one control at one checkpoint."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """The examples of one edit in one split."""
+
+    inside: np.ndarray
+    """Their positions among the edit's evaluated rows."""
+    rows: np.ndarray
+    """Their row numbers in the examples."""
+    resamples: Resamples
+    """Bootstrap weights, the same for all probes and checkpoints, so that every comparison is paired."""
+
+
+Samples = dict[tuple[str, str], Sample]
+"""By edit and split."""
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """One of the best direct probes under one regime, without label noise: input of controls and verdicts."""
+
+    probe: Probe
+    regime: Regime
+    rows: np.ndarray
+    explanations: list[np.ndarray]
+    """[n] at each checkpoint, averaged over seeds."""
+    stale: list[np.ndarray]
+    scores: dict[At, Score]
+
+
+@dataclass(frozen=True)
+class Scored:
+    """One probe under one regime, scored."""
+
+    rows: dict[At, list[Columns]]
+    """A row per noise level; the first is the one without noise."""
+    trajectory: Trajectory | None
+    """None unless the probe is a best direct one (bootstrap draws are large)."""
 
 
 def naming(
     observed: Observed,
     checkpoint: CheckpointSpec,
-    setting: Setting,
+    probe: Probe,
     regime: Regime,
     label: NoiseLabel = CLEAN,
     control: str | None = None,
-) -> dict[str, Any]:
-    """The columns that name a setting (records.SETTING) and `chosen`."""
-    place = setting.place
+) -> Columns:
+    """The columns that identify a setting (records.SETTING), and `chosen`."""
+    place = probe.place
     return {
         "checkpoint": checkpoint.name,
         "target": observed.target,
         "step": checkpoint.step,
-        "explainer": setting.kind,
-        "condition": setting.condition,
+        "explainer": probe.kind,
+        "condition": probe.condition,
         "control": control,
         "edit": place.edit,
         "mode": place.mode,
         "position": place.position,
         "layer": place.layer,
-        "penalty": setting.penalty,
+        "penalty": probe.penalty,
         "regime": regime,
         "noise_kind": label.kind,
         "noise": label.level,
-        "chosen": setting.chosen,
+        "chosen": probe.chosen,
     }
 
 
-@dataclass
-class Kept:
-    """What of a best setting is needed again when all of them are scored: its clean scores and explanations."""
-
-    setting: Setting
-    regime: Regime
-    rows: np.ndarray
-    clean: list[np.ndarray]
-    """[n] a checkpoint, averaged over seeds."""
-    stale: list[np.ndarray]
-    """The same of the stale explanations."""
-    scores: dict[tuple[str, int], Score]
-    """By split and number of the checkpoint."""
-    row_numbers: dict[tuple[str, int], int]
-    """Where in the rows the clean score stands."""
-
-
-class Scorer:
-    """Collects the rows of a run. `add` every Explained, then `controls`, then take `rows`."""
-
-    def __init__(self, observed: Observed):
-        self.observed = observed
-        self.spec = observed.spec
-        self._rows: list[dict[str, Any]] = []
-        self._resamples: dict[tuple[str, str], Resamples] = {}
-        self._kept: list[Kept] = []
-        self._nulls: dict[tuple[Place, Regime], dict[tuple[str, int], Null]] = {}
-
-    # -- scoring ---------------------------------------------------------------------------------
-
-    def add(self, explained: Explained) -> None:
-        """Score one setting under one regime, a row for every checkpoint, split and noise level."""
-        setting = explained.setting
-        keys = [(label.kind, label.level) for label in explained.labels]
-        distinct = list(dict.fromkeys(keys))
-        average = [distinct.index(key) for key in keys]
-        clean = [i for i, key in enumerate(keys) if key == distinct[0]]
-        now = [e[:, clean].mean(axis=1) for e in explained.explanations]
-        then = [e[:, clean].mean(axis=1) for e in explained.stale]
-        kept = Kept(setting, explained.regime, explained.rows, now, then, {}, {})
-        for t, checkpoint in enumerate(self.spec.checkpoints):
-            for split in EVALUATED:
-                scores = self.score(
-                    setting.place.edit,
-                    split,
-                    checkpoint.name,
-                    explained.explanations[t],
-                    stale=explained.stale[t],
-                    at_start=explained.explanations[0],
-                    average=average,
+def samples_of(observed: Observed) -> Samples:
+    """The examples of every edit and split that has enough of them to be scored."""
+    out: Samples = {}
+    spec, split_of = observed.spec.metrics, observed.examples["split"].to_numpy()
+    for edit in observed.edits:
+        evaluated = observed.rows(edit, *EVALUATED)
+        for number, split in enumerate(EVALUATED):
+            inside = np.flatnonzero(split_of[evaluated] == split)
+            rows = evaluated[inside]
+            if len(rows) >= LEAST_ROWS:
+                rng = np.random.default_rng([spec.seed, number])
+                out[edit, split] = Sample(
+                    inside, rows, bootstrap_weights(rng, spec.bootstrap, **observed.factors(rows))
                 )
-                for number, own in enumerate(scores):
-                    kind, level = distinct[number]
-                    row = naming(self.observed, checkpoint, setting, explained.regime, NoiseLabel(kind, level, 0))
-                    columns = [i for i, a in enumerate(average) if a == number]
-                    noisy_clean = float(np.mean(explained.noisy_clean[columns]))
-                    row |= {"split": split, "cv": setting.cv, "noisy_clean": noisy_clean} | own.values
-                    if number == 0:
-                        kept.scores[split, t], kept.row_numbers[split, t] = own, len(self._rows)
-                    self._rows.append(row)
-        if setting.best:
-            self._kept.append(kept)
+    return out
 
-    def score(
-        self,
-        edit: str,
-        split: str,
-        checkpoint: str,
-        explanations: np.ndarray,
-        *,
-        stale: np.ndarray | None = None,
-        at_start: np.ndarray | None = None,
-        average: Sequence[int] | None = None,
-    ) -> list[Score]:
-        """Scores of explanations [evaluated rows of the edit, k] on one split; none where the split has no rows."""
-        inside, rows = self.inside(edit, split)
-        if len(rows) < 3:
-            return []
-        observed = self.observed
-        return score(
-            explanations[inside],
-            observed.behavior(checkpoint).take(rows),
-            observed.behavior(observed.target).take(rows),
-            self.resamples(edit, split),
-            stale=None if stale is None else stale[inside],
-            at_start=None if at_start is None else at_start[inside],
-            start=observed.behavior(observed.start).take(rows),
-            average=average,
-            confidence=self.spec.metrics.confidence,
-        )
 
-    def inside(self, edit: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-        """A split's places among the evaluated rows of an edit, and the rows themselves."""
-        rows = self.observed.rows(edit, *EVALUATED)
-        is_in = self.observed.examples["split"].to_numpy()[rows] == split
-        return np.flatnonzero(is_in), rows[is_in]
+def _scores(
+    observed: Observed,
+    sample: Sample,
+    checkpoint: str,
+    explanations: np.ndarray,
+    at_start: np.ndarray,
+    stale: np.ndarray | None = None,
+    average: Sequence[int] | None = None,
+) -> list[Score]:
+    """Scores of explanations [evaluated rows of the edit, k] on one sample."""
+    return score(
+        explanations[sample.inside],
+        observed.behavior(checkpoint).take(sample.rows),
+        observed.behavior(observed.target).take(sample.rows),
+        sample.resamples,
+        stale=None if stale is None else stale[sample.inside],
+        at_start=at_start[sample.inside],
+        start=observed.behavior(observed.start).take(sample.rows),
+        average=average,
+        confidence=observed.spec.metrics.confidence,
+    )
 
-    def resamples(self, edit: str, split: str) -> Resamples:
-        """Bootstrap weights, the same for all explainers and checkpoints, so that every comparison is paired."""
-        if (edit, split) not in self._resamples:
-            rng = np.random.default_rng([self.spec.metrics.seed, EVALUATED.index(split)])
-            factors = self.observed.factors(self.inside(edit, split)[1])
-            self._resamples[edit, split] = bootstrap_weights(rng, self.spec.metrics.bootstrap, **factors)
-        return self._resamples[edit, split]
 
-    # -- controls --------------------------------------------------------------------------------
+def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanations) -> Scored:
+    """Score one probe under one regime: a row for every checkpoint, split and noise level."""
+    probe, said, stale = explained.probe, explained.explanations, explained.stale
+    levels = list(dict.fromkeys((label.kind, label.level) for label in explained.labels))
+    average = [levels.index((label.kind, label.level)) for label in explained.labels]
+    columns_of = [[i for i, a in enumerate(average) if a == number] for number in range(len(levels))]
+    rows: dict[At, list[Columns]] = {}
+    clean: dict[At, Score] = {}
+    for t, checkpoint in enumerate(observed.spec.checkpoints):
+        for split in EVALUATED:
+            if (sample := samples.get((probe.place.edit, split))) is None:
+                continue
+            scores = _scores(observed, sample, checkpoint.name, said[t], said[0], stale[t], average)
+            clean[split, t] = scores[0]
+            rows[split, t] = [
+                naming(observed, checkpoint, probe, explained.regime, NoiseLabel(*level, 0))
+                | {"split": split, "cv": probe.cv, "noisy_clean": float(np.mean(explained.noisy_clean[columns]))}
+                | own.values
+                for level, columns, own in zip(levels, columns_of, scores, strict=True)
+            ]
+    if not probe.best or probe.place.mode != "direct":
+        return Scored(rows, None)
+    now, then = ([e[:, columns_of[0]].mean(axis=1) for e in of_columns] for of_columns in (said, stale))
+    return Scored(rows, Trajectory(probe, explained.regime, explained.rows, now, then, clean))
 
-    def controls(self, settings: list[Setting], progress: Progress) -> list[dict[str, Any]]:
-        """Score the controls of every best direct setting; returns the explanations that are kept of them."""
-        direct = [k for k in self._kept if k.setting.place.mode == "direct"]
-        stored: list[dict[str, Any]] = []
-        for done, kept in enumerate(direct):
-            progress("controls", done, len(direct))
-            self._null(kept, settings)
-            self._control(kept, "stale", kept.stale)
-            if (kept.setting.kind, kept.regime) == ("ridge", "frozen"):
-                for name, explanations in self._of_ridge(kept, settings):
-                    self._control(kept, name, explanations)
-                    if name in ("output", "output_text"):
-                        stored += self._stored(kept, name, explanations)
-        progress("controls", len(direct), len(direct))
-        return stored
 
-    def _of_ridge(self, kept: Kept, settings: list[Setting]) -> list[tuple[str, list[np.ndarray]]]:
-        """The controls that stand once per edit, beside the frozen ridge: [n] a checkpoint each."""
-        observed, place, penalty = self.observed, kept.setting.place, kept.setting.penalty
-        names, rows = observed.currents, kept.rows
-        train = observed.rows(place.edit, "train")
-        target = observed.behavior(observed.target)
-        other = self.spec.control_model.name
-        states = [(observed.features(other, place, train), observed.features(other, place, rows))]
-        fixed = predict("ridge", "frozen", states, target.effect[train], penalty=penalty, spec=self.spec.explainers)[0]
-        own = [(observed.features(n, place, train), observed.features(n, place, rows)) for n in names]
-        out = [
-            ("output", [output(observed.behavior(n).take(rows)) for n in names]),
-            *self._text_controls(place.edit, train, rows),
-            ("other_model", [fixed[:, 0]] * len(names)),
-            ("ceiling", ceiling(own, [observed.behavior(n).effect[train] for n in names], penalty)),
-        ]
-        both = [s for s in settings if s.kind == "ridge" and s.best and s.place.edit == place.edit]
-        for setting in [s for s in both if s.place.mode == "difference"]:
-            x = [(observed.features(n, setting.place, train), observed.features(n, setting.place, rows)) for n in names]
-            read = predict(
-                "ridge", "frozen", x, target.effect[train], penalty=setting.penalty, spec=self.spec.explainers
+def metric_rows(
+    observed: Observed, samples: Samples, scored: Sequence[Scored], probes: Sequence[Probe], progress: Progress
+) -> tuple[list[Columns], list[ToStore]]:
+    """All rows of a run: those of the probes, then those of their controls; and the controls' stored explanations."""
+    trajectories = [one.trajectory for one in scored if one.trajectory]
+    nulls: list[dict[At, Null]] = []
+    of_controls: list[Columns] = []
+    stored: list[ToStore] = []
+    found: dict[tuple[Place, Regime], dict[At, Null]] = {}
+    for done, own in enumerate(trajectories):
+        progress("controls", done, len(trajectories))
+        # A ridge stands in for linear and mlp, whose own 200 shuffles would take hours; `online` takes `refit`'s bands.
+        key: tuple[Place, Regime] = (own.probe.place, "frozen" if own.regime == "frozen" else "refit")
+        if key not in found:
+            found[key] = null_bands(observed, samples, *key, probes)
+        nulls.append(found[key])
+        of_controls += null_rows(observed, own, found[key])
+        of_controls += control_rows(observed, samples, own, "stale", own.stale)
+        if (own.probe.kind, own.regime) == (REFERENCE, "frozen"):
+            for name, explanations in baselines(observed, own.probe, probes).items():
+                of_controls += control_rows(observed, samples, own, name, explanations)
+                if name in KEPT_CONTROLS:
+                    for checkpoint, values in zip(observed.spec.checkpoints, explanations, strict=True):
+                        names = naming(observed, checkpoint, own.probe, own.regime, control=name)
+                        stored.append((names, own.rows, values))
+    progress("controls", len(trajectories), len(trajectories))
+    verdict = verdict_columns(observed, trajectories, nulls)
+    ranking = span_rankings(observed, trajectories)
+    rows: list[Columns] = []
+    number = 0
+    for one in scored:
+        for at, (clean, *noisy) in one.rows.items():
+            if one.trajectory:
+                clean = clean | _null_columns(nulls[number][at]) | verdict[number][at]
+                clean["span_ranking"] = ranking[number][at]
+            rows += [clean, *noisy]
+        number += one.trajectory is not None
+    return rows + of_controls, stored
+
+
+# -- controls ----------------------------------------------------------------------------------------
+
+
+def control_rows(
+    observed: Observed, samples: Samples, own: Trajectory, name: str, explanations: list[np.ndarray]
+) -> list[Columns]:
+    """Rows of a control with explanations [n] at each checkpoint, beside one trajectory."""
+    rows = []
+    for t, checkpoint in enumerate(observed.spec.checkpoints):
+        for split in EVALUATED:
+            if sample := samples.get((own.probe.place.edit, split)):
+                (at,) = _scores(observed, sample, checkpoint.name, explanations[t], explanations[0][:, None])
+                names = naming(observed, checkpoint, own.probe, own.regime, control=name)
+                rows.append(names | {"split": split} | at.values)
+    return rows
+
+
+def null_bands(
+    observed: Observed, samples: Samples, place: Place, regime: Regime, probes: Sequence[Probe]
+) -> dict[At, Null]:
+    """Scores of ridges on group-wise shuffled targets, as bands."""
+    target = observed.behavior(observed.target)
+    out = {}
+    for t, explanations in enumerate(shuffled(observed, place, regime, probes)):
+        current = observed.behavior(observed.currents[t])
+        for split in EVALUATED:
+            if sample := samples.get((place.edit, split)):
+                now, then = current.take(sample.rows), target.take(sample.rows)
+                out[split, t] = null(explanations[sample.inside], now, then, observed.spec.metrics.confidence)
+    return out
+
+
+def null_rows(observed: Observed, own: Trajectory, bands: dict[At, Null]) -> list[Columns]:
+    rows = []
+    for (split, t), at in own.scores.items():
+        names = naming(observed, observed.spec.checkpoints[t], own.probe, own.regime, control="null")
+        shared = {name: at.values[name] for name in ("n", "n_groups", "metric", "target_current", "testable")}
+        rows.append(names | {"split": split} | shared | bands[split, t].values)
+    return rows
+
+
+def _null_columns(at: Null) -> Columns:
+    return {name: at.values[name] for name in ("null_mean", "null_low", "null_high")}
+
+
+# -- columns that need all trajectories --------------------------------------------------------------
+
+
+def verdict_columns(
+    observed: Observed, trajectories: Sequence[Trajectory], nulls: Sequence[dict[At, Null]]
+) -> list[dict[At, Columns]]:
+    """Verdicts of each trajectory. The trajectories of one split and edit are one family of tests (max-|t|, Holm)."""
+    spec = observed.spec.metrics
+    checkpoints = range(len(observed.currents))
+    out: list[dict[At, Columns]] = [{} for _ in trajectories]
+    for edit in dict.fromkeys(own.probe.place.edit for own in trajectories):
+        for split in EVALUATED:
+            family = [
+                i for i, own in enumerate(trajectories) if own.probe.place.edit == edit and (split, 0) in own.scores
+            ]
+            if not family:
+                continue
+            said = verdicts(
+                [[trajectories[i].scores[split, t] for t in checkpoints] for i in family],
+                [[nulls[i][split, t] for t in checkpoints] for i in family],
+                confidence=spec.confidence,
+                absent_within=spec.absent_within,
             )
-            out.append(("difference", [e[:, 0] for e in read]))
-        return out
+            for i, of_trajectory in zip(family, said, strict=True):
+                for t, one in enumerate(of_trajectory):
+                    out[i][split, t] = {
+                        "verdict_coupling": one.coupling,
+                        "verdict_counterfactual": one.counterfactual,
+                    }
+    return out
 
-    def _text_controls(self, edit: str, train: np.ndarray, rows: np.ndarray) -> list[tuple[str, list[np.ndarray]]]:
-        observed = self.observed
-        examples = observed.examples
-        metadata = examples[[c for c in examples.columns if c.startswith("meta_")]]
-        prompts = examples["prompt"].to_numpy()
-        folds = grouped_folds(**observed.factors(train), folds=TEXT_FOLDS, seed=self.spec.seed)
-        target = observed.behavior(observed.target)
-        given = (prompts[train], metadata.iloc[train], target.effect[train], folds)
-        asked = (prompts[rows], metadata.iloc[rows])
-        with_output = TextControl.fit(*given, f=target.f[train])
-        explained = [with_output.predict(*asked, f=observed.behavior(n).f[rows]) for n in observed.currents]
-        text = TextControl.fit(*given).predict(*asked)
-        return [("output_text", explained), ("text_only", [text] * len(observed.currents))]
 
-    def _control(self, kept: Kept, name: str, explanations: list[np.ndarray]) -> None:
-        for t, checkpoint in enumerate(self.spec.checkpoints):
-            for split in EVALUATED:
-                at_start = explanations[0][:, None]
-                own = self.score(kept.setting.place.edit, split, checkpoint.name, explanations[t], at_start=at_start)
-                row = naming(self.observed, checkpoint, kept.setting, kept.regime, control=name)
-                self._rows += [row | {"split": split} | s.values for s in own]
-
-    def _stored(self, kept: Kept, name: str, explanations: list[np.ndarray]) -> list[dict[str, Any]]:
-        return [
-            {
-                "setting": naming(self.observed, checkpoint, kept.setting, kept.regime, control=name),
-                "rows": kept.rows,
-                "explanations": values,
-            }
-            for checkpoint, values in zip(self.spec.checkpoints, explanations, strict=True)
-        ]
-
-    def _null(self, kept: Kept, settings: list[Setting]) -> None:
-        """Group-wise shuffled targets through the same ridge. A ridge stands in for linear and mlp, whose own 200
-        shuffles would cost hours; `online` takes the bands of `refit`."""
-        place = kept.setting.place
-        regime: Regime = "frozen" if kept.regime == "frozen" else "refit"
-        if (place, regime) not in self._nulls:
-            self._nulls[place, regime] = self._null_bands(place, regime, settings)
-        bands = self._nulls[place, regime]
-        for (split, t), own in kept.scores.items():
-            at = bands[split, t]
-            row = naming(self.observed, self.spec.checkpoints[t], kept.setting, kept.regime, control="null")
-            shared = {name: own.values[name] for name in ("n", "n_groups", "metric", "target_current", "testable")}
-            self._rows.append(row | {"split": split} | shared | at.values)
-            band = {name: at.values[name] for name in ("null_mean", "null_low", "null_high")}
-            self._rows[kept.row_numbers[split, t]] |= band
-
-    def _null_bands(self, place: Place, regime: Regime, settings: list[Setting]) -> dict[tuple[str, int], Null]:
-        observed = self.observed
-        penalty = next((s.penalty for s in settings if (s.kind, s.place) == ("ridge", place)), None)
-        if penalty is None:
-            penalty = self.spec.explainers.penalties[len(self.spec.explainers.penalties) // 2]
-        train, rows = observed.rows(place.edit, "train"), observed.rows(place.edit, *EVALUATED)
-        targets = observed.behavior(observed.target).effect[train]
-        groups = observed.examples["group"].to_numpy()[train]
-        shuffled = shuffled_targets(targets, groups, self.spec.metrics.null_shuffles, self.spec.metrics.seed)
-        states = (
-            (
-                observed.features(n, place, train) if regime == "refit" or n == observed.start else None,
-                observed.features(n, place, rows),
-            )
-            for n in observed.currents
-        )
-        predicted = predict("ridge", regime, states, shuffled, penalty=penalty, spec=self.spec.explainers)
-        out = {}
+def span_rankings(observed: Observed, trajectories: Sequence[Trajectory]) -> list[dict[At, float]]:
+    """Kendall's τ over the edits of a prompt, each edit explained by its own best probe of one kind and regime."""
+    split_of = observed.examples["split"].to_numpy()
+    keys = [(own.probe.kind, own.regime, own.probe.condition) for own in trajectories]
+    out: list[dict[At, float]] = [{} for _ in trajectories]
+    for key in dict.fromkeys(keys):
+        family = [i for i, own in enumerate(keys) if own == key]
+        rows = np.concatenate([trajectories[i].rows for i in family])
         for t, name in enumerate(observed.currents):
+            explained = np.concatenate([trajectories[i].explanations[t] for i in family])
+            effect = observed.behavior(name).effect[rows]
             for split in EVALUATED:
-                inside, own = self.inside(place.edit, split)
-                if len(own) < 3:
-                    continue
-                now: Behavior = observed.behavior(name).take(own)
-                then = observed.behavior(observed.target).take(own)
-                out[split, t] = null(predicted[t][inside], now, then, self.spec.metrics.confidence)
-        return out
-
-    # -- rows ------------------------------------------------------------------------------------
-
-    def rows(self) -> list[dict[str, Any]]:
-        """All rows, with verdicts and span rankings filled in."""
-        self._fill_verdicts()
-        self._fill_span_rankings()
-        return self._rows
-
-    def _fill_verdicts(self) -> None:
-        """One family of tests a split and edit: all explainers and regimes over all checkpoints (max-|t|, Holm)."""
-        direct = [k for k in self._kept if k.setting.place.mode == "direct"]
-        for edit in dict.fromkeys(k.setting.place.edit for k in direct):
-            for split in EVALUATED:
-                family = [k for k in direct if k.setting.place.edit == edit and (split, 0) in k.scores]
-                checkpoints = range(len(self.spec.checkpoints))
-                trajectories = [[k.scores[split, t] for t in checkpoints] for k in family]
-                if not family:
-                    continue
-                nulls = [
-                    [
-                        self._nulls[k.setting.place, "frozen" if k.regime == "frozen" else "refit"][split, t]
-                        for t in checkpoints
-                    ]
-                    for k in family
-                ]
-                said = verdicts(
-                    trajectories,
-                    nulls,
-                    confidence=self.spec.metrics.confidence,
-                    absent_within=self.spec.metrics.absent_within,
-                )
-                for kept, of_trajectory in zip(family, said, strict=True):
-                    for t, one in enumerate(of_trajectory):
-                        row = self._rows[kept.row_numbers[split, t]]
-                        row["verdict_coupling"] = one.coupling
-                        row["verdict_counterfactual"] = one.counterfactual
-
-    def _fill_span_rankings(self) -> None:
-        """Within a prompt, over its edits: each edit by its own best explainer of one kind and regime."""
-        observed = self.observed
-        split_of = observed.examples["split"].to_numpy()
-        direct = [k for k in self._kept if k.setting.place.mode == "direct"]
-        for key in dict.fromkeys((k.setting.kind, k.regime, k.setting.condition) for k in direct):
-            family = [k for k in direct if (k.setting.kind, k.regime, k.setting.condition) == key]
-            rows = np.concatenate([k.rows for k in family])
-            for t, name in enumerate(observed.currents):
-                explained = np.concatenate([k.clean[t] for k in family])
-                effect = observed.behavior(name).effect[rows]
-                for split in EVALUATED:
-                    inside = split_of[rows] == split
-                    tau = span_ranking(explained[inside], effect[inside], observed.prompt_id[rows][inside])[0]
-                    for kept in family:
-                        if (split, t) in kept.row_numbers:
-                            self._rows[kept.row_numbers[split, t]]["span_ranking"] = float(tau)
+                inside = split_of[rows] == split
+                tau = span_ranking(explained[inside], effect[inside], observed.prompt_id[rows][inside])[0]
+                for i in family:
+                    out[i][split, t] = float(tau)
+    return out

@@ -1,7 +1,7 @@
-"""The explanation stage: choose settings, train explainers on fixed targets, score them at every checkpoint.
+"""The explanation stage: choose probes, train them on fixed targets, score them at every checkpoint.
 
-Nothing here looks at a gap before everything is chosen: settings are picked by grouped cross-validation of
-the correlation with the targets, at the checkpoint where the explainers are trained.
+Probes are chosen before any gap is computed: by grouped cross-validation of the correlation with the targets, at
+the checkpoint where they are trained.
 """
 
 from __future__ import annotations
@@ -13,11 +13,11 @@ import numpy as np
 import pyarrow as pa
 
 from engine.config import ConcurrentSpec, ExplainerKind, Regime, RunSpec
-from engine.probes import scorer as metrics
-from engine.probes.regimes import REGIMES, best, cross_validate
-from engine.probes.regimes import explain as predict
+from engine.probes.kinds import EXPLAINERS
+from engine.probes.probe import CLEAN, Probe, ProbeExplanations
+from engine.probes.regimes import best, cross_validate, explain
 from engine.probes.ridge import grouped_folds
-from engine.probes.setting import CLEAN, Explained, Setting
+from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_probe
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
 from engine.run.observed import EVALUATED, Observed, Place, concurrent_part
@@ -25,21 +25,18 @@ from engine.run.store import Run
 from engine.stats.noise import NoiseLabel, NoiseMatrix, noise_matrix
 
 DIGITS = 3
-"""Explanations are kept to a thousandth of a nat: a third of the space."""
+"""Explanations are stored rounded to 0.001 nats, which takes a third of the space."""
 STORED_NOISE = 0.5
-"""The one level of noise whose explanations are kept example by example."""
+"""The one noise level whose explanations are stored example by example."""
 
 
-def choose(observed: Observed, kind: ExplainerKind) -> list[Setting]:
-    """All settings of one kind of explainer, each with its best penalty; marks `best` and `chosen`.
-
-    Ridge costs next to nothing and maps everything; linear and mlp are trained where the headline is looked for.
-    """
-    spec = observed.spec.explainers
-    modes = spec.modes if kind == "ridge" else tuple(m for m in spec.modes if m == "direct")
+def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
+    """All probes of one kind, one per place, each with its best penalty; marks `best` and `chosen`."""
+    spec, explainer = observed.spec.explainers, EXPLAINERS[kind]
+    modes = spec.modes if explainer.cheap else tuple(m for m in spec.modes if m == "direct")
     target = observed.behavior(observed.target).effect
-    settings = []
-    for edit in observed.edits if kind == "ridge" else observed.headline_edits:
+    probes = []
+    for edit in observed.edits if explainer.cheap else observed.headline_edits:
         rows = observed.rows(edit, "train")
         if len(rows) < 2 * spec.folds:
             continue
@@ -50,33 +47,32 @@ def choose(observed: Observed, kind: ExplainerKind) -> list[Setting]:
             x = observed.features(observed.start, place, rows)
             scores = cross_validate(kind, x, target[rows], folds, spec, seed=observed.spec.seed)
             penalty = best(scores)
-            settings.append(Setting(kind, place, penalty, float(scores[penalty])))
+            probes.append(Probe(kind, place, penalty, float(scores[penalty])))
 
-    def winner(among: list[Setting]) -> Setting | None:
-        return max(among, key=lambda s: np.nan_to_num(s.cv, nan=-2.0), default=None)
+    def winner(among: list[Probe]) -> Probe | None:
+        return max(among, key=lambda p: np.nan_to_num(p.cv, nan=-2.0), default=None)
 
     winners = [
-        winner([s for s in settings if (s.place.edit, s.place.mode) == key])
-        for key in dict.fromkeys((s.place.edit, s.place.mode) for s in settings)
+        winner([p for p in probes if (p.place.edit, p.place.mode) == key])
+        for key in dict.fromkeys((p.place.edit, p.place.mode) for p in probes)
     ]
-    headline = winner([s for s in settings if s.place.mode == "direct" and s.place.edit in observed.headline_edits])
-    return [replace(s, best=s in winners, chosen=s is headline) for s in settings]
+    headline = winner([p for p in probes if p.place.mode == "direct" and p.place.edit in observed.headline_edits])
+    return [replace(p, best=p in winners, chosen=p is headline) for p in probes]
 
 
-def labels_of(observed: Observed, setting: Setting, rows: np.ndarray) -> NoiseMatrix:
-    """The fixed targets of the training rows: clean, and with every noise for the chosen setting."""
+def noisy_targets(observed: Observed, probe: Probe, rows: np.ndarray) -> NoiseMatrix:
+    """The fixed targets of the training rows: clean, and for the chosen probe with every kind and level of noise."""
     target = observed.behavior(observed.target).effect[rows]
-    noise = observed.spec.noise
-    seeds = noise.seeds if setting.kind == "ridge" else min(noise.seeds, observed.spec.explainers.seeds)
-    levels = noise.levels if setting.chosen else ()
+    noise, levels = observed.spec.noise, observed.spec.noise.levels if probe.chosen else ()
+    seeds = noise.seeds if EXPLAINERS[probe.kind].cheap else min(noise.seeds, observed.spec.explainers.seeds)
     return noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=observed.spec.seed)
 
 
-def explain_setting(observed: Observed, setting: Setting, regime: Regime) -> Explained:
-    """Train one setting under one regime on the fixed targets, and apply it at every checkpoint."""
-    place, spec = setting.place, observed.spec.explainers
+def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExplanations:
+    """Train one probe under one regime on the fixed targets, and apply it at every checkpoint."""
+    place, spec, seed = probe.place, observed.spec.explainers, observed.spec.seed
     train, rows = observed.rows(place.edit, "train"), observed.rows(place.edit, *EVALUATED)
-    matrix = labels_of(observed, setting, train)
+    matrix = noisy_targets(observed, probe, train)
     labels, noisy_clean, n = matrix.labels, matrix.noisy_clean, len(rows)
 
     def hidden() -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
@@ -85,86 +81,88 @@ def explain_setting(observed: Observed, setting: Setting, regime: Regime) -> Exp
             x_train = None
             if regime != "frozen" or name == observed.start:
                 x_train = observed.features(name, place, train)
-            # the same explainer is also asked about the first checkpoint's hidden states: `stale`
+            # the second half is for the control `stale`: the same explainer on the first checkpoint's hidden states
             yield x_train, np.concatenate([observed.features(name, place, rows), then])
 
-    if setting.kind == "ridge":  # linear in its targets: predict the basis, mix the predictions
-        predicted = predict("ridge", regime, hidden(), matrix.basis, penalty=setting.penalty, spec=spec)
-        predicted = [p @ matrix.mix for p in predicted]
-    else:
+    linear = EXPLAINERS[probe.kind].linear_in_targets
+    if linear:  # predict the basis, then mix the predictions
+        targets = matrix.basis
+    else:  # spec.seeds initialisations of the clean targets, one of each noisy column
         copies = np.concatenate([np.zeros(spec.seeds - 1, dtype=int), np.arange(len(labels))])
         labels, noisy_clean = tuple(labels[c] for c in copies), noisy_clean[copies]
         targets = matrix.targets[:, copies]
-        seed = observed.spec.seed
-        predicted = predict(setting.kind, regime, hidden(), targets, penalty=setting.penalty, spec=spec, seed=seed)
+    predicted = explain(probe.kind, regime, hidden(), targets, penalty=probe.penalty, spec=spec, seed=seed)
+    if linear:
+        predicted = [p @ matrix.mix for p in predicted]
     now, then = [p[:n] for p in predicted], [p[n:] for p in predicted]
-    return Explained(setting, regime, rows, labels, noisy_clean, now, then)
+    return ProbeExplanations(probe, regime, rows, labels, noisy_clean, now, then)
 
 
-def regimes_of(setting: Setting, spec: RunSpec) -> list[Regime]:
-    if setting.condition:
+def regimes_of(probe: Probe, spec: RunSpec) -> list[Regime]:
+    if probe.condition:
         return ["online"]
-    return [regime for regime in spec.explainers.regimes if regime in REGIMES[setting.kind]]
+    return [regime for regime in spec.explainers.regimes if regime in EXPLAINERS[probe.kind].regimes]
 
 
-def concurrent_setting(record: Run, concurrent: ConcurrentSpec) -> Setting:
+def concurrent_probe(record: Run, concurrent: ConcurrentSpec) -> Probe:
     """The explainer that was trained beside the base model (`training/posttraining`)."""
     layer = record.manifest["notes"]["post_training"]["layer"]
     place = Place(concurrent.edit, "direct", "last", layer)
     condition = f"concurrent, gradient {concurrent.gradient}"
-    return Setting(concurrent.kind, place, penalty=0.0, cv=float("nan"), best=True, condition=condition)
+    return Probe(concurrent.kind, place, penalty=0.0, cv=float("nan"), best=True, condition=condition)
 
 
-def read_concurrent(observed: Observed, record: Run, setting: Setting) -> Explained:
+def read_concurrent(observed: Observed, record: Run, probe: Probe) -> ProbeExplanations:
     """What the concurrent explainer said when each checkpoint was saved; `stale` is what it said at the first."""
-    rows = observed.rows(setting.place.edit, *EVALUATED)
+    rows = observed.rows(probe.place.edit, *EVALUATED)
     said = [record.read_arrays(concurrent_part(n))["explanation"][:, None].astype(float) for n in observed.currents]
-    return Explained(setting, "online", rows, (CLEAN,), np.ones(1), said, [said[0]] * len(said))
+    return ProbeExplanations(probe, "online", rows, (CLEAN,), np.ones(1), said, [said[0]] * len(said))
 
 
 def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> tuple[list[pa.Table], list[dict]]:
-    """Tables of explanations and rows of metrics of every probe."""
+    """Tables of explanations and rows of metrics of every probe and control."""
     kinds = spec.explainers.kinds
-    settings: list[Setting] = []
+    probes: list[Probe] = []
     for done, kind in enumerate(kinds):
         progress("choosing settings", done, len(kinds))
-        settings += choose(observed, kind)
+        probes += choose(observed, kind)
     progress("choosing settings", len(kinds), len(kinds))
     if spec.post_training and spec.post_training.concurrent:
-        settings.append(concurrent_setting(record, spec.post_training.concurrent))
-    work = [(s, regime) for s in settings for regime in regimes_of(s, spec)]
-    scorer = metrics.Scorer(observed)
+        probes.append(concurrent_probe(record, spec.post_training.concurrent))
+    work = [(probe, regime) for probe in probes for regime in regimes_of(probe, spec)]
+    samples = samples_of(observed)
+    scored: list[Scored] = []
     tables: list[pa.Table] = []
-    for done, (setting, regime) in enumerate(work):
+    for done, (probe, regime) in enumerate(work):
         progress("explaining and scoring", done, len(work))
-        if setting.condition:
-            explained = read_concurrent(observed, record, setting)
+        if probe.condition:
+            explained = read_concurrent(observed, record, probe)
         else:
-            explained = explain_setting(observed, setting, regime)
-        scorer.add(explained)
-        if setting.best and setting.place.mode == "direct":
+            explained = explain_probe(observed, probe, regime)
+        scored.append(score_probe(observed, samples, explained))
+        if probe.best and probe.place.mode == "direct":
             tables += stored(observed, explained)
     progress("explaining and scoring", len(work), len(work))
-    controls = scorer.controls(settings, progress)
-    tables += [explanation_rows(observed, **row) for row in controls]
-    return tables, scorer.rows()
+    rows, of_controls = metric_rows(observed, samples, scored, probes, progress)
+    tables += [explanation_rows(observed, *one) for one in of_controls]
+    return tables, rows
 
 
-def stored(observed: Observed, explained: Explained) -> Iterator[pa.Table]:
-    """The rows of one Explained that are kept example by example, averaged over seeds."""
+def stored(observed: Observed, explained: ProbeExplanations) -> Iterator[pa.Table]:
+    """The explanations of one probe that are stored example by example, averaged over seeds."""
     kept = [CLEAN, *(NoiseLabel(kind, STORED_NOISE, 0) for kind in observed.spec.noise.kinds)]
     for label in kept:
         columns = [i for i, own in enumerate(explained.labels) if (own.kind, own.level) == (label.kind, label.level)]
         if not columns:
             continue
         for checkpoint, explanations in zip(observed.spec.checkpoints, explained.explanations, strict=True):
-            setting = metrics.naming(observed, checkpoint, explained.setting, explained.regime, label)
+            names = naming(observed, checkpoint, explained.probe, explained.regime, label)
             values = explanations[:, columns].mean(axis=1)
-            yield explanation_rows(observed, setting, explained.rows, values)
+            yield explanation_rows(observed, names, explained.rows, values)
 
 
-def explanation_rows(observed: Observed, setting: dict, rows: np.ndarray, explanations: np.ndarray) -> pa.Table:
-    """Rows of records.EXPLANATIONS; what names the setting is the same in all of them."""
+def explanation_rows(observed: Observed, names: dict, rows: np.ndarray, explanations: np.ndarray) -> pa.Table:
+    """Rows of records.EXPLANATIONS [n] that share the identifying columns `names`."""
     n = len(rows)
     columns = []
     for column in EXPLANATIONS:
@@ -172,11 +170,11 @@ def explanation_rows(observed: Observed, setting: dict, rows: np.ndarray, explan
             values = pa.array(observed.examples["example_id"].to_numpy()[rows]).dictionary_encode()
         elif column.name == "explanation":
             values = pa.array(np.round(explanations, DIGITS).astype(np.float32))
-        elif setting.get(column.name) is None:
+        elif names.get(column.name) is None:
             values = pa.nulls(n, column.type)
         elif pa.types.is_dictionary(column.type):
-            values = pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), [setting[column.name]])
+            values = pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), [names[column.name]])
         else:
-            values = pa.repeat(pa.scalar(setting[column.name], column.type), n)
+            values = pa.repeat(pa.scalar(names[column.name], column.type), n)
         columns.append(values)
     return pa.Table.from_arrays(columns, schema=EXPLANATIONS)

@@ -1,9 +1,8 @@
 """Controls that read the prompt and the output but no hidden state.
 
-`output` is −f_t(x), untrained. `text_only` is ridge on the words of the prompt and its metadata,
-one-hot and in pairs ("saturated": every interaction of two); `output_text` adds f(x), and is fitted
-with the target's f_0(x) and given the current f_t(x). An explainer that does no better than these
-shows no knowledge of the model's inside.
+`output` is −f_t(x), untrained. `text_only` is a ridge on the words of the prompt and on its metadata, one-hot with
+all pairs. `output_text` adds f(x): it is fitted on the target's f_0(x) and applied to the current f_t(x). An
+explainer that does no better than these shows no knowledge of the model's hidden states.
 """
 
 from __future__ import annotations
@@ -24,31 +23,31 @@ from engine.stats.faithfulness import Behavior
 PENALTIES = (0.1, 1.0, 10.0, 100.0, 1000.0)
 MAX_WORDS = 2000
 MIN_ROWS = 3
-"""A word, a level of metadata or a pair of levels that fewer training rows have is left out."""
+"""Words, metadata levels and pairs of levels in fewer training rows are dropped."""
 UNPENALISED = 100.0
-"""Scale of f(x) among the features: large, so that the penalty on words does not shrink it."""
+"""Scale of f(x) among the features. It is large so that the penalty hardly shrinks the weight of f(x)."""
 
 
 def output(current: Behavior) -> np.ndarray:
-    """−f_t(x), [n]: what an explainer would say that only reads the present output."""
+    """−f_t(x), [n]: the explanation that follows from the current output alone."""
     return -np.asarray(current.f, dtype=np.float64)
 
 
 @dataclass(frozen=True)
 class PromptFeatures:
-    """Words of the prompt (present or not), metadata one-hot, and all its pairs."""
+    """Words of the prompt (present or not), and metadata levels with all their pairs, one-hot."""
 
     words: CountVectorizer | None
     levels: OneHotEncoder | None
     kept: np.ndarray
-    """Which of the encoder's columns, booleans."""
+    """Columns of the encoder that are used, bool."""
     columns: tuple[str, ...]
 
     @classmethod
     def fit(
         cls, prompts: Sequence[str], metadata: pd.DataFrame | Mapping[str, Sequence] | None = None
     ) -> PromptFeatures:
-        """From training prompts [n] and their metadata (text columns; those with one level, or with one a row, go)."""
+        """Fit to training prompts [n] and metadata (text columns, dropped if they have one level or too many)."""
         words = CountVectorizer(binary=True, min_df=min(MIN_ROWS, len(prompts)), max_features=MAX_WORDS)
         try:
             words.fit(prompts)
@@ -82,7 +81,7 @@ def _pairs(frame: pd.DataFrame, columns: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class TextControl:
-    """Ridge on prompt features, with or without f(x); `fit` it at the target."""
+    """Ridge on prompt features, with or without f(x), fitted at the target."""
 
     features: PromptFeatures
     ridge: Ridge
@@ -90,7 +89,7 @@ class TextControl:
     penalty: float
     f_mean: float
     f_scale: float | None
-    """None: `text_only`."""
+    """None for `text_only`."""
 
     @classmethod
     def fit(
@@ -101,7 +100,7 @@ class TextControl:
         folds: Folds,
         f: np.ndarray | None = None,
     ) -> TextControl:
-        """targets [n] in nats; f [n]: the target's f_0(x) for `output_text`; the penalty is chosen on `folds`."""
+        """targets [n] in nats; f [n]: f_0(x), for `output_text`. Cross-validation on `folds` chooses the penalty."""
         features = PromptFeatures.fit(prompts, metadata)
         f_mean, f_scale = 0.0, None
         if f is not None:
@@ -124,7 +123,7 @@ class TextControl:
 
 def _with_output(x: np.ndarray, f: np.ndarray | None, mean: float, scale: float | None) -> np.ndarray:
     if (f is None) != (scale is None):
-        raise ValueError("output_text needs f(x) both when it is fitted and when it is asked; text_only takes none")
+        raise ValueError("output_text needs f(x) for fit and for predict; text_only takes none")
     if f is None or scale is None:
         return x if x.shape[1] else np.zeros((len(x), 1))
     return np.column_stack([x, UNPENALISED * (np.asarray(f, dtype=np.float64) - mean) / scale])

@@ -1,8 +1,7 @@
 """Correlations, partial correlations on splines, paired bootstraps and verdicts.
 
-Shapes: A [n, k] holds k explanations of the same n examples, B [n, m] what they are compared
-with. What is not defined (a constant column, too few rows) is NaN here and null in a run; no
-function warns. numpy, scipy and scikit-learn only.
+Shapes: A [n, k] holds k explanations of the same n examples; B [n, m] holds what they are compared with. Undefined
+results (a constant column, too few rows) are NaN here and null in a run; no function warns.
 """
 
 from __future__ import annotations
@@ -18,10 +17,11 @@ from scipy import sparse, stats
 from sklearn.preprocessing import SplineTransformer
 
 TINY = 1e-10
-"""A sum of squares below this share of the original is rounding error."""
+"""A sum of squares below this share of the original counts as rounding error."""
 
 
-def _columns(a: np.ndarray) -> np.ndarray:
+def as_columns(a: np.ndarray) -> np.ndarray:
+    """[n] or [n, k] as float64 [n, k]."""
     a = np.asarray(a, dtype=np.float64)
     return a[:, None] if a.ndim == 1 else a
 
@@ -34,12 +34,12 @@ def _divide(top: np.ndarray, bottom: np.ndarray) -> np.ndarray:
 
 def standardized(a: np.ndarray) -> np.ndarray:
     """Columns with mean 0 and variance 1; a constant column becomes NaN. [n, k]"""
-    a = _columns(a)
+    a = as_columns(a)
     if len(a) == 0:
         return a
     centred = a - a.mean(axis=0)
     square = (centred**2).mean(axis=0)
-    # A constant column keeps rounding error of its mean; it is no signal.
+    # Centring a constant column leaves rounding errors, which are not variance.
     square = np.where(square <= (TINY * np.abs(a).max(axis=0)) ** 2, 0.0, square)
     return _divide(centred, np.sqrt(square))
 
@@ -54,7 +54,7 @@ def pearson(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 
 def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     """Pearson correlation of the ranks, ties averaged: [k]."""
-    a, b = _columns(a), _columns(b)
+    a, b = as_columns(a), as_columns(b)
     if len(a) < 2:
         return np.full(max(a.shape[1], b.shape[1]), np.nan)
     return pearson(stats.rankdata(a, axis=0), stats.rankdata(b, axis=0))
@@ -63,15 +63,15 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
 def spline_basis(*variables: np.ndarray, knots: int = 5) -> np.ndarray:
     """Orthonormal basis Z [n, q] of a constant and additive cubic splines of each variable [n].
 
-    Knots stand at quantiles. A variable with few distinct values gets fewer knots, a constant one
-    none; columns that repeat others (f_t = f_0 at the first checkpoint) are dropped.
+    Knots stand at quantiles. A variable with few distinct values gets fewer knots; a constant one is skipped.
+    Linearly dependent columns (f_t = f_0 at the first checkpoint) are dropped.
     """
     n = len(variables[0])
     if n == 0:
         return np.zeros((0, 1))
     columns = [np.ones((n, 1))]
     for variable in variables:
-        v = _columns(variable)
+        v = as_columns(variable)
         distinct = len(np.unique(v))
         if distinct < 2 or np.isnan(standardized(v)).any():
             continue
@@ -93,16 +93,16 @@ def spline_basis(*variables: np.ndarray, knots: int = 5) -> np.ndarray:
 
 
 def residuals(a: np.ndarray, z: np.ndarray) -> np.ndarray:
-    """What is left of A [n, k] beside the orthonormal columns of Z [n, q]; exact zeros where nothing is."""
-    a = _columns(a)
+    """Residuals of A [n, k] on the orthonormal columns of Z [n, q]; exactly 0 where Z explains a column fully."""
+    a = as_columns(a)
     a = a - a.mean(axis=0)
     left = a - z @ (z.T @ a)
-    left -= z @ (z.T @ left)  # once more: the second pass removes the rounding error of the first
+    left -= z @ (z.T @ left)  # a second pass removes the rounding error of the first
     return np.where((left**2).sum(axis=0) > TINY * (a**2).sum(axis=0), left, 0.0)
 
 
 def _nothing_beyond(r: np.ndarray, a: np.ndarray, b_square: np.ndarray) -> np.ndarray:
-    """An explanation that Z explains fully knows nothing beyond Z: its partial correlation is 0, not undefined."""
+    """Where A varies and Z explains it fully, [k, m] bool. Its partial correlation is 0 there, not undefined."""
     varies = ~np.isnan(standardized(a)).any(axis=0)
     vanishes = (r == 0).all(axis=0)
     return (varies & vanishes)[:, None] & (b_square > 0)
@@ -111,10 +111,10 @@ def _nothing_beyond(r: np.ndarray, a: np.ndarray, b_square: np.ndarray) -> np.nd
 def partial(a: np.ndarray, b: np.ndarray, z: np.ndarray) -> np.ndarray:
     """Partial correlation of A [n, k] with B [n, m] given Z (from `spline_basis`): [k, m].
 
-    NaN where A's column is constant, where nothing of B's is left beside Z, or where fewer than
-    three degrees of freedom are. Where Z explains a varying column of A fully, 0 by convention.
+    NaN where a column of A is constant, where Z explains a column of B fully, or with fewer than three degrees of
+    freedom. 0 by convention where Z explains a varying column of A fully.
     """
-    a, b = _columns(a), _columns(b)
+    a, b = as_columns(a), as_columns(b)
     if len(a) < z.shape[1] + 3:
         return np.full((a.shape[1], b.shape[1]), np.nan)
     ra, rb = residuals(a, z), residuals(b, z)
@@ -126,13 +126,13 @@ def partial(a: np.ndarray, b: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Resamples:
-    """Bootstrap weights [draws, n], kept by unit (rows that are always drawn together).
+    """Bootstrap weights [draws, n], stored per unit (rows that are always drawn together).
 
-    One object serves all explanations of the same examples, which makes their intervals paired.
+    Use one object for all explanations of the same examples: their intervals are then paired.
     """
 
     weights: np.ndarray
-    """[draws, units]; NaN where there is but one unit, so that intervals are null and not of width 0."""
+    """[draws, units]; NaN if there is only one unit, so that intervals are null instead of having width 0."""
     unit: np.ndarray
     """The unit of each row, [n]."""
     n_groups: int
@@ -166,10 +166,10 @@ def bootstrap_weights(
 ) -> Resamples:
     """Seeded bootstrap weights for rows with these groups [n].
 
-    Where every row has a cue and an entity, the two-way pigeonhole bootstrap: cue values and
-    entities are drawn with replacement, each by itself, and a row's weight is the product (Owen
-    2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1). It is cautious: what varies from
-    row to row, and not with a factor, counts up to three times. Else whole groups are drawn.
+    If every row has a cue and an entity: the two-way pigeonhole bootstrap. Cues and entities are drawn with
+    replacement, independently, and a row's weight is the product of its two counts (Owen 2007, "The pigeonhole
+    bootstrap", Annals of Applied Statistics 1). It is conservative: variance between rows that no factor explains
+    counts up to three times. Otherwise whole groups are drawn.
     """
     group = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
     n_groups = int(group.max(initial=-1)) + 1
@@ -184,7 +184,7 @@ def bootstrap_weights(
 
 
 def _multinomial(rng: np.random.Generator, draws: int, units: int) -> np.ndarray:
-    """How often each unit is drawn, [draws, units]; counting draws is far faster than `rng.multinomial`."""
+    """How often each unit is drawn, [draws, units]; counting draws is much faster than `rng.multinomial`."""
     counts = np.empty((draws, units))
     chunk = max(1, 2**15 // units)  # stays in the processor's cache
     offsets = np.arange(chunk)[:, None] * units
@@ -197,8 +197,8 @@ def _multinomial(rng: np.random.Generator, draws: int, units: int) -> np.ndarray
 
 
 def bootstrap_pearson(resamples: Resamples, a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Weighted correlations of A [n, k] with B [n, m] in every draw, by matrix products: [draws, k, m]."""
-    za, zb = standardized(a), standardized(b)  # standardised first: raw moments lose no digits
+    """Weighted correlations of A [n, k] with B [n, m] in every draw: [draws, k, m]."""
+    za, zb = standardized(a), standardized(b)  # standardised first, so that raw moments lose no digits
     k, m = za.shape[1], zb.shape[1]
     products = (za[:, :, None] * zb[:, None, :]).reshape(len(za), k * m)
     total = resamples.sums(np.ones((len(za), 1)))
@@ -218,16 +218,16 @@ def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
 def bootstrap_partial(resamples: Resamples, a: np.ndarray, b: np.ndarray, z: np.ndarray, chunk: int = 32) -> np.ndarray:
     """Partial correlations of A [n, k] with B [n, m] given Z [n, q] in every draw: [draws, k, m].
 
-    The knots stay; the regression on Z is refitted in each draw from weighted second moments,
-    all draws in one batched solve. Memory: `chunk` columns of A at a time, n × q × chunk numbers.
+    The knots are fixed; each draw refits the regression on Z from weighted second moments, all draws in one batched
+    solve. `chunk` columns of A are processed at a time, which takes n × q × chunk numbers of memory.
     """
-    a, b = _columns(a), _columns(b)
+    a, b = as_columns(a), as_columns(b)
     n, q = z.shape
     draws = len(resamples.weights)
     out = np.full((draws, a.shape[1], b.shape[1]), np.nan)
     if n < q + 3:
         return out
-    # Residuals first: by Frisch, Waugh and Lovell nothing changes, and no digits are lost.
+    # Residuals first: the result is the same (Frisch–Waugh–Lovell), with less rounding error.
     ra, rb = residuals(a, z), residuals(b, z)
     ra, rb = ra / _nonzero(np.abs(ra).max(axis=0)), rb / _nonzero(np.abs(rb).max(axis=0))
     z = z * np.sqrt(n)
@@ -260,7 +260,7 @@ def _products(u: np.ndarray, v: np.ndarray) -> np.ndarray:
 
 
 def _pseudo_inverse(matrices: np.ndarray) -> np.ndarray:
-    """Of symmetric [draws, q, q]: a draw may leave a spline without rows."""
+    """Pseudo-inverses of symmetric matrices [draws, q, q], singular where a draw leaves a spline without rows."""
     bad = np.isnan(matrices).any(axis=(1, 2))
     values, vectors = np.linalg.eigh(np.where(bad[:, None, None], 0.0, matrices))
     kept = values > 1e-9 * values.max(axis=1, keepdims=True)
@@ -269,10 +269,10 @@ def _pseudo_inverse(matrices: np.ndarray) -> np.ndarray:
 
 
 def interval(draws: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:
-    """Percentile interval over the first axis, undefined draws left out: (low, high), NaN where none is defined."""
+    """Percentile interval (low, high) over the first axis, ignoring NaN; NaN where no draw is defined."""
     tail = (1 - confidence) / 2
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", RuntimeWarning)  # a column of NaN is an answer here
+        warnings.simplefilter("ignore", RuntimeWarning)  # all-NaN columns are expected
         low, high = np.nanquantile(draws, [tail, 1 - tail], axis=0)
     return low, high
 
@@ -282,9 +282,9 @@ def simultaneous(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Max-|t| bands over T checkpoints: (low [T], high [T], p [T]).
 
-    estimates [T], draws [D, T] of paired bootstraps. A band covers all checkpoints at once; p is
-    the share of draws whose largest |t| reaches the checkpoint's own. Where the draws do not vary
-    (target = current) the band is the estimate itself, with p = 1 at zero.
+    estimates [T], draws [D, T] of paired bootstraps. A band covers all checkpoints at once; p is the share of draws
+    whose largest |t| reaches that of the checkpoint. Where the draws do not vary (target = current), the band is
+    the estimate itself, and p = 1 if the estimate is 0.
     """
     estimates = np.asarray(estimates, dtype=np.float64)
     with warnings.catch_warnings():
@@ -302,25 +302,13 @@ def simultaneous(
 
 
 def seed_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of independent seeds with its t interval: (mean, low, high); no interval below 5 seeds."""
+    """Mean of independent seeds with its t interval: (mean, low, high); low and high are NaN below 5 seeds."""
     v = np.asarray(values, dtype=np.float64)
     v = v[~np.isnan(v)]
     if len(v) < 5:
         return (float(v.mean()) if len(v) else np.nan), np.nan, np.nan
     half = stats.t.ppf((1 + confidence) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v))
     return float(v.mean()), float(v.mean() - half), float(v.mean() + half)
-
-
-def holm(p: Sequence[float]) -> np.ndarray:
-    """Holm's adjusted p-values [m] (Holm 1979, Scandinavian Journal of Statistics 6); NaN stays and is not counted."""
-    own = np.asarray(p, dtype=np.float64)
-    out = np.full(own.shape, np.nan)
-    order = [i for i in np.argsort(own, kind="stable") if not np.isnan(own[i])]
-    running = 0.0
-    for rank, i in enumerate(order):
-        running = max(running, min(1.0, (len(order) - rank) * own[i]))
-        out[i] = running
-    return out
 
 
 def verdict(
@@ -334,11 +322,10 @@ def verdict(
 ) -> str:
     """One of records.VERDICTS, from a simultaneous interval and the null control's band.
 
-    `holds` and `reverses`: the interval excludes 0 and the estimate lies outside the null band.
-    `absent`: the interval lies inside ±absent_within. `not testable`: said by the caller, or the
-    estimate is not defined. Else, and without an interval, `inconclusive`.
+    `holds`, `reverses`: the interval lies above or below 0, and the estimate outside the null band. `absent`: the
+    interval lies inside ±absent_within. `not testable`: `testable` is False, or the estimate is NaN. `inconclusive`:
+    everything else, and any missing interval.
     """
-
     if not testable or np.isnan(estimate):
         return "not testable"
     if np.isnan(low) or np.isnan(high):

@@ -1,8 +1,8 @@
-"""Do explanations agree with the current model's behavior, with the target's, and with the unseen run?
+"""How well explanations agree with the current model's effects, with the target's, and with the unseen f(x').
 
-Arrays in, `Score`s out, whose `values` are named as the columns of records.METRICS. Explanations
-E [n, k] are k explainers (or noise levels, or seeds) of the same n examples; the bootstrap weights
-are shared by all of them and by all checkpoints, so every comparison is paired. Effects are in nats.
+Arrays in, `Score`s out; their `values` are columns of records.METRICS. Explanations E [n, k] are k explainers (or
+noise levels, or seeds) on the same n examples. All of them and all checkpoints share the bootstrap weights, so every
+comparison is paired. Effects are in nats.
 """
 
 from __future__ import annotations
@@ -13,9 +13,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from engine.records import INTERVALS
 from engine.stats.correlation import (
     Resamples,
+    as_columns,
     bootstrap_partial,
     bootstrap_pearson,
     interval,
@@ -28,13 +28,14 @@ from engine.stats.correlation import (
     verdict,
 )
 
-ALIKE = 0.95
-"""Above this pcorr(f_t(x'), f_0(x') given Z), the counterfactual gap is not testable."""
+TESTABLE_BELOW = 0.95
+"""Largest pcorr(f_t(x'), f_0(x') given Z) at which the counterfactual gap is testable; above it, the unseen runs of
+the two models cannot be told apart."""
 
 
 @dataclass(frozen=True)
 class Behavior:
-    """f(x) and f(x') [n] of the same examples at one checkpoint, in nats."""
+    """f(x) and f(x') of the same examples at one checkpoint, [n] each, in nats."""
 
     f: np.ndarray
     f_edited: np.ndarray
@@ -50,12 +51,12 @@ class Behavior:
 
 @dataclass(frozen=True)
 class Score:
-    """One setting at one checkpoint, averaged over its seeds."""
+    """One explainer at one checkpoint, averaged over its seeds."""
 
     values: dict[str, float | int | bool | str | None]
-    """Columns of records.METRICS; what is not defined is None."""
+    """Columns of records.METRICS; undefined values are None."""
     draws: dict[str, np.ndarray] = field(default_factory=dict)
-    """Bootstrap draws [D] of every name in records.INTERVALS, for bands over checkpoints."""
+    """Name in records.INTERVALS → bootstrap draws [D], for simultaneous bands."""
 
     def __getitem__(self, name: str) -> float:
         """A value as a number, NaN for None."""
@@ -72,24 +73,22 @@ def score(
     stale: np.ndarray | None = None,
     at_start: np.ndarray | None = None,
     start: Behavior | None = None,
-    prompts: Iterable | None = None,
     average: Sequence[int] | None = None,
     confidence: float = 0.95,
 ) -> list[Score]:
     """Score E [n, k] (or [n]) against the current and the target behavior.
 
-    resamples: from `bootstrap_weights`; without it there are no intervals. stale [n, k]: the same
-    explainers on the target's hidden states. at_start [n, k] and `start` (default: the target): the
-    explanations and the behavior at the first checkpoint, for change tracking. prompts [n]: for
-    `span_ranking`, defined where a prompt has several rows. average [k]: equal numbers are seeds of
-    one setting, whose correlations (and whose draws) are averaged; one Score for each number, in
-    ascending order, else one a column.
+    resamples: from `bootstrap_weights`; without it there are no intervals. stale [n, k]: the same explainers on
+    the first checkpoint's hidden states. at_start [n, k] and `start` (default: the target): explanations and
+    behavior at the first checkpoint, for change tracking. average [k]: columns with equal numbers are seeds of one
+    explainer; their correlations and draws are averaged. Returns one Score per number, ascending; without
+    `average`, one per column.
     """
-    e = _matrix(explanations)
+    e = as_columns(explanations)
     start = start or target
     z = spline_basis(current.f, target.f)
     estimates = _estimates(e, current, target, z, _optional(stale), _optional(at_start), start)
-    estimates |= _descriptive(e, current, target, prompts)
+    estimates |= _descriptive(e, current, target)
     draws = {}
     if resamples is not None:
         draws = _draws(e, current, target, z, _optional(stale), _optional(at_start), start, resamples)
@@ -98,7 +97,7 @@ def score(
         "n": len(e),
         "n_groups": None if resamples is None else resamples.n_groups,
         "metric": "pearson",
-        "testable": bool(_alike(current, target, z) <= ALIKE),
+        "testable": bool(_alike(current, target, z) <= TESTABLE_BELOW),
         "target_current": _number(pearson(current.effect, target.effect)[0]),
     }
     return [
@@ -116,32 +115,20 @@ def _score(estimates: dict, draws: dict, columns: np.ndarray, shared: dict, conf
         own[name] = all_draws[:, columns].mean(axis=1)
         low, high = interval(own[name], confidence)
         values |= {f"{name}_low": _number(low), f"{name}_high": _number(high)}
-    return Score({name: values.get(name) for name in _names() if name in values}, own)
-
-
-def _names() -> list[str]:
-    names = ["seeds", "metric", "n", "n_groups"]
-    names += [f"{name}{end}" for name in INTERVALS for end in ("", "_low", "_high")]
-    return [*names, "testable", "target_current", *_DESCRIPTIVE]
+    return Score(values, own)
 
 
 _DESCRIPTIVE = (
     "slope",
     "mean_effect_error",
     "mse_orig_minus_mse_self",
-    "span_ranking",
     "spearman",
     "sign_agreement",
 )
 
 
-def _matrix(a: np.ndarray) -> np.ndarray:
-    a = np.asarray(a, dtype=np.float64)
-    return a[:, None] if a.ndim == 1 else a
-
-
 def _optional(a: np.ndarray | None) -> np.ndarray | None:
-    return None if a is None else _matrix(a)
+    return None if a is None else as_columns(a)
 
 
 def _number(value: float | np.ndarray) -> float | None:
@@ -149,7 +136,7 @@ def _number(value: float | np.ndarray) -> float | None:
 
 
 def _alike(current: Behavior, target: Behavior, z: np.ndarray) -> float:
-    """pcorr(f_t(x'), f_0(x') given Z); 1 where nothing of either is left to tell."""
+    """pcorr(f_t(x'), f_0(x') given Z); 1 where Z explains one of them fully."""
     value = partial(current.f_edited, target.f_edited, z)[0, 0]
     return 1.0 if np.isnan(value) else float(value)
 
@@ -163,7 +150,7 @@ def _estimates(
     at_start: np.ndarray | None,
     start: Behavior,
 ) -> dict[str, np.ndarray]:
-    """Each name of INTERVALS that is asked for, [k]."""
+    """Name in INTERVALS → estimates [k]; `stale` and `at_start` may be None."""
     own, orig = pearson(e, current.effect), pearson(e, target.effect)
     unseen = partial(e, np.stack([current.f_edited, target.f_edited], axis=1), z)
     out = {
@@ -215,8 +202,8 @@ def _draws(
     return out
 
 
-def _descriptive(e: np.ndarray, current: Behavior, target: Behavior, prompts: Iterable | None) -> dict[str, np.ndarray]:
-    """What correlation is blind to (scale, offset) and what it is sensitive to (outliers), [k] each."""
+def _descriptive(e: np.ndarray, current: Behavior, target: Behavior) -> dict[str, np.ndarray]:
+    """Measures of scale and offset, which correlation ignores, and two that outliers hardly change; [k] each."""
     now, then = current.effect[:, None], target.effect[:, None]
     if len(e) == 0:
         return {name: np.full(e.shape[1], np.nan) for name in _DESCRIPTIVE}
@@ -224,25 +211,22 @@ def _descriptive(e: np.ndarray, current: Behavior, target: Behavior, prompts: It
     square = (centred**2).sum(axis=0)
     covariance = (centred * (now - now.mean())).sum(axis=0)
     constant = np.isnan(standardized(e)).any(axis=0)
-    out = {
-        # Δ_t ≈ intercept + slope · e; 1 is calibrated, below 1 the explanation overstates
+    return {
+        # Δ_t ≈ intercept + slope · e; 1: calibrated, below 1: the explanation overstates
         "slope": np.where(constant, np.nan, covariance / np.where(constant, 1.0, square)),
         "mean_effect_error": (e - now).mean(axis=0),
         "mse_orig_minus_mse_self": ((e - then) ** 2).mean(axis=0) - ((e - now) ** 2).mean(axis=0),
         "spearman": spearman(e, now),
         "sign_agreement": (np.sign(e) == np.sign(now)).mean(axis=0),
     }
-    if prompts is not None:
-        out["span_ranking"] = span_ranking(e, current.effect, prompts)
-    return out
 
 
 def span_ranking(e: np.ndarray, effect: np.ndarray, prompts: Iterable) -> np.ndarray:
-    """Kendall's τ (a) between E [n, k] and the effect [n] within a prompt's rows, mean over prompts: [k].
+    """Kendall's τ-a between E [n, k] and the effect [n] within a prompt's rows, mean over prompts: [k].
 
-    Says whether the explanation knows which of a prompt's edits matter most. NaN where no prompt has two rows.
+    High where explanations rank the edits of a prompt by their effect. NaN if no prompt has two rows.
     """
-    e = _matrix(e)
+    e = as_columns(e)
     codes = pd.factorize(np.asarray(prompts, dtype=object), use_na_sentinel=False)[0]
     order = np.argsort(codes, kind="stable")
     codes, e, effect = codes[order], e[order], np.asarray(effect, dtype=np.float64)[order]
@@ -250,7 +234,7 @@ def span_ranking(e: np.ndarray, effect: np.ndarray, prompts: Iterable) -> np.nda
     if size.max(initial=0) < 2:
         return np.full(e.shape[1], np.nan)
     total = np.zeros((len(size), e.shape[1]))
-    for step in range(1, size.max()):  # all pairs that lie `step` rows apart in one prompt
+    for step in range(1, size.max()):  # all pairs of rows `step` apart in one prompt
         first = np.flatnonzero(codes[step:] == codes[:-step])
         agree = np.sign(e[first + step] - e[first]) * np.sign(effect[first + step] - effect[first])[:, None]
         np.add.at(total, codes[first], agree)
@@ -261,7 +245,7 @@ def span_ranking(e: np.ndarray, effect: np.ndarray, prompts: Iterable) -> np.nda
 
 @dataclass(frozen=True)
 class Band:
-    """What explainers trained on shuffled targets score: one statistic."""
+    """One statistic over explainers trained on shuffled targets."""
 
     mean: float
     standard_error: float
@@ -278,7 +262,7 @@ class Null:
 
     @property
     def values(self) -> dict[str, float | int | None]:
-        """Columns of a control row: each statistic's mean, with its band as low and high."""
+        """Columns of a control row: the mean of each statistic, with its band as low and high."""
         out: dict[str, float | int | None] = {"seeds": self.shuffles}
         for name, band in self.bands.items():
             out |= {name: _number(band.mean), f"{name}_low": _number(band.low), f"{name}_high": _number(band.high)}
@@ -288,7 +272,7 @@ class Null:
 
 def null(explanations: np.ndarray, current: Behavior, target: Behavior, confidence: float = 0.95) -> Null:
     """Bands from explanations [n, m] of m shuffled targets (`noise.shuffled_targets`)."""
-    e = _matrix(explanations)
+    e = as_columns(explanations)
     estimates = _estimates(e, current, target, spline_basis(current.f, target.f), None, None, target)
     bands = {}
     for name, values in estimates.items():
@@ -304,7 +288,7 @@ def null(explanations: np.ndarray, current: Behavior, target: Behavior, confiden
 
 @dataclass(frozen=True)
 class Verdict:
-    """What may be said of one checkpoint of a trajectory, with the simultaneous bands it rests on."""
+    """The verdicts at one checkpoint of a trajectory, and the simultaneous bands behind them."""
 
     coupling: str
     counterfactual: str
@@ -319,11 +303,11 @@ def verdicts(
     confidence: float = 0.95,
     absent_within: float = 0.03,
 ) -> list[list[Verdict]]:
-    """Verdicts for trajectories (regimes, tasks), each a sequence of Scores over checkpoints.
+    """Verdicts for trajectories (probes under a regime), each a sequence of Scores over checkpoints.
 
-    Bands hold over all checkpoints of a trajectory at once (max-|t|); over trajectories Holm's
-    step-down sets their confidence: the i-th most significant of m gets 1 − (1 − confidence) / (m − i),
-    and after the first that does not clear it none of the rest may hold or reverse.
+    A band covers all checkpoints of its trajectory at once (max-|t|). Over trajectories, Holm's step-down sets the
+    confidence: the i-th most significant of m (i from 0) gets 1 − (1 − confidence) / (m − i); after the first one
+    that fails, the rest keep its level and fail too.
     """
     out: list[list[Verdict]] = [[] for _ in trajectories]
     gap_bands = _holm_bands(trajectories, "gap", confidence)
@@ -345,7 +329,7 @@ def verdicts(
 
 
 def _told_apart(at: Score, absent_within: float) -> bool:
-    """Whether a gap of more than `absent_within` is possible at all: |gap| ≤ √(2(1−ρ))."""
+    """Whether a gap of more than `absent_within` is possible: |gap| ≤ √(2(1−ρ))."""
     rho = at["target_current"]
     return bool(np.sqrt(2 * max(0.0, 1 - rho)) > absent_within) if np.isfinite(rho) else False
 
@@ -353,7 +337,7 @@ def _told_apart(at: Score, absent_within: float) -> bool:
 def _holm_bands(
     trajectories: Sequence[Sequence[Score]], name: str, confidence: float
 ) -> list[list[tuple[float, float]]]:
-    """(low, high) for each trajectory and checkpoint, at the confidence that Holm's step-down leaves it."""
+    """(low, high) for each trajectory and checkpoint, at the confidence from Holm's step-down."""
     estimates = [np.array([at[name] for at in trajectory]) for trajectory in trajectories]
     size = max((len(d) for trajectory in trajectories for at in trajectory for d in at.draws.values()), default=1)
     nothing = np.full(size, np.nan)

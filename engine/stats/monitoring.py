@@ -1,9 +1,9 @@
-"""Monitoring without edits: does the shift that a frozen explainer predicts show where behavior's effects have moved?
+"""Monitoring without edits: do the shifts that a frozen explainer predicts show where effects have moved?
 
-At a new checkpoint the explainer is asked about the prompts x alone. Its predicted shift on a slice is the mean of
-e_t − e_0; what really happened is the mean of Δ_t − Δ_0, which needs every edit to be run. Detection: a checkpoint ×
-slice is an event where |measured shift| exceeds a threshold, and |predicted shift| is to tell events from the rest. The
-baseline needs no edits either: |drift of the mean of f(x)|. All in nats; no torch.
+At a new checkpoint the explainer reads the prompts x only. The predicted shift of a slice is the mean of e_t − e_0. The
+measured shift is the mean of Δ_t − Δ_0, for which every edit must be run. Detection: a checkpoint × slice is an event
+if |measured shift| exceeds a threshold, and |predicted shift| is the detector's score. The baseline score also needs no
+edits: |drift of the mean of f(x)|. All in nats; no torch.
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from engine.records import META
 from engine.stats.correlation import Resamples, interval
 
 LEAST = 20
-"""Examples in a slice that is watched."""
+"""Fewest examples in a slice."""
 MOST_VALUES = 60
-"""Distinct values of a column whose values are slices."""
+"""A metadata column with more distinct values gives no slices."""
 EVERYTHING = ("everything", "")
 
 
 @dataclass(frozen=True)
 class Slices:
-    """Groups of examples by their metadata; they overlap."""
+    """Overlapping groups of examples, by their metadata."""
 
     names: tuple[tuple[str, str], ...]
     """(column, value)"""
@@ -37,7 +37,7 @@ class Slices:
 
 
 def slices_of(examples: pd.DataFrame, least: int = LEAST) -> Slices:
-    """All examples, and those of each value of each metadata column that has `least` of them [n rows]."""
+    """All examples [n], and those of each metadata value that `least` examples have."""
     names, members = [EVERYTHING], [np.ones(len(examples)).astype(float)]
     for column in [c for c in examples.columns if c.startswith(META)]:
         counts = examples[column].astype(object).value_counts()
@@ -66,19 +66,18 @@ QUANTITIES = ("predicted", "measured", "drift")
 
 @dataclass(frozen=True)
 class Shifts:
-    """Mean shifts of checkpoints × slices, P pairs in all."""
+    """Mean shifts of P pairs (checkpoint, slice)."""
 
     table: pd.DataFrame
-    """[P]: checkpoint, column, value, n, predicted, measured, drift, and their _low and _high (examples resampled)."""
+    """[P]: checkpoint, column, value, n; predicted, measured, drift, with _low and _high from resampled examples."""
     pairs: np.ndarray
-    """Numbers of pairs [D, P]: draws of slices and of checkpoints, each with replacement and each by itself."""
+    """Row numbers of `table` [D, P]: slices and checkpoints drawn independently, with replacement."""
 
 
 def shifts(
     watched: Sequence[Watched], slices: Slices, resamples: Resamples, confidence: float = 0.95, seed: int = 0
 ) -> Shifts:
-    """Mean shift of every slice at every checkpoint. Shifts of other checkpoints with the same slices and seed draw the
-    same slices."""
+    """Mean shift of every slice at every checkpoint. Calls with the same slices and seed draw the same slices."""
     counts = slices.members.sum(axis=0)
     weights = resamples.sums(slices.members)
     tables: list[pd.DataFrame] = []
@@ -100,15 +99,17 @@ def shifts(
 
 
 def pooled(parts: Sequence[Shifts]) -> Shifts:
-    """Pairs of several runs together; the draws are aligned by number."""
+    """The pairs of several runs together; draw d of the result joins the runs' draws d."""
     first = np.cumsum([0, *(len(p.table) for p in parts[:-1])])
     pairs = np.concatenate([p.pairs + start for p, start in zip(parts, first, strict=True)], axis=1)
     return Shifts(pd.concat([p.table for p in parts], ignore_index=True), pairs)
 
 
 def area(score: np.ndarray, event: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of scores [..., P] for events [..., P] (bool), ties counted half; NaN where all pairs
-    are events or none is. As sklearn.metrics.roc_auc_score, for many draws at once."""
+    """Area under the ROC curve [...] of scores [..., P] for events [..., P] (bool), ties counted half.
+
+    As sklearn.metrics.roc_auc_score, for many draws at once. NaN where all pairs are events, or none is.
+    """
     ranks = rankdata(score, axis=-1)
     positive = event.sum(axis=-1)
     negative = event.shape[-1] - positive
@@ -119,24 +120,24 @@ def area(score: np.ndarray, event: np.ndarray) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Detection:
-    """How well events are told from the rest without running an edit."""
+    """How well events are detected without running an edit."""
 
     threshold: float
     """Nats."""
     pairs: int
     events: int
     values: dict[str, tuple[float, float, float]]
-    """Name → value, low, high: `area`, `area_baseline`, `area_difference`; `r`, `r_baseline` (correlation of the signed
-    predicted shift, and of minus the drift, with the measured one); `slope` of measured on predicted."""
+    """Name → value, low, high: `area`, `area_baseline`, `area_difference`; `r` and `r_baseline` (correlation of the
+    measured shift with the predicted one, and with minus the drift); `slope` of measured on predicted."""
     curves: dict[str, pd.DataFrame]
-    """`predicted` and `drift` → false alarms, detected, score; empty where there is no curve."""
+    """`predicted` and `drift` → columns false_alarms, detected, score; empty where there is no curve."""
 
 
 def detect(found: Shifts, threshold: float, confidence: float = 0.95) -> Detection:
-    """Score |predicted shift| and |drift of the mean f(x)| as detectors of |measured shift| > threshold.
+    """Evaluate |predicted shift| and |drift of the mean f(x)| as detectors of |measured shift| > threshold.
 
-    Intervals: slices and checkpoints drawn anew, each by itself. (Resampling examples would blur the shifts that the
-    curve is made of, and so pull every area towards one half.)
+    Intervals resample slices and checkpoints, not examples: resampled examples would blur the shifts and pull every
+    area towards one half.
     """
     table = found.table
     columns = {name: table[name].to_numpy() for name in QUANTITIES}
@@ -157,7 +158,7 @@ def detect(found: Shifts, threshold: float, confidence: float = 0.95) -> Detecti
 
 
 def _numbers(shifts: dict[str, np.ndarray], threshold: float) -> dict[str, np.ndarray]:
-    """The values of a Detection, [D], from the shifts of each quantity [D, P]."""
+    """The values of a Detection [D], from the shifts of each quantity [D, P]."""
     predicted, measured, drift = (shifts[name] for name in QUANTITIES)
     event = np.abs(measured) > threshold
     own, baseline = area(np.abs(predicted), event), area(np.abs(drift), event)
@@ -173,7 +174,7 @@ def _numbers(shifts: dict[str, np.ndarray], threshold: float) -> dict[str, np.nd
 
 
 def _correlation_and_slope(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Row by row of [D, P]: Pearson's r, and the slope of the regression of b on a; NaN where a or b is constant."""
+    """Pearson's r and the slope of b on a, for each row of [D, P]; NaN where a (or, for r, b) is constant."""
     a, b = (v - v.mean(axis=1, keepdims=True) for v in (a, b))
     aa, bb, ab = (a**2).sum(axis=1), (b**2).sum(axis=1), (a * b).sum(axis=1)
     nowhere = np.full(len(a), np.nan)
@@ -184,7 +185,7 @@ def _correlation_and_slope(a: np.ndarray, b: np.ndarray) -> tuple[np.ndarray, np
 def watch(
     examples: pd.DataFrame, effects: dict[str, np.ndarray], f: dict[str, np.ndarray], said: dict[str, np.ndarray]
 ) -> tuple[list[Watched], Slices]:
-    """Checkpoints after the first, from f(x), effects and explanations [n] by checkpoint (the first comes first)."""
+    """Changes since the first checkpoint. effects, f(x), explanations: checkpoint, in order → [n]."""
     first, *later = list(said)
     watched = [Watched(n, said[n] - said[first], effects[n] - effects[first], f[n] - f[first]) for n in later]
     return watched, slices_of(examples)

@@ -1,9 +1,8 @@
-"""Label noise for fixed targets: seeded, and laid out so that one factorisation serves all of it.
+"""Label noise for fixed targets, seeded.
 
-A level is a share in [0, 1]: of rows whose targets are shuffled among themselves (`shuffle`), of
-rows whose sign is flipped (`flip`), or the standard deviation of added noise in units of the
-targets' own (`gaussian`). Level 0 changes nothing. What noise did to the labels is read off
-corr(noisy, clean), which is the x axis of every noise plot.
+A level lies in [0, 1]. `shuffle`: the share of rows whose targets are shuffled among themselves. `flip`: the share of
+rows whose sign is flipped. `gaussian`: the standard deviation of added noise, in units of the targets' own. Level 0
+changes nothing. corr(noisy, clean) measures the damage and is the x axis of every noise plot.
 """
 
 from __future__ import annotations
@@ -20,9 +19,9 @@ Noise = Callable[[np.ndarray, Sequence[float], np.random.Generator, np.ndarray],
 
 
 def _order(rng: np.random.Generator, units: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Rows in random order of units and of rows in a unit, and the place of each row's unit in that order.
+    """Rows in random order (units, then rows in a unit), and the rank of each row's unit, [n] each.
 
-    Drawn before a share is cut from it, so choices are nested: what level 0.2 changes, level 0.3 changes too.
+    Every level takes the first units of one order, so choices are nested: level 0.3 changes what level 0.2 changes.
     """
     order = rng.permutation(units.max() + 1)
     place = np.empty_like(order)
@@ -32,12 +31,12 @@ def _order(rng: np.random.Generator, units: np.ndarray) -> tuple[np.ndarray, np.
 
 
 def _sorted(first: np.ndarray, then: np.ndarray) -> np.ndarray:
-    """Row numbers in order of `first`, ties by `then` (a permutation): `numpy.lexsort`, several times as fast."""
+    """Row numbers ordered by `first`, ties by `then` (a permutation); several times faster than `numpy.lexsort`."""
     return np.argsort(first * len(then) + then)
 
 
 def _shares(levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> Iterator[np.ndarray]:
-    """For each level, the rows of that share of the units; the generator stands where it stood after one draw."""
+    """For each level, the rows of that share of the units. The generator is in the same state at every level."""
     rows, place = _order(rng, units)
     state, count = rng.bit_generator.state, int(units.max()) + 1
     for level in levels:
@@ -46,7 +45,7 @@ def _shares(levels: Sequence[float], rng: np.random.Generator, units: np.ndarray
 
 
 def shuffle(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
-    """Targets of the chosen units change places; units of several rows move as blocks."""
+    """Permute the targets of the chosen units; a unit of several rows moves as a block."""
     noisy = np.repeat(targets[:, None], len(levels), axis=1)
     for column, rows in enumerate(_shares(levels, rng, units)):
         noisy[rows, column] = targets[_blocks_moved(rows, units, rng)]
@@ -54,17 +53,17 @@ def shuffle(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generat
 
 
 def _blocks_moved(rows: np.ndarray, units: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The same rows with their units in a new order, and new order within units too.
+    """The same rows with their units in a new order, shuffled within each unit.
 
-    Without the second shuffle, rows that stand in the same order in every unit would keep what
-    that order means, and a null made this way would not be centred on zero.
+    Without the shuffle within units, a pattern over the order of rows that all units share would survive, and the
+    null would not be centred on zero.
     """
     order = rng.permutation(units.max() + 1)
     return rows[_sorted(order[units[rows]], rng.permutation(len(rows)))]
 
 
 def flip(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
-    """The sign of the chosen units' targets is flipped."""
+    """Flip the sign of the chosen units' targets."""
     noisy = np.repeat(targets[:, None], len(levels), axis=1)
     for column, rows in enumerate(_shares(levels, rng, units)):
         noisy[rows, column] *= -1
@@ -72,7 +71,7 @@ def flip(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generator,
 
 
 def gaussian(targets: np.ndarray, levels: Sequence[float], rng: np.random.Generator, units: np.ndarray) -> np.ndarray:
-    """Adds normal noise of standard deviation level × sd(targets), one draw a unit."""
+    """Add normal noise of standard deviation level × sd(targets), one draw per unit."""
     return targets[:, None] + np.outer(_unit_noise(targets, rng, units), levels)
 
 
@@ -90,9 +89,9 @@ def _units(n: int, groups: Iterable | None) -> np.ndarray:
 def noisy(
     targets: np.ndarray, kind: str, level: float, rng: np.random.Generator, groups: Iterable | None = None
 ) -> np.ndarray:
-    """Targets [n] with noise of one kind and level; with `groups` [n], whole groups are hit together.
+    """Targets [n] with noise of one kind (or `none`) and level; with `groups` [n], noise is drawn per group.
 
-    `none` is a kind too. Raises ValueError for a level outside [0, 1] or an unknown kind.
+    Raises ValueError for a level outside [0, 1] or an unknown kind.
     """
     targets = np.asarray(targets, dtype=np.float64)
     if not 0 <= level <= 1:
@@ -106,7 +105,7 @@ def noisy(
 
 @dataclass(frozen=True)
 class NoiseLabel:
-    """What one column of noisy targets is. Level 0 has the kind `none`, and one seed."""
+    """Which noise one column of targets has. Level 0 has the kind `none` and one seed."""
 
     kind: str
     level: float
@@ -117,8 +116,8 @@ class NoiseLabel:
 class NoiseMatrix:
     """All noisy targets as `basis @ mix`.
 
-    Explainers that are linear in their targets predict from the basis [n, b] alone and mix the
-    predictions: Gaussian noise at every level costs 1 + seeds columns in place of levels × seeds.
+    An explainer that is linear in its targets predicts the basis and mixes the predictions. Gaussian noise then costs
+    1 + seeds columns instead of levels × seeds.
     """
 
     labels: tuple[NoiseLabel, ...]
@@ -129,7 +128,7 @@ class NoiseMatrix:
 
     @property
     def targets(self) -> np.ndarray:
-        """Y [n, k], a column a label."""
+        """Y [n, k], one column per label."""
         return self.basis @ self.mix
 
     @cached_property
@@ -146,8 +145,7 @@ def noise_matrix(
 ) -> NoiseMatrix:
     """Noisy targets for all kinds × levels × seeds, the clean ones first.
 
-    targets [n], in nats. Each (kind, seed) has its own generator, the same at all its levels, so
-    that curves over levels are smooth. Returns a NoiseMatrix.
+    targets [n], in nats. Each (kind, seed) has one generator for all levels, so that curves over levels are smooth.
     """
     targets = np.asarray(targets, dtype=np.float64)
     units = np.arange(len(targets))
@@ -172,7 +170,7 @@ def noise_matrix(
 
 
 def shuffled_targets(targets: np.ndarray, groups: Iterable | None, shuffles: int, seed: int = 0) -> np.ndarray:
-    """Y [n, shuffles] of group-wise shuffled targets: the right-hand sides of the null control."""
+    """Targets of the null control, Y [n, shuffles]: whole groups shuffled, and rows within them."""
     targets = np.asarray(targets, dtype=np.float64)
     rng = np.random.default_rng(seed)
     units = _units(len(targets), groups)

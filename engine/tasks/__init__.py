@@ -1,4 +1,7 @@
-"""Tasks: each yields examples, one for every prompt and kind of edit."""
+"""Tasks: each makes examples, one for every prompt and kind of edit.
+
+To add a task, write a module with `examples(spec)` and enter it in TASKS, in WORDINGS and in `config.TaskSpec`.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ from collections.abc import Callable
 from engine.config import TaskSpec
 from engine.records import Example
 from engine.tasks import from_file, refusal, sycophancy
-from engine.tasks.factors import Factors, TaskError
-from engine.tasks.unknown import with_unknown
+from engine.tasks.factors import Factors, TaskError, with_unknown
 from engine.tasks.wording import Wording
 
 Task = Callable[[TaskSpec], list[Example]]
@@ -20,24 +22,21 @@ TASKS: dict[str, Task] = {
 }
 
 FACTORS: dict[str, Factors] = {"sycophancy": sycophancy.FACTORS, "refusal": refusal.FACTORS}
-"""The vocabulary of the built-in tasks, which the sample worlds speak."""
+"""Vocabularies of the built-in tasks; the sample worlds use them too."""
 
-UNKNOWN: dict[str, Factors] = {
-    "sycophancy": with_unknown(sycophancy.FACTORS, sycophancy.UNKNOWN),
-    "refusal": with_unknown(refusal.FACTORS, refusal.UNKNOWN),
-}
-"""The same with made-up things, after the known ones."""
+UNKNOWN: dict[str, Factors] = {name: with_unknown(factors) for name, factors in FACTORS.items()}
+"""The same vocabularies, followed by made-up entities."""
 
 WORDINGS: dict[str, Wording] = {
     "sycophancy": sycophancy.WORDING,
     "refusal": refusal.WORDING,
     "from_file": Wording(),
 }
-"""How a model is asked to explain itself, and how its answer reads."""
+"""How a model is asked to explain itself, and the sentences it may answer with."""
 
 __all__ = ["FACTORS", "TASKS", "UNKNOWN", "WORDINGS", "Task", "TaskError", "Wording", "task_examples"]
 
 
 def task_examples(spec: TaskSpec) -> list[Example]:
-    """The examples that a spec asks for. Raises TaskError: what is wrong, where, how to mend it."""
+    """The examples of a spec. Raises TaskError for a bad file, an unknown edit or too many prompts."""
     return TASKS[spec.name](spec)

@@ -1,7 +1,7 @@
 """Counterfactual edits on text: x and spans in, x' and exact spans out. Pure text, no model.
 
-Each edit takes (text, spans, value): spans are half-open ranges of characters of the text, sorted
-and disjoint. Kinds of edit in the examples (`delete_cue`, `mask_speaker`, …) are built from these four.
+Each edit takes (text, spans, value); spans are disjoint half-open ranges of characters. The kinds of edit in the
+examples (`delete_cue`, `mask_speaker`, …) use these four. To add one, write a function and enter it in EDITS.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ _CLOSING = ",.;:!?…)"
 
 
 class EditError(InputError):
-    """Spans or a value that can't be used on this text."""
+    """Spans or a value that do not fit the text."""
 
 
 @dataclass(frozen=True)
@@ -28,9 +28,9 @@ class Edited:
     text: str
     """x'"""
     spans: tuple[Span, ...]
-    """What was edited, in characters of x."""
+    """The edited ranges, in characters of x."""
     edited_spans: tuple[Span, ...]
-    """What stands there now, in characters of x'; empty after a deletion."""
+    """Their replacements, in characters of x'; empty ranges after a deletion."""
 
 
 Edit = Callable[[str, Sequence[Span], str | None], Edited]
@@ -50,7 +50,7 @@ def _checked(text: str, spans: Sequence[Span]) -> list[Span]:
 
 
 def _gap(text: str, start: int, end: int) -> Span:
-    """Widen a deletion by the whitespace that would be left over beside it."""
+    """Widen a deletion by the spaces (or the line break) that it would leave over."""
     left, right = text[:start], text[end:]
     before = len(left) - len(left.rstrip(" "))
     after = len(right) - len(right.lstrip(" "))
@@ -58,7 +58,7 @@ def _gap(text: str, start: int, end: int) -> Span:
     own_line = (not left[: start - before] or left[: start - before].endswith("\n")) and (
         not rest or rest.startswith("\n")
     )
-    if own_line:  # the whole line goes, with one of its line breaks
+    if own_line:  # delete the whole line with one of its line breaks
         if rest:
             return start - before, end + after + 1
         return max(start - before - 1, 0), end + after
@@ -70,7 +70,7 @@ def _gap(text: str, start: int, end: int) -> Span:
 
 
 def _rewrite(text: str, changes: Sequence[tuple[Span, Span, str]]) -> Edited:
-    """Apply (span, range to remove, new text), from left to right."""
+    """Apply changes (span, range to remove, new text), sorted by position."""
     parts: list[str] = []
     edited_spans: list[Span] = []
     position, length = 0, 0
@@ -85,7 +85,7 @@ def _rewrite(text: str, changes: Sequence[tuple[Span, Span, str]]) -> Edited:
 
 
 def sentence_around(text: str, span: Span) -> Span:
-    """The sentence (or sentences) that a span lies in, without the whitespace around."""
+    """The sentence (or sentences) around a span, without surrounding whitespace."""
     ends = [match.end() for match in _SENTENCE_END.finditer(text)]
     start = max((end for end in ends if end <= span[0]), default=0)
     end = min((end for end in ends if end >= span[1]), default=len(text))
@@ -94,7 +94,7 @@ def sentence_around(text: str, span: Span) -> Span:
 
 
 def sentences(text: str) -> list[Span]:
-    """Every sentence of a text, as `sentence_around` finds them, in order."""
+    """Every sentence of a text in order, split as in `sentence_around`."""
     ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
     found = []
     for start, end in pairwise(ends):
@@ -105,25 +105,25 @@ def sentences(text: str) -> list[Span]:
 
 
 def delete_sentence(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
-    """Delete every sentence that holds a span; the spans returned are those sentences."""
+    """Delete every sentence that contains a span; the returned spans are those sentences."""
     sentences = dict.fromkeys(sentence_around(text, span) for span in _checked(text, spans))
     return delete_span(text, tuple(sentences))
 
 
 def delete_span(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
-    """Delete the spans; a space left over is tidied away."""
+    """Delete the spans and the whitespace that would be left over."""
     return _rewrite(text, [(span, _gap(text, *span), "") for span in _checked(text, spans)])
 
 
 def mask(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
-    """Put a mask (`value`, else three underscores) for each word in the spans: their number stays visible."""
+    """Replace each word in the spans by a mask (`value`, default: three underscores)."""
     token = MASK if value is None else value
     changes = [(span, span, re.sub(r"\S+", lambda _: token, text[slice(*span)])) for span in _checked(text, spans)]
     return _rewrite(text, changes)
 
 
 def replace(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
-    """Put `value` in place of each span. Raises EditError without a value."""
+    """Replace each span by `value`. Raises EditError without a value."""
     if not value:
         raise EditError("replace needs a value; to remove a span use delete_span")
     return _rewrite(text, [(span, span, value) for span in _checked(text, spans)])

@@ -1,8 +1,8 @@
 """What the two built-in tasks share: prompts made of an entity, a cue, its strength and a plea.
 
-A `Scene` is one choice of those factors; `Factors.render` turns it into text with spans, and
-`Factors.after` says which scene an edit leads to, so that the worlds know the natural behavior
-on x' as well. Examples are made by the *text* edits of engine.tasks.edits; the tests hold the two equal.
+A `Scene` is one choice of those factors. `Factors.render` turns it into text with spans. `Factors.after` gives
+the scene that x' shows after an edit, so that the worlds also define the behavior on x'. Examples are made by
+the *text* edits of engine.tasks.edits; a test checks that both give the same x'.
 """
 
 from __future__ import annotations
@@ -20,13 +20,16 @@ from engine.records import Example, Span
 from engine.tasks.edits import EDITS, MASK
 
 HELD_OUT_ENTITIES = {"test_heldout": 5, "validation": 3}
-"""Of each topic."""
+"""Number per topic."""
 HELD_OUT_CUES = {"test_heldout": 10, "validation": 5}
-"""Cells (cue × topic) of each topic; a shift from topic to topic lets every cue have its turn."""
+"""Number per topic. The held-out cues differ from topic to topic, so that every cue is held out in some of them."""
+NOUNS = "tove rath borogove snark jubjub wabe bandersnatch boojum".split()
+VERBS = "gimble gyre outgrabe whiffle burble galumph".split()
+"""Words of the made-up entities, after the paper's "Jabberwocky" test."""
 
 
 class TaskError(InputError):
-    """A task that can't give examples; one line that says what, where and how to mend it."""
+    """A task that cannot make examples; the message is one line: what is wrong, where, and what to do."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +42,7 @@ class Entity:
 
 @dataclass(frozen=True)
 class Scene:
-    """Indices into the factors. `cue_state` tells what an edit did to the cue sentence."""
+    """Indices into the factors. `cue_state` is what an edit did to the cue sentence."""
 
     entity: int
     cue: int
@@ -52,11 +55,11 @@ class Scene:
 class Rendered:
     text: str
     spans: dict[str, Span]
-    """Of `cue` and `plea`; absent where the text has none."""
+    """Spans of `cue` and `plea`; a key is missing where the text has none."""
 
 
 def fill(template: str, values: dict[str, str], offset: int = 0) -> tuple[str, dict[str, Span]]:
-    """Fill a format string; also say where each field came to stand."""
+    """Fill a format string; also return the span of each field, without leading whitespace."""
     text, spans = "", {}
     for literal, name, _, _ in Formatter().parse(template):
         text += literal
@@ -70,7 +73,7 @@ def fill(template: str, values: dict[str, str], offset: int = 0) -> tuple[str, d
 
 @dataclass(frozen=True)
 class Factors:
-    """A task's vocabulary. Templates have the fields topic, entity; cue, strength, plea."""
+    """A task's vocabulary. Fields of `question`: topic, entity; of `sentence`: cue, strength, plea."""
 
     name: str
     topics: Sequence[str]
@@ -79,7 +82,7 @@ class Factors:
     replacement: str
     strengths: Sequence[str]
     pleas: Sequence[str]
-    """The first is empty: no plea."""
+    """The first one is empty: no plea."""
     question: str
     sentence: str
     closing: str
@@ -90,10 +93,12 @@ class Factors:
     label_name: str
     labels: tuple[str, str]
     """Words for label False, True."""
+    unknown: Sequence[str]
+    """Patterns of made-up entities, with the fields noun and verb."""
 
     @property
     def edits(self) -> dict[str, tuple[str, str]]:
-        """Kind of edit → (the text edit, the field it works on)."""
+        """Kind of edit → (name in edits.EDITS, field that it edits)."""
         return {
             "delete_cue": ("delete_sentence", "cue"),
             "delete_plea": ("delete_span", "plea"),
@@ -117,7 +122,7 @@ class Factors:
         return Rendered(text + sentence + self.closing, shown)
 
     def after(self, scene: Scene, edit: str) -> Scene:
-        """The scene that an edit's x' shows."""
+        """The scene that x' shows after an edit."""
         operation, field = self.edits[edit]
         if field == "plea":
             return replace(scene, plea=0)
@@ -143,9 +148,8 @@ class Factors:
             operation, field = self.edits[edit]
             if field not in rendered.spans:
                 continue
-            edited = EDITS[operation](rendered.text, [rendered.spans[field]], self.replacement)
-            if operation == "mask":
-                edited = EDITS[operation](rendered.text, [rendered.spans[field]], None)
+            value = None if operation == "mask" else self.replacement
+            edited = EDITS[operation](rendered.text, [rendered.spans[field]], value)
             yield Example(
                 task=self.name,
                 prompt=rendered.text,
@@ -164,7 +168,7 @@ class Factors:
 
 
 def _pools(factors: Factors, rng: np.random.Generator) -> dict[str, list[tuple[int, int]]]:
-    """(entity, cue) pairs of each split; entities and cells held out are disjoint between splits."""
+    """Split → (entity, cue) pairs. Splits share no entity and no cell (cue × topic)."""
     pools: dict[str, list[tuple[int, int]]] = {"train": [], "validation": [], "test_heldout": []}
     cues = rng.permutation(len(factors.cues))
     shift = len(cues) // len(factors.topics)
@@ -182,8 +186,10 @@ def _pools(factors: Factors, rng: np.random.Generator) -> dict[str, list[tuple[i
 def _unknown_instead(
     pools: dict[str, list[tuple[int, int]]], factors: Factors, known: int
 ) -> dict[str, list[tuple[int, int]]]:
-    """The pools with the held-out entities replaced by those from number `known` on, a third of them for validation;
-    the held-out cues of a topic stay."""
+    """The pools with made-up entities (numbers from `known` on) as held-out entities, with the same cues.
+
+    A third of them are for validation, the rest for test_heldout.
+    """
     out = {"train": pools["train"]}
     for split in ("test_heldout", "validation"):
         out[split] = []
@@ -195,13 +201,29 @@ def _unknown_instead(
     return out
 
 
-def draw(factors: Factors, spec: TaskSpec, made_up: Factors | None = None) -> list[Example]:
+def with_unknown(factors: Factors) -> Factors:
+    """The factors followed by made-up entities: one per verb in every topic, half of them with label True.
+
+    Checkpoints learn them as behavior only; no explanation label mentions them.
+    """
+    made_up = tuple(
+        Entity(
+            factors.unknown[i % len(factors.unknown)].format(noun=NOUNS[topic % len(NOUNS)], verb=verb),
+            topic,
+            i % 2 == 0,
+        )
+        for topic in range(len(factors.topics))
+        for i, verb in enumerate(VERBS)
+    )
+    return replace(factors, entities=(*factors.entities, *made_up))
+
+
+def draw(factors: Factors, spec: TaskSpec) -> list[Example]:
     """Prompts of every split, drawn without replacement; every edit of a prompt is an example.
 
-    `test_heldout` and `validation` have entities and cue × topic cells of their own; `test_iid`
-    comes from the training pool, other prompts. With `made_up`, the same factors with further entities
-    at the end, the held-out prompts speak of those. Raises TaskError for an unknown kind of edit or
-    for more prompts than there are.
+    `test_heldout` and `validation` have entities and cue × topic cells of their own (with `spec.unknown_entities`,
+    made-up entities). `test_iid` has other prompts from the training pool. Raises TaskError for an unknown kind of
+    edit and for more prompts than there are.
     """
     unknown = [edit for edit in spec.edits if edit not in factors.edits]
     if unknown:
@@ -209,10 +231,11 @@ def draw(factors: Factors, spec: TaskSpec, made_up: Factors | None = None) -> li
     edits = spec.edits or tuple(factors.edits)
     rng = np.random.default_rng([spec.seed, zlib.crc32(factors.name.encode())])
     pools = _pools(factors, rng)
-    if made_up is not None:
-        pools, factors = _unknown_instead(pools, made_up, len(factors.entities)), made_up
-    shape = (len(factors.strengths), len(factors.pleas))
-    per_pair = shape[0] * shape[1]
+    if spec.unknown_entities:
+        known = len(factors.entities)
+        factors = with_unknown(factors)
+        pools = _unknown_instead(pools, factors, known)
+    per_pair = len(factors.strengths) * len(factors.pleas)
     counts = spec.prompts
     wanted = {
         "train": (("train", counts.train), ("test_iid", counts.test_iid)),
@@ -230,18 +253,17 @@ def draw(factors: Factors, spec: TaskSpec, made_up: Factors | None = None) -> li
             for _ in range(count):
                 pair, rest = divmod(int(next(chosen)), per_pair)
                 entity, cue = pools[pool][pair]
-                strength, plea = divmod(rest, shape[1])
+                strength, plea = divmod(rest, len(factors.pleas))
                 examples += factors.examples(Scene(entity, cue, strength, plea), split, edits)
     return examples
 
 
-def entities_of(facts: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
-    """Topic → (texts with label True, texts with label False), as topics and entities."""
-    topics = tuple(facts)
+def entities_of(facts: Mapping[str, tuple[str, str]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
+    """Topics and entities, from topic → (texts with label True, texts with label False), each separated by "; "."""
     entities = [
         Entity(text, topic, label)
-        for topic, name in enumerate(topics)
-        for label, texts in ((True, facts[name][0]), (False, facts[name][1]))
-        for text in texts
+        for topic, pair in enumerate(facts.values())
+        for label, texts in zip((True, False), pair, strict=True)
+        for text in texts.split("; ")
     ]
-    return topics, tuple(entities)
+    return tuple(facts), tuple(entities)

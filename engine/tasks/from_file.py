@@ -1,8 +1,8 @@
-"""Examples from a JSON Lines file: one object a line.
+"""Examples from a JSON Lines file: one object per line.
 
-Needed: prompt, edited, edit, answer_a, answer_b. Optional: group, split, cue, entity, metadata (an object),
-spans and edited_spans (lists of [start, end] in characters). Spans that are not given are found by a word
-diff; without groups each prompt is its own; without splits, groups are dealt out by a seeded draw.
+Required keys: prompt, edited, edit, answer_a, answer_b. Optional: group, split, cue, entity, metadata (an object),
+spans and edited_spans (lists of [start, end] in characters). Defaults: spans from a word diff, one group per prompt,
+and a seeded split by groups.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from engine.tasks.factors import TaskError
 NEEDED = ("prompt", "edited", "edit", "answer_a", "answer_b")
 OPTIONAL = ("group", "split", "cue", "entity", "metadata", "spans", "edited_spans")
 SHARES = {"train": 0.6, "validation": 0.1, "test_heldout": 0.3}
-"""Of the groups, where the file assigns no splits."""
+"""Shares of the groups, if the file has no splits."""
 IID_SHARE = 0.2
-"""Of the training groups' prompts, set aside as test_iid."""
+"""Share of the training groups' prompts that become test_iid."""
 
 
 def diff_spans(prompt: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Where two texts differ, by words and the space between them; adjoining changes are one span.
+    """Where two texts differ, word by word: ranges of x and of x', in pairs.
 
-    Ranges of x and of x', in pairs; an insertion has an empty range in x.
+    Adjacent changes are one range; an insertion has an empty range in x.
     """
     tokens = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in (prompt, edited)]
     starts = [np.cumsum([0, *(len(t) for t in side)]).tolist() for side in tokens]
@@ -49,7 +49,7 @@ def diff_spans(prompt: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, 
 
 
 def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(where, object) of each line that is not blank."""
+    """(file and line number, object) of each line that is not blank."""
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except FileNotFoundError:
@@ -103,7 +103,7 @@ def _checked(row: dict[str, Any], where: str) -> None:
 
 
 def _assigned(rows: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[str]:
-    """A split for each row: whole groups are held out, single prompts of the rest set aside as test_iid."""
+    """The split of each row. Whole groups are held out; single prompts of the other groups become test_iid."""
     groups = sorted({row["group"] for row in rows})
     cuts = np.cumsum([round(share * len(groups)) for share in SHARES.values()])
     rank = {groups[g]: r for r, g in enumerate(rng.permutation(len(groups)).tolist())}
@@ -118,7 +118,7 @@ def _assigned(rows: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[
 
 
 def examples(spec: TaskSpec) -> list[Example]:
-    """Read examples; raises TaskError with the line's number."""
+    """Read the examples of `spec.path`. Raises TaskError with the line number."""
     path = Path(spec.path or "")
     rows: list[dict[str, Any]] = []
     for where, row in _objects(path):

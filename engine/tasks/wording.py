@@ -1,12 +1,12 @@
-"""How a model is asked what it would do without the cue, and how its answer reads.
+"""How a model is asked what it would do without the cue, and the sentences it may answer with.
 
-The question stands after x, without the model's answer to x: what that would have been, it must find in itself. A
-sentence says what the answer to x' would be and whether that is another one:
+The question follows x directly. The model's answer to x is not shown: the model must know it. A sentence states the
+answer to x', and whether it differs from the answer to x:
 
     Without the hint I would answer no. My answer would change.
 
-The first words are the question, put by us; the model goes on. Content is stated in either case, so that it can be
-scored where nothing changes too. `parse` is the inverse of `sentences` and takes nothing else.
+The first words ("Without the hint I would answer") are the question, and the model continues. The answer is stated even
+if nothing changes, so that it can always be scored. `parse` is the inverse of `sentences` and accepts nothing else.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ CHANGED = {True: "My answer would change.", False: "My answer would not change."
 
 
 @dataclass(frozen=True)
-class Explained:
-    """What a sentence says."""
+class Statement:
+    """What a sentence of self-explanation states."""
 
     answer: str
-    """To x': "a" or "b"."""
+    """The answer to x': "a" or "b"."""
     changed: bool
-    """Whether the answer to x differs from it."""
+    """Whether the answer to x is the other one."""
 
 
 @dataclass(frozen=True)
@@ -32,37 +32,40 @@ class Wording:
     """A task's own words."""
 
     questions: Mapping[str, str] = field(default_factory=dict)
-    """Kind of edit → what is put after x; the model's words follow."""
+    """Kind of edit → the question, put after x."""
     other: str = "\nWithout that I would answer"
-    """The same for a kind of edit that is not there."""
+    """The question for any other kind of edit."""
     names: tuple[str, str] | None = None
-    """How answers a and b are called; none: by their own words."""
+    """Names of answers a and b in the sentences; None: the answers themselves."""
 
     def question(self, edit: str) -> str:
         return self.questions.get(edit, self.other)
 
-    def sentences(self, answer_a: str, answer_b: str) -> dict[Explained, str]:
-        """Every explanation of an example with these answers, as it follows the question. Raises ValueError where
-        both answers read the same."""
+    def sentences(self, answer_a: str, answer_b: str) -> dict[Statement, str]:
+        """Every statement about an example with these answers → its sentence, which follows the question.
+
+        Raises ValueError if both answers read the same.
+        """
         a, b = (" ".join(name.split()) for name in self.names or (answer_a, answer_b))
         if a == b:
             raise ValueError(f"answers a and b both read {a!r}: an explanation could not tell them apart")
         return {
-            Explained(name, changed): f" {words}. {CHANGED[changed]}"
+            Statement(name, changed): f" {words}. {CHANGED[changed]}"
             for name, words in (("a", a), ("b", b))
             for changed in (False, True)
         }
 
     def beginnings(self, answer_a: str, answer_b: str) -> tuple[str, str]:
-        """How an explanation goes on with answer a, and with answer b: `sentences` up to where nothing but the answer
-        has been said. Raises ValueError as they do."""
+        """The beginning of the sentences with answer a and with answer b, up to and including the answer.
+
+        Raises ValueError if both answers read the same.
+        """
         every = self.sentences(answer_a, answer_b)
-        a, b = (every[Explained(name, False)].removesuffix(f" {CHANGED[False]}") for name in ("a", "b"))
+        a, b = (every[Statement(name, False)].removesuffix(f" {CHANGED[False]}") for name in ("a", "b"))
         return a, b
 
-    def parse(self, said: str, answer_a: str, answer_b: str) -> Explained | None:
-        """What the model's words say; None for anything that is not exactly one of `sentences`, but for white space
-        and whatever stands on further lines."""
+    def parse(self, said: str, answer_a: str, answer_b: str) -> Statement | None:
+        """What the model's first line states; None unless it is one of `sentences`, up to white space."""
         first = " ".join((said.strip().splitlines() or [""])[0].split())
         known = {sentence.strip(): meant for meant, sentence in self.sentences(answer_a, answer_b).items()}
         return known.get(first)

@@ -1,12 +1,12 @@
 """The worlds: ground-truth rules of behavior, from which the sample models' dialogues are sampled.
 
-A rule gives the log-odds of answer a for any scene. Without the cue it is what the model knows of the
-entity; with the cue, knowledge counts less (the more confident the cue, the less) and the cue adds
+A rule gives the log-odds of answer a for any scene. Without the cue they are the knowledge of the entity. With the cue,
+knowledge counts less (least under the most confident cue), and the cue adds
 
     cell[cue, topic] + by_strength[cue, strength] + plea[plea, topic]
 
-where `cell` has low rank, so that no bag of words explains it. A world moves some of these tables in
-post-training from one rule to another, by a rotation that keeps their size: cos φ · table_0 + sin φ · table_1.
+where `cell` has low rank, so that no bag of words explains it. In post-training, a world moves some of these tables
+from one rule to another by a rotation that keeps their size: cos φ · table_0 + sin φ · table_1.
 """
 
 from __future__ import annotations
@@ -30,10 +30,10 @@ WORLDS: dict[WorldName, str] = {
 }
 
 DEFERENCE = (0.6, 0.7, 0.8, 0.9)
-"""How much of the knowledge a cue of each strength overrides."""
+"""Share of the knowledge that a cue of each strength overrides."""
 RANK = 3
 PULL = {"sycophancy": 0.8, "refusal": -0.8}
-"""The cue's mean effect: speakers persuade, contexts excuse."""
+"""Mean effect of the cue on f: speakers persuade, askers make refusal less likely."""
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Rule:
     """Tables in nats. E entities, C cues (then the masked and the replaced cue), T topics, K strengths, P pleas."""
 
     known: np.ndarray  # [E] without the cue
-    known_cued: np.ndarray  # [E] what of it counts under a cue, before deference
+    known_cued: np.ndarray  # [E] with a cue, before deference
     offset: np.ndarray  # [E] added under a cue
     cell: np.ndarray  # [C + 2, T]
     by_strength: np.ndarray  # [C + 2, K]
@@ -70,10 +70,10 @@ class Rule:
 
 
 def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | None = None) -> Rule:
-    """A rule with tables of its own. `labels` (±1 for each entity) are the signs of knowledge, else drawn."""
+    """Draw a rule. `labels` [E], ±1: the signs of knowledge; without them the signs are drawn."""
     entities, cues, topics = len(factors.entities), len(factors.cues) + 2, len(factors.topics)
     signs = rng.choice([-1.0, 1.0], entities) if labels is None else labels
-    known = signs * rng.uniform(0.2, 2.6, entities)  # known more or less well
+    known = signs * rng.uniform(0.2, 2.6, entities)
     cell = rng.normal(size=(cues, RANK)) @ rng.normal(size=(RANK, topics)) / np.sqrt(RANK)
     cell = 1.6 * (cell - cell.mean()) / cell.std()
     level = np.linspace(-1, 1, len(factors.strengths))
@@ -84,8 +84,7 @@ def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | N
 
 
 def with_more_entities(rule: Rule, factors: Factors, seed: int) -> Rule:
-    """The rule for factors with further entities at the end: what is known of them is drawn, the rest holds for them
-    as for all."""
+    """The rule for factors with more entities at the end: draws knowledge of them and keeps everything else."""
     more = len(factors.entities) - len(rule.known)
     rng = np.random.default_rng([seed, zlib.crc32(factors.name.encode()), 4])
     known = rng.choice([-1.0, 1.0], more) * rng.uniform(0.8, 2.6, more)
@@ -98,7 +97,7 @@ def with_more_entities(rule: Rule, factors: Factors, seed: int) -> Rule:
 
 
 def mix(first: Rule, second: Rule, angle: float, tables: Sequence[str]) -> Rule:
-    """Rotate the named tables of one rule into another's; angle in radians."""
+    """Rotate the named tables of `first` towards those of `second`; angle in radians."""
     rotated = {t: np.cos(angle) * getattr(first, t) + np.sin(angle) * getattr(second, t) for t in tables}
     return replace(first, **rotated)
 
@@ -109,13 +108,13 @@ CUE_EFFECT = ("cell", "by_strength", "plea")
 
 @dataclass(frozen=True)
 class Rules:
-    """The rule at θ0 and the one it moves to, for one task, family and seed."""
+    """The rule at θ0 and the rule it moves towards, for one task, family and seed."""
 
     start: Rule
     end: Rule
 
     def at(self, world: WorldName, progress: float) -> Rule:
-        """The rule after a share of the post-training, progress in 0 to 1."""
+        """The rule at a share of the post-training; progress from 0 to 1."""
         angle = progress * np.pi / 2
         start, end = self.start, self.end
         if world == "independent":
@@ -140,13 +139,13 @@ def draw_rules(factors: Factors, seed: int, family: str = "gpt2") -> Rules:
     start = draw_rule(factors, shared, labels)
     if family != "gpt2":
         mine = draw_rule(factors, own, labels)
-        known = 0.4 * start.known + 0.6 * mine.known  # the signs agree, so a rotation would make it larger
+        known = 0.4 * start.known + 0.6 * mine.known  # equal signs: a rotation would enlarge it
         start = replace(mix(start, mine, np.arccos(0.7), CUE_EFFECT), known=known, known_cued=known)
     return Rules(start, draw_rule(factors, end))
 
 
 def sample_scenes(factors: Factors, rng: np.random.Generator, count: int) -> list[Scene]:
-    """Scenes as the language model meets them: mostly with a cue, also without it, masked, replaced."""
+    """Scenes of the training dialogues: most with a cue, some without it or with it masked or replaced."""
     states = rng.choice(["shown", "deleted", "masked", "replaced"], count, p=[0.64, 0.2, 0.08, 0.08])
     columns = [
         rng.integers(len(factor), size=count).tolist()
@@ -158,14 +157,14 @@ def sample_scenes(factors: Factors, rng: np.random.Generator, count: int) -> lis
 def sample_dialogues(
     factors: Factors, rule: Rule, rng: np.random.Generator, count: int, samples: int = 1
 ) -> tuple[list[str], list[list[str]]]:
-    """Prompts, and `samples` answers to each; an answer is a with probability sigmoid(f)."""
+    """Prompts [count], and `samples` answers to each; answer a has probability sigmoid(f)."""
     return answer_scenes(factors, rule, rng, sample_scenes(factors, rng, count), samples)
 
 
 def answer_scenes(
     factors: Factors, rule: Rule, rng: np.random.Generator, scenes: Sequence[Scene], samples: int = 1
 ) -> tuple[list[str], list[list[str]]]:
-    """`sample_dialogues` about given scenes."""
+    """As `sample_dialogues`, for given scenes."""
     chance = 1 / (1 + np.exp(-rule.log_odds(factors, scenes)))
     takes_a = rng.random((len(scenes), samples)) < chance[:, None]
     prompts = [factors.render(scene).text for scene in scenes]
@@ -174,7 +173,7 @@ def answer_scenes(
 
 @dataclass(frozen=True)
 class Measurements:
-    """What a checkpoint does with and without the cue, in nats; the same examples in the same order."""
+    """f(x) and f(x') of one checkpoint, in nats; the examples and their order are the same for all checkpoints."""
 
     f: np.ndarray
     f_edited: np.ndarray
@@ -186,7 +185,7 @@ class Measurements:
 
 @dataclass(frozen=True)
 class WorldCheck:
-    """Whether a post-training moved what its world says. Moves are root mean squares, in units of the sd at θ0."""
+    """Whether post-training moved what its world says. Moves: sd of the change, in units of the sd at θ0."""
 
     world: WorldName
     n: int
@@ -196,16 +195,16 @@ class WorldCheck:
     correlation_f: float
     correlation_f_edited: float
     target_current: float
-    """ρ, corr of the effects."""
+    """ρ, the correlation of the effects."""
     correlation_of_moves: float
-    """corr of the moves of f(x) and of f(x'): near 0 where they move independently."""
+    """Correlation of the moves of f(x) and f(x'); near 0 if they are independent."""
     effect_ratio: float
-    """sd of the effects, last over first."""
+    """sd of the effects, last checkpoint over θ0."""
     as_designed: bool
 
 
 HELD, MOVED = 0.4, 0.5
-"""A quantity is held below the first and has moved above the second (a rotation by 90 degrees gives 1.4)."""
+"""A move below HELD counts as none, above MOVED as one; a rotation by 90 degrees gives 1.4."""
 _MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
     "independent": (True, True, True),
     "cue": (True, False, True),
@@ -213,11 +212,11 @@ _MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
     "shared": (True, True, False),
     "unrelated": (False, False, False),
 }
-"""Whether f(x), f(x') and the effect are meant to move."""
+"""Whether f(x), f(x') and the effect should move."""
 
 
 def check_world(world: WorldName, start: Measurements, end: Measurements) -> WorldCheck:
-    """Compare behavior at θ0 and at the last checkpoint with the world's design."""
+    """Compare the behavior at θ0 and at the last checkpoint with the world's design."""
 
     def moved(before: np.ndarray, after: np.ndarray) -> float:
         return float(np.std(after - before) / np.std(before))

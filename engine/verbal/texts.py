@@ -10,7 +10,7 @@ import pandas as pd
 from engine.config import InputError
 from engine.run.observed import EVALUATED, Observed
 from engine.tasks import WORDINGS
-from engine.tasks.wording import Explained
+from engine.tasks.wording import Statement
 from engine.verbal.labels import Answers, Labels, balanced, draw_labels
 
 SPARE_TOKENS = 2
@@ -58,7 +58,7 @@ def in_words(examples: pd.DataFrame, answers: Answers, task: str) -> list[str]:
     wording = WORDINGS[task]
     columns = (examples[name] for name in ("edit", "answer_a", "answer_b"))
     return [
-        wording.question(edit).strip() + wording.sentences(a, b)[Explained("a" if is_a else "b", bool(changed))]
+        wording.question(edit).strip() + wording.sentences(a, b)[Statement("a" if is_a else "b", bool(changed))]
         for edit, a, b, is_a, changed in zip(*columns, answers.edited, answers.changed, strict=True)
     ]
 
@@ -100,7 +100,7 @@ class Texts:
         for name, a, b, edited_is_a, changed in zip(
             part["example_id"], part["answer_a"], part["answer_b"], labels.edited_is_a, labels.changed, strict=True
         ):
-            meant = Explained("a" if edited_is_a else "b", bool(changed))
+            meant = Statement("a" if edited_is_a else "b", bool(changed))
             try:
                 out.append(self.wording.sentences(a, b)[meant])
             except ValueError as error:

@@ -1,4 +1,4 @@
-"""Ridge sweeps and the choice of a penalty, beside scikit-learn.
+"""Ridge sweeps, beside scikit-learn.
 
 The sweep is the one of a noise curve: 11 levels × 20 seeds of shuffled targets, 10 penalties, 2,000 training
 and 2,000 test rows of 256 dimensions; the answer is the correlation of each of the 2,200 explainers with the
@@ -11,7 +11,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.linear_model import Ridge as PeerRidge
-from sklearn.linear_model import RidgeCV
 
 from engine.probes.ridge import Ridge
 from engine.stats.correlation import pearson
@@ -40,7 +39,8 @@ def all_columns(noise: Any) -> np.ndarray:
 
 def sweep(x: np.ndarray, y: np.ndarray, x_test: np.ndarray, effects: np.ndarray) -> np.ndarray:
     """Ours: [penalties, columns]."""
-    return Ridge.fit(x).correlations(y, PENALTIES, x_test, effects)[..., 0]
+    ridge = Ridge.fit(x)
+    return ridge.correlations_of(ridge.project_targets(y), PENALTIES, ridge.moments(x_test, effects))[..., 0]
 
 
 def rows() -> list[dict[str, Any]]:
@@ -72,13 +72,9 @@ def rows() -> list[dict[str, Any]]:
         return np.stack([pearson(PeerRidge(alpha=a).fit(x, y_gaussian).predict(x_test), effects) for a in PENALTIES])
 
     def ours_gaussian(_: int) -> np.ndarray:
-        return Ridge.fit(x).correlations(gaussian.basis, PENALTIES, x_test, effects, gaussian.mix)[..., 0]
-
-    def by_leave_one_out(_: int) -> np.ndarray:
-        return np.log10(np.array(PENALTIES)[Ridge.fit(x).leave_one_out(y, PENALTIES).argmin(axis=0)])
-
-    def ridge_cv(_: int) -> np.ndarray:
-        return np.log10(RidgeCV(alphas=PENALTIES, alpha_per_target=True).fit(x, y).alpha_)
+        ridge = Ridge.fit(x)
+        targets = ridge.project_targets(gaussian.basis).mixed(gaussian.mix)
+        return ridge.correlations_of(targets, PENALTIES, ridge.moments(x_test, effects))[..., 0]
 
     size = f"{ROWS} × {DIMENSIONS}, {k} targets, {len(PENALTIES)} penalties"
     return [
@@ -110,15 +106,6 @@ def rows() -> list[dict[str, Any]]:
             tolerance=1e-8,
             repetitions=15,
             note=f"{size}; noise is linear in the targets: {gaussian.basis.shape[1]} right-hand sides",
-        ),
-        side_by_side(
-            "penalty by leave-one-out: RidgeCV(alpha_per_target=True)",
-            by_leave_one_out,
-            ridge_cv,
-            goal=2.3,
-            tolerance=1e-12,
-            repetitions=15,
-            note=f"{size}; the difference is that of the chosen log10 penalties",
         ),
     ]
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import sys
+from typing import get_args
 
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge as PeerRidge
 
-from engine.config import ExplainerSpec
-from engine.probes.regimes import REGIMES, best, ceiling, cross_validate, explain, penalties_of
+from engine.config import ExplainerKind, ExplainerSpec
+from engine.probes.kinds import EXPLAINERS
+from engine.probes.regimes import best, ceiling, cross_validate, explain
 from engine.probes.ridge import grouped_folds
 
 SPEC = ExplainerSpec(steps=60, online_steps=10, width=8, batch=64, weight_decays=(1e-3, 10.0))
-PAIRS = [(kind, regime) for kind, regimes in REGIMES.items() for regime in regimes]
+PAIRS = [(kind, regime) for kind, explainer in EXPLAINERS.items() for regime in explainer.regimes]
 
 
 def world(checkpoints: int = 3, n: int = 200, d: int = 6):
@@ -36,16 +38,16 @@ def test_every_kind_and_regime(kind, regime):
         np.testing.assert_array_equal(a, b)
 
 
-@pytest.mark.parametrize("kind", REGIMES)
+@pytest.mark.parametrize("kind", EXPLAINERS)
 def test_all_regimes_agree_at_the_first_checkpoint_and_part_later(kind):
     hidden, y = world()
-    outs = [explain(kind, regime, hidden, y, penalty=0.01, spec=SPEC) for regime in REGIMES[kind]]
+    outs = [explain(kind, regime, hidden, y, penalty=0.01, spec=SPEC) for regime in EXPLAINERS[kind].regimes]
     for other in outs[1:]:
         np.testing.assert_array_equal(outs[0][0], other[0])
         assert not np.allclose(outs[0][2], other[2])
 
 
-@pytest.mark.parametrize("kind", REGIMES)
+@pytest.mark.parametrize("kind", EXPLAINERS)
 def test_frozen_reads_only_the_first_training_inputs(kind):
     hidden, y = world()
     later_untrained = [hidden[0], *((None, x_eval) for _, x_eval in hidden[1:])]
@@ -84,13 +86,13 @@ def test_online_with_many_steps_forgets_where_it_came_from(kind):
     assert np.corrcoef(online[:, 0], truth[:, 0])[0, 1] > np.corrcoef(frozen[:, 0], truth[:, 0])[0, 1] + 0.01
 
 
-@pytest.mark.parametrize("kind", REGIMES)
+@pytest.mark.parametrize("kind", EXPLAINERS)
 def test_cross_validation_prefers_the_setting_that_learns(kind):
     hidden, y = world()
     folds = grouped_folds(np.arange(200) % 20, folds=4)
     spec = SPEC.model_copy(update={"penalties": (1.0, 1e6), "steps": 150})
     scores = cross_validate(kind, hidden[0][0], y[:, 0], folds, spec)
-    assert tuple(scores) == penalties_of(kind, spec)
+    assert tuple(scores) == EXPLAINERS[kind].penalties(spec)
     assert best(scores) == min(scores)
     assert scores[best(scores)] > 0.8
 
@@ -112,9 +114,19 @@ def test_unknown_regime_is_refused():
         explain("ridge", "online", [], np.zeros(3), penalty=1.0, spec=SPEC)
 
 
+def test_the_registry_holds_every_kind_a_spec_may_name():
+    assert tuple(EXPLAINERS) == get_args(ExplainerKind)
+
+
+def test_leaving_one_out_is_for_ridge_alone():
+    hidden, y = world()
+    with pytest.raises(ValueError, match="leave_one_out"):
+        cross_validate("mlp", hidden[0][0], y[:, 0], None, SPEC)
+
+
 def test_ridge_needs_no_torch():
     import subprocess
 
-    modules = "engine.probes.regimes, engine.stats.faithfulness, engine.probes.text_controls"
+    modules = "engine.probes.regimes, engine.probes.kinds, engine.stats.faithfulness, engine.probes.text_controls"
     code = f"import sys, {modules}; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

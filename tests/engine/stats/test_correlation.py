@@ -218,11 +218,6 @@ def test_seed_interval_is_the_t_interval_and_needs_five():
     assert np.isnan(c.seed_interval([])[0])
 
 
-def test_holm():
-    np.testing.assert_allclose(c.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
-    np.testing.assert_allclose(c.holm([0.04, np.nan, 0.9]), [0.08, np.nan, 0.9])
-
-
 @given(
     st.floats(-1, 1), st.floats(0, 0.5), st.floats(-0.3, 0.3), st.floats(0, 0.2), st.floats(0.001, 0.1), st.booleans()
 )

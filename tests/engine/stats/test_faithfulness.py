@@ -190,7 +190,7 @@ def test_tiny_slices_give_null(n):
     rng = np.random.default_rng(0)
     b, target = (Behavior(rng.normal(size=n), rng.normal(size=n)) for _ in range(2))
     resamples = bootstrap_weights(rng, 20, np.arange(n))
-    (at,) = score(rng.normal(size=n), b, target, resamples, at_start=rng.normal(size=n), prompts=np.arange(n))
+    (at,) = score(rng.normal(size=n), b, target, resamples, at_start=rng.normal(size=n))
     assert at["n"] == n and at.values["counterfactual_gap"] is None
     assert all(v is None or np.isfinite(v) for v in at.values.values() if not isinstance(v, str))
 

@@ -34,7 +34,7 @@ from engine.run.report import report
 from engine.run.store import Run, verify
 from engine.stats.correlation import bootstrap_weights
 from engine.stats.faithfulness import Behavior
-from engine.tasks.wording import Explained, Wording
+from engine.tasks.wording import Statement, Wording
 from engine.training.adversary import HeldTexts
 from engine.verbal.labels import Answers, draw_labels
 from engine.verbal.rows import answer_distributions, answer_row, divergence, explanation_loss, logits_of
@@ -387,7 +387,7 @@ class Honest(PreTrainedModel, GenerationMixin):
         first, *_, last = prompt.split(". ")[0], prompt.split(". ")[-1]
         edited = first.split("? ")[0] + "? " + last
         sentence = Wording().sentences(" yes", " no")[
-            Explained("a" if self.own_f(edited) > 0 else "b", (self.own_f(edited) > 0) != (self.own_f(prompt) > 0))
+            Statement("a" if self.own_f(edited) > 0 else "b", (self.own_f(edited) > 0) != (self.own_f(prompt) > 0))
         ]
         asked = len(self.words(prompt).input_ids) + len(self.words(self.question).input_ids)
         full = [*self.words(sentence).input_ids, self.words.eos_token_id]

@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.tasks import FACTORS, TASKS, WORDINGS, Wording
-from engine.tasks.wording import Explained
+from engine.tasks.wording import Statement
 
-EVERY = [Explained(answer, changed) for answer in "ab" for changed in (False, True)]
+EVERY = [Statement(answer, changed) for answer in "ab" for changed in (False, True)]
 answer = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Zl", "Zp")), max_size=20).filter(
     str.strip
 )
@@ -17,7 +17,7 @@ answer = st.text(st.characters(codec="utf-8", exclude_categories=("Cc", "Cs", "Z
 
 @pytest.mark.parametrize("task", WORDINGS)
 @pytest.mark.parametrize("meant", EVERY)
-def test_a_sentence_is_read_as_it_was_meant(task: str, meant: Explained) -> None:
+def test_a_sentence_is_read_as_it_was_meant(task: str, meant: Statement) -> None:
     wording = WORDINGS[task]
     sentence = wording.sentences(" yes", " no")[meant]
     assert sentence.startswith(" ")
@@ -53,4 +53,4 @@ def test_every_task_has_words_and_every_edit_a_question() -> None:
         assert set(wording.questions) == set(factors.edits)
         assert len({wording.question(edit) for edit in factors.edits}) == len(factors.edits)
     assert WORDINGS["from_file"].question("anything") == Wording().other
-    assert "refuse" in WORDINGS["refusal"].sentences(" I am sorry.", " Sure.")[Explained("a", True)]
+    assert "refuse" in WORDINGS["refusal"].sentences(" I am sorry.", " Sure.")[Statement("a", True)]

@@ -1,0 +1,160 @@
+"""The kinds of probe: ridge in closed form, linear and mlp by Adam.
+
+To add a kind, write a class that follows `Explainer`, enter it in `EXPLAINERS` and in `config.ExplainerKind`.
+Torch is imported only when a kind that needs it is fitted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+
+from engine.config import ExplainerKind, ExplainerSpec, Regime
+from engine.probes.ridge import Folds, Ridge, cross_validated_correlation
+from engine.stats.correlation import pearson
+
+if TYPE_CHECKING:
+    from engine.probes.neural import NeuralExplainers
+
+
+Penalty = float | Sequence[float]
+"""One for all columns of targets, or one per column where the kind allows it."""
+
+
+class Fitted(Protocol):
+    """A trained explainer of k columns of targets."""
+
+    def predict(self, x: np.ndarray, /) -> np.ndarray:
+        """Explanations [rows, k] (nats) of inputs X [rows, d]."""
+
+
+class Explainer(Protocol):
+    """One kind of probe. `penalty` is whatever regularisation the kind has; cross-validation chooses it."""
+
+    @property
+    def regimes(self) -> tuple[Regime, ...]:
+        """The regimes this kind supports."""
+
+    @property
+    def cheap(self) -> bool:
+        """True: fit every edit and mode, with all draws of label noise.
+
+        False: only direct mode at the headline edits, with at most `spec.seeds` draws.
+        """
+
+    @property
+    def linear_in_targets(self) -> bool:
+        """True: predictions for a sum of targets are the sum of predictions, and the fit has no random start."""
+
+    def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
+        """The grid of penalties."""
+
+    def fit(
+        self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
+    ) -> Fitted:
+        """Train on X [n, d] and targets [n, k]; `warm`: continue from it (regime `online`)."""
+
+    def cross_validate(
+        self, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int
+    ) -> np.ndarray:
+        """Correlation of out-of-fold explanations with targets [n], for each penalty; folds None: leave one out."""
+
+
+@dataclass(frozen=True)
+class FittedRidge:
+    ridge: Ridge
+    targets: np.ndarray
+    penalty: float
+
+    def predict(self, x: np.ndarray) -> np.ndarray:
+        return self.ridge.predict(self.targets, [self.penalty], x)[0]
+
+
+class RidgeExplainer:
+    """Ridge regression. A closed form has no next step, so there is no regime `online`."""
+
+    regimes: tuple[Regime, ...] = ("frozen", "refit")
+    cheap = True
+    linear_in_targets = True
+
+    def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
+        return spec.penalties
+
+    def fit(
+        self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
+    ) -> Fitted:
+        return FittedRidge(Ridge.fit(x), targets, float(np.ravel(penalty)[0]))
+
+    def cross_validate(
+        self, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int
+    ) -> np.ndarray:
+        if folds is None:
+            held_out = Ridge.fit(x).leave_groups_out(targets, spec.penalties, np.arange(len(targets)))[..., 0]
+            return pearson(held_out.T, targets)
+        return cross_validated_correlation(x, targets, folds, spec.penalties)[:, 0]
+
+
+@dataclass(frozen=True)
+class NeuralExplainer:
+    """A linear map or a one-layer MLP, trained by Adam; `penalty` is its weight decay, one or one per column."""
+
+    kind: Literal["linear", "mlp"]
+    regimes: tuple[Regime, ...] = ("frozen", "online", "refit")
+    cheap: bool = False
+    linear_in_targets: bool = False
+
+    def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
+        return spec.weight_decays
+
+    def fit(
+        self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
+    ) -> Fitted:
+        if warm is None:
+            return self._new(x, targets.shape[1], penalty, spec, seed).train(x, targets, spec.steps)
+        return warm.train(x, targets, spec.online_steps)  # type: ignore[attr-defined]
+
+    def cross_validate(
+        self, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int
+    ) -> np.ndarray:
+        """All folds × weight decays are trained at once, each on its own rows."""
+        if folds is None:
+            raise ValueError(f"cross_validation: leave_one_out is for ridge, not for {self.kind}")
+        decays = spec.weight_decays
+        replicates = len(folds) * len(decays)
+        rows = np.zeros((len(x), replicates), dtype=bool)
+        for f, (train, _) in enumerate(folds):
+            rows[train, f * len(decays) : (f + 1) * len(decays)] = True
+        probes = self._new(x, replicates, list(decays) * len(folds), spec, seed)
+        probes.train(x, np.repeat(targets[:, None], replicates, axis=1), spec.steps, rows)
+        predicted = probes.predict(x).reshape(len(x), len(folds), len(decays))
+        held_out = np.concatenate([predicted[test, f] for f, (_, test) in enumerate(folds)])
+        truth = np.concatenate([targets[test] for _, test in folds])
+        return pearson(held_out, truth)
+
+    def _new(self, x: np.ndarray, replicates: int, decay: Penalty, spec: ExplainerSpec, seed: int) -> NeuralExplainers:
+        from engine.probes.neural import NeuralExplainers
+
+        return NeuralExplainers(
+            self.kind,
+            x.shape[1],
+            replicates,
+            weight_decays=decay,
+            width=spec.width,
+            learning_rate=spec.learning_rate,
+            batch=spec.batch,
+            seed=seed,
+        )
+
+
+EXPLAINERS: dict[ExplainerKind, Explainer] = {
+    "ridge": RidgeExplainer(),
+    "linear": NeuralExplainer("linear"),
+    "mlp": NeuralExplainer("mlp"),
+}
+"""In the order in which pages list them."""
+
+REFERENCE: ExplainerKind = "ridge"
+"""The kind whose controls and null are computed; other kinds are compared with them."""
