@@ -1,4 +1,4 @@
-"""One row at a time, one answer token after the other, by the book: what the batched engine is held against."""
+"""The reference for the batched engine: one row at a time, and one forward for each token of an answer."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from engine.model.behavior import tokenised
 from engine.model.checkpoints import Checkpoint
 
 
@@ -15,7 +16,7 @@ def log_prob(checkpoint: Checkpoint, prompt: Sequence[int], answer: Sequence[int
     """log p(answer | prompt), a forward for every token of the answer."""
     total = 0.0
     for i, token in enumerate(answer):
-        row = torch.tensor([[*prompt, *answer[:i]]])
+        row = torch.tensor([[*prompt, *answer[:i]]], device=checkpoint.device)
         logits = checkpoint.model(input_ids=row, use_cache=False).logits[0, -1].double()
         total += float(logits.log_softmax(-1)[token])
     return total
@@ -24,6 +25,12 @@ def log_prob(checkpoint: Checkpoint, prompt: Sequence[int], answer: Sequence[int
 def log_odds(checkpoint: Checkpoint, prompt: Sequence[int], answers: Sequence[Sequence[int]]) -> float:
     a, b = (log_prob(checkpoint, prompt, answer) for answer in answers)
     return a - b
+
+
+def behavior(checkpoint: Checkpoint, prompts: Sequence[str], answers: Sequence[tuple[str, str]]) -> np.ndarray:
+    """f [n] in nats of prompts with their two answers. Raises BehaviorError."""
+    encoded = tokenised(checkpoint, prompts, answers, [f"prompt {i}" for i in range(len(prompts))])
+    return np.array([log_odds(checkpoint, tokens.prompt, tokens.answers) for tokens in encoded])
 
 
 @torch.inference_mode()

@@ -1,9 +1,9 @@
-"""Which tokens and spans of one prompt carry its behavior f, by captum. For single examples, not for sweeps.
+"""How much each token of one prompt contributes to its behavior f. For single examples, not for sweeps.
 
-Tokens: integrated gradients over the embedding layer (Sundararajan, Taly and Yan 2017), from a baseline in which every
-token but the leading special ones is the tokenizer's padding or end token. Cost: `steps` forwards and backwards a row.
-Spans: feature ablation, where to ablate a span is to delete it from the text. Cost: one forward a span.
-captum's LLMAttribution is not used: its `use_cached_outputs=True` is silently wrong under transformers 5.
+Method: integrated gradients over the embedding layer (Sundararajan, Taly and Yan 2017), by captum. The baseline
+replaces every token except leading special ones by the tokenizer's padding or end token. Cost: `steps` forwards and
+backwards for each row. captum's LLMAttribution is not used: its `use_cached_outputs=True` is silently wrong under
+transformers 5.
 """
 
 from __future__ import annotations
@@ -13,30 +13,28 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from captum.attr import FeatureAblation, LayerIntegratedGradients
+from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 
 from engine.model.batching import Text, row_tails
-from engine.model.behavior import BehaviorError, tokenised
+from engine.model.behavior import tokenised
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import run
 from engine.records import Span
-from engine.tasks.edits import EDITS
 
 STEPS_AT_ONCE = 16
 
 
 @dataclass(frozen=True)
 class TokenAttribution:
-    """Scores of the prompt's tokens, in nats: by how much each raises f, against the baseline."""
+    """The contribution of each token of the prompt to f, in nats, relative to the baseline."""
 
     tokens: tuple[str, ...]
     offsets: tuple[Span, ...]
-    """Characters of the prompt; (0, 0) for a token that is not in the text."""
+    """Characters of the prompt; (0, 0) for a special token outside the text."""
     scores: np.ndarray
     """float64 [tokens]"""
     completeness_error: float
-    """|sum of scores − (f(prompt) − f(baseline))|, which integration in finitely many steps leaves."""
+    """|sum of scores − (f(prompt) − f(baseline))|, the error of integration in finitely many steps."""
     f: float
     f_baseline: float
 
@@ -78,32 +76,8 @@ def token_attribution(
     return TokenAttribution(tuple(shown), encoded.offsets, scores, error, f, f_baseline)
 
 
-def span_effects(checkpoint: Checkpoint, prompt: str, spans: Sequence[Span], answers: tuple[str, str]) -> np.ndarray:
-    """Δ in nats [spans]: f with a span deleted, less f of the prompt. Raises BehaviorError, and EditError for spans
-    that are empty, outside the prompt, or leave nothing of it."""
-    if not spans:
-        return np.zeros(0)
-
-    def without(kept: Sequence[float]) -> str:
-        gone = [span for span, keep in zip(spans, kept, strict=True) if not keep]
-        text = EDITS["delete_span"](prompt, gone, None).text if gone else prompt
-        if not text.strip():
-            raise BehaviorError(f"deleting characters {gone} leaves nothing of the prompt: mark less")
-        return text
-
-    def f(masks: Tensor) -> Tensor:
-        texts = [prompt, *(without(mask) for mask in masks.tolist())]
-        encoded = tokenised(checkpoint, texts, [answers] * len(texts), [f"span {i}" for i in range(len(texts))])
-        scored = run(checkpoint, [[Text(t.prompt, t.answers) for t in encoded]], batch_size=STEPS_AT_ONCE)
-        return torch.tensor(scored.log_probs[1:, 0] - scored.log_probs[1:, 1])
-
-    everything = torch.ones(1, len(spans), dtype=torch.float64)
-    drop = FeatureAblation(f).attribute(everything, baselines=0.0, perturbations_per_eval=len(spans))
-    return -drop[0].numpy()
-
-
 def _signed_asks(text: Text, tail: tuple[int, ...]) -> list[tuple[int, int, float]]:
-    """(position, token, sign) of what the row of this tail contributes to f."""
+    """(position, token, sign) of each log-probability in f that is scored on the row with this tail."""
     before = len(text.prompt) - 1
     tails = row_tails(text)
     asks = []

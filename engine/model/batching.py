@@ -1,56 +1,152 @@
-"""Which rows of tokens to run, what of them is shared, and how they go into batches. No torch."""
+"""The plan of a measurement: which rows of tokens to run, which rows share a prefix, and which rows form a batch.
+
+Pure functions on token ids, without torch. `counterfactuals` executes the plan.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 SLACK_TOKENS, SLACK_SHARE = 32, 0.03
-"""A batch may hold so much padding, in tokens or as a share of its tokens, before the next one is begun."""
+"""Start a new batch when padding exceeds max(32 tokens, 3 %)."""
 PREFIX_FACTOR = 8
-"""A batch of continued rows may attend to so many times the tokens of a full batch: a bound on memory."""
+"""Memory bound: rows × (cached + new tokens) of a batch is at most this many times the batch's token limit."""
 
 
 @dataclass(frozen=True)
 class Text:
-    """What is asked about one prompt."""
+    """A prompt, the answers to score after it, and the hidden states to read in it."""
 
     prompt: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
     reads: tuple[tuple[int, ...], ...] = ()
-    """Each a mean hidden state over these positions of the prompt."""
+    """Sets of positions of the prompt; each gives the mean hidden state over its positions."""
 
 
 @dataclass
 class Row:
-    """Distinct token ids, and everything that is asked about them."""
+    """A distinct sequence of token ids, with every log-probability and hidden state wanted from it."""
 
     tokens: tuple[int, ...]
     parent: int = -1
-    """The row whose beginning this may share: the original's, or that of the same text with another answer."""
+    """The row whose prefix this one may reuse: the original's, or that of the same text with another answer."""
     asks: list[tuple[int, int, int, int]] = field(default_factory=list)  # position, token, text, answer
     reads: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # read, positions
 
     def first_needed(self) -> int:
+        """The first position with a wanted result; it can't lie in a reused prefix."""
         return min([a[0] for a in self.asks] + [p for _, positions in self.reads for p in positions])
 
 
 @dataclass(frozen=True)
 class Piece:
-    """A row, from `start` on; the tokens before it are shared with the row `owner` (−1: nothing is shared)."""
+    """The tokens of one row from `start` on; the tokens before are reused from the row `owner` (−1: none)."""
 
     row: int
     start: int
     owner: int
     length: int
     logits: int = 1
-    """Positions that it has logits made at."""
+    """Positions that logits are computed at."""
+    scored: bool = True
+    """False for an original that only fills the cache and is scored in a second piece."""
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Pieces of one forward, and the batches that continue their rows."""
+
+    pieces: tuple[Piece, ...]
+    owners: tuple[int, ...] = ()
+    """For each piece the index of its owner in the batch that this one continues; empty for a batch of full rows."""
+    continued_by: tuple[Batch, ...] = ()
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Upper limits of one batch. A single row may exceed both."""
+
+    tokens: int
+    logits: int | None = None
+    """Positions that logits are computed at, padding included; none: no limit."""
+    logits_everywhere: bool = False
+    """Whether the model computes logits at every position, wanted or not."""
+
+
+def full_plan(rows: Sequence[Row], limits: Limits, rotary_limit: int | None = None) -> list[Batch]:
+    """Batches of whole rows. Rows longer than `rotary_limit` never share a batch with shorter ones."""
+    pieces = [_piece(rows, i, limits) for i in range(len(rows))]
+    beyond = [rotary_limit is not None and piece.length > rotary_limit for piece in pieces]
+    sides = ([p for p, far in zip(pieces, beyond, strict=True) if far == side] for side in (False, True))
+    return [Batch(tuple(batch)) for side in sides for batch in batches(side, limits)]
+
+
+def shared_plan(rows: Sequence[Row], limits: Limits, *, two_deep: bool, rescore: bool) -> list[Batch]:
+    """Batches of whole rows, each with the batches that continue from its keys and values.
+
+    `two_deep`: a continued row may be continued in turn. `rescore`: an original is scored from a prefix of its own, as
+    its edited texts are. Low precision depends on the kernel, so both sides of an effect should use the same one.
+    """
+    owned: list[tuple[int, int]] = []
+    followers: dict[int, list[Piece]] = {}
+    roots: list[Piece] = []
+    for i, row in enumerate(rows):
+        owner, start = _owner(rows, row, owned, two_deep)
+        owned.append((owner, start))
+        (followers.setdefault(owner, []) if owner >= 0 else roots).append(_piece(rows, i, limits, start, owner))
+    second_pieces = {root: list(pieces) for root, pieces in followers.items() if owned[root][0] < 0}
+    if rescore:
+        for at, root in enumerate(roots):
+            if root.row not in followers:
+                continue
+            row = rows[root.row]
+            start = min(*(p.start for p in followers[root.row]), row.first_needed(), len(row.tokens) - 1)
+            if start > 0:
+                second_pieces[root.row].append(_piece(rows, root.row, limits, start, root.row))
+                roots[at] = replace(root, scored=False)
+
+    plan = []
+    for first in batches(roots, limits):
+        seconds = []
+        for second in batches([p for root in first for p in second_pieces.get(root.row, ())], limits):
+            # A rescored original owns its second pieces; only the other pieces are continued from here.
+            waiting = [p for piece in second if piece.row != piece.owner for p in followers.get(piece.row, ())]
+            thirds = [_continuing(third, second) for third in batches(waiting, limits)]
+            seconds.append(_continuing(second, first, thirds))
+        plan.append(Batch(tuple(first), continued_by=tuple(seconds)))
+    return plan
+
+
+def _continuing(pieces: Sequence[Piece], before: Sequence[Piece], continued_by: Sequence[Batch] = ()) -> Batch:
+    index = {piece.row: i for i, piece in enumerate(before)}
+    return Batch(tuple(pieces), tuple(index[piece.owner] for piece in pieces), tuple(continued_by))
+
+
+def _piece(rows: Sequence[Row], number: int, limits: Limits, start: int = 0, owner: int = -1) -> Piece:
+    row = rows[number]
+    length = len(row.tokens) - start
+    logits = length if limits.logits_everywhere else len({position for position, *_ in row.asks})
+    return Piece(number, start, owner, length, max(1, logits))
+
+
+def _owner(rows: Sequence[Row], row: Row, owned: Sequence[tuple[int, int]], two_deep: bool) -> tuple[int, int]:
+    """The row that this one continues (−1: none) and how many tokens it reuses; `owned` holds those of earlier rows."""
+    candidate = row.parent
+    while candidate >= 0:
+        start = min(common_prefix(row.tokens, rows[candidate].tokens), row.first_needed())
+        above, from_above = owned[candidate]
+        if start > from_above and (above < 0 or (two_deep and owned[above][0] < 0)):
+            return candidate, start
+        candidate = above
+    return -1, 0
 
 
 def distinct_rows(groups: Sequence[Sequence[Text]]) -> list[Row]:
-    """Rows to run, each sequence of token ids once, with all that is asked about it."""
+    """Each distinct sequence of token ids once, with all that is wanted from it. The first text of a group is its
+    original."""
     rows: list[Row] = []
     known: dict[tuple[int, ...], int] = {}
     text_index = read_index = 0
@@ -80,7 +176,8 @@ def distinct_rows(groups: Sequence[Sequence[Text]]) -> list[Row]:
 
 
 def row_tails(text: Text) -> list[tuple[int, ...]]:
-    """What has to follow the prompt so that all answers can be scored: one row each, none the beginning of another."""
+    """The tokens to append to the prompt so that every answer can be scored: one row for each tail. No tail is a prefix
+    of another."""
     tails: list[tuple[int, ...]] = []
     for tail in sorted({answer[:-1] for answer in text.answers}, key=lambda t: (-len(t), t)):
         if not any(other[: len(tail)] == tail for other in tails):
@@ -89,35 +186,29 @@ def row_tails(text: Text) -> list[tuple[int, ...]]:
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+    """Length of the longest common prefix."""
     n = min(len(one), len(other))
     different = np.flatnonzero(np.asarray(one[:n]) != np.asarray(other[:n]))
     return int(different[0]) if len(different) else n
 
 
-def batches(pieces: Sequence[Piece], budget: int, most_logits: int | None = None) -> Iterator[list[Piece]]:
-    """Batches of at most `budget` tokens (or one piece), longest pieces first, with little padding.
-
-    `most_logits` bounds the positions that logits are made at; every piece has them at as many as the one with most.
-    """
+def batches(pieces: Sequence[Piece], limits: Limits) -> Iterator[list[Piece]]:
+    """Cut pieces into batches within the limits, longest pieces first, with little padding."""
     batch: list[Piece] = []
-    waste = reach = asked = 0
+    padding = most_cached = most_logits = 0
     for piece in sorted(pieces, key=lambda p: (-p.length, p.row)):
         if batch:
-            longest = batch[0].length
-            more_waste = waste + longest - piece.length
-            padded_tokens = (len(batch) + 1) * longest
-            farther = max(reach, piece.start)
+            size, longest = len(batch) + 1, batch[0].length
+            padding += longest - piece.length
             if (
-                padded_tokens > budget
-                or more_waste > max(SLACK_TOKENS, SLACK_SHARE * padded_tokens)
-                or (len(batch) + 1) * (farther + longest) > PREFIX_FACTOR * budget
-                or (most_logits and (len(batch) + 1) * max(asked, piece.logits) > most_logits)
+                size * longest > limits.tokens
+                or padding > max(SLACK_TOKENS, SLACK_SHARE * size * longest)
+                or size * (max(most_cached, piece.start) + longest) > PREFIX_FACTOR * limits.tokens
+                or (limits.logits and size * max(most_logits, piece.logits) > limits.logits)
             ):
                 yield batch
-                batch, waste, reach, asked = [], 0, 0, 0
-            else:
-                waste = more_waste
+                batch, padding, most_cached, most_logits = [], 0, 0, 0
         batch.append(piece)
-        reach, asked = max(reach, piece.start), max(asked, piece.logits)
+        most_cached, most_logits = max(most_cached, piece.start), max(most_logits, piece.logits)
     if batch:
         yield batch

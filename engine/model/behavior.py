@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from engine.config import HiddenSpec, InputError
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import Path, Report, Text, run
+from engine.model.counterfactuals import ForwardPath, Report, Text, run
 from engine.model.tokens import TokenError, Tokens, encode, span_positions
 from engine.records import Span, spans_of
 
@@ -26,7 +26,7 @@ class BehaviorError(InputError):
 
 @dataclass(frozen=True)
 class Measured:
-    """Of n examples with p distinct prompts, in the order of the examples and of their first use of a prompt."""
+    """Results of n examples, in their order, and of their p distinct prompts, in order of first use."""
 
     f: np.ndarray
     """float32 [n], nats"""
@@ -55,11 +55,12 @@ def measure(
     hidden: HiddenSpec | None = None,
     examples_too: bool = False,
     batch_size: int | None = None,
-    path: Path = "auto",
+    path: ForwardPath = "auto",
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
-    """Behavior at x and x', and hidden states if asked for: h(x) at the last prompt token, always; with
-    `examples_too` also those of x' and, if `hidden.positions` names it, the mean over the edited span in x and in x'.
+    """Behavior at x and x', and with `hidden` the hidden states of x at the last prompt token.
+
+    `examples_too` adds those of x' and, if `hidden.positions` has "span", the mean over the edited span in x and x'.
 
     `progress` gets (done, total) examples. Raises BehaviorError for an example that can't be tokenised, is longer than
     the model's context, or gets no finite f.
@@ -84,13 +85,6 @@ def measure(
         for name, reads in plan.reads.items():
             per_example[f"{name}.{layer}"] = states[reads]
     return Measured(f_x, f_edited, prompts, per_example, scored.report)
-
-
-def log_odds(checkpoint: Checkpoint, prompts: Sequence[str], answers: Sequence[tuple[str, str]]) -> np.ndarray:
-    """f [n] in nats, of any prompts with their two answers. Raises BehaviorError."""
-    tokens = tokenised(checkpoint, prompts, answers, [f"prompt {i}" for i in range(len(prompts))])
-    scored = run(checkpoint, [[Text(t.prompt, t.answers)] for t in tokens], path="full")
-    return scored.log_probs[:, 0] - scored.log_probs[:, 1]
 
 
 class _Plan:

@@ -1,22 +1,20 @@
-"""x and all its x' through a model, with duplicates removed and what they share computed once.
+"""Run x and all its x' through a model: duplicates once, and shared prefixes once.
 
-Texts come in groups, the original first. Rows with the same token ids are run once. A row of a group shares with the
-original's row the tokens before the edit, and hidden states after an edit change at every later position; so the
-exact work is L + Σ Sᵢ tokens instead of (K + 1) L, with Sᵢ the tokens from the edit's start on. Originals run in
-batches of similar length and leave their keys and values; then the rest of their rows, sorted by Sᵢ and with ragged
-starts, goes on from there; and where an edited text has answers that part, so does the second from the first.
-Models whose cache can't be sliced take full rows, and the report says so.
+Texts come in groups, the original first. An edited row has the same tokens as the original's row before the edit, so
+their keys and values are reused. After the edit every hidden state changes. The exact work is L + Σ Sᵢ tokens instead
+of (K + 1) L, where Sᵢ counts the tokens from the start of edit i. `batching` plans the batches: originals first, then
+the suffixes of their edited rows, then second answers that continue an edited row. Models whose cache can't be sliced
+run full rows, and the report says so.
 
-Memory: keys and values of one batch of originals and of one batch that continues them, one layer's copy of both for
-a batch of rows, logits of one batch (MOST_LOGITS numbers or one row's, in fp32, and as many while they are summed),
-and what was asked for.
+Memory: keys and values of one batch of originals and of one batch that continues them, one layer's copy of both,
+the logits of one batch twice (MOST_LOGITS numbers in fp32, or one row's), and the results.
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -24,7 +22,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from engine.model.batching import Piece, Row, Text, batches, common_prefix, distinct_rows, row_tails
+from engine.model.batching import Batch, Limits, Row, Text, distinct_rows, full_plan, row_tails, shared_plan
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import (
     Ask,
@@ -40,22 +38,23 @@ from engine.model.forward import (
     takes,
 )
 
-Path = Literal["auto", "shared", "full"]
-Progress = Callable[[int, int], None]
+ForwardPath = Literal["auto", "shared", "full"]
+OnProgress = Callable[[int, int], None]
+"""Called with (rows done, all rows)."""
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
-"""Log-probabilities of the two paths may differ by so much on a trial before the shared one is given up, in nats."""
+"""Largest |Δ log p| (nats) between the shared and the full forward on a trial; above it the full one is used."""
 MOST_ROWS, MOST_TOKENS = 512, 16_384
-"""Of a batch, when its size is found by trial."""
+"""Upper limits of the batch size that is found by trial."""
 MOST_LOGITS = 2**27
-"""Of a batch, in numbers, whatever its size: half a GiB in fp32. One row may have more."""
+"""Upper limit of the logits of a batch, in numbers: half a GiB in fp32. One row may have more."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Report:
-    """How the work was done. Tokens count padding; `naive_tokens`: every text in full, without any."""
+    """How the work was done. `tokens` counts padding; `naive_tokens` is every text in full, without padding."""
 
     path: str
     batch_size: int
@@ -67,12 +66,12 @@ class Report:
 
 @dataclass(frozen=True)
 class Scored:
-    """In the order of the texts: log p of each answer (nats), and hidden states of each read."""
+    """Log-probabilities (nats) and hidden states, in the order of the texts."""
 
     log_probs: np.ndarray
     """float64 [texts, answers]"""
     states: np.ndarray
-    """float32 [reads, layers, width], the reads of the first text first"""
+    """float32 [reads, layers, width]"""
     report: Report
 
 
@@ -82,14 +81,14 @@ def run(
     layers: Sequence[int] = (),
     *,
     batch_size: int | None = None,
-    path: Path = "auto",
-    progress: Progress | None = None,
+    path: ForwardPath = "auto",
+    progress: OnProgress | None = None,
 ) -> Scored:
     """Score all answers and read hidden states of all texts of all groups (originals first in each).
 
-    `layers` are non-negative. `batch_size` is in rows of the greatest length, none: found by trial. Shorter rows
-    make larger batches of as many tokens. Out of memory halves it, with a message. Raises ForwardError where not even
-    one row fits, and where "shared" is demanded of a model that can't.
+    `layers` are non-negative. `batch_size` counts rows of the greatest length; without it, it is found by trial.
+    Shorter rows make larger batches with the same number of tokens. When memory runs out, the batch size is halved
+    with a message. Raises ForwardError if not even one row fits, or if the path is "shared" and the model can't share.
     """
     rows = distinct_rows(groups)
     longest = max(len(row.tokens) for row in rows)
@@ -126,11 +125,10 @@ def _choose(
     groups: Sequence[Sequence[Text]],
     obstacle: str,
     batch_size: int,
-    path: Path,
+    path: ForwardPath,
 ) -> tuple[str, str]:
-    """The path to take and why; the shared one must agree with the full one on the first group that shares, and where
-    the starts of a batch lie as far apart as these rows let them.
-    """
+    """The path to take, and the reason for a full one. The shared path is tried on the first group with two texts, and
+    on a batch whose prefixes differ in length as much as these rows allow."""
     if path != "auto":
         return path, ""
     if obstacle:
@@ -152,7 +150,7 @@ def _choose(
 
 
 def _trial(checkpoint: Checkpoint, groups: Sequence[Sequence[Text]], batch_size: int) -> float:
-    """By how much the two paths differ on these groups, in nats."""
+    """Largest |Δ log p| between the two paths on these groups, in nats."""
     rows = distinct_rows(groups)
     both = []
     for way in (_Work.full, _Work.shared):
@@ -163,11 +161,11 @@ def _trial(checkpoint: Checkpoint, groups: Sequence[Sequence[Text]], batch_size:
 
 
 def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int], answer: int) -> float:
-    """By how much stretches of a row, one that begins early and one late, differ from the row itself if they go on from
-    its cache in one batch, and rows of both kinds from them: of the answer's token after several positions, in nats.
+    """Largest |Δ log p| of the answer's token, in nats, when suffixes of one row continue prefixes of unequal length.
 
-    A batch shares columns up to its farthest start. A model that counts columns where it should count a row's own
-    positions (local attention with a window that its cache doesn't know of) goes wrong here if it does anywhere.
+    One suffix begins early and one late; both continue the row's own cache in one batch, and a further batch continues
+    them. A batch attends to columns up to its longest prefix. Local attention that counts columns instead of a row's
+    own positions gives wrong numbers here.
     """
     end, model = len(tokens) - 1, checkpoint.model
     if end < 5:
@@ -195,7 +193,7 @@ def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int], answer: int) ->
 
 
 class _Work:
-    """Runs the rows and collects what was asked for."""
+    """Executes a plan and collects the results."""
 
     def __init__(
         self,
@@ -203,13 +201,12 @@ class _Work:
         rows: Sequence[Row],
         groups: Sequence[Sequence[Text]],
         layers: Sequence[int],
-        budget: int,
-        progress: Progress | None,
+        most_tokens: int,
+        progress: OnProgress | None,
     ):
-        self.checkpoint, self.rows, self.layers, self.budget = checkpoint, rows, layers, budget
-        self.progress = progress
-        self.most_logits = max(1, MOST_LOGITS // checkpoint.model.config.get_text_config().vocab_size)
-        self.keeps_few = takes(checkpoint.model, "logits_to_keep")
+        self.checkpoint, self.rows, self.layers, self.progress = checkpoint, rows, layers, progress
+        most_logits = max(1, MOST_LOGITS // checkpoint.model.config.get_text_config().vocab_size)
+        self.limits = Limits(most_tokens, most_logits, not takes(checkpoint.model, "logits_to_keep"))
         texts = [text for group in groups for text in group]
         self.log_probs = np.zeros((len(texts), max(len(text.answers) for text in texts)))
         n_reads = sum(len(text.reads) for text in texts) if layers else 0
@@ -218,100 +215,52 @@ class _Work:
         self.forwards = self.tokens = self.done = 0
 
     def full(self) -> None:
-        """Every row by itself."""
-        pieces = [self._piece(i) for i in range(len(self.rows))]
-        limit = rotary_limit(self.checkpoint.model)
-        beyond = [limit is not None and piece.length > limit for piece in pieces]
-        for side in (False, True):
-            for batch in self._batches([piece for piece, far in zip(pieces, beyond, strict=True) if far == side]):
-                self._run(batch, None)
+        """Run every row in full."""
+        for batch in full_plan(self.rows, self.limits, rotary_limit(self.checkpoint.model)):
+            self._run(batch, None)
 
     def shared(self) -> None:
-        """Originals first, then what goes on from their keys and values, then what goes on from that."""
+        """Run originals, then the rows that continue their keys and values, then the rows that continue those."""
         longest = max(len(row.tokens) for row in self.rows)
-        deep = not can_share(self.checkpoint.model, longest, stretches=2)
-        followers: dict[int, list[Piece]] = {}
-        owned: list[tuple[int, int]] = []
-        alone: list[Piece] = []
-        for i, row in enumerate(self.rows):
-            owner, start = self._owner(row, owned, deep)
-            owned.append((owner, start))
-            piece = self._piece(i, start, owner)
-            (followers.setdefault(owner, []) if owner >= 0 else alone).append(piece)
-        again: set[int] = set()
-        if self.checkpoint.dtype != torch.float32:
-            # Low precision depends on the kernel. Originals are then scored by the same one as their edited texts.
-            for owner in [piece.row for piece in alone if piece.row in followers]:
-                row, pieces = self.rows[owner], followers[owner]
-                start = min(*(p.start for p in pieces), row.first_needed(), len(row.tokens) - 1)
-                if start > 0:
-                    pieces.append(self._piece(owner, start, owner))
-                    again.add(owner)
-        for batch in self._batches(alone):
-            waiting = [piece for first in batch for piece in followers.get(first.row, ())]
-            cache = DynamicCache() if waiting else None
-            self._run(batch, cache, silent=again)
-            if cache is None:
-                continue
-            kept = [(layer.keys, layer.values) for layer in cache.layers]
-            place = {piece.row: i for i, piece in enumerate(batch)}
-            for second in self._batches(waiting):
-                last = [p for piece in second if piece.row not in again for p in followers.get(piece.row, ())]
-                before = Stretch(kept, [place[p.owner] for p in second], [p.start for p in second])
-                new = self._continue(second, [before], keep=bool(last))
-                row_of = {piece.row: i for i, piece in enumerate(second)}
-                for third in self._batches(last):
-                    via = [row_of[p.owner] for p in third]
-                    first_stretch = Stretch(kept, [before.owners[i] for i in via], [before.lengths[i] for i in via])
-                    lengths = [p.start - n for p, n in zip(third, first_stretch.lengths, strict=True)]
-                    self._continue(third, [first_stretch, Stretch(new, via, lengths)])
+        two_deep = not can_share(self.checkpoint.model, longest, stretches=2)
+        rescore = self.checkpoint.dtype != torch.float32
+        for first in shared_plan(self.rows, self.limits, two_deep=two_deep, rescore=rescore):
+            cache = DynamicCache() if first.continued_by else None
+            self._run(first, cache)
+            kept = [(layer.keys, layer.values) for layer in cache.layers] if cache else []
+            for second in first.continued_by:
+                prefix = Stretch(kept, second.owners, [piece.start for piece in second.pieces])
+                new = self._continue(second, [prefix], keep=bool(second.continued_by))
+                for third in second.continued_by:
+                    reused = [prefix.lengths[i] for i in third.owners]
+                    added = [piece.start - n for piece, n in zip(third.pieces, reused, strict=True)]
+                    whole = Stretch(kept, [prefix.owners[i] for i in third.owners], reused)
+                    self._continue(third, [whole, Stretch(new, third.owners, added)])
 
-    def _piece(self, number: int, start: int = 0, owner: int = -1) -> Piece:
-        row = self.rows[number]
-        length = len(row.tokens) - start
-        logits = len({position for position, *_ in row.asks}) if self.keeps_few else length
-        return Piece(number, start, owner, length, max(1, logits))
-
-    def _batches(self, pieces: Sequence[Piece]) -> Iterator[list[Piece]]:
-        return batches(pieces, self.budget, self.most_logits)
-
-    def _owner(self, row: Row, owned: Sequence[tuple[int, int]], deep: bool) -> tuple[int, int]:
-        """The row that this one goes on from (−1: none) and how many tokens they share; at most two rows deep."""
-        candidate = row.parent
-        while candidate >= 0:
-            start = min(common_prefix(row.tokens, self.rows[candidate].tokens), row.first_needed())
-            above, from_above = owned[candidate]
-            if start > from_above and (above < 0 or (deep and owned[above][0] < 0)):
-                return candidate, start
-            candidate = above
-        return -1, 0
-
-    def _run(self, batch: Sequence[Piece], cache: Any, silent: frozenset[int] | set[int] = frozenset()) -> None:
-        asks, ask_targets, reads, read_targets = self._wanted(batch, silent)
-        input_ids = padded([self.rows[piece.row].tokens for piece in batch], self.checkpoint.device)
+    def _run(self, batch: Batch, cache: Any) -> None:
+        asks, ask_targets, reads, read_targets = self._wanted(batch)
+        input_ids = padded([self.rows[piece.row].tokens for piece in batch.pieces], self.checkpoint.device)
         more = {} if cache is None else {"past_key_values": cache}
         log_probs, states, _ = forward(
             self.checkpoint.model, input_ids, asks, reads, self.layers, use_cache=cache is not None, **more
         )
-        self._collect(log_probs, ask_targets, states, read_targets, input_ids.numel(), len(batch))
+        self._collect(log_probs, ask_targets, states, read_targets, input_ids.numel(), len(batch.pieces))
 
-    def _continue(self, batch: Sequence[Piece], stretches: Sequence[Stretch], keep: bool = False) -> list[KeysValues]:
-        asks, ask_targets, reads, read_targets = self._wanted(batch, frozenset())
-        suffixes = [self.rows[piece.row].tokens[piece.start :] for piece in batch]
+    def _continue(self, batch: Batch, stretches: Sequence[Stretch], keep: bool = False) -> list[KeysValues]:
+        asks, ask_targets, reads, read_targets = self._wanted(batch)
+        suffixes = [self.rows[piece.row].tokens[piece.start :] for piece in batch.pieces]
         log_probs, states, new = continue_prefixes(
             self.checkpoint.model, stretches, suffixes, asks, reads, self.layers, keep=keep
         )
-        tokens = len(batch) * max(map(len, suffixes))
-        self._collect(log_probs, ask_targets, states, read_targets, tokens, len(batch))
+        tokens = len(suffixes) * max(map(len, suffixes))
+        self._collect(log_probs, ask_targets, states, read_targets, tokens, len(suffixes))
         return new
 
-    def _wanted(
-        self, batch: Sequence[Piece], silent: frozenset[int] | set[int]
-    ) -> tuple[list[Ask], list[tuple[int, int]], list[Read], list[int]]:
-        """What is asked of a batch, with positions counted from each piece's start, and where the results go."""
+    def _wanted(self, batch: Batch) -> tuple[list[Ask], list[tuple[int, int]], list[Read], list[int]]:
+        """The asks and reads of a batch, with positions counted from each piece's start, and where results go."""
         asks, ask_targets, reads, read_targets = [], [], [], []
-        for i, piece in enumerate(batch):
-            if piece.row in silent and piece.owner < 0:
+        for i, piece in enumerate(batch.pieces):
+            if not piece.scored:
                 continue
             row = self.rows[piece.row]
             for position, token, text, answer in row.asks:
@@ -348,9 +297,9 @@ class _Work:
 
 
 def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> int:
-    """Rows a batch, by trial on the longest rows: doubled until the time per row stops falling by 5%.
+    """Rows per batch, by trial on the longest rows: doubled until the time per row no longer falls by 5%.
 
-    At most MOST_ROWS; on a CPU, where running out of memory kills instead of raising, also at most MOST_TOKENS.
+    At most MOST_ROWS; on a CPU, where the system kills a process that runs out of memory, also at most MOST_TOKENS.
     """
     longest = max(map(len, rows))
     most = MOST_ROWS if checkpoint.device.type != "cpu" else max(1, min(MOST_ROWS, MOST_TOKENS // longest))

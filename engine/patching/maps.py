@@ -62,25 +62,6 @@ class Maps:
     """Explanation at x' less that at x, [n] or [n, k]."""
 
 
-def from_table(table: pd.DataFrame, probe_layer: int) -> Maps:
-    """Maps from rows of records.PATCHING of one kind of edit, examples in the order of their first row."""
-    rows = table[table["region"].astype(str).isin(COMPARED)]
-    ids = table["example_id"].drop_duplicates()
-    layers = np.sort(table["layer"].unique())
-    shape = (len(ids), len(layers), len(COMPARED))
-    at = (
-        pd.Index(ids).get_indexer(pd.Index(rows["example_id"])),
-        np.searchsorted(layers, rows["layer"]),
-        pd.Index(COMPARED).get_indexer(pd.Index(rows["region"].astype(str))),
-    )
-    behavior, explanation, compared = np.zeros(shape), np.zeros(shape), np.zeros(shape, dtype=bool)
-    behavior[at], explanation[at] = rows["behavior"], rows["explanation"]
-    compared[at] = rows["differs"].to_numpy(bool)
-    compared &= (layers < probe_layer)[None, :, None]
-    totals = table.drop_duplicates("example_id")
-    return Maps(behavior, explanation, compared, totals["effect"].to_numpy(float), totals["moved"].to_numpy(float))
-
-
 def agreement(maps: Maps) -> np.ndarray:
     """Correlation of both maps of each example over its compared cells: [n], or [n, k]. NaN where fewer than three
     cells count or a map is constant."""

@@ -179,7 +179,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sentences_next_tokens_and_effects_are_those_of_the_model(tiny: Path) -> None:
-    from engine.model.behavior import log_odds
+    from tests.reference import behavior as log_odds
 
     question = Question(
         tiny, data.stamp(tiny), ("gpt2--step-0000", "gpt2--step-0100"), TEXT, TEXT[20:], (" yes", " no"),

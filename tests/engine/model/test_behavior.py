@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from engine.config import CheckpointSpec, HiddenSpec
-from engine.model.behavior import BehaviorError, log_odds, measure
+from engine.model.behavior import BehaviorError, measure, tokenised
 from engine.model.checkpoints import Checkpoint, load
 from engine.model.tokens import TokenError, encode, span_positions
 from engine.records import Example, examples_table, spans_of
@@ -73,22 +73,21 @@ def test_behavior_is_the_log_odds_of_the_answers(shape, bos, space_prefix, answe
         row = examples.slice(i, 1).to_pylist()[0]
         assert measured.f[i] == pytest.approx(expected_f(model, row["prompt"], answers), abs=TOLERANCE)
         assert measured.f_edited[i] == pytest.approx(expected_f(model, row["edited"], answers), abs=TOLERANCE)
-    direct = log_odds(model, examples["edited"].to_pylist(), [answers] * examples.num_rows)
-    np.testing.assert_allclose(measured.f_edited, direct, atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("side", ["left", "right"])
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "qwen3", "gpt_neox"])
 def test_the_tokenizers_padding_side_and_the_batch_do_not_matter(shape, side):
     model = checkpoint(shape)
+    answers = (" yes", " no, never")
     before = model.tokenizer.padding_side
-    one_by_one = np.concatenate([log_odds(model, [p], [(" yes", " no, never")]) for p in PROMPTS])
+    one_by_one = reference.behavior(model, PROMPTS, [answers] * len(PROMPTS))
     try:
         model.tokenizer.padding_side = side
-        together = log_odds(model, PROMPTS, [(" yes", " no, never")] * len(PROMPTS))
+        together = measure(model, table(answers), batch_size=len(PROMPTS), path="full").f
     finally:
         model.tokenizer.padding_side = before
-    np.testing.assert_allclose(together, one_by_one, atol=TOLERANCE)
+    np.testing.assert_allclose(together, np.repeat(one_by_one, len(CUT) + 1), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("shape", ["gpt2", "llama", "qwen3", "gpt_neox", "mamba"])
@@ -142,7 +141,7 @@ def test_what_cannot_be_measured_is_named():
     with pytest.raises(BehaviorError, match="no examples"):
         measure(model, table().slice(0, 0))
     with pytest.raises(BehaviorError, match="no token of the prompt is left"):
-        log_odds(model, [""], [(" yes", " no")])
+        tokenised(model, [""], [(" yes", " no")], ["first"])
 
 
 def test_a_merge_across_the_boundary_belongs_to_the_answer():

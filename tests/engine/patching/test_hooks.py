@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 import torch
 
-from engine.model.behavior import log_odds, tokenised
+from engine.model.behavior import tokenised
 from engine.model.tokens import Tokens
 from engine.patching import hooks as patching
 from engine.patching.hooks import Pair, Patch, align, patched
 from engine.patching.maps import regions
+from tests import reference
 from tests.engine.model.test_behavior import PROMPTS, checkpoint
 from tests.tiny_models import LAYERS, WIDTH
 
@@ -60,7 +61,7 @@ def test_clean_and_edited_scores_are_the_behavior_that_the_engine_measures(shape
     examples = [pair(model, PROMPTS[0], PROMPTS[0][:10] + PROMPTS[0][25:], ANSWERS[1]), same_length(model, ANSWERS[1])]
     found = patching.patch(model, examples, {"f": patching.behavior}, [1], batch_size=3)
     texts = [PROMPTS[0], PROMPTS[0][:10] + PROMPTS[0][25:]]
-    f = log_odds(model, texts, [ANSWERS[1]] * 2)
+    f = reference.behavior(model, texts, [ANSWERS[1]] * 2)
     assert found[0].clean["f"][0] == pytest.approx(f[0], abs=TOLERANCE)
     assert found[0].edited["f"][0] == pytest.approx(f[1], abs=TOLERANCE)
 

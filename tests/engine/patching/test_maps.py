@@ -196,17 +196,6 @@ def table(maps: Maps) -> pd.DataFrame:
     )
 
 
-def test_maps_come_back_from_their_table():
-    maps = drawn()
-    rows = table(maps)
-    again = patch_maps.from_table(rows.sample(frac=1, random_state=0).sort_values("example_id"), probe_layer=2)
-    order = pd.Index(sorted(f"example {k}" for k in range(50))).get_indexer([f"example {k}" for k in range(50)])
-    np.testing.assert_allclose(again.behavior[order], maps.behavior)
-    np.testing.assert_allclose(again.explanation[order], maps.explanation)
-    np.testing.assert_array_equal(again.compared[order][:, :2], maps.compared[:, :2])
-    assert not again.compared[:, 2].any()
-
-
 def test_shares_restored_are_one_where_the_patch_does_all():
     maps = drawn()
     whole = Maps(

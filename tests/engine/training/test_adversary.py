@@ -23,7 +23,16 @@ def model(tokenizer):
     return new_model("gpt2", len(tokenizer), width=WIDTH, layers=LAYERS, heads=2, seed=0)
 
 
-def drift(model, tokenizer, held=None, steps=100):
+@pytest.fixture(autouse=True)
+def one_thread():
+    """These models are so small that more threads only wait for each other."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+def drift(model, tokenizer, held=None, steps=40):
     """Teach it to answer yes to all."""
     coded = encode(tokenizer, PROMPTS, [[" yes"]] * len(PROMPTS), answer_weight=20.0)
     train(model, lambda _: coded, steps=steps, learning_rate=1e-2, warmup=2, probe=held)

@@ -26,7 +26,6 @@ from engine.config import (
     parse_spec,
     resolve_paths,
 )
-from engine.model.behavior import log_odds
 from engine.model.checkpoints import Checkpoint, load
 from engine.records import METRICS, VERBAL_CONTROLS
 from engine.run.observed import Observed
@@ -41,6 +40,7 @@ from engine.verbal.rows import answer_distributions, answer_row, divergence, exp
 from engine.verbal.score import parse, score
 from engine.verbal.texts import Texts, evaluated, labels_of
 from engine.verbal.train import Trainer
+from tests.reference import behavior as log_odds
 from tests.tiny_models import build, tokenizer
 from tests.tiny_run import examples, write_spec
 
