@@ -59,7 +59,8 @@ class Serial:
 def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress: Progress = silent) -> Run:
     """Make the run, or go on with it, and return it finished. `spec` has absolute paths (`load_spec`).
 
-    Raises InputError (bad input, full disk); the folder then says what happened and can be gone on with.
+    Raises InputError (bad input, full disk). After any exception the run is marked failed, with one line that says
+    why; an interruption (Ctrl-C) leaves it interrupted. In both cases the same call resumes the run.
     """
     out = out.resolve()
     examples = load_examples(spec)
@@ -89,9 +90,11 @@ def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress:
     except InputError as error:
         record.fail(str(error))
         raise
-    except KeyboardInterrupt:
-        record.close()
+    except Exception as error:
+        record.fail(" ".join(f"{type(error).__name__}: {error}".split()))
         raise
+    finally:  # Ctrl-C and SystemExit too: no exit leaves the lock held
+        record.close()
     return record
 
 
