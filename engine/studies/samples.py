@@ -277,18 +277,6 @@ def build(
     (out / REBUILD).unlink()
 
 
-def build_checkpoints(
-    folder: Path,
-    seed: int = 0,
-    progress: Progress = silent,
-    *,
-    worlds: Sequence[WorldName] = ("cue", "shared"),
-    tasks: Sequence[str] = TASKS,
-) -> list[Path]:
-    """The checkpoints alone, into `folder`/<task>/; those that are there are left."""
-    return list(_build(folder.resolve(), seed, progress, worlds, tasks, runs=False))
-
-
 def _build(
     out: Path,
     seed: int,

@@ -23,12 +23,12 @@ LINE = "\n"
 """Ends an explanation where the tokenizer has no end token."""
 
 
-NONE = -1
-"""No token."""
-LEAST = 1e-12
-"""Probability of no token: the same at all times, so that it adds nothing to a divergence."""
+NO_TOKEN = -1
+"""Stands where an ask has no second token."""
+PLACEHOLDER_PROB = 1e-12
+"""Probability given to NO_TOKEN. It is constant, so it adds nothing to a divergence."""
 Ask = tuple[int, int, int]
-"""A position, and two tokens that may follow: of both answers where they part; later an answer's next one, and NONE."""
+"""A position and two tokens that may follow: where the answers part, both; later, the next one and NO_TOKEN."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ def answer_row(tokens: Tokens, continued: int | None = None) -> Row:
     if continued is None:
         return Row((*tokens.prompt, *one[:shared]), asks=(parting,))
     answer = tokens.answers[continued]
-    further = tuple((start + i - 1, answer[i], NONE) for i in range(shared + 1, len(answer)))
+    further = tuple((start + i - 1, answer[i], NO_TOKEN) for i in range(shared + 1, len(answer)))
     return Row((*tokens.prompt, *answer[: max(shared, len(answer) - 1)]), asks=(parting, *further))
 
 
@@ -147,7 +147,7 @@ def logits_of(model: Any, rows: Sequence[Row]) -> Logits:
 def _three_way(log_probs: Tensor, pairs: Tensor) -> Tensor:
     """log p of two tokens and of all others together: [n, vocabulary] → [n, 3]."""
     both = log_probs.gather(1, pairs.clamp(min=0))
-    both = torch.where(pairs == NONE, math.log(LEAST), both)
+    both = torch.where(pairs == NO_TOKEN, math.log(PLACEHOLDER_PROB), both)
     rest = torch.log1p(-both.exp().sum(1, keepdim=True).clamp(max=1 - 1e-6))
     return torch.cat([both, rest], dim=1)
 

@@ -152,7 +152,9 @@ def score(
     return out
 
 
-def null(said: Said, now: Answers, label: Answers, units: np.ndarray, shuffles: int, seed: int) -> Null:
+def null(
+    said: Said, now: Answers, label: Answers, units: np.ndarray, shuffles: int, seed: int, confidence: float = 0.95
+) -> Null:
     """Bands of the same explanations put in each other's place, in blocks of units: who says just as much, just as
     often, but does not know of which example."""
     places = shuffled_targets(np.arange(len(units)), units, shuffles, seed).astype(int)
@@ -178,7 +180,7 @@ def null(said: Said, now: Answers, label: Answers, units: np.ndarray, shuffles: 
     all_of["change_tracking"] = _divide(top, bottom)
     bands = {}
     for name, values in all_of.items():
-        low, high = interval(values, 0.95)
+        low, high = interval(values, confidence)
         error = float(values.std(ddof=1) / np.sqrt(shuffles))
         bands[name] = Band(float(values.mean()), error, float(low), float(high))
     return Null(bands, shuffles)

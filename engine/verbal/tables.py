@@ -121,7 +121,8 @@ def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[st
                 confidence=spec.metrics.confidence,
             )
             scores.append(own)
-            nulls.append(null(mine, now, then, part.units, spec.metrics.null_shuffles, spec.metrics.seed))
+            shuffles, seed = spec.metrics.null_shuffles, spec.metrics.seed
+            nulls.append(null(mine, now, then, part.units, shuffles, seed, spec.metrics.confidence))
             told += [f"{checkpoint.name}, {part.edit}, {part.split}: {w}" for w in warnings(own) if checkpoint.trained]
             out += _rows(observed, checkpoint, part, own)
             for name, control in of_controls.items():
