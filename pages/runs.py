@@ -1,4 +1,4 @@
-"""Runs: those that are there, new ones from a form, work in the background, import, trash."""
+"""Runs: list, new run from a form or YAML, background jobs, import and trash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dashboard.widgets.parts import small_print
 SECTIONS = {"list": "Runs", "new": "New run", "import": "Import", "trash": "Trash"}
 
 
-def runs() -> None:
+def run_list() -> None:
     jobs_view.section(new_run.home())
     entries = data.runs()
     if not entries:
@@ -27,16 +27,20 @@ def runs() -> None:
     runs_view.detail(runs_view.picked(entries))
 
 
-st.title("Runs", anchor=False)
-if told := st.session_state.pop("told", ""):
-    st.toast(markdown_escaped(told))
-section = choose("Show", "section", SECTIONS, "list", widget="segments")
-match section:
-    case "new":
-        new_run.editor()
-    case "import":
-        files_view.upload(new_run.home())
-    case "trash":
-        files_view.trash_can(data.directories())
-    case _:
-        runs()
+def main() -> None:
+    st.title("Runs", anchor=False)
+    if told := st.session_state.pop("told", ""):
+        st.toast(markdown_escaped(told))
+    section = choose("Show", "section", SECTIONS, "list", widget="segments")
+    match section:
+        case "new":
+            new_run.editor()
+        case "import":
+            files_view.upload(new_run.home())
+        case "trash":
+            files_view.trash_can(data.directories())
+        case _:
+            run_list()
+
+
+main()

@@ -2,13 +2,12 @@
 
 Started as `python -m dashboard.runs.job_process DIR`.
 It writes `status.json`: {"phase": "waiting"}, {"phase": "working"}, then {"phase": "ended", "code": the exit code}.
-The turn is a file lock, which the system gives back however the process ends.
+The turn is a file lock: the system releases it however the process ends.
 """
 
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import traceback
@@ -25,7 +24,6 @@ POLL = 0.3
 
 
 def main(folder: Path) -> int:
-    (folder / "pid").write_text(str(os.getpid()))
     tell(folder, phase="waiting")
     with wait_for_turn(folder):
         tell(folder, phase="working")
@@ -40,7 +38,7 @@ def tell(folder: Path, **status: object) -> None:
 
 
 def wait_for_turn(folder: Path) -> AcquireReturnProxy:
-    """The lock that allows to work, held. Jobs that were queued earlier go first."""
+    """Wait for, take and return the lock that a working job holds. Jobs that were queued earlier go first."""
     lock = FileLock(folder.parent / ".turn")
     while True:
         queue = jobs.jobs(folder.parent.parent)

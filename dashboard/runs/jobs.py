@@ -1,8 +1,9 @@
 """Runs made in the background: processes of their own that outlive a rerun, a browser and the dashboard itself.
 
 A job is a folder `.jobs/<id>` beside the runs. All of its state is on disk: `job.json` (what), `spec.yaml` (absolute
-paths), `pid`, `status.json` (written by the process, `job_process`), `progress.jsonl`, `log.txt`, and `cancelled` once
-somebody asked for that. One job works at a time; the others wait for their turn. Imports neither torch nor Streamlit.
+paths), `pid` (written by the starter alone, atomically), `status.json` (written by `job_process`), `progress.jsonl`,
+`log.txt`, and `cancelled` once a cancel was asked for. One job works at a time; the others wait for their turn.
+Imports neither torch nor Streamlit.
 """
 
 from __future__ import annotations
@@ -34,6 +35,8 @@ from engine.run.store import Run
 
 JOBS = ".jobs"
 MODULE = "dashboard.runs.job_process"
+ROOT = Path(__file__).resolve().parents[2]
+"""Where the packages `dashboard` and `engine` stand: a job runs the code that started it."""
 GRACE = 10.0
 """Seconds between asking a process to stop and killing it; what is on disk is whole in either case."""
 LOG_TAIL = 20_000
@@ -42,7 +45,7 @@ LOG_TAIL = 20_000
 State = Literal["queued", "running", "cancelling", "finished", "interrupted", "failed"]
 ACTIVE: tuple[State, ...] = ("queued", "running", "cancelling")
 Code = tuple[str, str]
-"""A checkpoint's name and path, whose own code a person let run."""
+"""Name and path of a checkpoint whose own code the user has allowed to run."""
 
 
 class JobError(InputError):
@@ -54,9 +57,9 @@ class Job:
     folder: Path
     name: str
     run: Path
-    """Where its run is, or will be."""
+    """Folder of its run, which may not exist yet."""
     queued: float
-    """When it was last put in the queue, in seconds since 1970."""
+    """Time at which it was last queued, in seconds since 1970."""
 
     @property
     def id(self) -> str:
@@ -65,7 +68,7 @@ class Job:
 
 @dataclass(frozen=True)
 class Stage:
-    """How far one stage of the work has come; times in seconds since 1970."""
+    """Progress of one stage of the work; times in seconds since 1970."""
 
     name: str
     done: int
@@ -78,7 +81,7 @@ class Stage:
 
 
 def foreign_code(spec: RunSpec) -> list[CheckpointSpec]:
-    """Checkpoints for which the spec asks that the code which ships with them be run."""
+    """Checkpoints of the spec with `trust_remote_code: true`: their own code would run."""
     return [c for c in (*spec.all_checkpoints, spec.other_model) if c and c.trust_remote_code]
 
 
@@ -117,7 +120,7 @@ def resume_run(path: Path, runs: Path) -> Job:
 
 
 def resume(job: Job) -> None:
-    """Put a job that was interrupted or failed in the queue again; its run goes on where it stopped."""
+    """Queue an interrupted or failed job again; its run goes on where it stopped. Raises JobError if it is active."""
     if state(job) in ACTIVE:
         raise JobError(f"{job.name}: is {state(job)} already")
     for name in ("cancelled", "status.json", "progress.jsonl"):
@@ -144,14 +147,14 @@ def _launch(job: Job) -> None:
         with (job.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 command(job),
-                cwd=job.folder,
+                cwd=ROOT,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
                 start_new_session=True,  # so that neither Ctrl-C nor a closed terminal reaches it
             )
-        (job.folder / "pid").write_text(str(process.pid))
+        replace_file(job.folder / "pid", lambda file: file.write(str(process.pid).encode()))
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie after its end
 
 
@@ -186,7 +189,7 @@ def state(job: Job) -> State:
 
 
 def process_of(job: Job) -> psutil.Process | None:
-    """The living process of a job. A stranger that got its number has another command line."""
+    """The living process of a job. Another process that got the same number has another command line."""
     with suppress(OSError, ValueError, psutil.Error):
         process = psutil.Process(int((job.folder / "pid").read_text()))
         mine = _command_line(process)[1:] == command(job)[1:]
@@ -195,7 +198,7 @@ def process_of(job: Job) -> psutil.Process | None:
 
 
 def _command_line(process: psutil.Process) -> list[str]:
-    """Empty for a moment while a new process is being set up by the system, when it is called but not yet begun."""
+    """The arguments of a process. The system shows none for a moment while it sets a new process up: wait for them."""
     for _ in range(100):
         line = process.cmdline()  # raises psutil.ZombieProcess for one that has ended
         if line:
@@ -215,7 +218,7 @@ def progress(job: Job) -> list[Stage]:
     """The stages begun so far, in their order."""
     found: dict[str, Stage] = {}
     with suppress(OSError):
-        for line in (job.folder / "progress.jsonl").read_text(encoding="utf-8").splitlines():
+        for line in (job.folder / "progress.jsonl").read_text(encoding="utf-8", errors="replace").splitlines():
             with suppress(ValueError, KeyError, TypeError):  # a line that is being written
                 said = json.loads(line)
                 name, at = str(said["stage"]), float(said["at"])
@@ -225,7 +228,7 @@ def progress(job: Job) -> list[Stage]:
 
 
 def log(job: Job) -> str:
-    """The end of what the process has written; of a line that was redrawn, the last state."""
+    """The end of the process's log; of a line that was redrawn, its last state."""
     with suppress(OSError), (job.folder / "log.txt").open("rb") as file:
         file.seek(0, os.SEEK_END)
         file.seek(max(0, file.tell() - LOG_TAIL))
@@ -249,22 +252,22 @@ def reason(job: Job) -> str:
 
 
 def cancel(job: Job, grace: float = GRACE) -> threading.Thread | None:
-    """Ask the process to stop, and kill it where it does not within `grace` seconds; the run can be gone on with.
+    """Ask the process to stop, and kill it after `grace` seconds if it has not; the run can be resumed later.
 
-    Returns the thread that sees to that, None where no process was left.
+    Returns the thread that waits and kills; None if there was no process.
     """
     process = process_of(job)
     if process is None:
         return None
     (job.folder / "cancelled").touch()
 
-    def see_to_it() -> None:
+    def stop() -> None:
         _signal(process, signal.SIGTERM)
-        psutil.wait_procs([process], timeout=grace)
-        if process_of(job):
+        _, alive = psutil.wait_procs([process], timeout=grace)
+        if alive:
             _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
 
-    thread = threading.Thread(target=see_to_it, daemon=True)
+    thread = threading.Thread(target=stop, daemon=True)
     thread.start()
     return thread
 

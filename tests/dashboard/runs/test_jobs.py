@@ -27,8 +27,8 @@ def a_spec(name: str = "mine", **checkpoint: object) -> RunSpec:
     return parse_spec({"name": name, "task": {"name": "sycophancy"}, "checkpoints": checkpoints}, Path("test"))
 
 
-def wait(until: Callable[[], object], seconds: float = 60) -> None:
-    deadline = time.monotonic() + seconds
+def wait(until: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 120  # far beyond what any load makes of it
     while not until():
         assert time.monotonic() < deadline, "waited in vain"
         time.sleep(0.02)
@@ -44,7 +44,8 @@ def does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
     def script(lines: str, work: bool = True) -> None:
         tell = "import json, pathlib, signal, sys, time\nfolder = pathlib.Path(sys.argv[1])\n"
-        tell += "def status(**s): (folder / 'status.json').write_text(json.dumps(s))\n"
+        tell += "def status(**s):\n    new = folder / 'new'\n    new.write_text(json.dumps(s))\n"
+        tell += "    new.replace(folder / 'status.json')\n"
         tell += "status(phase='working')\n" if work else ""
         monkeypatch.setattr(jobs, "command", lambda job: [sys.executable, "-c", tell + lines, str(job.folder)])
 
@@ -70,14 +71,14 @@ def test_a_job_ends_with_its_code_and_its_last_words(tmp_path: Path, does) -> No
 def test_a_job_leaves_its_parent_behind(tmp_path: Path) -> None:
     """A process that starts a job and is gone at once: the job works on, in a session of its own."""
     code = (
-        "import sys; from pathlib import Path; from dashboard import jobs; from engine.config import RunSpec\n"
-        "jobs.command = lambda job: [sys.executable, '-c', 'import time; time.sleep(60)', str(job.folder)]\n"
+        "import sys; from pathlib import Path; from dashboard.runs import jobs; from engine.config import RunSpec\n"
+        "jobs.command = lambda job: [sys.executable, '-c', 'import time; time.sleep(600)', str(job.folder)]\n"
         f"jobs.start(RunSpec.model_validate_json({a_spec().model_dump_json()!r}), Path({str(tmp_path)!r}))"
     )
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=root)
     job = jobs.jobs(tmp_path)[0]
-    argv = [sys.executable, "-c", "import time; time.sleep(60)", str(job.folder)]
+    argv = [sys.executable, "-c", "import time; time.sleep(600)", str(job.folder)]
     original, jobs.command = jobs.command, lambda _: argv
     try:
         process = jobs.process_of(job)
@@ -102,21 +103,25 @@ def test_a_stranger_with_the_same_pid_is_not_the_job(tmp_path: Path, does) -> No
 
 
 def test_cancel_asks_and_then_kills(tmp_path: Path, does) -> None:
-    does("signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\nprint('up', flush=True)\n"
-         "while True: time.sleep(0.05)")  # fmt: skip
+    does(
+        "signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\nprint('up', flush=True)\n"
+        "while True: time.sleep(0.05)"
+    )
     job = jobs.start(a_spec(), tmp_path)
     wait(lambda: "up" in jobs.log(job))
-    thread = jobs.cancel(job, grace=0.5)
+    asking = jobs.cancel(job, grace=600)
     wait(lambda: "no" in jobs.log(job))
     assert jobs.state(job) == "cancelling"
-    assert thread is not None
-    thread.join(10)
+    killing = jobs.cancel(job, grace=0)
+    assert asking is not None and killing is not None
+    killing.join()
+    asking.join()
     wait(lambda: ended(job))
     assert (jobs.state(job), jobs.reason(job)) == ("interrupted", "")
 
 
 def test_a_job_that_was_killed_by_others_says_so_and_goes_on(tmp_path: Path, does) -> None:
-    does("time.sleep(60)")
+    does("time.sleep(600)")
     job = jobs.start(a_spec(), tmp_path)
     wait(lambda: jobs.state(job) == "running")
     process = jobs.process_of(job)
@@ -138,7 +143,7 @@ def test_a_job_that_was_killed_by_others_says_so_and_goes_on(tmp_path: Path, doe
 
 
 def test_one_run_one_name(tmp_path: Path, does) -> None:
-    does("time.sleep(60)")
+    does("time.sleep(600)")
     jobs.start(a_spec(), tmp_path)
     with pytest.raises(JobError, match="another name"):
         jobs.start(a_spec(), tmp_path)
@@ -216,15 +221,20 @@ def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_another_waits(tiny
     first = jobs.start(spec.model_copy(update={"name": "first"}), runs)
     second = jobs.start(spec.model_copy(update={"name": "second"}), runs)
     wait(lambda: any(s.name.startswith("behavior") for s in jobs.progress(first)))
+    process = jobs.process_of(first)
+    assert process is not None
+    process.suspend()  # or it might end while it is looked at
     assert (jobs.state(first), jobs.state(second)) == ("running", "queued")
     jobs.cancel(second)
-    jobs.cancel(first)
-    wait(lambda: ended(first) and ended(second))
+    wait(lambda: ended(second))
+    jobs.cancel(first, grace=600)
+    process.resume()
+    wait(lambda: ended(first))
     assert {jobs.state(first), jobs.state(second)} == {"interrupted"}
     assert Run.open(first.run).state == "interrupted"
     assert not second.run.exists(), "it never had its turn"
     jobs.resume(first)
-    wait(lambda: ended(first), 120)
+    wait(lambda: ended(first))
     assert jobs.state(first) == "finished", jobs.log(first)
     assert verify(first.run) == []
     recorded = [s.name for s in jobs.progress(first)]
@@ -243,6 +253,6 @@ def test_a_run_of_the_command_line_goes_on_as_a_job(tiny: Path) -> None:
     process.wait()
     assert Run.open(out).state == "interrupted"
     job = jobs.resume_run(out, tiny / "runs")
-    wait(lambda: ended(job), 120)
+    wait(lambda: ended(job))
     assert jobs.state(job) == "finished", jobs.log(job)
     assert resolve_paths(Run.open(out).spec, out) == spec
