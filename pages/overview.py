@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import Series, style, trajectory
-from dashboard.overview import findings
-from dashboard.overview.chosen_rows import headline
+from dashboard.reading import findings
+from dashboard.reading.headline import headline
 from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import escaped
 from dashboard.widgets import parts

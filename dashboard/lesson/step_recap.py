@@ -11,7 +11,7 @@ from dashboard.lesson import classroom, drawn, quiz, reading, words
 from dashboard.lesson.classroom import say
 from dashboard.lesson.roles import Told
 from dashboard.lesson.steps_controls import STILL, WHOM
-from dashboard.overview import findings
+from dashboard.reading import findings
 from dashboard.text import escaped
 
 SIGNS = {True: "✓ shown", False: "✕ shown not to be so", None: "? open"}
