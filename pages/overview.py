@@ -17,25 +17,6 @@ MEASURES = {
     "gap": ("Gap", "Self − Orig, Pearson r"),
     "counterfactual_gap": ("Counterfactual gap", "counterfactual gap, partial r"),
 }
-LINES = {
-    "output": ("output: −f(x)", style.ORANGE, "diamond", "dash"),
-    "output_text": ("output and text", "#B07D00", "square", "dot"),
-    "text_only": ("text only", style.PURPLE, "triangle-up", "dashdot"),
-    "stale": ("stale: the target's hidden states", "#2794A8", "x", "longdash"),
-    "other_model": ("another model's hidden states", "#8A6E5A", "cross", "longdashdot"),
-    "ceiling": ("ceiling: trained on the current model", style.GREEN, "star", "dot"),
-}
-# Controls of a model that explains itself.
-IN_WORDS = {
-    "copy": ("copy: the present answer, unchanged", style.ORANGE, "diamond", "dash"),
-    "contrary": ("contrary: the other answer, changed", "#C2557F", "triangle-down", "dash"),
-    "consistency": ("own content, changed where it differs", "#B07D00", "square", "dot"),
-    "text_only": ("text only", style.PURPLE, "triangle-up", "dashdot"),
-    "output_text": ("text and the present answer", style.GREY, "cross", "dashdot"),
-    "stale": ("stale: what it said at first", "#2794A8", "x", "longdash"),
-    "small_lm": ("a small model on the same labels", style.GREEN, "star", "dot"),
-    "other_model": ("another model on the same labels", "#8A6E5A", "cross", "longdashdot"),
-}
 TONES = {
     True: (":material/check_circle:", "shown", "blue"),
     False: (":material/cancel:", "shown not to be so", "orange"),
@@ -115,10 +96,10 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         axis = axis.replace("partial r", "share").replace("Pearson r", "exact match")
     own = f"{selection.explainer}, {selection.regime}"
     lines = [Series(rows, measure, own, style.BLUE, "circle", "solid")]
-    for control, (label, colour, symbol, dash) in (IN_WORDS if in_words else LINES).items():
+    for control, look in style.controls(selection.explainer).items():
         at = controls[controls.control == control][["step", "checkpoint", measure]]
-        if at[measure].notna().any():
-            lines.append(Series(at, measure, label, colour, symbol, dash))
+        if control != "difference" and at[measure].notna().any():
+            lines.append(Series(at, measure, look.name, look.colour, look.symbol, look.dash))
     null = null_band(rows, controls, measure)
     figure = trajectory(lines, panels=(axis,), null=null, height=500)
     figure.update_layout(legend_y=-0.2)
