@@ -4,7 +4,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import Series, style, trajectory
-from dashboard.reading import findings
+from dashboard.reading import data, findings
 from dashboard.reading.headline import headline
 from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import escaped
@@ -46,7 +46,7 @@ def main() -> None:
     answers(rows, controls)
     picture(selection, rows, controls)
     table(selection, rows, controls)
-    fine_print()
+    fine_print(data.spec(selection.path).metrics.absent_within)
 
 
 def pair(selection: Selection) -> str:
@@ -170,7 +170,7 @@ def table(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> N
     parts.downloads(lambda: pd.concat([rows, controls]), f"{selection.run.key}-overview".replace("/", "-"), "overview")
 
 
-def fine_print() -> None:
+def fine_print(absent_within: float) -> None:
     with st.expander("How to read this"):
         st.markdown(
             "- **Coupled is not correct.** A gap above zero says that explanations moved with the model; whether they "
@@ -178,7 +178,8 @@ def fine_print() -> None:
             "- **Coupled is not aware.** The effect contains −f(x), and a hidden state contains f(x): reading one's "
             "own present output moves with the model too. That is why the counterfactual gap and the controls stand "
             "beside every gap.\n"
-            "- **Absent** means that the interval lies within ±0.03. **Inconclusive** means that it does not say.\n"
+            f"- **Absent** means that the interval lies within ±{absent_within:g}. **Inconclusive** means that it "
+            "does not say.\n"
             "- **Not testable**: the current f(x′) and the target's can't be told apart, so nothing can be said.\n"
             "- Numbers are correlations, without unit; effects on the page Examples are in nats of log-odds."
         )

@@ -13,7 +13,8 @@ from dashboard.mechanism.maps import ExampleMap
 from dashboard.reading import data, models, moves
 from dashboard.reading.example_rows import example
 from dashboard.refit import new_prompts
-from dashboard.selection.state import Selection, problem, with_changes
+from dashboard.selection.resolve import with_changes
+from dashboard.selection.state import Selection, problem
 from dashboard.text import diff, markdown_escaped, shown, visible
 from dashboard.widgets.example_card import PAGE as EXAMPLES_PAGE
 from dashboard.widgets.figures import choose, show
