@@ -109,6 +109,11 @@ def plain(text: object) -> str:
     return f'{STYLE}<div class="prompt">{escaped(text)}</div>'
 
 
+def visible(token: str) -> str:
+    """A token with its white space written out."""
+    return shown(token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥"))
+
+
 def signed(value: float | None, digits: int = 2) -> str:
     """A number with its sign (a real minus, no negative zero); an en dash where there is none."""
     if value is None or value != value:

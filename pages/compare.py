@@ -13,7 +13,8 @@ from dashboard.charts import Estimate, Series, style
 from dashboard.compare.paired import NAMES, Comparison, Pairing, of_runs
 from dashboard.reading import agreement, chosen, data
 from dashboard.reading.agreement import FEW
-from dashboard.selection.state import Selection, default_noise, problem, sidebar, update
+from dashboard.selection.resolve import default_noise
+from dashboard.selection.state import Selection, problem, sidebar, update
 from dashboard.text import markdown_escaped
 from dashboard.widgets.example_card import example_card
 from dashboard.widgets.figures import about, choose, show
@@ -167,7 +168,10 @@ def over_steps(selection: Selection, theirs: data.Setting, edit: str | None) -> 
         "exact match (ρ: r)" if all(speaks) else "r; in words exact match" if any(speaks) else "agreement (Pearson r)"
     )
     show(
-        charts.trajectory(series, panels=(agreement_in, "gap")), key="compare_steps", path=selection.path,
+        charts.trajectory(
+            series, panels=(agreement_in, "gap"), absent_within=data.spec(selection.path).metrics.absent_within,
+        ),
+        key="compare_steps", path=selection.path,
         about=about(selection, note=f"second run {selection.second.key}"),
         alt="Self, target–current correlation and gaps of both runs over the steps; the table has the numbers.",
         table=pd.concat(tables)[columns],

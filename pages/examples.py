@@ -14,8 +14,9 @@ from dashboard.lab.view import open_in_lab
 from dashboard.reading import data
 from dashboard.reading.example_rows import Query, extremes, find, nearer, order, rows
 from dashboard.selection.on_screen import say
+from dashboard.selection.resolve import with_changes
 from dashboard.selection.slice_controls import slice_controls
-from dashboard.selection.state import Selection, problem, sidebar, update, with_changes
+from dashboard.selection.state import Selection, problem, sidebar, update
 from dashboard.text import markdown_escaped, shown
 from dashboard.widgets import parts, sentences
 from dashboard.widgets.example_view import effects, header, texts

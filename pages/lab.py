@@ -9,7 +9,7 @@ from dashboard.lab import inputs, measure, start
 from dashboard.lab import view as lab_view
 from dashboard.lab.draft import Draft
 from dashboard.lab.measure import Question
-from dashboard.reading import data
+from dashboard.reading import data, models
 from dashboard.refit import new_prompts
 from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
@@ -67,7 +67,7 @@ def checkpoints_on_disk(selection: Selection) -> bool:
     """Whether both can be had; says so where one is not on disk."""
     possible = True
     for name in dict.fromkeys((selection.options.target, selection.checkpoint)):
-        absent = measure.missing(selection.path, name)
+        absent = models.missing(selection.path, name)
         if absent is not None:
             line, fetched = absent
             st.warning(markdown_escaped(line), icon=":material/folder_off:")

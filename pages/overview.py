@@ -4,8 +4,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import Series, style, trajectory
-from dashboard.overview import findings
-from dashboard.overview.chosen_rows import headline
+from dashboard.reading import data, findings
+from dashboard.reading.headline import headline
 from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import escaped
 from dashboard.widgets import parts
@@ -16,25 +16,6 @@ MEASURES = {
     "self": ("Self", "Self, Pearson r"),
     "gap": ("Gap", "Self − Orig, Pearson r"),
     "counterfactual_gap": ("Counterfactual gap", "counterfactual gap, partial r"),
-}
-LINES = {
-    "output": ("output: −f(x)", style.ORANGE, "diamond", "dash"),
-    "output_text": ("output and text", "#B07D00", "square", "dot"),
-    "text_only": ("text only", style.PURPLE, "triangle-up", "dashdot"),
-    "stale": ("stale: the target's hidden states", "#2794A8", "x", "longdash"),
-    "other_model": ("another model's hidden states", "#8A6E5A", "cross", "longdashdot"),
-    "ceiling": ("ceiling: trained on the current model", style.GREEN, "star", "dot"),
-}
-# Controls of a model that explains itself.
-IN_WORDS = {
-    "copy": ("copy: the present answer, unchanged", style.ORANGE, "diamond", "dash"),
-    "contrary": ("contrary: the other answer, changed", "#C2557F", "triangle-down", "dash"),
-    "consistency": ("own content, changed where it differs", "#B07D00", "square", "dot"),
-    "text_only": ("text only", style.PURPLE, "triangle-up", "dashdot"),
-    "output_text": ("text and the present answer", style.GREY, "cross", "dashdot"),
-    "stale": ("stale: what it said at first", "#2794A8", "x", "longdash"),
-    "small_lm": ("a small model on the same labels", style.GREEN, "star", "dot"),
-    "other_model": ("another model on the same labels", "#8A6E5A", "cross", "longdashdot"),
 }
 TONES = {
     True: (":material/check_circle:", "shown", "blue"),
@@ -65,7 +46,7 @@ def main() -> None:
     answers(rows, controls)
     picture(selection, rows, controls)
     table(selection, rows, controls)
-    fine_print()
+    fine_print(data.spec(selection.path).metrics.absent_within)
 
 
 def pair(selection: Selection) -> str:
@@ -115,10 +96,10 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         axis = axis.replace("partial r", "share").replace("Pearson r", "exact match")
     own = f"{selection.explainer}, {selection.regime}"
     lines = [Series(rows, measure, own, style.BLUE, "circle", "solid")]
-    for control, (label, colour, symbol, dash) in (IN_WORDS if in_words else LINES).items():
+    for control, look in style.controls(selection.explainer).items():
         at = controls[controls.control == control][["step", "checkpoint", measure]]
-        if at[measure].notna().any():
-            lines.append(Series(at, measure, label, colour, symbol, dash))
+        if control != "difference" and at[measure].notna().any():
+            lines.append(Series(at, measure, look.name, look.colour, look.symbol, look.dash))
     null = null_band(rows, controls, measure)
     figure = trajectory(lines, panels=(axis,), null=null, height=500)
     figure.update_layout(legend_y=-0.2)
@@ -189,7 +170,7 @@ def table(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> N
     parts.downloads(lambda: pd.concat([rows, controls]), f"{selection.run.key}-overview".replace("/", "-"), "overview")
 
 
-def fine_print() -> None:
+def fine_print(absent_within: float) -> None:
     with st.expander("How to read this"):
         st.markdown(
             "- **Coupled is not correct.** A gap above zero says that explanations moved with the model; whether they "
@@ -197,7 +178,8 @@ def fine_print() -> None:
             "- **Coupled is not aware.** The effect contains −f(x), and a hidden state contains f(x): reading one's "
             "own present output moves with the model too. That is why the counterfactual gap and the controls stand "
             "beside every gap.\n"
-            "- **Absent** means that the interval lies within ±0.03. **Inconclusive** means that it does not say.\n"
+            f"- **Absent** means that the interval lies within ±{absent_within:g}. **Inconclusive** means that it "
+            "does not say.\n"
             "- **Not testable**: the current f(x′) and the target's can't be told apart, so nothing can be said.\n"
             "- Numbers are correlations, without unit; effects on the page Examples are in nats of log-odds."
         )

@@ -15,26 +15,6 @@ from dashboard.trajectory.training_view import training_section
 from dashboard.widgets.figures import about, choose, keep, several, show
 from engine.run.store import RunError
 
-CONTROLS = {
-    "output": ("−f(x)", style.CATEGORICAL[4], "x"),
-    "output_text": ("text and f(x)", style.CATEGORICAL[5], "cross"),
-    "text_only": ("text only", style.CATEGORICAL[7], "triangle-down"),
-    "stale": ("stale hidden states", style.CATEGORICAL[6], "triangle-up"),
-    "other_model": ("another model's hidden states", style.GREY, "square"),
-    "ceiling": ("ceiling", style.PURPLE, "star"),
-    "difference": ("difference mode: reads both runs", "#555B63", "hexagon"),
-}
-# Controls of a model that explains itself.
-IN_WORDS = {
-    "copy": ("copying the present answer", style.CATEGORICAL[4], "x"),
-    "contrary": ("contradicting it", style.CATEGORICAL[5], "cross"),
-    "consistency": ("own content, change read off", style.CATEGORICAL[3], "star"),
-    "output_text": ("text and the present answer", style.CATEGORICAL[7], "triangle-down"),
-    "text_only": ("text only", style.GREY, "square"),
-    "stale": ("what it said at first", style.CATEGORICAL[6], "triangle-up"),
-    "small_lm": ("a small model on the same labels", style.PURPLE, "hexagon"),
-    "other_model": ("another model on the same labels", "#555B63", "pentagon"),
-}
 GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
 ALSO = {
     "change_tracking": (
@@ -82,12 +62,12 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
     )
     controls = chosen.beside(measured, selection.explainer, selection.regime, selection.condition)
     in_words = selection.explainer == "verbal"
-    known = IN_WORDS if in_words else CONTROLS
+    known = style.controls(selection.explainer)
     there = [c for c in known if c in set(controls["control"])]
     left, right = st.columns([3, 1], vertical_alignment="bottom")
     with left:
         picked = several(
-            "Controls on the same axes", "controls", {c: known[c][0] for c in there}, [next(iter(known))],
+            "Controls on the same axes", "controls", {c: known[c].name for c in there}, [next(iter(known))],
             help="What knows less than the explainer, or reads it off: an explanation has to beat these.",
         )  # fmt: skip
     regimes = selection.regimes
@@ -95,10 +75,10 @@ def headline(selection: Selection, every: pd.DataFrame, edit: str) -> None:
         overlay = len(regimes) > 1 and switch("All regimes", "regimes")
     series = lines(rows)
     for name in picked:
-        label, colour, symbol = known[name]
+        look = known[name]
         mine = controls[controls["control"] == name]
-        series.append(Series(mine, "self", f"Self of {label}", colour, symbol, "dash", band=False))
-        series.append(Series(mine, "gap", f"gap of {label}", colour, symbol, "dash", 2, False))
+        series.append(Series(mine, "self", f"Self of {look.name}", look.colour, look.symbol, look.dash, band=False))
+        series.append(Series(mine, "gap", f"gap of {look.name}", look.colour, look.symbol, look.dash, 2, False))
     if overlay:
         for i, regime in enumerate(r for r in regimes if r != selection.regime):
             others = every[(every["regime"] == regime) & (every["edit"] == edit)]

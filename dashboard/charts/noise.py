@@ -46,11 +46,12 @@ def noise_curve(
             )
         )  # fmt: skip
     if ceiling is not None:
-        figure.add_hline(y=ceiling, line={"color": style.PURPLE, "dash": "dashdot", "width": 1.5})
+        look = style.CONTROLS["ceiling"]
+        line = {"color": look.colour, "dash": look.dash, "width": 1.5}
+        figure.add_hline(y=ceiling, line=line)
         figure.add_trace(
             go.Scatter(
-                x=[None], y=[None], mode="lines", name=f"ceiling {style.number(ceiling)}",
-                line={"color": style.PURPLE, "dash": "dashdot", "width": 1.5},
+                x=[None], y=[None], mode="lines", name=f"ceiling {style.number(ceiling)}", line=line,
             )
         )  # fmt: skip
     for frame, kind, dash in ((stored, "precomputed", "dash"), (live, "refitted now", "solid")):

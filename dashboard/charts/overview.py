@@ -31,28 +31,11 @@ _LOOKS = {
 }
 
 
-def ladder(
-    estimates: Sequence[Estimate],
-    *,
-    x_title: str,
-    null: tuple[float, float] | None = None,
-    zero: bool = True,
-    absent_within: float | None = None,
-    title: str | None = None,
-) -> go.Figure:
-    """Every estimate on a line of its own, interval as a bar, null band shaded; values written beside."""
+def ladder(estimates: Sequence[Estimate], *, x_title: str) -> go.Figure:
+    """Each estimate on its own line, with its interval as a bar; undefined values are left out."""
     shown = [e for e in estimates if e.value is not None and e.value == e.value]
     figure = go.Figure()
-    if null is not None and null[0] is not None and null[1] is not None:
-        figure.add_vrect(x0=null[0], x1=null[1], fillcolor=style.faded(style.GREY, 0.25), line_width=0, layer="below")
-        figure.add_annotation(
-            x=(null[0] + null[1]) / 2, y=1, yref="paper", yanchor="bottom", text="null, 95% band", showarrow=False,
-            font={"size": 11, "color": style.GREY},
-        )  # fmt: skip
-    if absent_within:
-        figure.add_vrect(x0=-absent_within, x1=absent_within, fillcolor=style.faded(style.GREY, 0.25), line_width=0)
-    if zero:
-        figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
+    figure.add_vline(x=0, line={"color": style.GREY, "width": 1})
     for kind, (colour, symbol, size) in _LOOKS.items():
         mine = [e for e in shown if e.kind == kind]
         if not mine:
@@ -70,7 +53,7 @@ def ladder(
                 hovertemplate="%{y}: %{text}<extra></extra>",
             )
         )  # fmt: skip
-    style.finish(figure, height=110 + 36 * max(len(shown), 1), title=title, legend=False)
+    style.finish(figure, height=110 + 36 * max(len(shown), 1), legend=False)
     names = [style.safe(e.name, 60) for e in shown]
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1], title=None)
     figure.update_xaxes(title=x_title)

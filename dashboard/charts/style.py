@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import html
 import unicodedata
+from dataclasses import dataclass
 from typing import Any
 
 import plotly.graph_objects as go
@@ -19,6 +20,45 @@ SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 
 SELF, ORIG, CURRENT, TARGET, EXPLANATION = BLUE, ORANGE, BLUE, ORANGE, GREEN
+
+
+@dataclass(frozen=True)
+class Look:
+    """How one control is named and drawn, the same on every page."""
+
+    name: str
+    colour: str
+    symbol: str
+    dash: str
+
+
+CONTROLS = {
+    "output": Look("−f(x) alone", "#B07D00", "x", "dash"),
+    "output_text": Look("text and f(x)", "#C2557F", "cross", "dot"),
+    "text_only": Look("text only", "#8A6E5A", "triangle-down", "dashdot"),
+    "stale": Look("stale hidden states", "#2794A8", "triangle-up", "longdash"),
+    "other_model": Look("another model's hidden states", GREY, "square", "longdashdot"),
+    "ceiling": Look("ceiling: trained on the current model", PURPLE, "star", "dashdot"),
+    "difference": Look("difference mode: reads both runs", "#555B63", "hexagon", "dot"),
+}
+"""Controls of a probe. No control has a colour of Self, Orig or the explanation."""
+IN_WORDS = {
+    "copy": Look("copying the present answer", "#B07D00", "x", "dash"),
+    "contrary": Look("contradicting the present answer", PURPLE, "diamond", "dash"),
+    "consistency": Look("own answer to x′, change read off", "#555B63", "star", "dot"),
+    "output_text": Look("text and the present answer", "#C2557F", "cross", "dot"),
+    "text_only": CONTROLS["text_only"],
+    "stale": Look("what it said at first", "#2794A8", "triangle-up", "longdash"),
+    "small_lm": Look("a small model on the same labels", "#7A8B2F", "hexagon", "longdash"),
+    "other_model": Look("another model on the same labels", GREY, "square", "longdashdot"),
+}
+"""Controls of a model that explains itself. A control that probes have too keeps its colour, symbol and dash."""
+
+
+def controls(explainer: str) -> dict[str, Look]:
+    """The controls of an explainer, in the order of the legend."""
+    return IN_WORDS if explainer == "verbal" else CONTROLS
+
 
 SEQUENTIAL = "Cividis"
 DIVERGING = [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#DADDE0"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]]

@@ -66,7 +66,7 @@ def trajectory(
     x: str = "step",
     x_title: str = "training step of the current checkpoint",
     panels: Sequence[str] = ("agreement (Pearson r)", "gap"),
-    absent_within: float | None = 0.03,
+    absent_within: float | None = None,
     null: pd.DataFrame | None = None,
     lost_at: float | None = None,
     lost_text: str = "",
@@ -75,8 +75,8 @@ def trajectory(
 ) -> go.Figure:
     """Lines over steps, one panel above the other on one x axis.
 
-    `null` has columns x, null_low, null_high and shades the first panel. `absent_within` shades the
-    range of the last panel in which a gap is called absent. `lost_at` draws a marked vertical line.
+    null: columns x, null_low, null_high; shades the first panel. absent_within: a gap within ± this is called absent;
+    shades that range of the last panel. lost_at: draws a vertical line there.
     """
     shares = [0.58, 0.42] if len(panels) == 2 else None
     figure = make_subplots(rows=len(panels), cols=1, shared_xaxes=True, vertical_spacing=0.06, row_heights=shares)

@@ -3,7 +3,6 @@ what the run's explainer says. The engine, and with it torch, is imported when t
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -81,26 +80,6 @@ class Result:
     def readings(self) -> tuple[Reading, ...]:
         """The target's, then the current checkpoint's; one where they are the same."""
         return (self.target,) if self.target is self.current else (self.target, self.current)
-
-
-def missing(path: Path, name: str) -> tuple[str, bool] | None:
-    """Where a checkpoint is not on disk: a line that says so and how to mend it, and whether it may yet be fetched."""
-    spec = models.checkpoint_spec(path, name)
-    if Path(spec.path).expanduser().exists():
-        return None
-    if spec.trained:
-        return (
-            f"{name} is not on this disk: its run trained it, and the weights are not there any more. Make the run "
-            "again, with verbal.keep_checkpoints: true where a model explains itself.",
-            False,
-        )
-    if os.path.isabs(os.path.expanduser(spec.path)):
-        return (
-            f"{name} is not on this disk: the run looks for it in {spec.path}. Put the saved model there (weights, "
-            "config.json, tokenizer), or move the run back beside its checkpoints.",
-            False,
-        )
-    return f"{name} is not on this disk: it will be fetched from the model hub, as {spec.path}, when asked.", True
 
 
 def ask(question: Question, progress: Callable[[str], None]) -> Result:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from dashboard.lab.measure import Reading, Result
-from dashboard.lab.text import visible
+from dashboard.text import visible
 
 NUMBERS = ("f(x)", "f(x′)", "Δ", "Explanation", "Off by", "−f(x)")
 

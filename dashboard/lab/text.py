@@ -47,8 +47,3 @@ def label(text: str, limit: int = 60) -> str:
     """One line of plain text for a select box."""
     line = " ".join(shown(text[: 4 * limit]).split())
     return line if len(line) <= limit else f"{line[: limit - 1]}…"
-
-
-def visible(token: str) -> str:
-    """A token with its white space written out."""
-    return shown(token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥"))

@@ -11,7 +11,7 @@ from dashboard.lab import start, tables
 from dashboard.lab.draft import Draft
 from dashboard.lab.measure import MOST_SENTENCES, Question, Reading, Result
 from dashboard.lab.text import about_the_change, highlighted, label
-from dashboard.selection.state import Selection, with_changes
+from dashboard.selection.resolve import Selection, with_changes
 from dashboard.text import diff, escaped, markdown_escaped, shown
 from dashboard.widgets import parts
 from dashboard.widgets.example_view import verdict

@@ -10,7 +10,7 @@ import pandas as pd
 from dashboard.lesson import words
 from dashboard.lesson.measures import Contest, Stillness
 from dashboard.lesson.words import Reveal
-from dashboard.overview import findings
+from dashboard.reading import findings
 
 MAY = {"may": "May be said", "not": "May not be said"}
 

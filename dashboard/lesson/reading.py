@@ -8,9 +8,9 @@ import streamlit as st
 from dashboard import PAGES
 from dashboard.lesson import measures
 from dashboard.lesson.roles import Told
-from dashboard.overview.chosen_rows import headline
 from dashboard.reading import data
 from dashboard.reading.agreement import Estimate
+from dashboard.reading.headline import headline
 from dashboard.reading.tables import part, query
 from dashboard.selection import on_screen
 

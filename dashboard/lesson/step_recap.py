@@ -11,16 +11,11 @@ from dashboard.lesson import classroom, drawn, quiz, reading, words
 from dashboard.lesson.classroom import say
 from dashboard.lesson.roles import Told
 from dashboard.lesson.steps_controls import STILL, WHOM
-from dashboard.overview import findings
+from dashboard.reading import findings
 from dashboard.text import escaped
 
 SIGNS = {True: "✓ shown", False: "✕ shown not to be so", None: "? open"}
-CONTROLS = {
-    "output": ("−f(x) alone", "diamond"),
-    "output_text": ("output and text", "square"),
-    "text_only": ("text only", "triangle-up"),
-    "other_model": ("another model's hidden states", "cross"),
-}
+CONTROLS = ("output", "output_text", "text_only", "other_model")
 
 
 def recap(told: Told, null: Told | None, lookalike: Told | None) -> None:
@@ -86,10 +81,11 @@ def _ladders(told: Told, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
             say(f"{plain} Not measured at the last checkpoint of this run.")
             continue
         bars = [learn.Bar("the explanation", drawn.triple(words.of(last, name)), style.GREEN, "star")]
-        for control, (label, symbol) in CONTROLS.items():
+        for control in CONTROLS:
             if control in here.index and pd.notna(here.loc[control, name]):
                 value = words.of(here.loc[control].to_dict(), name)
-                bars.append(learn.Bar(label, drawn.triple(value), style.ORANGE, symbol))
+                look = style.CONTROLS[control]
+                bars.append(learn.Bar(look.name, drawn.triple(value), look.colour, look.symbol))
         say(plain)
         about = drawn.counts(told, last["n"], last["n_groups"], f"{last['checkpoint']} · 95% intervals, each by itself")
         drawn.bars(told, bars, key=f"learn-{name}", x_title=title, about=about, signed=True)

@@ -137,7 +137,7 @@ def lookalike(told: Told) -> None:
     def beside(mine: Estimate, output: Estimate) -> list[learn.Bar]:
         return [
             learn.Bar("the explanation", triple(mine), style.GREEN, "star"),
-            learn.Bar("−f(x) alone", triple(output), style.ORANGE, "diamond"),
+            learn.Bar("−f(x) alone", triple(output), style.CONTROLS["output"].colour, style.CONTROLS["output"].symbol),
         ]
 
     title = "Self: agreement now, Pearson r"

@@ -14,7 +14,7 @@ import pandas as pd
 
 from dashboard.charts import interval, number
 from dashboard.lesson.measures import Contest, Stillness
-from dashboard.overview import findings
+from dashboard.reading import findings
 from dashboard.reading.agreement import Estimate
 
 UNDECIDED = "open"

@@ -8,16 +8,14 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts.mechanism import Agreement, Column, agreements, patch_maps
-from dashboard.lab import measure
-from dashboard.lab.text import visible
 from dashboard.mechanism import maps as mechanism
 from dashboard.mechanism.maps import ExampleMap
-from dashboard.reading import data, models
+from dashboard.reading import data, models, moves
 from dashboard.reading.example_rows import example
 from dashboard.refit import new_prompts
-from dashboard.selection.state import Selection, problem, with_changes
-from dashboard.text import diff, markdown_escaped, shown
-from dashboard.trajectory import moves
+from dashboard.selection.resolve import with_changes
+from dashboard.selection.state import Selection, problem
+from dashboard.text import diff, markdown_escaped, shown, visible
 from dashboard.widgets.example_card import PAGE as EXAMPLES_PAGE
 from dashboard.widgets.figures import choose, show
 from dashboard.widgets.parts import small_print
@@ -222,7 +220,7 @@ def one_example(selection: Selection) -> None:
         st.info(f"This run has no example {markdown_escaped(identity)}.")
         return
     st.html(diff(row["prompt"], row["edited"]))
-    absent = measure.missing(selection.path, selection.checkpoint)
+    absent = models.missing(selection.path, selection.checkpoint)
     if absent is not None:
         st.warning(markdown_escaped(absent[0]), icon=":material/folder_off:")
     if not new_prompts.choices(selection.path) and not mechanism.in_words(selection.path):

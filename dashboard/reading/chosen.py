@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import pandas as pd
 
-SETTING = ["edit", "mode", "position", "layer", "penalty"]
-
 
 def noise_kinds(explainer: str) -> tuple[str, ...]:
     """Kinds of label noise of an explainer's headline rows: none, but for a self-explaining run, whose labels have one
@@ -24,16 +22,15 @@ def best(rows: pd.DataFrame) -> pd.DataFrame:
         return rows
     rows = rows[rows["mode"].isna() | (rows["mode"] != "difference")]
     keys = ["explainer", "regime", "edit"]
+    columns = [*keys, "mode", "position", "layer", "penalty"]
     is_clean = (rows["noise_kind"] == "none") | (rows["noise"] == 0)
     has_clean = is_clean.groupby([rows[k] for k in keys], dropna=False).transform("any")
     clean = rows[is_clean | ~has_clean]
-    table = clean.groupby([*keys, *SETTING[1:]], dropna=False, sort=False).agg(
-        chosen=("chosen", "max"), cv=("cv", "max")
-    )
+    table = clean.groupby(columns, dropna=False, sort=False).agg(chosen=("chosen", "max"), cv=("cv", "max"))
     table = table.reset_index()
     table["chosen"] = table["chosen"].fillna(False).astype(bool)
     table = table.sort_values(["chosen", "cv"], ascending=False, kind="stable", na_position="last")
-    table = table.drop_duplicates(keys)[[*keys, *SETTING[1:]]]
+    table = table.drop_duplicates(keys)[columns]
     return _matching(rows, table)
 
 

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -20,9 +19,6 @@ import streamlit as st
 
 from dashboard.reading.tables import damaged, open_table, part, query
 from engine.run.store import RunError
-
-if TYPE_CHECKING:
-    from dashboard.reading.data import Setting
 
 EXAMPLES = "examples.parquet"
 BATCH = 1 << 17
@@ -106,6 +102,19 @@ def behavior(path: Path, checkpoint: str, stamp: str) -> np.ndarray:
 
 
 @dataclass(frozen=True)
+class Setting:
+    """Which explanations are read: one explainer in one regime at one checkpoint, under one kind of label noise."""
+
+    checkpoint: str
+    explainer: str
+    regime: str
+    noise_kind: str = "none"
+    noise: float = 0.0
+    condition: str | None = None
+    """What else was varied in training, as the run names it; None: nothing."""
+
+
+@dataclass(frozen=True)
 class Explained:
     """What one setting says of the examples that it explains, in the run's order."""
 
@@ -125,27 +134,20 @@ class Explained:
         return np.where(self.row[places] == rows, places, -1) if len(self.row) else np.full(len(rows), -1)
 
 
-SETTING = """control IS NULL AND checkpoint = ? AND explainer = ? AND regime = ? AND noise_kind = ? AND noise = ?
-  AND condition IS NOT DISTINCT FROM ? AND mode IS DISTINCT FROM 'difference'"""
-
-
-def of_setting(setting: Setting) -> list:
-    """The parameters of `SETTING`."""
-    s = setting
-    return [s.checkpoint, s.explainer, s.regime, s.noise_kind, s.noise, s.condition]
-
-
 @st.cache_resource(max_entries=4, show_spinner=False)
 def explained(path: Path, setting: Setting, stamp: str) -> Explained:
     """Explanations of one setting, found by id: they may stand in any order in the run."""
-    sql = f"""
-      SELECT CAST(e.file_row_number AS INTEGER) AS at, x.explanation, CAST(x.layer AS FLOAT) AS layer{{text}}
+    sql = """
+      SELECT CAST(e.file_row_number AS INTEGER) AS at, x.explanation, CAST(x.layer AS FLOAT) AS layer{text}
       FROM read_parquet(?, file_row_number=true) e
       JOIN (SELECT CAST(example_id AS VARCHAR) AS example_id, explanation, layer, text FROM read_parquet(?)
-        WHERE {SETTING}) x USING (example_id)"""  # noqa: S608 (values go in as parameters)
+        WHERE control IS NULL AND checkpoint = ? AND explainer = ? AND regime = ? AND noise_kind = ? AND noise = ?
+          AND condition IS NOT DISTINCT FROM ? AND mode IS DISTINCT FROM 'difference') x USING (example_id)"""
+    s = setting
+    values = [s.checkpoint, s.explainer, s.regime, s.noise_kind, s.noise, s.condition]
     words = ", x.text" if setting.explainer == "verbal" else ""
     files = [part(path, EXAMPLES), part(path, "explanations.parquet")]
-    found = query(sql.format(text=words), [*files, *of_setting(setting)], path)
+    found = query(sql.format(text=words), [*files, *values], path)
     at = found["at"].to_numpy(np.int32)
     order = np.argsort(at, kind="stable")
     at = at[order]

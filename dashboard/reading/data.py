@@ -22,6 +22,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import columns
+from dashboard.reading.columns import Setting
 from dashboard.reading.tables import open_table, part, query, quoted
 from engine.config import RunSpec
 from engine.probes.kinds import EXPLAINERS
@@ -73,19 +74,6 @@ class Options:
     def regimes_of(self, condition: str | None) -> dict[str, tuple[str, ...]]:
         """Explainer → its regimes under a condition; None: nothing varied."""
         return self.regimes if condition is None else self.varied[condition]
-
-
-@dataclass(frozen=True)
-class Setting:
-    """Which explanations are read: those of one explainer at one checkpoint."""
-
-    checkpoint: str
-    explainer: str
-    regime: str
-    noise_kind: str = "none"
-    noise: float = 0.0
-    condition: str | None = None
-    """What else was varied in training, as the run names it; None: nothing."""
 
 
 # Runs and their manifests

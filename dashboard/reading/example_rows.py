@@ -13,7 +13,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import columns
-from dashboard.reading.data import UNDECIDABLE, Setting, chosen_rows, spec, stamp
+from dashboard.reading.columns import Setting
+from dashboard.reading.data import UNDECIDABLE, chosen_rows, spec, stamp
 from dashboard.reading.slices import OF_SIGNS, RANGES, Slice
 from dashboard.reading.tables import part, query
 

@@ -36,6 +36,27 @@ def checkpoint_spec(path: Path, name: str) -> CheckpointSpec:
     raise RunError(f"{path.name}: has no checkpoint {name}")
 
 
+def missing(path: Path, name: str) -> tuple[str, bool] | None:
+    """For a checkpoint that is not on this disk: one line on how to get it, and whether it can be downloaded."""
+    spec = checkpoint_spec(path, name)
+    where = Path(spec.path).expanduser()
+    if where.exists():
+        return None
+    if spec.trained:
+        return (
+            f"{name} is not on this disk: its run trained it, and the weights are not there any more. Make the run "
+            "again, with verbal.keep_checkpoints: true where a model explains itself.",
+            False,
+        )
+    if where.is_absolute():
+        return (
+            f"{name} is not on this disk: the run looks for it in {spec.path}. Put the saved model there (weights, "
+            "config.json, tokenizer), or move the run back beside its checkpoints.",
+            False,
+        )
+    return f"{name} is not on this disk: it will be fetched from the model hub, as {spec.path}, when asked.", True
+
+
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
 def _load(spec_json: str) -> Checkpoint:
     from engine.model.checkpoints import load

@@ -62,8 +62,8 @@ def noise_curve(selection: Selection, edit: str) -> None:
     figure.update_yaxes(title="exact match")
     if len(copied):
         figure.add_hline(
-            y=float(copied.iloc[0]), line={"dash": "dashdot", "width": 1.5, "color": style.PURPLE},
-            annotation={"text": "copying the present answer", "font": {"color": style.PURPLE}},
+            y=float(copied.iloc[0]), line={"dash": "dashdot", "width": 1.5, "color": style.IN_WORDS["copy"].colour},
+            annotation={"text": style.IN_WORDS["copy"].name, "font": {"color": style.IN_WORDS["copy"].colour}},
         )  # fmt: skip
     show(
         figure, key="robustness", path=selection.path,

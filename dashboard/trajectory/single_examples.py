@@ -10,10 +10,11 @@ from scipy.stats import kendalltau
 
 from dashboard import charts
 from dashboard.charts import Series, style
+from dashboard.reading import moves
 from dashboard.reading.example_rows import example, same_prompt
 from dashboard.selection.state import Selection
 from dashboard.text import markdown_escaped, shown
-from dashboard.trajectory import moves, ranking
+from dashboard.trajectory import ranking
 from dashboard.widgets.figures import about, chosen, keep, show
 from engine.records import spans_of
 

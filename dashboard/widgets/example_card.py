@@ -6,7 +6,7 @@ import streamlit as st
 
 from dashboard import PAGES, charts
 from dashboard.reading.example_rows import example
-from dashboard.selection.state import Selection, with_changes
+from dashboard.selection.resolve import Selection, with_changes
 from dashboard.text import diff, markdown_escaped
 from dashboard.widgets import figures
 from dashboard.widgets.example_view import origin

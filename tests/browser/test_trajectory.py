@@ -6,8 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import expect
 
-from dashboard.reading import data
-from dashboard.trajectory import moves
+from dashboard.reading import data, moves
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import address, click, in_legend
 

@@ -232,13 +232,13 @@ def test_a_run_without_hidden_states_or_checkpoints_says_so(tmp_path: Path) -> N
     path = write_run(tmp_path / "bare", prompts=30, checkpoints=2, hidden=False)
     assert new_prompts.choices(path) == []
     assert "keeps no hidden states" in new_prompts.why_none(path)
-    line, fetched = measure.missing(path, "gpt2--step-0000")
+    line, fetched = models.missing(path, "gpt2--step-0000")
     assert fetched
     assert "not on this disk" in line
 
 
 def test_weights_that_a_run_trained_and_dropped_are_not_asked_for_in_a_folder() -> None:
-    told = measure.missing(SAMPLES / "verbal-sycophancy", "gpt2--step-0200")
+    told = models.missing(SAMPLES / "verbal-sycophancy", "gpt2--step-0200")
     assert told is not None and not told[1]
     assert "keep_checkpoints" in told[0] and "Put the saved model there" not in told[0]
 

@@ -10,7 +10,7 @@ import pytest
 from dashboard.reading import data
 from dashboard.reading.lasso import Lasso
 from dashboard.reading.slices import SIGNS, Slice, SliceError, parse
-from dashboard.selection.state import Selection, noise_text, resolve
+from dashboard.selection.resolve import Selection, noise_text, resolve
 from engine.run.store import RunError
 
 OPTIONS = data.Options(

@@ -3,7 +3,7 @@
 import pandas as pd
 import pytest
 
-from dashboard.overview import findings
+from dashboard.reading import findings
 from engine.records import INTERVALS
 
 
