@@ -7,9 +7,9 @@ from collections.abc import Iterator
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Visit, settled
+from tests.browser.conftest import Serve, Visit, settled
 from tests.browser.hands import address, click, enter, holds, press, slide
-from tests.browser.server import link_samples, serving
+from tests.browser.server import link_samples
 
 STEPS = 7
 LARGE = 18
@@ -17,9 +17,9 @@ LARGE = 18
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterator[str]:
     """A dashboard over the sample runs: the lesson needs their worlds."""
-    with serving(link_samples(tmp_path_factory.mktemp("lesson"))) as address:
+    with serve(link_samples(tmp_path_factory.mktemp("lesson"))) as address:
         yield address
 
 
