@@ -74,6 +74,13 @@ def checked(what: Locator) -> Shows:
     return lambda milliseconds: expect(what).to_be_checked(timeout=milliseconds)
 
 
+def on_a_phone(page: Page) -> None:
+    """Make the window as narrow as a phone's and dark."""
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    settled(page)
+
+
 def in_legend(figures: Page | Locator, *names: str) -> None:
     """That the figures' legends name these; they are drawn after the page."""
     for name in names:

@@ -236,9 +236,3 @@ def test_a_slice_by_sign_fills_numbers_and_table_and_an_empty_one_is_said(visit:
     page = visit("correlation", run="alpha", edit="delete_cue", slice="explanation:99..")
     expect(page.get_by_text("No example lies in this slice")).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0
-
-
-def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit):
-    page = visit("correlation", run="alpha", width=390, theme="dark")
-    expect(page.get_by_role("figure")).to_have_count(2)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
