@@ -29,9 +29,10 @@ $(VENV)/.test: $(VENV)/.app
 demo: $(VENV)/.app
 	$(BIN)/coupling demo --port $(PORT)
 
+# Three processes on two cores: the browser tests wait half of the time. Torch takes one thread in each.
 test: $(VENV)/.test
 	$(BIN)/python -m tests.browser.chromium
-	$(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 2 --dist loadfile)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

@@ -1,20 +1,23 @@
-"""One dashboard and one Chromium for all browser tests; every page is watched for foreign requests and dialogs."""
+"""One dashboard, one Chromium and one window for all browser tests; every page is watched for foreign requests and
+dialogs. A page is opened by its address, which gives it a new session; what the browser itself keeps is cleared."""
 
 from __future__ import annotations
 
 import urllib.parse
 from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.browser.chromium import FLAGS, find
-from tests.browser.server import PATIENCE, serving, settled
+from tests.browser.server import PATIENCE, WATCH, serving, settled
 from tests.synthetic_run import write_run
 
-__all__ = ["Visit", "settled"]
+__all__ = ["Serve", "Visit", "Window", "settled"]
 Visit = Callable[..., Page]
+Serve = Callable[[Path], AbstractContextManager[str]]
 expect.set_options(timeout=PATIENCE)
 
 
@@ -35,6 +38,69 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
+class Window:
+    """A window of the browser that is kept from test to test, so that Streamlit's own code is loaded once."""
+
+    def __init__(self, browser: Browser) -> None:
+        self.address = ""
+        self.trouble: list[str] = []
+        """Foreign requests and dialogs."""
+        self.errors: list[str] = []
+        """What the page's own code complained of."""
+        self.context = browser.new_context(viewport={"width": 1280, "height": 900})
+        self.context.add_init_script(f"({WATCH})()")
+        self.context.set_default_timeout(PATIENCE)
+        self.page = page = self.context.new_page()
+        page.on("request", lambda request: None if self._own(request.url) else self.trouble.append(request.url))
+        page.on("dialog", lambda dialog: (self.trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        page.on("pageerror", lambda error: self.errors.append(f"error: {error}"))
+        page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
+
+    def _own(self, url: str) -> bool:
+        return url.startswith((self.address, "data:", "blob:", "about:"))
+
+    def open(self, address: str, name: str, *, width: int, theme: str, **parameters: str) -> Page:
+        """Open a page of a dashboard as for the first time and wait until it is drawn."""
+        if address != self.address:
+            self.leave()
+            self.address = address
+        else:
+            self.page.evaluate("localStorage.clear(); sessionStorage.clear()")
+        self.context.clear_cookies()
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
+        self.page.goto(f"{address}/{name}?{urllib.parse.urlencode(parameters)}")
+        settled(self.page)
+        return self.page
+
+    def leave(self) -> None:
+        """Close the page, so that its server can be ended."""
+        if self.address:
+            self.page.goto("about:blank")
+            self.address = ""
+
+
+@pytest.fixture(scope="session")
+def window(browser: Browser) -> Iterator[Window]:
+    kept = Window(browser)
+    yield kept
+    kept.context.close()
+
+
+@pytest.fixture(scope="session")
+def serve(window: Window) -> Serve:
+    """A dashboard over a folder, and the kept window off it before it ends: `with serve(folder) as address`."""
+
+    @contextmanager
+    def over(folder: Path) -> Iterator[str]:
+        with serving(folder) as address:
+            yield address
+            if window.address == address:
+                window.leave()
+
+    return over
+
+
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder of runs that the server shows: `alpha` with all there is, `bare` without hidden
@@ -49,30 +115,28 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def server(runs: Path) -> Iterator[str]:
+def server(runs: Path, serve: Serve) -> Iterator[str]:
     """Address of a dashboard over `runs`, as `coupling dashboard` starts it."""
-    with serving(runs) as address:
+    with serve(runs) as address:
         yield address
 
 
 @pytest.fixture
-def visit(browser: Browser, server: str) -> Iterator[Visit]:
-    """Open a page, wait until it is drawn, and watch it: `visit("examples", run="alpha", width=390, theme="dark")`."""
-    contexts, trouble = [], []
+def visit(browser: Browser, window: Window, server: str) -> Iterator[Visit]:
+    """Open a page, wait until it is drawn, and watch it: `visit("examples", run="alpha", width=390, theme="dark")`.
+    A second visit takes the first one's place, unless it is `fresh`: in a window of its own."""
+    windows = [window]
+    window.trouble.clear()
 
-    def open_page(name: str = "", *, width: int = 1280, theme: str = "light", **parameters: str) -> Page:
-        context = browser.new_context(viewport={"width": width, "height": 900}, color_scheme=theme)  # type: ignore[arg-type]
-        contexts.append(context)
-        page = context.new_page()
-        page.set_default_timeout(PATIENCE)
-        page.on("request", lambda r: None if r.url.startswith((server, "data:", "blob:")) else trouble.append(r.url))
-        page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
-        query = urllib.parse.urlencode(parameters)
-        page.goto(f"{server}/{name}?{query}")
-        settled(page)
-        return page
+    def open_page(
+        name: str = "", *, width: int = 1280, theme: str = "light", fresh: bool = False, **parameters: str
+    ) -> Page:
+        if fresh:
+            windows.append(Window(browser))
+        return windows[-1 if fresh else 0].open(server, name, width=width, theme=theme, **parameters)
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for own in windows[1:]:
+        own.context.close()
+    trouble = [what for each in windows for what in each.trouble]
     assert not trouble, f"foreign requests or dialogs: {trouble}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from contextlib import suppress
 
 from playwright.sync_api import Download, Locator, Page, expect
 from playwright.sync_api import TimeoutError as NotInTime
@@ -73,6 +74,13 @@ def checked(what: Locator) -> Shows:
     return lambda milliseconds: expect(what).to_be_checked(timeout=milliseconds)
 
 
+def on_a_phone(page: Page) -> None:
+    """Make the window as narrow as a phone's and dark."""
+    page.set_viewport_size({"width": 390, "height": 900})
+    page.emulate_media(color_scheme="dark")
+    settled(page)
+
+
 def in_legend(figures: Page | Locator, *names: str) -> None:
     """That the figures' legends name these; they are drawn after the page."""
     for name in names:
@@ -101,13 +109,17 @@ def enter(box: Locator, text: str, shows: Shows, key: str = "Enter") -> None:
 
 def slide(slider: Locator, value: float) -> None:
     """Set a slider by its own keys. A redraw may swallow some, or set it back: it is read again until it stays."""
+    page = slider.page
     for _ in range(10):
-        settled(slider.page)
+        settled(page)
         keys = round((value - float(slider.input_value())) / float(slider.get_attribute("step") or 1))
         if not keys:
             return
+        asked = page.evaluate("watched.asked")
         for _ in range(abs(keys)):
             slider.press("ArrowRight" if keys > 0 else "ArrowLeft")
+        with suppress(NotInTime):  # a slider keeps what it is told to itself at first; all keys may be swallowed
+            page.wait_for_function("asked => watched.asked > asked", arg=asked, timeout=LOOK)
     raise AssertionError(f"the slider stands at {slider.input_value()}, not at {value}")
 
 
@@ -117,7 +129,7 @@ def download(button: Locator, over: Locator | None = None) -> Download:
     for _ in range(TRIES):
         settled(page)
         try:
-            with page.expect_download(timeout=PATIENCE / 2) as waiting:
+            with page.expect_download(timeout=5 * LOOK) as waiting:
                 if over is not None:
                     over.hover()
                 button.click()
@@ -140,14 +152,20 @@ def choose_option(page: Page, box: str, option: str, shows: Shows) -> None:
     until(page, act, shows)
 
 
-def choose_first_row(page: Page, shows: Shows) -> None:
-    """Tick the first row of the table of examples: a canvas, so by its place."""
-    table = page.locator('[data-testid="stDataFrame"]').last
+def choose_row(table: Locator, shows: Shows, row: int = 0) -> None:
+    """Tick a row of a table: a canvas, so by its place."""
 
     def act() -> None:
         table.scroll_into_view_if_needed()
-        page.wait_for_timeout(400)  # it is drawn once it has come into sight
+        # The list of cells for assistive tools is made once the table is in sight and has been drawn.
+        table.locator(f"[id^=glide-cell-][id$='-{row}']").first.wait_for(state="attached")
+        settled(table.page)
         box = table.bounding_box()
-        page.mouse.click(box["x"] + 18, box["y"] + 52)
+        table.page.mouse.click(box["x"] + 18, box["y"] + 52 + 35 * row)
 
-    until(page, act, shows)
+    until(table.page, act, shows)
+
+
+def choose_first_row(page: Page, shows: Shows) -> None:
+    """Tick the first row of the table of examples."""
+    choose_row(page.get_by_test_id("stDataFrame").last, shows)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import socket
 import subprocess
@@ -9,53 +10,85 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import psutil
 from playwright.sync_api import Page
 
 from engine.serve import GIVES_MEMORY_BACK
 
 ROOT = Path(__file__).parent.parent.parent
-PATIENCE = 40_000
-"""Milliseconds that a page is given: both cores may be busy with something else."""
+PATIENCE = 180_000
+"""Deadline of every wait, in milliseconds: far beyond any load, since a wait ends as soon as its state is reached."""
+UNHEARD = 20_000
+"""Milliseconds after which a request for a script run counts as dropped: Streamlit ignores one for a fragment that a
+later run has removed."""
+FRAMES = 5
+"""Frames in a row that the browser has to draw without any change. Frames come late on a busy machine, so this is no
+wait by the clock."""
 
-AT_REST = """() => {
-  const now = () => performance.now();
-  if (!window.lately) {
-    const lately = window.lately = { at: now(), unanswered: false };
-    const stirred = () => { lately.at = now(); };
-    for (const kind of ['keydown', 'keyup', 'input', 'pointerdown', 'pointerup'])
-      addEventListener(kind, stirred, true);
-    new MutationObserver(stirred).observe(document, { childList: true, subtree: true, characterData: true });
-    const send = WebSocket.prototype.send;
-    const heard = () => { lately.unanswered = false; stirred(); };
-    WebSocket.prototype.send = function (data) {
-      this.addEventListener('message', heard);
-      lately.unanswered = true;
-      stirred();
-      return send.call(this, data);
+WATCH = """() => {
+  if (window.watched) return;
+  const watched = window.watched = { asked: 0, unanswered: false, stirred: true, frames: 0, at: 0 };
+  const stirred = () => { watched.stirred = true; watched.at = performance.now(); };
+  // The numbers of the fields at the top of a protobuf message: Streamlit's messages hold one of many, by its number.
+  const fields = data => {
+    const bytes = new Uint8Array(data.buffer ?? data, data.byteOffset ?? 0, data.byteLength), found = new Set();
+    let at = 0;
+    const varint = () => {
+      let value = 0, scale = 1, byte;
+      do { byte = bytes[at++]; value += (byte & 127) * scale; scale *= 128; } while (byte & 128);
+      return value;
     };
-  }
-  return document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
+    while (at < bytes.length) {
+      const tag = varint(), wire = tag % 8;
+      found.add(Math.floor(tag / 8));
+      const length = { 1: 8, 5: 4 }[wire] ?? varint();
+      if (wire) at += length;
+    }
+    return found;
+  };
+  const RERUN_SCRIPT = 11, NEW_SESSION = 4;
+  const heard = event => { if (fields(event.data).has(NEW_SESSION)) watched.unanswered = false; stirred(); };
+  const send = WebSocket.prototype.send;
+  WebSocket.prototype.send = function (data) {
+    this.addEventListener('message', heard);
+    if (fields(data).has(RERUN_SCRIPT)) { watched.unanswered = true; watched.asked += 1; }
+    stirred();
+    return send.call(this, data);
+  };
+  for (const kind of ['keydown', 'keyup', 'input', 'pointerdown', 'pointerup']) addEventListener(kind, stirred, true);
+  new MutationObserver(stirred).observe(document, { childList: true, subtree: true, characterData: true });
+}"""
+"""Notes what the page asks of its server, whether a script run has begun since, and every change of what is drawn."""
+
+AT_REST = f"""call => {{
+  const w = window.watched;
+  const rests = document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
     && !document.querySelector('[data-stale=true], [data-testid^=stSkeleton], [data-testid=stAppSkeleton]')
     && document.fonts.status === 'loaded'
-    && !window.lately.unanswered
-    && now() - window.lately.at > 300;
-}"""
-"""Nothing runs, waits for an answer or is still to be drawn, and nothing has happened for a while. Streamlit says
-"running" only when its server does, and a slider keeps what it is told to itself for 200 ms: a page that looks
-finished right after a key may not have begun."""
+    && (!w.unanswered || performance.now() - w.at > {UNHEARD});
+  if (!rests || w.stirred || w.call !== call) w.frames = 0;
+  w.stirred = false;
+  w.call = call;
+  return rests && w.frames++ >= {FRAMES};
+}}"""
+"""Every request for a script run was followed by the start of one, none is running, and all of it has been drawn.
+"notRunning" alone is not enough: the page says "running" only once the server does. The frames are for what the page
+does by itself after the last message: React draws, a figure is laid out, a table finds its size."""
+_calls = itertools.count(1)
 
 
 @contextmanager
 def serving(runs: Path) -> Iterator[str]:
-    """Address of a dashboard over a folder of runs, as `coupling dashboard` starts it; its log is read at the end."""
+    """Address of a dashboard over a folder of runs, as `coupling dashboard` starts it. At the end its log may hold no
+    traceback; the caller closes its pages first, and the server is ended once it is idle."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    environment = {**GIVES_MEMORY_BACK, **os.environ, "COUPLING_RUNS": str(runs)}
+    environment = {**GIVES_MEMORY_BACK, **os.environ, "COUPLING_RUNS": str(runs), "PYTHONPATH": str(ROOT)}
     log = runs / "server.log"
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT / "dashboard", env=environment, stdout=out, stderr=out)
@@ -63,6 +96,7 @@ def serving(runs: Path) -> Iterator[str]:
         try:
             _wait_for(address, process, log)
             yield address
+            _wait_until_idle(psutil.Process(process.pid))
         finally:
             process.terminate()
             process.wait(60)
@@ -81,10 +115,31 @@ def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
     raise RuntimeError(f"the dashboard did not start:\n{log.read_text()[-4000:]}")
 
 
+def _wait_until_idle(process: psutil.Process) -> None:
+    """Until no page is connected and no thread has work. A script run that outlives its server ends in a traceback:
+    a page that is closed does not end its run, which goes on to its next call of Streamlit. A thread that waits for
+    a core counts as working, so a busy machine does not look like an idle server."""
+    idle, deadline = 0, time.monotonic() + PATIENCE / 1000
+    while idle < 3 and time.monotonic() < deadline:
+        connected = any(c.status == psutil.CONN_ESTABLISHED for c in process.net_connections("tcp"))
+        idle = 0 if connected or _working(process.pid) else idle + 1
+        time.sleep(0.05)
+
+
+def _working(pid: int) -> bool:
+    """Whether a thread runs, or waits for a core or a disk."""
+    states = []
+    for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
+        with suppress(OSError):  # it has just ended
+            states.append(thread.read_text().rpartition(")")[2].split()[0])
+    return bool({"R", "D"} & set(states))
+
+
 def settled(page: Page) -> None:
     """Wait until the page is at rest: the server has answered all that it was asked, and the answer is drawn."""
-    page.locator("[data-testid=stMain] h1").first.wait_for()
-    page.wait_for_function(AT_REST, polling=50, timeout=180_000)
+    page.locator("[data-testid=stMain] h1").first.wait_for(timeout=PATIENCE)
+    page.evaluate(WATCH)  # where the page was not opened with it
+    page.wait_for_function(AT_REST, arg=next(_calls), polling="raf", timeout=PATIENCE)
 
 
 def link_samples(folder: Path, pattern: str = "*") -> Path:

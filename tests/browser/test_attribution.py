@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.browser.hands import click
+from tests.browser.hands import click, on_a_phone
 from tests.browser.test_lab import tiny
 
 __all__ = ["tiny"]
@@ -19,16 +18,15 @@ LINES = """all => all.map(e => {
 })"""
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_token_attribution_stands_beside_effect_and_explanation(
-    visit: Visit, tiny: Path, width: int, theme: str
-) -> None:
-    page = visit("examples", run=tiny.name, sort="shift", width=width, theme=theme)
+def test_token_attribution_stands_beside_effect_and_explanation(visit: Visit, tiny: Path) -> None:
+    page = visit("examples", run=tiny.name, sort="shift")
     compute, heats = page.get_by_role("button", name="Compute on both checkpoints"), page.locator(".prompt.heat")
     click(page.locator("summary", has_text="Which words carry it"), compute)
     assert heats.count() == 0, "nothing is computed before it is asked for"
     click(compute, lambda _: expect(heats).to_have_count(2, timeout=180_000))  # the server imports torch
     assert page.get_by_test_id("stException").count() == page.get_by_test_id("stAlert").count() == 0
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    on_a_phone(page)
     tokens = [token for heat in heats.all() for token in heat.locator("span").evaluate_all(LINES)]
     assert {"up", "down"} <= {token[0] for token in tokens}
     for sign, above, below, _ in tokens:  # a line above or below the token says the sign, beside the colour

@@ -74,7 +74,7 @@ def reveal(page: Page) -> None:
 def test_a_blind_audit_from_the_first_example_to_the_evidence(
     visit: Visit, log: AuditLog, runs: Path, tmp_path: Path, browser: Browser
 ) -> None:
-    page = visit("audit", run="alpha", items="2")
+    page = visit("audit", run="alpha", items="2", fresh=True)
     sent: list[bytes] = []
     page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sent.append(as_bytes(frame))))
     page.reload()  # so that the socket is watched from its start

@@ -15,6 +15,7 @@ from dashboard.reading import data
 from dashboard.reading.slices import RANGES, Slice, parse
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import (
+    LOOK,
     Shows,
     address,
     choose_first_row,
@@ -24,6 +25,7 @@ from tests.browser.hands import (
     gone,
     in_legend,
     press,
+    seen,
     until,
 )
 
@@ -40,9 +42,15 @@ def in_the_address(page: Page, name: str, *, there: bool = True) -> Shows:
     )
 
 
+OUTLINE = "() => document.querySelector('.select-outline')?.getAttribute('d') ?? ''"
+
+
 def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:
     """Drag along corners given as shares of the plot's area."""
     area = page.locator('[data-testid="stPlotlyChart"]').nth(plot).locator(".nsewdrag").first
+
+    def outline() -> str:
+        return page.evaluate(OUTLINE)
 
     def act() -> None:
         area.scroll_into_view_if_needed()
@@ -51,8 +59,9 @@ def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
+            before = outline()
             page.mouse.move(*point, steps=6)
-            page.wait_for_timeout(60)  # Plotly throttles what it hears of a lasso
+            page.wait_for_function(f"before => ({OUTLINE})() !== before", arg=before)
         page.mouse.up()
 
     until(page, act, in_the_address(page, "slice"))
@@ -129,7 +138,7 @@ def test_a_click_opens_the_example(visit: Visit):
         point.scroll_into_view_if_needed()
         box = point.bounding_box()
         page.mouse.move(box["x"] + 1, box["y"] + 1)
-        page.wait_for_timeout(200)  # Plotly looks only now and then at what the mouse is over
+        seen(page.locator(".hovertext"), LOOK)  # Plotly looks only now and then at what the mouse is over
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
     until(page, act, dialog.get_by_text("Error of the explanation"))
@@ -227,9 +236,3 @@ def test_a_slice_by_sign_fills_numbers_and_table_and_an_empty_one_is_said(visit:
     page = visit("correlation", run="alpha", edit="delete_cue", slice="explanation:99..")
     expect(page.get_by_text("No example lies in this slice")).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0
-
-
-def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit):
-    page = visit("correlation", run="alpha", width=390, theme="dark")
-    expect(page.get_by_role("figure")).to_have_count(2)
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -7,48 +7,34 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Page, expect
 
 from dashboard.selection.state import NAMES
-from tests.browser.conftest import Visit, settled
+from tests.browser.conftest import Serve, Visit, Window
 from tests.browser.hands import download
-from tests.browser.server import PATIENCE, serving
 from tests.hostile_run import ATTACK, FOLDER, LONG, write_hostile_run
 
 PAGES = sorted(page.stem for page in (Path(__file__).parent.parent.parent / "pages").glob("*.py"))
 
 
 @pytest.fixture(scope="module")
-def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterator[str]:
     """Address of a dashboard over the hostile run and two broken ones like it."""
     folder = tmp_path_factory.mktemp("hostile")
     write_hostile_run(folder)
-    with serving(folder) as address:
+    with serve(folder) as address:
         yield address
 
 
 @pytest.fixture
-def look(browser: Browser, hostile: str) -> Iterator[Visit]:
+def look(visit: Visit, window: Window) -> Iterator[Visit]:
     """Open a page of the hostile dashboard; whatever it fetches, pops up or complains of fails the test."""
-    trouble: list[str] = []
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    page = context.new_page()
-    page.set_default_timeout(PATIENCE)
-    page.on("request", lambda r: None if r.url.startswith((hostile, "data:", "blob:")) else trouble.append(r.url))
-    page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
-    page.on("pageerror", lambda error: trouble.append(f"error: {error}"))
+    window.errors.clear()
+    yield lambda name, **parameters: visit("" if name == "overview" else name, **parameters)
     # Streamlit looks for its own server below a page's path first, which is a 404.
     ours = "Failed to load resource: the server responded with a status of 404"
-    page.on("console", lambda m: trouble.append(m.text) if m.type == "error" and not m.text.startswith(ours) else None)
-
-    def open_page(name: str, **parameters: str) -> Page:
-        page.goto(f"{hostile}/{'' if name == 'overview' else name}?{urllib.parse.urlencode(parameters)}")
-        settled(page)
-        return page
-
-    yield open_page
-    context.close()
-    assert not trouble, trouble
+    errors = [error for error in window.errors if not error.startswith(ours)]
+    assert not errors, errors
 
 
 def harmless(page: Page) -> None:

@@ -7,7 +7,7 @@ import re
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.browser.hands import address, click, until
+from tests.browser.hands import address, choose_row, click
 
 
 def address_of(name: str, run: str) -> re.Pattern:
@@ -16,15 +16,7 @@ def address_of(name: str, run: str) -> re.Pattern:
 
 def test_a_run_chosen_from_the_list_is_the_one_on_every_page(visit: Visit):
     page = visit("runs")
-    table = page.locator('[data-testid="stDataFrame"]').first
-
-    def choose_third() -> None:
-        table.scroll_into_view_if_needed()
-        page.wait_for_timeout(400)  # it is drawn once it has come into sight
-        box = table.bounding_box()
-        page.mouse.click(box["x"] + 18, box["y"] + 122)
-
-    until(page, choose_third, address(page, "**run=bare**"))
+    choose_row(page.get_by_test_id("stDataFrame").first, address(page, "**run=bare**"), row=2)
     expect(page.get_by_role("heading", name="bare")).to_be_visible()
     click(page.get_by_role("link", name="Trajectory"), page.get_by_role("heading", name="Trajectory"))
     expect(page).to_have_url(address_of("trajectory", "bare"))

@@ -69,11 +69,6 @@ def test_a_run_without_maps_says_how_to_make_them(visit: Visit) -> None:
     expect(page.get_by_role("figure", name="Two heatmaps")).to_have_count(0)
 
 
-def test_hostile_text_stays_text(visit: Visit) -> None:
-    page = visit("mechanism", run="hostile")
-    assert page.evaluate("window.stolen") is None
-
-
 def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit, patched: Path) -> None:
     page = visit("mechanism", run="patched", width=390, theme="dark")
     assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

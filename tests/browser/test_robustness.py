@@ -58,8 +58,3 @@ def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
     expect(page.locator(".annotation-text", has_text="breaks at")).to_be_visible()
     slider = page.get_by_role("slider", name="Training examples")
     until(page, lambda: slider.press("ArrowLeft"), page.get_by_text("changed sign: training examples"))
-
-
-def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit):
-    page = visit("robustness", run="alpha", width=390, theme="dark")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -15,7 +15,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from dashboard.runs import jobs
 from engine.run.store import verify
-from tests.browser.conftest import Visit, settled
+from tests.browser.conftest import Serve, Visit, settled
 from tests.browser.hands import Shows, click, download, enabled, enter, gone, holds
 from tests.browser.server import PATIENCE, serving
 from tests.synthetic_run import write_run
@@ -33,9 +33,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def server(home: Path) -> Iterator[str]:
+def server(home: Path, serve: Serve) -> Iterator[str]:
     """In place of the common one: what is done here changes the folder."""
-    with serving(home) as address:
+    with serve(home) as address:
         yield address
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import urllib.parse
 
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import expect
 
-from tests.browser.conftest import settled
+from tests.browser.conftest import Window, settled
 
 READERS = (
     ("", "What this run shows"), ("examples", "Examples"), ("correlation", "Correlation"), ("trajectory", "Trajectory"),
@@ -16,12 +16,10 @@ READERS = (
 RUNS = ("alpha", "alpha-twin", "bare")
 
 
-def test_ten_sessions_at_once(browser: Browser, server: str) -> None:
-    contexts = [browser.new_context() for _ in READERS]
+def test_ten_sessions_at_once(window: Window, server: str) -> None:
+    pages = [window.context.new_page() for _ in READERS]  # a session is a page's connection, not its window
     try:
-        pages = [context.new_page() for context in contexts]
         for at, (page, (name, _)) in enumerate(zip(pages, READERS, strict=True)):
-            page.set_default_timeout(120_000)
             query = urllib.parse.urlencode({"run": RUNS[at % len(RUNS)]})
             page.goto(f"{server}/{name}?{query}", wait_until="commit")  # the next one does not wait for this one
         for at, (page, (_, title)) in enumerate(zip(pages, READERS, strict=True)):
@@ -30,5 +28,5 @@ def test_ten_sessions_at_once(browser: Browser, server: str) -> None:
             assert page.get_by_test_id("stException").count() == 0
             assert urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"] == [RUNS[at % len(RUNS)]]
     finally:
-        for context in contexts:
-            context.close()
+        for page in pages:
+            page.close()

@@ -78,8 +78,3 @@ def test_features_of_a_prompt_are_ranked_at_both_checkpoints(visit: Visit):
     expect(figure).to_be_visible()
     said = figure.get_attribute("aria-label")
     assert "gpt2--step-0000: τ" in said and "gpt2--step-0300: τ" in said
-
-
-def test_a_phone_shows_the_trajectory_without_scrolling_sideways(visit: Visit):
-    page = visit("trajectory", run="alpha", width=390, theme="dark")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")

@@ -10,18 +10,18 @@ import pytest
 from playwright.sync_api import expect
 
 from dashboard.reading import data
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Serve, Visit
 from tests.browser.hands import in_legend, press
-from tests.browser.server import link_samples, serving
+from tests.browser.server import link_samples
 
 SAMPLES = Path(__file__).parents[2] / "sample_runs"
 RUN = "verbal-sycophancy"
 
 
 @pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def server(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterator[str]:
     """A dashboard over the sample runs in which a model explains itself."""
-    with serving(link_samples(tmp_path_factory.mktemp("verbal"), "verbal-*")) as address:
+    with serve(link_samples(tmp_path_factory.mktemp("verbal"), "verbal-*")) as address:
         yield address
 
 
