@@ -35,8 +35,6 @@ from engine.run.store import Run
 
 JOBS = ".jobs"
 MODULE = "dashboard.runs.job_process"
-ROOT = Path(__file__).resolve().parents[2]
-"""Where the packages `dashboard` and `engine` stand: a job runs the code that started it."""
 GRACE = 10.0
 """Seconds between asking a process to stop and killing it; what is on disk is whole in either case."""
 LOG_TAIL = 20_000
@@ -147,7 +145,7 @@ def _launch(job: Job) -> None:
         with (job.folder / "log.txt").open("ab") as log:
             process = subprocess.Popen(
                 command(job),
-                cwd=ROOT,
+                cwd=job.folder,
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import os
 import socket
 import subprocess
 import sys
@@ -16,6 +15,7 @@ from pathlib import Path
 import psutil
 from playwright.sync_api import Page
 
+from engine import child_environment
 from engine.serve import GIVES_MEMORY_BACK
 
 ROOT = Path(__file__).parent.parent.parent
@@ -88,7 +88,7 @@ def serving(runs: Path) -> Iterator[str]:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", "--server.port", str(port)]
-    environment = {**GIVES_MEMORY_BACK, **os.environ, "COUPLING_RUNS": str(runs), "PYTHONPATH": str(ROOT)}
+    environment = GIVES_MEMORY_BACK | child_environment(COUPLING_RUNS=str(runs))
     log = runs / "server.log"
     with log.open("w") as out:
         process = subprocess.Popen(command, cwd=ROOT / "dashboard", env=environment, stdout=out, stderr=out)
