@@ -47,8 +47,8 @@ def report(
     split: Annotated[str, typer.Option(help="the split that the table shows")] = "test_heldout",
 ) -> None:
     """Print the metrics of a run, with their controls."""
-    from engine.run.report import print_report
-    from engine.run.report import report as read
+    from engine.runs.report import print_report
+    from engine.runs.report import report as read
 
     if as_json:
         typer.echo(json.dumps(read(run), ensure_ascii=False, allow_nan=False, indent=1))
@@ -59,7 +59,7 @@ def report(
 @app.command()
 def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) -> None:
     """Check hashes and schemas; exit 1 and say which part is damaged."""
-    from engine.run.store import verify as problems_of
+    from engine.runs.store import verify as problems_of
 
     damaged = False
     for path in runs:

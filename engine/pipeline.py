@@ -33,8 +33,8 @@ from engine.patching import stage as mechanism
 from engine.probes import stage as probes
 from engine.progress import Progress, silent
 from engine.records import BEHAVIOR, EXPLANATIONS, examples_table, metrics_table
-from engine.run.observed import Observed
-from engine.run.store import Run, content_hash
+from engine.runs.observed import Observed
+from engine.runs.store import Run, content_hash
 from engine.tasks import task_examples
 from engine.training.posttraining import post_train
 from engine.verbal import stage as verbal

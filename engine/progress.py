@@ -10,7 +10,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Protocol
 
-from tqdm import tqdm
+from tqdm.auto import tqdm
 
 PROGRESS_FILE = "COUPLING_PROGRESS"
 """Environment variable: a file to which `bars` also appends progress, one JSON object a line (`to_file`)."""
@@ -45,7 +45,7 @@ def to_file(file: Path) -> Progress:
 
 @contextmanager
 def bars(quiet: bool = False) -> Iterator[Progress]:
-    """One tqdm bar a stage, on stderr; and lines in the file that PROGRESS_FILE names, quiet or not."""
+    """One tqdm bar for each stage, on stderr or as a notebook widget. With PROGRESS_FILE, lines in that file too."""
     open_bars: dict[str, tqdm] = {}
     file = os.environ.get(PROGRESS_FILE)
     recorded = to_file(Path(file)) if file else silent

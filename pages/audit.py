@@ -15,7 +15,7 @@ from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import choose, chosen, keep
 from dashboard.widgets.parts import provenance, small_print
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 MOST_ITEMS, MOST_SEED = 500, 9_999
 

@@ -19,7 +19,7 @@ from dashboard.text import markdown_escaped
 from dashboard.widgets.example_card import example_card
 from dashboard.widgets.figures import about, choose, show
 from dashboard.widgets.parts import downloads, provenance, small_print
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 LABELS = {
     "explanation": "explanation 1",

@@ -31,7 +31,7 @@ from dashboard.text import markdown_escaped
 from dashboard.widgets.example_card import example_card
 from dashboard.widgets.figures import about, choose, keep, picture_format, show
 from dashboard.widgets.parts import downloads, provenance
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 AGAINST = {
     "effect": ("the effect Δ = f(x′) − f(x)", "Δ", "effect"),

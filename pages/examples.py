@@ -20,7 +20,7 @@ from dashboard.selection.state import Selection, problem, sidebar, update
 from dashboard.text import markdown_escaped, shown
 from dashboard.widgets import parts, sentences
 from dashboard.widgets.example_view import effects, header, texts
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 PAGE_ROWS = 12
 TRAJECTORY = Path(__file__).with_name("trajectory.py")

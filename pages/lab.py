@@ -15,7 +15,7 @@ from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import choose
 from engine.config import InputError
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 
 def main() -> None:

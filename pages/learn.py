@@ -13,7 +13,7 @@ from dashboard.reading import data
 from dashboard.selection.state import no_runs, problem
 from dashboard.text import escaped, markdown_escaped
 from dashboard.widgets.figures import choose, keep
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 Step = tuple[str, str, Callable[[Told], None] | None]
 STEPS: Sequence[Step] = (

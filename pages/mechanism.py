@@ -8,7 +8,7 @@ from dashboard.mechanism import view as mechanism_view
 from dashboard.mechanism.monitoring import monitor
 from dashboard.reading import chosen, data
 from dashboard.selection.state import problem, sidebar
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 st.title("Mechanism")
 st.write(

@@ -3,20 +3,15 @@
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import Series, style, trajectory
+from dashboard.charts.overview import MEASURES, among_controls
 from dashboard.reading import data, findings
 from dashboard.reading.headline import headline
 from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import escaped
 from dashboard.widgets import parts
 from dashboard.widgets.figures import show
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
-MEASURES = {
-    "self": ("Self", "Self, Pearson r"),
-    "gap": ("Gap", "Self − Orig, Pearson r"),
-    "counterfactual_gap": ("Counterfactual gap", "counterfactual gap, partial r"),
-}
 TONES = {
     True: (":material/check_circle:", "shown", "blue"),
     False: (":material/cancel:", "shown not to be so", "orange"),
@@ -90,20 +85,9 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         help="Self: agreement with what the current model does. Gap: Self minus agreement with the target. "
         "Counterfactual gap: what is known of the unseen run beyond the present output.",
     )
-    name, axis = MEASURES[measure]
-    in_words = selection.explainer == "verbal"
-    if in_words:
-        axis = axis.replace("partial r", "share").replace("Pearson r", "exact match")
+    name = MEASURES[measure][0]
     own = f"{selection.explainer}, {selection.regime}"
-    lines = [Series(rows, measure, own, style.BLUE, "circle", "solid")]
-    for control, look in style.controls(selection.explainer).items():
-        at = controls[controls.control == control][["step", "checkpoint", measure]]
-        if control != "difference" and at[measure].notna().any():
-            lines.append(Series(at, measure, look.name, look.colour, look.symbol, look.dash))
-    null = null_band(rows, controls, measure)
-    figure = trajectory(lines, panels=(axis,), null=null, height=500)
-    figure.update_layout(legend_y=-0.2)
-    figure.add_hline(y=0, line={"color": style.GREY, "width": 1})
+    figure = among_controls(rows, controls, measure, selection.explainer, selection.regime)
     first, last = rows.iloc[0], rows.iloc[-1]
     alt = (
         f"Line chart of {name} over training steps. {own}: {findings.estimate(first, measure)} at "
@@ -128,15 +112,6 @@ def seeds(rows: pd.DataFrame) -> str:
 
 def estimates(measure: str) -> tuple[str, ...]:
     return measure, f"{measure}_low", f"{measure}_high"
-
-
-def null_band(rows: pd.DataFrame, controls: pd.DataFrame, measure: str) -> pd.DataFrame | None:
-    """step, null_low, null_high: what explainers trained on shuffled targets score."""
-    null = controls[controls.control == "null"]
-    if null[f"{measure}_low"].notna().any():
-        renamed = {f"{measure}_low": "null_low", f"{measure}_high": "null_high"}
-        return null[["step", *renamed]].rename(columns=renamed)
-    return rows[["step", "null_low", "null_high"]] if measure == "self" and rows.null_low.notna().any() else None
 
 
 COLUMNS = {

@@ -19,7 +19,7 @@ from dashboard.text import markdown_escaped
 from dashboard.widgets.example_card import example_card
 from dashboard.widgets.figures import about, chosen, keep, show
 from dashboard.widgets.parts import downloads, small_print
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 AXES = {"noise": "level of noise", "noisy_clean": "corr(noisy, clean targets)"}
 

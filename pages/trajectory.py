@@ -13,7 +13,7 @@ from dashboard.text import markdown_escaped
 from dashboard.trajectory.single_examples import single_examples
 from dashboard.trajectory.training_view import training_section
 from dashboard.widgets.figures import about, choose, keep, several, show
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
 ALSO = {

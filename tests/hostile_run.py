@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.records import BEHAVIOR, EXAMPLES, META, example_id, metrics_table
-from engine.run.store import Run
+from engine.runs.store import Run
 from tests.synthetic_run import _block, _rows, _write_hidden, drift, examples, explain, setting, spec
 
 ATTACK = (

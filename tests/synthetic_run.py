@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from engine.config import RunSpec, parse_spec
 from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, INTERVALS, META, SETTING, example_id, metrics_table
-from engine.run.store import Run
+from engine.runs.store import Run
 
 TOPICS = ("geography", "history", "physics", "music")
 SPEAKERS = ("a professor", "a neighbour", "a child", "a stranger")

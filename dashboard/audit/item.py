@@ -18,7 +18,7 @@ from dashboard.reading import data
 from dashboard.reading.example_rows import example
 from dashboard.selection import on_screen
 from dashboard.selection.state import Selection
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 
 @dataclass(frozen=True)

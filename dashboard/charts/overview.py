@@ -11,6 +11,13 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from dashboard.charts import style
+from dashboard.charts.trajectory import Series, trajectory
+
+MEASURES = {
+    "self": ("Self", "Self, Pearson r"),
+    "gap": ("Gap", "Self − Orig, Pearson r"),
+    "counterfactual_gap": ("Counterfactual gap", "counterfactual gap, partial r"),
+}
 
 
 @dataclass(frozen=True)
@@ -118,3 +125,28 @@ def prompt_features(checkpoints: Sequence[pd.DataFrame], titles: Sequence[str]) 
     figure.update_xaxes(showgrid=True)
     figure.update_xaxes(title="effect of the edit, nats", row=len(checkpoints), col=1)
     return figure
+
+
+def among_controls(rows: pd.DataFrame, controls: pd.DataFrame, measure: str, explainer: str, regime: str) -> go.Figure:
+    """One of `MEASURES` over checkpoints: the explainer's chosen rows, and each control that has the measure."""
+    axis = MEASURES[measure][1]
+    if explainer == "verbal":
+        axis = axis.replace("partial r", "share").replace("Pearson r", "exact match")
+    lines = [Series(rows, measure, f"{explainer}, {regime}", style.BLUE, "circle", "solid")]
+    for control, look in style.controls(explainer).items():
+        at = controls[controls.control == control][["step", "checkpoint", measure]]
+        if control != "difference" and at[measure].notna().any():
+            lines.append(Series(at, measure, look.name, look.colour, look.symbol, look.dash))
+    figure = trajectory(lines, panels=(axis,), null=null_band(rows, controls, measure), height=500)
+    figure.update_layout(legend_y=-0.2)
+    figure.add_hline(y=0, line={"color": style.GREY, "width": 1})
+    return figure
+
+
+def null_band(rows: pd.DataFrame, controls: pd.DataFrame, measure: str) -> pd.DataFrame | None:
+    """step, null_low, null_high: what explainers trained on shuffled targets score."""
+    null = controls[controls.control == "null"]
+    if null[f"{measure}_low"].notna().any():
+        renamed = {f"{measure}_low": "null_low", f"{measure}_high": "null_high"}
+        return null[["step", *renamed]].rename(columns=renamed)
+    return rows[["step", "null_low", "null_high"]] if measure == "self" and rows.null_low.notna().any() else None

@@ -12,7 +12,7 @@ from dashboard.lab.text import label
 from dashboard.reading import data, example_rows
 from dashboard.selection.state import Selection
 from engine.records import example_id
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 OFFERED = 12
 

@@ -17,7 +17,7 @@ import streamlit as st
 from dashboard.reading import chosen as settings
 from dashboard.reading import data
 from dashboard.reading.tables import part, query
-from engine.run.store import RunError
+from engine.runs.store import RunError
 from engine.tasks.worlds import HELD, MOVED
 
 ROLES = ("story", "null", "lookalike")

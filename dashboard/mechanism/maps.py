@@ -15,7 +15,7 @@ from dashboard.refit import new_prompts
 from dashboard.refit.new_prompts import Choice
 from engine.patching import maps
 from engine.patching.stage import agreements, parts_of
-from engine.run.store import Run
+from engine.runs.store import Run
 from engine.tasks import WORDINGS
 
 GROUPS = ("before the edit", "the edit", "after it", "the question's end")

@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard.reading.tables import damaged, open_table, part, query
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 EXAMPLES = "examples.parquet"
 BATCH = 1 << 17

@@ -16,7 +16,7 @@ import streamlit as st
 
 from dashboard.reading import data
 from engine.config import CheckpointSpec, resolve_paths, with_trained_paths
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 if TYPE_CHECKING:
     from engine.model.attribution import TokenAttribution
@@ -77,7 +77,7 @@ def is_as_measured(path: Path, name: str) -> bool | None:
     recorded = data.manifest(path)["provenance"].get("content", {}).get(name)
     if recorded is None:
         return None
-    from engine.run.store import content_hash
+    from engine.runs.store import content_hash
 
     folder = Path(checkpoint_spec(path, name).path)
     return folder.is_dir() and content_hash(folder) == recorded

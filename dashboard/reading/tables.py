@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import streamlit as st
 
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 MEMORY = "150MB"
 """For DuckDB at work, all sessions together; what needs more goes through files. One thread: each holds its share."""

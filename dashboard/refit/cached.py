@@ -25,7 +25,7 @@ from dashboard.reading import chosen as settings
 from dashboard.reading import data
 from dashboard.refit import ridge as refit
 from engine.probes.ridge import Targets
-from engine.run.store import Run
+from engine.runs.store import Run
 from engine.stats.correlation import pearson
 from engine.stats.noise import NoiseMatrix, noise_matrix, shuffled_targets
 

@@ -16,7 +16,7 @@ from dashboard.reading import chosen as settings
 from dashboard.reading import data
 from dashboard.refit import cached
 from engine.probes.ridge import Ridge
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 USUAL = 0.99
 """The share of a run's own prompts whose leverage counts as usual."""

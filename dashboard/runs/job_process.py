@@ -17,7 +17,7 @@ from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from dashboard.runs import jobs
 from engine.__main__ import main as coupling
-from engine.run.files import replace_file
+from engine.runs.files import replace_file
 
 POLL = 0.3
 """Seconds between two looks at the queue."""

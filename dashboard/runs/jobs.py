@@ -30,8 +30,8 @@ from filelock import FileLock
 from engine import child_environment
 from engine.config import CheckpointSpec, InputError, RunSpec, resolve_paths
 from engine.progress import PROGRESS_FILE
-from engine.run.files import readable_errors, replace_file
-from engine.run.store import Run
+from engine.runs.files import readable_errors, replace_file
+from engine.runs.store import Run
 
 JOBS = ".jobs"
 MODULE = "dashboard.runs.job_process"

@@ -8,8 +8,8 @@ import zipfile
 from pathlib import Path
 
 from engine.config import InputError
-from engine.run.files import MANIFEST, safe_part
-from engine.run.store import Run
+from engine.runs.files import MANIFEST, safe_part
+from engine.runs.store import Run
 
 MOST_BYTES = 500 * 10**6
 """A download goes through the server's memory; a larger run is better copied as a folder."""

@@ -22,8 +22,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.config import InputError, RunSpec
-from engine.run.files import MANIFEST, readable_errors
-from engine.run.store import Run, RunError, verify
+from engine.runs.files import MANIFEST, readable_errors
+from engine.runs.store import Run, RunError, verify
 
 IMPORTS = ".imports"
 MOST_BYTES = 4 * 10**9

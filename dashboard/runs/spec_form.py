@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from dashboard.runs.run_size import layers
 from engine.config import CheckpointSpec, InputError, RunSpec, SpecError, load_spec, relative_paths, resolve_paths
-from engine.run.store import Run
+from engine.runs.store import Run
 
 Place = tuple[str | int, ...]
 """Where a value stands: ("checkpoints", 0, "path")."""

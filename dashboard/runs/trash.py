@@ -17,7 +17,7 @@ from pathlib import Path
 from dashboard.runs import jobs
 from engine.__main__ import SAMPLES
 from engine.config import InputError
-from engine.run.files import LOCK, MANIFEST, locked, readable_errors, replace_file
+from engine.runs.files import LOCK, MANIFEST, locked, readable_errors, replace_file
 
 TRASH = ".trash"
 

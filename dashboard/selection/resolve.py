@@ -10,7 +10,7 @@ from typing import Any
 from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
 from dashboard.reading.slices import Slice, SliceError, parse
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 
 @dataclass(frozen=True)

@@ -14,8 +14,8 @@ from filelock import FileLock, Timeout
 
 from dashboard.reading import data
 from dashboard.reading.slices import SliceError, parse
-from engine.run.files import MANIFEST, replace_file
-from engine.run.store import RunError
+from engine.runs.files import MANIFEST, replace_file
+from engine.runs.store import RunError
 
 FILE = "slices.json"
 MOST = 500

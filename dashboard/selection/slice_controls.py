@@ -14,7 +14,7 @@ from dashboard.reading.slices import SIGNS, Slice
 from dashboard.selection import saved_slices
 from dashboard.selection.state import Selection, update
 from dashboard.text import markdown_escaped, shown
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 LABELS = {
     "explanation": "explanation, nats",

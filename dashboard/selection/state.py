@@ -23,7 +23,7 @@ from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
 from dashboard.selection.resolve import Selection, noise_text, resolve
 from dashboard.text import markdown_escaped, shown
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 NAMES = (
     "run", "second", "checkpoint", "condition", "explainer", "regime", "layer", "noise", "split", "edit", "slice",

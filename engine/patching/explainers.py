@@ -19,8 +19,8 @@ import pyarrow as pa
 from engine.config import CheckpointSpec, HiddenSpec, InputError, PatchingSpec, resolve_paths, with_trained_paths
 from engine.probes.ridge import Ridge
 from engine.progress import Progress
-from engine.run.observed import Observed, Place
-from engine.run.store import Run
+from engine.runs.observed import Observed, Place
+from engine.runs.store import Run
 from engine.stats.noise import shuffled_targets
 from engine.tasks import WORDINGS, Wording
 

@@ -22,8 +22,8 @@ from engine.patching.explainers import Explainer, edits_of, explainers_of, load_
 from engine.patching.maps import Maps
 from engine.progress import Progress, silent
 from engine.records import PATCHING, PATCHING_AGREEMENT
-from engine.run.observed import Observed
-from engine.run.store import Run
+from engine.runs.observed import Observed
+from engine.runs.store import Run
 from engine.stats.correlation import bootstrap_weights
 
 NOTE = "patching"

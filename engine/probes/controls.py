@@ -15,7 +15,7 @@ from engine.probes.probe import Probe
 from engine.probes.regimes import ceiling, explain
 from engine.probes.ridge import grouped_folds
 from engine.probes.text_controls import TextControl, output
-from engine.run.observed import EVALUATED, Observed, Place
+from engine.runs.observed import EVALUATED, Observed, Place
 from engine.stats.noise import shuffled_targets
 
 TEXT_FOLDS = 2

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from engine.config import ExplainerKind, Regime
-from engine.run.observed import Place
+from engine.runs.observed import Place
 from engine.stats.noise import NoiseLabel
 
 CLEAN = NoiseLabel("none", 0.0, 0)

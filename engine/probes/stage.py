@@ -20,8 +20,8 @@ from engine.probes.ridge import grouped_folds
 from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_probe
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
-from engine.run.observed import EVALUATED, Observed, Place, concurrent_part
-from engine.run.store import Run
+from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part
+from engine.runs.store import Run
 from engine.stats.noise import NoiseLabel, NoiseMatrix, noise_matrix
 
 DIGITS = 3

@@ -19,8 +19,8 @@ from engine.config import CheckpointSpec, NoiseSpec, PatchingSpec, RunSpec, Stre
 from engine.patching.explainers import LinearExplainer, explainer_of
 from engine.pipeline import provenance, run
 from engine.progress import Progress, silent
-from engine.run.observed import Observed
-from engine.run.store import Run
+from engine.runs.observed import Observed
+from engine.runs.store import Run
 from engine.studies import stress_tables
 from engine.studies.samples import (
     ANSWER_WEIGHT,

@@ -16,8 +16,8 @@ import pandas as pd
 from engine.config import StressSpec
 from engine.probes.ridge import Ridge
 from engine.progress import Progress, silent
-from engine.run.observed import Observed, Place
-from engine.run.store import Run
+from engine.runs.observed import Observed, Place
+from engine.runs.store import Run
 from engine.stats import monitoring
 from engine.stats.correlation import Resamples, bootstrap_pearson, bootstrap_weights, interval, pearson
 from engine.stats.monitoring import Shifts

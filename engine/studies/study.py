@@ -17,8 +17,8 @@ from pydantic import Field, ValidationError
 
 from engine.config import InputError, Strict
 from engine.progress import Progress, silent
-from engine.run.files import MANIFEST, content_hash
-from engine.run.store import Run
+from engine.runs.files import MANIFEST, content_hash
+from engine.runs.store import Run
 from engine.stats.correlation import seed_interval
 from engine.studies.over_seeds import counted, least_and_most
 from engine.studies.samples import TASKS, build, run_specs

@@ -43,9 +43,9 @@ from engine.config import (
     resolve_paths,
 )
 from engine.progress import Progress, silent
-from engine.run.files import MANIFEST, replace_file
-from engine.run.observed import Observed
-from engine.run.store import Run
+from engine.runs.files import MANIFEST, replace_file
+from engine.runs.observed import Observed
+from engine.runs.store import Run
 from engine.studies.samples import jobs, train_job
 from engine.verbal.labels import Answers
 from engine.verbal.texts import in_words

@@ -16,8 +16,8 @@ import numpy as np
 
 from engine.config import ConcurrentSpec, InputError, RunSpec
 from engine.progress import Progress
-from engine.run.observed import EVALUATED, Observed, concurrent_part
-from engine.run.store import Run
+from engine.runs.observed import EVALUATED, Observed, concurrent_part
+from engine.runs.store import Run
 
 DONE = "post_training"
 

@@ -16,8 +16,8 @@ import pyarrow as pa
 
 from engine.config import CheckpointSpec, RunSpec
 from engine.progress import Progress
-from engine.run.observed import Observed
-from engine.run.store import Run
+from engine.runs.observed import Observed
+from engine.runs.store import Run
 from engine.verbal.labels import Labels
 from engine.verbal.tables import judge, said_part
 from engine.verbal.texts import Texts, evaluated, labels_of

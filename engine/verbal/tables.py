@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from engine.config import CheckpointSpec, RunSpec
 from engine.records import EXPLANATIONS
-from engine.run.observed import EVALUATED, Observed
-from engine.run.store import Run
+from engine.runs.observed import EVALUATED, Observed
+from engine.runs.store import Run
 from engine.stats.correlation import Resamples, bootstrap_weights
 from engine.stats.faithfulness import Null, Score, verdicts
 from engine.tasks import WORDINGS

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from engine.config import InputError
-from engine.run.observed import EVALUATED, Observed
+from engine.runs.observed import EVALUATED, Observed
 from engine.tasks import WORDINGS
 from engine.tasks.wording import Statement
 from engine.verbal.labels import Answers, Labels, balanced, draw_labels

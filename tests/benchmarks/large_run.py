@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 
 from engine.config import RunSpec, parse_spec
 from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, META, metrics_table
-from engine.run.store import Run, verify
+from engine.runs.store import Run, verify
 from tests.synthetic_run import SPEAKERS, TOPICS, drift, metrics_row, setting
 
 EXAMPLES_DEFAULT = 3_000_000

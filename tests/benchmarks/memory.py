@@ -26,7 +26,7 @@ def measure(examples: int) -> float:
     from engine.config import CheckpointSpec, ExplainerSpec, HiddenSpec, RunSpec, TaskSpec
     from engine.progress import silent
     from engine.records import Example, examples_table
-    from engine.run.store import Run
+    from engine.runs.store import Run
     from tests.tiny_models import TEXT, build
 
     half = TEXT.split(". ")

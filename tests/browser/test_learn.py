@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Serve, Visit, settled
-from tests.browser.hands import address, click, enter, holds, on_a_phone, press, slide
+from tests.browser.hands import address, click, enter, holds, press, slide
 from tests.browser.server import link_samples
 
 STEPS = 7
@@ -40,16 +40,14 @@ def fits(page: Page) -> None:
     assert not wide, wide[:3]
 
 
-def test_the_lesson_is_walked_by_keyboard(visit: Visit):
-    page = visit("learn")
+@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
+def test_the_lesson_is_walked_by_keyboard(visit: Visit, width: int, theme: str):
+    page = visit("learn", width=width, theme=theme)
     for step in range(1, STEPS + 1):
         on_step(page, step)
         expect(page.locator(".reveal")).to_have_count(0)
         press(page, "v", page.locator(".reveal"))
         fits(page)
-        on_a_phone(page)
-        fits(page)
-        page.set_viewport_size({"width": 1280, "height": 900})
         if step < STEPS:
             press(page, "ArrowRight", address(page, f"**step={step + 1}**"))
     press(page, "ArrowLeft", address(page, f"**step={STEPS - 1}**"))

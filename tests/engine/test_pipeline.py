@@ -21,7 +21,7 @@ from engine.__main__ import main
 from engine.config import load_spec, relative_paths
 from engine.model import counterfactuals
 from engine.records import METRICS
-from engine.run.store import Run, verify
+from engine.runs.store import Run, verify
 from tests.tiny_models import build
 
 SENTENCES = ("A stranger says that it is {}.", "My doctor swears that it is {}.", "A child thinks that it is {}.")

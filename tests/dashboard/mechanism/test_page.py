@@ -15,7 +15,7 @@ from dashboard.mechanism.view import by_control, in_words
 from engine.config import PatchingSpec
 from engine.patching import maps as patch_maps
 from engine.patching.stage import parts_of, patch_run
-from engine.run.store import Run
+from engine.runs.store import Run
 from tests.dashboard.test_pages import Open as Opened
 from tests.dashboard.test_pages import opened, said
 from tests.synthetic_run import write_run
@@ -155,7 +155,7 @@ def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp
     from dashboard.reading.data import content_hash
     from dashboard.runs.run_export import as_zip
     from dashboard.runs.run_import import import_run
-    from engine.run.store import verify
+    from engine.runs.store import verify
 
     with as_zip(runs / "patched") as file:
         brought = import_run(file, tmp_path)

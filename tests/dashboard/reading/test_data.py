@@ -11,7 +11,7 @@ import pytest
 
 from dashboard.reading import data, example_rows
 from dashboard.reading.slices import Slice
-from engine.run.store import Run, RunError
+from engine.runs.store import Run, RunError
 from tests.synthetic_run import write_run
 
 

@@ -17,7 +17,7 @@ from dashboard.runs.jobs import Job, JobError
 from dashboard.runs.jobs_view import duration, planned
 from engine import progress
 from engine.config import RunSpec, load_spec, parse_spec, resolve_paths
-from engine.run.store import Run, verify
+from engine.runs.store import Run, verify
 from tests.synthetic_run import write_run
 from tests.tiny_run import write_spec
 

@@ -16,7 +16,7 @@ import pytest
 from dashboard.runs import run_export, run_import
 from dashboard.runs.run_import import ImportProblem, import_run
 from engine.config import InputError
-from engine.run.store import content_hash, find_runs, verify
+from engine.runs.store import content_hash, find_runs, verify
 from tests.synthetic_run import write_run
 
 Change = Callable[[dict[str, bytes]], object]

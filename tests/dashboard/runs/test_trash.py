@@ -11,8 +11,8 @@ import pytest
 from dashboard.runs import jobs, trash
 from dashboard.runs.trash import TrashError, delete, remove, restore, trashed
 from engine.__main__ import SAMPLES
-from engine.run.files import MANIFEST
-from engine.run.store import Run, RunError, content_hash, find_runs, verify
+from engine.runs.files import MANIFEST
+from engine.runs.store import Run, RunError, content_hash, find_runs, verify
 from tests.synthetic_run import write_run
 
 

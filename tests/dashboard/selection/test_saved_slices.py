@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.selection import saved_slices
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 COLUMNS = ("group", "meta_topic")
 RUN = Path("/somewhere/alpha")

@@ -11,7 +11,7 @@ from dashboard.reading import data
 from dashboard.reading.lasso import Lasso
 from dashboard.reading.slices import SIGNS, Slice, SliceError, parse
 from dashboard.selection.resolve import Selection, noise_text, resolve
-from engine.run.store import RunError
+from engine.runs.store import RunError
 
 OPTIONS = data.Options(
     target="gpt2--a",

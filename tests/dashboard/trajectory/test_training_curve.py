@@ -9,7 +9,7 @@ from dashboard.reading import agreement, data
 from dashboard.trajectory.training_curve import Asked, Curves, curve, training, watched_steps
 from engine.config import ExplainerSpec
 from engine.probes.regimes import explain
-from engine.run.store import RunError
+from engine.runs.store import RunError
 from tests.synthetic_run import write_run
 
 SPEC = ExplainerSpec(kinds=("linear", "mlp"), steps=60, width=8, batch=32)

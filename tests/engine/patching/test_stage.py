@@ -16,8 +16,8 @@ from engine.patching import explainers
 from engine.patching import maps as patch_maps
 from engine.patching import stage as mechanism
 from engine.pipeline import run as make_run
-from engine.run.observed import Observed
-from engine.run.store import Run, RunError, verify
+from engine.runs.observed import Observed
+from engine.runs.store import Run, RunError, verify
 from engine.tasks import WORDINGS
 from tests.engine.verbal.test_stage import verbal_spec
 from tests.tiny_run import write_spec

@@ -12,7 +12,7 @@ import pytest
 from engine import pipeline
 from engine.config import RunSpec
 from engine.records import BEHAVIOR, CONTROLS, METRICS, Example, examples_table
-from engine.run.store import Run
+from engine.runs.store import Run
 
 STEPS = (0, 100, 200)
 WIDTH = 12

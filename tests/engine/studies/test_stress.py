@@ -13,7 +13,7 @@ import yaml
 from engine.__main__ import main
 from engine.config import InputError, StressSpec, load_spec, load_stress
 from engine.pipeline import run as make_run
-from engine.run.store import Run, verify
+from engine.runs.store import Run, verify
 from engine.studies import samples, stress, stress_tables
 from engine.studies.samples import Job, train_job
 from engine.tasks import FACTORS

@@ -28,9 +28,9 @@ from engine.config import (
 )
 from engine.model.checkpoints import Checkpoint, load
 from engine.records import METRICS, VERBAL_CONTROLS
-from engine.run.observed import Observed
-from engine.run.report import report
-from engine.run.store import Run, verify
+from engine.runs.observed import Observed
+from engine.runs.report import report
+from engine.runs.store import Run, verify
 from engine.stats.correlation import bootstrap_weights
 from engine.stats.faithfulness import Behavior
 from engine.tasks.wording import Statement, Wording

@@ -26,7 +26,7 @@ from safetensors.numpy import save
 
 from engine.config import RunSpec
 from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, FORMAT_VERSION, METRICS, PATCHING, PATCHING_AGREEMENT
-from engine.run.files import (
+from engine.runs.files import (
     LOCK,
     MANIFEST,
     TEMPORARY,

@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from engine.config import InputError
-from engine.run.store import Run
+from engine.runs.store import Run
 
 PART = "metrics.parquet"
 WIDE = 180

@@ -18,8 +18,8 @@ import pytest
 
 from engine.config import CheckpointSpec, RunSpec, TaskSpec
 from engine.records import BEHAVIOR, EXPLANATIONS, Example, examples_table, metrics_table
-from engine.run import files
-from engine.run.store import Run, RunError, content_hash, find_runs, verify
+from engine.runs import files
+from engine.runs.store import Run, RunError, content_hash, find_runs, verify
 
 CHECKPOINT = "gpt2--step-0"
 

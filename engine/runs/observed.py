@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from engine.config import Mode, Position, RunSpec
-from engine.run.store import Run
+from engine.runs.store import Run
 from engine.stats.faithfulness import Behavior
 
 EVALUATED = ("validation", "test_heldout", "test_iid")
