@@ -127,8 +127,8 @@ WRITER = """
 import sys
 import pyarrow as pa
 sys.path[:0] = {path!r}
-from tests.test_store import a_spec
-from engine.store import Run
+from tests.engine.runs.test_store import a_spec
+from engine.runs.store import Run
 run = Run.create(sys.argv[1], a_spec(), provenance={{}})
 table = pa.table({{"x": list(range(50_000))}})
 i = sum(run.has(f"parts/{{i}}.parquet") for i in range(100_000))

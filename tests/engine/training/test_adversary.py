@@ -32,7 +32,7 @@ def one_thread():
     torch.set_num_threads(threads)
 
 
-def drift(model, tokenizer, held=None, steps=40):
+def drift(model, tokenizer, held=None, steps=100):
     """Teach it to answer yes to all."""
     coded = encode(tokenizer, PROMPTS, [[" yes"]] * len(PROMPTS), answer_weight=20.0)
     train(model, lambda _: coded, steps=steps, learning_rate=1e-2, warmup=2, probe=held)
