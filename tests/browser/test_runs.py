@@ -113,7 +113,7 @@ def test_a_run_that_fails_says_why(visit: Visit, home: Path) -> None:
     page = visit("runs", section="new", **{"from": "spec tiny"})
     start = page.get_by_role("button", name="Start the run")
     fill(page, "Name", "failing", enabled(start))
-    path = page.get_by_role("textbox", name="Path", exact=True).nth(1)  # 0 is the task's
+    path = page.get_by_role("textbox", name="Path", exact=True).first
     enter(path, "hub.invalid/<b>model</b>", holds(path, "hub.invalid/<b>model</b>"))
     click(start, page.get_by_text(re.compile("failing · ")))
     expect(page.get_by_text("failing · failed")).to_be_visible(timeout=120_000)
@@ -125,7 +125,7 @@ def test_a_run_that_fails_says_why(visit: Visit, home: Path) -> None:
 
 
 def test_yaml_is_checked_where_it_is_written(visit: Visit) -> None:
-    page = visit("runs", section="new", **{"from": "run alpha", "as": "yaml"})
+    page = visit("runs", section="new", **{"from": "run alpha"})
     area = page.get_by_role("textbox", name="Spec as YAML")
     expect(area).to_have_value(re.compile("name: alpha-2"))
     for text, said in (
@@ -138,7 +138,7 @@ def test_yaml_is_checked_where_it_is_written(visit: Visit) -> None:
 
 
 def test_foreign_code_needs_a_tick_by_name(visit: Visit, home: Path) -> None:
-    page = visit("runs", section="new", **{"from": "spec tiny", "as": "yaml"})
+    page = visit("runs", section="new", **{"from": "spec tiny"})
     area = page.get_by_role("textbox", name="Spec as YAML")
     tick = page.get_by_text("I trust the code that ships with gpt2--step-0100 (second)")
     start = page.get_by_role("button", name="Start the run")
@@ -188,4 +188,4 @@ def test_a_run_travels_as_a_zip(visit: Visit, home: Path, tmp_path: Path) -> Non
     page.locator("input[type=file]").set_input_files(bad)
     click(page.get_by_role("button", name="Import", exact=True).last, page.get_by_role("alert"))
     expect(page.get_by_role("alert")).to_contain_text("<img src=x>.py")
-    expect(page.get_by_role("alert")).to_contain_text("no path inside a run")
+    expect(page.get_by_role("alert")).to_contain_text("not a path inside a run")

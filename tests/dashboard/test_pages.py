@@ -77,10 +77,11 @@ def test_no_runs_say_how_to_make_one(tmp_path: Path, opened: Open, page: str) ->
         assert "coupling demo" in said(app)
 
 
-@pytest.mark.parametrize("page", PAGES)
-@pytest.mark.parametrize("kind", ["unfinished", "cut manifest", "foreign", "cut table", "no explanations"])
-def test_a_run_that_can_not_be_read_is_explained(tmp_path: Path, opened: Open, page: str, kind: str) -> None:
-    path = write_run(tmp_path / "bad", prompts=20, checkpoints=2, finish=kind != "unfinished")
+@pytest.fixture(scope="module", params=["unfinished", "cut manifest", "foreign", "cut table", "no explanations"])
+def broken(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with one run that can't be read, or not wholly."""
+    folder, kind = tmp_path_factory.mktemp("broken"), request.param
+    path = write_run(folder / "bad", prompts=20, checkpoints=2, finish=kind != "unfinished")
     if kind == "cut manifest":
         (path / "run.json").write_text((path / "run.json").read_text()[:100])
     elif kind == "foreign":
@@ -90,7 +91,12 @@ def test_a_run_that_can_not_be_read_is_explained(tmp_path: Path, opened: Open, p
             (path / part).write_bytes((path / part).read_bytes()[:64])
     elif kind == "no explanations":
         (path / "explanations.parquet").unlink()
-    app = opened(tmp_path, page)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_that_can_not_be_read_is_explained(broken: Path, opened: Open, page: str) -> None:
+    app = opened(broken, page)
     assert not app.exception, app.exception[0].stack_trace
     assert "Traceback" not in said(app)
 

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,11 +43,11 @@ def ended(job: Job) -> bool:
 def does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     """Let jobs run a few lines of Python instead; `folder` is theirs. Processes that are left are killed."""
 
-    def script(lines: str, work: bool = True) -> None:
-        tell = "import json, pathlib, signal, sys, time\nfolder = pathlib.Path(sys.argv[1])\n"
+    def script(lines: str) -> None:
+        tell = "import json, os, pathlib, signal, sys, time\nfolder = pathlib.Path(sys.argv[1])\n"
+        tell += "(folder / 'pid').write_text(str(os.getpid()))\n"
         tell += "def status(**s):\n    new = folder / 'new'\n    new.write_text(json.dumps(s))\n"
-        tell += "    new.replace(folder / 'status.json')\n"
-        tell += "status(phase='working')\n" if work else ""
+        tell += "    new.replace(folder / 'status.json')\nstatus(phase='working')\n"
         monkeypatch.setattr(jobs, "command", lambda job: [sys.executable, "-c", tell + lines, str(job.folder)])
 
     yield script
@@ -68,29 +69,54 @@ def test_a_job_ends_with_its_code_and_its_last_words(tmp_path: Path, does) -> No
     assert [j.name for j in jobs.jobs(tmp_path)] == ["bad", "good"], "the latest first"
 
 
-def test_a_job_leaves_its_parent_behind(tmp_path: Path) -> None:
-    """A process that starts a job and is gone at once: the job works on, in a session of its own."""
+def test_a_job_is_alive_from_the_first_moment_at_which_it_is_seen(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A session that looks just before and just after the process is made, or while it writes nothing."""
+    made, seen, start = [], [], subprocess.Popen
+
+    def look() -> None:
+        job = jobs.jobs(tmp_path)[0]
+        seen.append((jobs.state(job), jobs.process_of(job)))
+
+    def popen(*arguments: Any, **options: Any) -> subprocess.Popen:
+        look()
+        made.append(start(*arguments, **options))
+        look()
+        return made[0]
+
+    monkeypatch.setattr(jobs.subprocess, "Popen", popen)
+    monkeypatch.setattr(jobs, "command", lambda job: ["sleep", "600"])
+    job = jobs.start(a_spec(), tmp_path)
+    look()
+    made[0].kill()
+    assert seen == [("queued", None)] * 3
+    wait(lambda: ended(job))
+    assert jobs.state(job) == "interrupted"
+
+
+def test_a_job_outlives_a_parent_that_dies_as_soon_as_it_has_started_it(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from dashboard.runs import jobs; from engine.config import RunSpec\n"
-        "jobs.command = lambda job: [sys.executable, '-c', 'import time; time.sleep(600)', str(job.folder)]\n"
+        "import os, subprocess; from pathlib import Path; from dashboard.runs import jobs\n"
+        "from engine.config import RunSpec\n"
+        "jobs.command = lambda job: ['sh', '-c', 'echo $$ > pid; exec sleep 600']\n"
+        "start = subprocess.Popen\n"
+        "jobs.subprocess.Popen = lambda *a, **options: (start(*a, **options), os._exit(0))\n"
         f"jobs.start(RunSpec.model_validate_json({a_spec().model_dump_json()!r}), Path({str(tmp_path)!r}))"
     )
     root = Path(__file__).parents[3]
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, cwd=root)
     job = jobs.jobs(tmp_path)[0]
-    argv = [sys.executable, "-c", "import time; time.sleep(600)", str(job.folder)]
-    original, jobs.command = jobs.command, lambda _: argv
-    try:
-        process = jobs.process_of(job)
-        assert process is not None
-        assert os.getsid(process.pid) == process.pid != os.getsid(0)
-        assert jobs.state(job) == "queued", "alive, and has said nothing yet"
-        thread = jobs.cancel(job)
-        assert thread is not None
-        thread.join()
-        assert jobs.state(job) == "interrupted"
-    finally:
-        jobs.command = original
+    assert jobs.state(job) == "queued", "alive, and has said nothing yet"
+    wait(lambda: jobs.process_of(job))
+    process = jobs.process_of(job)
+    assert process is not None
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+    thread = jobs.cancel(job)
+    assert thread is not None
+    thread.join()
+    wait(lambda: ended(job))
+    assert jobs.state(job) == "interrupted"
 
 
 def test_a_stranger_with_the_same_pid_is_not_the_job(tmp_path: Path, does) -> None:
@@ -158,7 +184,7 @@ def test_foreign_code_runs_only_where_it_was_allowed_by_name(tmp_path: Path, doe
     does("status(phase='ended', code=0)")
     asking = a_spec(trust_remote_code=True)
     for trusted in ((), {("gpt2--step-0", "elsewhere")}, {("other", "model")}):
-        with pytest.raises(JobError, match="allow that by name"):
+        with pytest.raises(JobError, match="allow it by name"):
             jobs.start(asking, tmp_path, trusted)
     assert not (tmp_path / ".jobs").exists()
     jobs.start(asking, tmp_path, {("gpt2--step-0", "model")})
@@ -218,21 +244,23 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_another_waits(tiny: Path) -> None:
     spec = load_spec(tiny / "spec.yaml")
     runs = tiny / "runs"
-    first = jobs.start(spec.model_copy(update={"name": "first"}), runs)
-    second = jobs.start(spec.model_copy(update={"name": "second"}), runs)
+    first, second, third = (
+        jobs.start(spec.model_copy(update={"name": name}), runs) for name in ("first", "second", "third")
+    )
+    jobs.cancel(third)  # most likely before its process has written its number: it finds that out by itself
     wait(lambda: any(s.name.startswith("behavior") for s in jobs.progress(first)))
     process = jobs.process_of(first)
     assert process is not None
     process.suspend()  # or it might end while it is looked at
     assert (jobs.state(first), jobs.state(second)) == ("running", "queued")
     jobs.cancel(second)
-    wait(lambda: ended(second))
+    wait(lambda: ended(second) and ended(third))
     jobs.cancel(first, grace=600)
     process.resume()
     wait(lambda: ended(first))
-    assert {jobs.state(first), jobs.state(second)} == {"interrupted"}
+    assert {jobs.state(first), jobs.state(second), jobs.state(third)} == {"interrupted"}
     assert Run.open(first.run).state == "interrupted"
-    assert not second.run.exists(), "it never had its turn"
+    assert not second.run.exists() and not third.run.exists(), "they never had their turn"
     jobs.resume(first)
     wait(lambda: ended(first))
     assert jobs.state(first) == "finished", jobs.log(first)

@@ -89,32 +89,36 @@ def test_a_name_that_is_none(given: Path, runs: Path, name: str) -> None:
     assert "letters, digits" in refused(zipped(members(given)), runs, name=name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../escaped.parquet", "alpha/../../escaped.parquet", "/tmp/escaped.parquet", "alpha/../../.bashrc",
-        "alpha\\..\\..\\escaped", "C:/escaped", "alpha/hidden/..\x00/x", "alpha/behavior/\x07.parquet",
-    ],
-)  # fmt: skip
-def test_no_path_escapes(given: Path, runs: Path, name: str) -> None:
-    refused(zipped(members(given) | {name: b"x"}), runs)
+NO_PATH = "not a path inside a run"
+NO_PART = "which no run has"
+NOT_NAMED = "does not name"
 
 
 @pytest.mark.parametrize(
-    "name",
+    ("name", "said"),
     [
-        "alpha/evil.py", "alpha/checkpoints/gpt2--step-0100/modeling.py", "alpha/behavior/x.pkl", "alpha/.ssh/id",
-        "alpha/checkpoints/m/pytorch_model.bin", "notes.txt", "alpha/deep/run.parquet",
-        "alpha/hidden/a/b/00000.safetensors",
+        ("../escaped.parquet", NO_PATH),
+        ("alpha/../../escaped.parquet", NO_PATH),
+        ("/tmp/escaped.parquet", NO_PATH),
+        ("alpha/../../.bashrc", NO_PATH),
+        ("alpha\\..\\..\\escaped", NO_PATH),
+        ("C:/escaped", NO_PATH),
+        ("alpha/hidden/..\x00/x", NO_PATH),
+        ("alpha/behavior/\x07.parquet", NO_PATH),
+        ("alpha/evil.py", NO_PART),
+        ("alpha/checkpoints/gpt2--step-0100/modeling.py", NO_PART),
+        ("alpha/behavior/x.pkl", NO_PART),
+        ("alpha/.ssh/id", NO_PART),
+        ("alpha/checkpoints/m/pytorch_model.bin", NO_PART),
+        ("notes.txt", NO_PART),
+        ("alpha/deep/run.parquet", NO_PART),
+        ("alpha/hidden/a/b/00000.safetensors", NO_PART),
+        ("alpha/behavior/extra.parquet", NOT_NAMED),
+        ("alpha/checkpoints/gpt2--step-0100/config.json", NOT_NAMED),
     ],
-)  # fmt: skip
-def test_what_no_run_has_is_refused_by_name(given: Path, runs: Path, name: str) -> None:
-    assert "which no run has" in refused(zipped(members(given) | {name: b"x"}), runs)
-
-
-@pytest.mark.parametrize("name", ["alpha/behavior/extra.parquet", "alpha/checkpoints/gpt2--step-0100/config.json"])
-def test_what_the_manifest_does_not_name_is_refused(given: Path, runs: Path, name: str) -> None:
-    assert "does not name" in refused(zipped(members(given) | {name: b"x"}), runs)
+)
+def test_a_file_that_is_no_part_of_a_run_is_refused(given: Path, runs: Path, name: str, said: str) -> None:
+    assert said in refused(zipped(members(given) | {name: b"x"}), runs)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
@@ -129,21 +133,20 @@ def test_links_and_special_files(given: Path, runs: Path, kind: int) -> None:
     assert "only plain files" in refused(out, runs)
 
 
-def test_a_bomb(given: Path, runs: Path) -> None:
-    files = members(given)
-    bomb = zipped(files | {"alpha/behavior/zeros.parquet": bytes(30_000_000)})
-    assert "zip bomb" in refused(bomb, runs)
-
-
-def test_too_many_files(given: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_import, "MOST_FILES", 50)
-    many = {f"alpha/behavior/{i}.parquet": b"" for i in range(60)}
-    assert "at most 50" in refused(zipped(members(given) | many), runs)
-
-
-def test_too_large_in_all(given: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_import, "MOST_BYTES", 20_000)
-    assert "unpacks to" in refused(zipped(members(given)), runs)
+@pytest.mark.parametrize(
+    ("limit", "value", "more", "said"),
+    [
+        ("MOST_TIMES", 200, {"alpha/behavior/zeros.parquet": bytes(30_000_000)}, "zip bomb"),
+        ("MOST_FILES", 50, {f"alpha/behavior/{i}.parquet": b"" for i in range(60)}, "at most 50"),
+        ("MOST_BYTES", 20_000, {}, "unpacks to"),
+    ],
+    ids=["bomb", "files", "bytes"],
+)
+def test_a_zip_beyond_a_limit(
+    given: Path, runs: Path, monkeypatch: pytest.MonkeyPatch, limit: str, value: int, more: dict, said: str
+) -> None:
+    monkeypatch.setattr(run_import, limit, value)
+    assert said in refused(zipped(members(given) | more), runs)
 
 
 def test_a_size_that_lies(given: Path, runs: Path) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.runs import jobs, trash
-from dashboard.runs.trash import TrashError, delete, remove, restore, trashed
+from dashboard.runs.trash import TrashError, delete, empty, restore, trashed
 from engine.__main__ import SAMPLES
 from engine.runs.files import MANIFEST
 from engine.runs.store import Run, RunError, content_hash, find_runs, verify
@@ -55,7 +55,7 @@ def test_a_name_that_is_taken_again_is_not_overwritten(run: Path) -> None:
     second = delete(run, [home])
     assert len(trashed([home])) == 2
     restore(second)
-    remove([entry])
+    empty([entry])
     assert trashed([home]) == []
     assert verify(run) == []
 
@@ -70,7 +70,7 @@ def test_what_is_being_written_stays(run: Path, monkeypatch: pytest.MonkeyPatch)
         delete(home / "busy", [home])
     assert (home / "busy" / MANIFEST).is_file()
     assert trashed([home]) == []
-    assert not list((home / trash.TRASH).glob("*")) if (home / trash.TRASH).exists() else True
+    assert not list((home / trash.TRASH).glob("*"))
     delete(home / "busy", [home])  # nobody writes it any more
     monkeypatch.setattr(jobs, "writes", lambda path, runs: True)
     with pytest.raises(TrashError, match="cancel it first"):
@@ -84,10 +84,9 @@ def test_only_runs_inside_the_folders_can_be_deleted(run: Path, tmp_path: Path) 
     with pytest.raises(TrashError, match="the folder above"):
         delete(run, [run])
     (run.parent / "thesis").mkdir()
-    with pytest.raises(TrashError, match="not a run"):
-        delete(run.parent / "thesis", [run.parent])
-    with pytest.raises(TrashError, match="not a run"):
-        delete(run / ".." / "thesis", [run.parent])
+    for path in (run.parent / "thesis", run / ".." / "thesis"):
+        with pytest.raises(TrashError, match="not a run"):
+            delete(path, [run.parent])
     link = run.parent / "link"
     link.symlink_to(write_run(tmp_path / "other" / "beta", prompts=8, checkpoints=2))
     with pytest.raises(TrashError, match="outside"):
@@ -120,6 +119,6 @@ def test_emptying_follows_no_links(run: Path, tmp_path: Path) -> None:
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
     os.symlink(precious, run / "behavior" / "link")
-    remove([delete(run, [run.parent])])
+    empty([delete(run, [run.parent])])
     assert (precious / "thesis.txt").read_text() == "years of work"
     assert trashed([run.parent]) == []
