@@ -26,6 +26,7 @@ def editor() -> None:
         draft = spec_draft.from_yaml(text)
         spec, problems = spec_draft.check(draft, home())
         spec_fields.form(draft)
+        st.caption("All other options are set in the YAML. The specs under Start from show many of them.")
     except SpecError as error:  # the text can't be read, so there is nothing that a form could show
         problems = [str(error)]
     _yaml(text)
@@ -73,7 +74,7 @@ def _yaml(text: str) -> None:
         "The whole spec, in the form that coupling run takes. It is checked when you leave the field or press "
         "Ctrl-Enter. A change in the form above writes it anew, without its comments."
     )
-    st.text_area("Spec as YAML", key="spec_yaml", height=460, on_change=typed, help=about)
+    st.text_area("Spec as YAML", key="spec_yaml", height=380, on_change=typed, help=about)
 
 
 def _start(spec: RunSpec | None) -> None:

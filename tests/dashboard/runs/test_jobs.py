@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import subprocess
 import sys
@@ -35,8 +36,9 @@ def wait(until: Callable[[], object]) -> None:
         time.sleep(0.02)
 
 
-def ended(job: Job) -> bool:
-    return jobs.state(job) not in jobs.ACTIVE
+def done(job: Job) -> Job:
+    wait(lambda: jobs.state(job) not in jobs.ACTIVE)
+    return job
 
 
 @pytest.fixture
@@ -58,12 +60,10 @@ def does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
 
 def test_a_job_ends_with_its_code_and_its_last_words(tmp_path: Path, does) -> None:
     does("status(phase='ended', code=0)")
-    job = jobs.start(a_spec("good"), tmp_path)
-    wait(lambda: ended(job))
+    job = done(jobs.start(a_spec("good"), tmp_path))
     assert (jobs.state(job), jobs.reason(job)) == ("finished", "")
     does("print('looking'); print('coupling: <b>task</b>: no such file'); status(phase='ended', code=2)")
-    job = jobs.start(a_spec("bad"), tmp_path)
-    wait(lambda: ended(job))
+    job = done(jobs.start(a_spec("bad"), tmp_path))
     assert (jobs.state(job), jobs.reason(job)) == ("failed", "<b>task</b>: no such file")
     assert jobs.log(job).startswith("looking")
     assert [j.name for j in jobs.jobs(tmp_path)] == ["bad", "good"], "the latest first"
@@ -91,8 +91,7 @@ def test_a_job_is_alive_from_the_first_moment_at_which_it_is_seen(
     look()
     made[0].kill()
     assert seen == [("queued", None)] * 3
-    wait(lambda: ended(job))
-    assert jobs.state(job) == "interrupted"
+    assert jobs.state(done(job)) == "interrupted"
 
 
 def test_a_job_outlives_a_parent_that_dies_as_soon_as_it_has_started_it(tmp_path: Path) -> None:
@@ -115,14 +114,12 @@ def test_a_job_outlives_a_parent_that_dies_as_soon_as_it_has_started_it(tmp_path
     thread = jobs.cancel(job)
     assert thread is not None
     thread.join()
-    wait(lambda: ended(job))
-    assert jobs.state(job) == "interrupted"
+    assert jobs.state(done(job)) == "interrupted"
 
 
 def test_a_stranger_with_the_same_pid_is_not_the_job(tmp_path: Path, does) -> None:
     does("status(phase='ended', code=130)")
-    job = jobs.start(a_spec(), tmp_path)
-    wait(lambda: ended(job))
+    job = done(jobs.start(a_spec(), tmp_path))
     (job.folder / "pid").write_text(str(os.getpid()))
     assert jobs.state(job) == "interrupted"
     assert jobs.cancel(job) is None, "or this test would end here"
@@ -142,7 +139,7 @@ def test_cancel_asks_and_then_kills(tmp_path: Path, does) -> None:
     assert asking is not None and killing is not None
     killing.join()
     asking.join()
-    wait(lambda: ended(job))
+    done(job)
     assert (jobs.state(job), jobs.reason(job)) == ("interrupted", "")
 
 
@@ -157,13 +154,11 @@ def test_a_job_that_was_killed_by_others_says_so_and_goes_on(tmp_path: Path, doe
     with pytest.raises(JobError, match="cancel it first"):
         jobs.forget(job)
     process.kill()
-    wait(lambda: ended(job))
-    assert jobs.state(job) == "interrupted"
+    assert jobs.state(done(job)) == "interrupted"
     assert "out of memory" in jobs.reason(job)
     does("status(phase='ended', code=0)")
     jobs.resume(job)
-    wait(lambda: ended(job))
-    assert jobs.state(job) == "finished"
+    assert jobs.state(done(job)) == "finished"
     jobs.forget(job)
     assert jobs.jobs(tmp_path) == []
 
@@ -220,30 +215,24 @@ def test_what_is_damaged_in_a_job_is_passed_over(tmp_path: Path) -> None:
 def test_progress_is_written_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "progress.jsonl"
     monkeypatch.setenv(progress.PROGRESS_FILE, str(file))
+    monkeypatch.setattr(progress, "SECONDS_BETWEEN_LINES", math.inf)
     with progress.bars(quiet=True) as told:
         for done in range(101):
             told("one", done, 100)
         told("two", 0, 1)
     said = [(line["stage"], line["done"]) for line in map(json.loads, file.read_text().splitlines())]
-    assert said == [("one", 0), ("one", 100), ("two", 0)], "the first and the last of a stage, little between"
-    progress.to_file(tmp_path / "absent" / "file")("s", 0, 1)  # a spectator's trouble is not the work's
+    assert said == [("one", 0), ("one", 100), ("two", 0)], (
+        "the first and the last of a stage, and those between at intervals"
+    )
+    progress.to_file(tmp_path / "absent" / "file")("s", 0, 1)  # a file that can't be written stops nothing
 
 
 def test_durations_read_as_people_say_them() -> None:
     assert [duration(s) for s in (0.4, 59, 61, 3700, 86_400)] == ["0 s", "59 s", "1 min 1 s", "1 h 1 min", "24 h 0 min"]
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with two tiny models, examples, and the spec of a run of seconds."""
-    folder = tmp_path_factory.mktemp("tiny")
-    write_spec(folder)
-    return folder
-
-
-def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_another_waits(tiny: Path) -> None:
-    spec = load_spec(tiny / "spec.yaml")
-    runs = tiny / "runs"
+def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_others_wait(tmp_path: Path) -> None:
+    spec, runs = load_spec(write_spec(tmp_path)), tmp_path / "runs"
     first, second, third = (
         jobs.start(spec.model_copy(update={"name": name}), runs) for name in ("first", "second", "third")
     )
@@ -254,33 +243,19 @@ def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_another_waits(tiny
     process.suspend()  # or it might end while it is looked at
     assert (jobs.state(first), jobs.state(second)) == ("running", "queued")
     jobs.cancel(second)
-    wait(lambda: ended(second) and ended(third))
+    done(second), done(third)
     jobs.cancel(first, grace=600)
     process.resume()
-    wait(lambda: ended(first))
+    done(first)
     assert {jobs.state(first), jobs.state(second), jobs.state(third)} == {"interrupted"}
     assert Run.open(first.run).state == "interrupted"
     assert not second.run.exists() and not third.run.exists(), "they never had their turn"
-    jobs.resume(first)
-    wait(lambda: ended(first))
-    assert jobs.state(first) == "finished", jobs.log(first)
+    jobs.forget(first)  # as if the command line had made it
+    first = jobs.resume_run(first.run, runs)
+    assert jobs.state(done(first)) == "finished", jobs.log(first)
+    assert resolve_paths(Run.open(first.run).spec, first.run) == spec.model_copy(update={"name": "first"})
     assert verify(first.run) == []
     recorded = [s.name for s in jobs.progress(first)]
     expected = planned(spec)
     assert recorded == expected[expected.index(recorded[0]) :], "the page counts the stages that the engine reports"
     assert all(s.done == s.total for s in jobs.progress(first))
-
-
-def test_a_run_of_the_command_line_goes_on_as_a_job(tiny: Path) -> None:
-    spec = load_spec(tiny / "spec.yaml")
-    out = tiny / "runs" / "by-hand"
-    command = [sys.executable, "-m", "engine", "run", str(tiny / "spec.yaml"), "--out", str(out), "--quiet"]
-    process = subprocess.Popen(command)
-    wait(lambda: (out / "examples.parquet").exists())
-    process.kill()
-    process.wait()
-    assert Run.open(out).state == "interrupted"
-    job = jobs.resume_run(out, tiny / "runs")
-    wait(lambda: ended(job))
-    assert jobs.state(job) == "finished", jobs.log(job)
-    assert resolve_paths(Run.open(out).spec, out) == spec
