@@ -64,10 +64,6 @@ class Job:
     queued: float
     """Time at which it was last queued, in seconds since 1970."""
 
-    @property
-    def id(self) -> str:
-        return self.folder.name
-
 
 @dataclass(frozen=True)
 class Stage:
@@ -108,26 +104,23 @@ def start(spec: RunSpec, runs: Path, trusted: Collection[Code] = ()) -> Job:
         return _queue(resolve_paths(spec, runs), target, runs)
 
 
-def resume_run(path: Path, runs: Path) -> Job:
-    """Queue an unfinished run again, whether a job or the command line made it. Raises JobError."""
+def resume(path: Path, runs: Path) -> Job:
+    """Queue the run in this folder again, whether a job or the command line began it; it goes on where it stopped.
+
+    Raises JobError where a job of it is active, or where it has no job here and its spec lets code of checkpoints run.
+    """
     path, runs = path.resolve(), runs.resolve()
-    spec = resolve_paths(Run.open(path).spec, path)
-    if foreign_code(spec):
-        raise JobError("this run's spec lets code of its checkpoints run: go on with it by the command coupling run")
     with _starting(runs):
         known = next((j for j in jobs(runs) if j.run == path), None)
         if known is None:
+            spec = resolve_paths(Run.open(path).spec, path)
+            if foreign_code(spec):
+                raise JobError("the run's spec lets code of its checkpoints run: go on by the command coupling run")
             return _queue(spec, path, runs)
-    resume(known)
-    return known
-
-
-def resume(job: Job) -> None:
-    """Queue an interrupted or failed job again; its run goes on where it stopped. Raises JobError if it is active."""
-    with _starting(job.folder.parent.parent):
-        if (now := state(job)) in ACTIVE:
-            raise JobError(f"{job.name}: is {now} already")
-        _launch(job)
+        if (now := state(known)) in ACTIVE:
+            raise JobError(f"{known.name}: is {now} already")
+        _launch(known)
+        return known
 
 
 @contextmanager

@@ -50,7 +50,7 @@ def _list(runs: Path, active: bool) -> None:
 def _card(job: jobs.Job) -> None:
     state = jobs.state(job)
     icon, words = LOOKS[state]
-    with st.container(border=True, key=f"job_{job.id}"):
+    with st.container(border=True, key=f"job_{job.folder.name}"):
         left, right = st.columns([3, 2], vertical_alignment="center")
         left.markdown(f"{icon} **{markdown_escaped(job.name)}** · {words}")
         with right.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
@@ -62,7 +62,7 @@ def _card(job: jobs.Job) -> None:
         if reason := jobs.reason(job):
             st.error(markdown_escaped(reason), icon=":material/error:")
         if state != "queued":
-            with st.expander("Stages and log", key=f"log_{job.id}"):
+            with st.expander("Stages and log", key=f"log_{job.folder.name}"):
                 _stages(stages)
                 st.code(shown(jobs.log(job)) or "The log is empty.", language=None, wrap_lines=True, height=240)
                 small_print(f"coupling run {job.folder / 'spec.yaml'} --out {job.run}")
@@ -73,12 +73,18 @@ def _buttons(job: jobs.Job, state: jobs.State) -> None:
         open_link(entry)
     buttons: list[tuple[tuple[str, ...], str, str, Callable[[jobs.Job], object], str]] = [
         (("queued", "running"), "Cancel", "stop_circle", jobs.cancel, "Stops it; it can go on later where it stopped"),
-        (("interrupted", "failed"), "Go on", "play_arrow", jobs.resume, "From where it stopped"),
+        (("interrupted", "failed"), "Go on", "play_arrow", _resume, "From where it stopped"),
         (("finished", "interrupted", "failed"), "Dismiss", "close", jobs.forget, "Removes its log; the run stays"),
     ]
     for states, label, icon, action, about in buttons:
-        if state in states and st.button(label, icon=f":material/{icon}:", key=f"{label}_{job.id}", help=about):
+        if state in states and st.button(
+            label, icon=f":material/{icon}:", key=f"{label}_{job.folder.name}", help=about
+        ):
             act(partial(action, job))
+
+
+def _resume(job: jobs.Job) -> jobs.Job:
+    return jobs.resume(job.run, job.folder.parent.parent)
 
 
 def planned(spec: RunSpec) -> list[str]:

@@ -114,7 +114,7 @@ def _actions(entry: data.RunEntry) -> bool:
     if entry.state in ("interrupted", "failed") and not jobs.writes(entry.path, home()):
         about = "In the background, from where it stopped"
         if st.button("Go on", icon=":material/play_arrow:", key="resume_run", help=about):
-            act(lambda: jobs.resume_run(entry.path, home()), f"{entry.key} is in the queue.")
+            act(lambda: jobs.resume(entry.path, home()), f"{entry.key} is in the queue.")
     about = "Opens its spec as a form"
     if st.button("New run like this", icon=":material/content_copy:", key="like_this", help=about):
         st.session_state.pop("draft_from", None)

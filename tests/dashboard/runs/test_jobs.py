@@ -150,14 +150,14 @@ def test_a_job_that_was_killed_by_others_says_so_and_goes_on(tmp_path: Path, doe
     process = jobs.process_of(job)
     assert process is not None
     with pytest.raises(JobError, match="running already"):
-        jobs.resume(job)
+        jobs.resume(job.run, tmp_path)
     with pytest.raises(JobError, match="cancel it first"):
         jobs.forget(job)
     process.kill()
     assert jobs.state(done(job)) == "interrupted"
     assert "out of memory" in jobs.reason(job)
     does("status(phase='ended', code=0)")
-    jobs.resume(job)
+    jobs.resume(job.run, tmp_path)
     assert jobs.state(done(job)) == "finished"
     jobs.forget(job)
     assert jobs.jobs(tmp_path) == []
@@ -189,7 +189,7 @@ def test_foreign_code_runs_only_where_it_was_allowed_by_name(tmp_path: Path, doe
     manifest["spec"]["checkpoints"][0]["trust_remote_code"] = True
     (path / "run.json").write_text(json.dumps(manifest))
     with pytest.raises(JobError, match="coupling run"):
-        jobs.resume_run(path, tmp_path)
+        jobs.resume(path, tmp_path)
 
 
 def test_a_folder_that_can_not_be_written_is_said(tmp_path: Path) -> None:
@@ -251,7 +251,7 @@ def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_others_wait(tmp_pa
     assert Run.open(first.run).state == "interrupted"
     assert not second.run.exists() and not third.run.exists(), "they never had their turn"
     jobs.forget(first)  # as if the command line had made it
-    first = jobs.resume_run(first.run, runs)
+    first = jobs.resume(first.run, runs)
     assert jobs.state(done(first)) == "finished", jobs.log(first)
     assert resolve_paths(Run.open(first.run).spec, first.run) == spec.model_copy(update={"name": "first"})
     assert verify(first.run) == []
