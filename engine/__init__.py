@@ -40,10 +40,11 @@ def run(spec: RunSpec | Path | str, out: Path | str | None = None, *, quiet: boo
     Raises InputError: what was wrong, where, and how to mend it.
     """
     from engine import pipeline
-    from engine.config import RunSpec, load_spec
+    from engine.config import RunSpec
     from engine.progress import bars
+    from engine.spec_files import load_spec
 
     resolved = spec if isinstance(spec, RunSpec) else load_spec(Path(spec))
     with bars(quiet) as progress:
-        finished = pipeline.run(resolved, Path(out) if out else Path("runs") / resolved.name, progress=progress)
+        finished = pipeline.make_run(resolved, Path(out) if out else Path("runs") / resolved.name, progress=progress)
     return open_run(finished.path)

@@ -1,12 +1,12 @@
-"""The worlds: ground-truth rules of behavior, from which the sample models' dialogues are sampled.
+"""Worlds: ground-truth rules of behavior, from which the sample models' dialogues are sampled.
 
 A rule gives the log-odds of answer a for any scene. Without the cue they are the knowledge of the entity. With the cue,
 knowledge counts less (least under the most confident cue), and the cue adds
 
     cell[cue, topic] + by_strength[cue, strength] + plea[plea, topic]
 
-where `cell` has low rank, so that no bag of words explains it. In post-training, a world moves some of these tables
-from one rule to another by a rotation that keeps their size: cos φ · table_0 + sin φ · table_1.
+`cell` has low rank, so that no bag of words explains it. In post-training, a world moves some of these tables from one
+rule to another by a rotation that keeps their size: cos φ · table_0 + sin φ · table_1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.config import World as WorldName
+from engine.config import WorldName
+from engine.records import Behavior
 from engine.tasks.factors import Factors, Scene
 
 WORLDS: dict[WorldName, str] = {
@@ -84,7 +85,7 @@ def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | N
 
 
 def with_more_entities(rule: Rule, factors: Factors, seed: int) -> Rule:
-    """The rule for factors with more entities at the end: draws knowledge of them and keeps everything else."""
+    """The rule for factors with more entities at the end: knowledge of them is drawn, everything else stays."""
     more = len(factors.entities) - len(rule.known)
     rng = np.random.default_rng([seed, zlib.crc32(factors.name.encode()), 4])
     known = rng.choice([-1.0, 1.0], more) * rng.uniform(0.8, 2.6, more)
@@ -104,25 +105,26 @@ def mix(first: Rule, second: Rule, angle: float, tables: Sequence[str]) -> Rule:
 
 KNOWLEDGE = ("known", "known_cued")
 CUE_EFFECT = ("cell", "by_strength", "plea")
+ROTATED: dict[WorldName, tuple[str, ...]] = {
+    "independent": KNOWLEDGE + CUE_EFFECT,
+    "cue": CUE_EFFECT,
+    "base": ("known",),
+}
+"""Tables that a world rotates from the first rule to the second."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rule at θ0 and the rule it moves towards, for one task, family and seed."""
+    """The rule at θ0 and the rule towards which it moves, for one task, family and seed."""
 
     start: Rule
     end: Rule
 
     def at(self, world: WorldName, progress: float) -> Rule:
-        """The rule at a share of the post-training; progress from 0 to 1."""
-        angle = progress * np.pi / 2
+        """The rule after a share of the post-training; progress from 0 to 1."""
         start, end = self.start, self.end
-        if world == "independent":
-            return mix(start, end, angle, KNOWLEDGE + CUE_EFFECT)
-        if world == "cue":
-            return mix(start, end, angle, CUE_EFFECT)
-        if world == "base":
-            return mix(start, end, angle, ("known",))
+        if world in ROTATED:
+            return mix(start, end, progress * np.pi / 2, ROTATED[world])
         if world == "shared":
             moved = progress * end.known
             return replace(start, known=start.known + moved, offset=start.offset + moved)
@@ -172,20 +174,8 @@ def answer_scenes(
 
 
 @dataclass(frozen=True)
-class Measurements:
-    """f(x) and f(x') of one checkpoint, in nats; the examples and their order are the same for all checkpoints."""
-
-    f: np.ndarray
-    f_edited: np.ndarray
-
-    @property
-    def effect(self) -> np.ndarray:
-        return self.f_edited - self.f
-
-
-@dataclass(frozen=True)
 class WorldCheck:
-    """Whether post-training moved what its world says. Moves: sd of the change, in units of the sd at θ0."""
+    """Whether post-training moved what its world should move. A move is sd(change) / sd(at θ0)."""
 
     world: WorldName
     n: int
@@ -204,7 +194,7 @@ class WorldCheck:
 
 
 HELD, MOVED = 0.4, 0.5
-"""A move below HELD counts as none, above MOVED as one; a rotation by 90 degrees gives 1.4."""
+"""A move below HELD counts as none, a move above MOVED as one. A rotation by 90 degrees gives 1.4."""
 _MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
     "independent": (True, True, True),
     "cue": (True, False, True),
@@ -215,8 +205,8 @@ _MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
 """Whether f(x), f(x') and the effect should move."""
 
 
-def check_world(world: WorldName, start: Measurements, end: Measurements) -> WorldCheck:
-    """Compare the behavior at θ0 and at the last checkpoint with the world's design."""
+def check_world(world: WorldName, start: Behavior, end: Behavior) -> WorldCheck:
+    """Compare the behavior at θ0 and at the last checkpoint, on the same examples, with the world's design."""
 
     def moved(before: np.ndarray, after: np.ndarray) -> float:
         return float(np.std(after - before) / np.std(before))

@@ -23,7 +23,8 @@ from dashboard.runs.spec_form import (
 )
 from dashboard.runs.spec_options import Option, options
 from engine.__main__ import SAMPLES
-from engine.config import CheckpointSpec, InputError, RunSpec, SpecError, load_spec, resolve_paths
+from engine.config import CheckpointSpec, InputError, RunSpec, SpecError
+from engine.spec_files import load_spec, resolve_paths
 from tests.synthetic_run import HOSTILE, write_run
 from tests.tiny_run import examples, write_spec
 
