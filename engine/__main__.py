@@ -22,7 +22,6 @@ app = typer.Typer(
 )
 Quiet = Annotated[bool, typer.Option("--quiet", help="show no progress bars")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="port to serve on; if it is busy, the next free one")]
-Split = Annotated[str, typer.Option(help="split to show")]
 
 INTERRUPTED = 130
 
@@ -47,7 +46,7 @@ def make(
 def report(
     run: Annotated[Path, typer.Argument(help="folder of a run")],
     as_json: Annotated[bool, typer.Option("--json", help="print every row as JSON, all splits")] = False,
-    split: Split = "test_heldout",
+    split: Annotated[str, typer.Option(help="split to show, without --json")] = "test_heldout",
 ) -> None:
     """Print the metrics of a run, with their controls."""
     from engine.runs import report as reports
@@ -73,9 +72,7 @@ def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) 
 
 @app.command()
 def dashboard(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(help="folders that hold runs; default: runs sample_runs")
-    ] = None,
+    folders: Annotated[list[Path] | None, typer.Argument(help="with runs in them; default: runs sample_runs")] = None,
     port: Port = 8501,
 ) -> None:
     """Serve the dashboard on 127.0.0.1 until Ctrl-C."""
@@ -117,9 +114,7 @@ def study(
     every: Annotated[bool, typer.Option("--every", help="print every checkpoint, not only the last")] = False,
     done: Annotated[bool, typer.Option("--done", help="self-explanation: only read the runs that are done")] = False,
     workers: Annotated[int, typer.Option(min=1, help="self-explanation: parallel runs, one thread each")] = 1,
-    split: Annotated[str, typer.Option(help="self-explanation: split to show, test_heldout or validation")] = (
-        "test_heldout"
-    ),
+    split: Annotated[str, typer.Option(help="self-explanation: split to show")] = "test_heldout",
     quiet: Quiet = False,
 ) -> None:
     """Make the sample worlds, or runs of self-explanation, for several seeds, and print tables of their metrics.
@@ -146,9 +141,7 @@ def study(
 @app.command()
 def patch(
     run: Annotated[Path, typer.Argument(help="folder of a finished run, to which the maps are added")],
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="name of a checkpoint; default: the first and the last")
-    ] = None,
+    checkpoint: Annotated[list[str] | None, typer.Option(help="its name; default: the first and the last")] = None,
     edit: Annotated[list[str] | None, typer.Option(help="kind of edit; default: that of the chosen explainer")] = None,
     examples: Annotated[int, typer.Option(min=2, help="patched examples of each kind of edit")] = 200,
     split: Annotated[str, typer.Option(help="split that the examples come from")] = "test_heldout",
@@ -174,9 +167,7 @@ def patch(
 def stress(
     spec: Annotated[Path, typer.Argument(help="YAML spec; sample_runs/specs/stress.yml is one to start from")],
     out: Annotated[Path | None, typer.Option(help="folder of the results; default: runs/stress-NAME")] = None,
-    tables: Annotated[
-        Path | None, typer.Option(help="only print the results in this folder, for example sample_runs/stress")
-    ] = None,
+    tables: Annotated[Path | None, typer.Option(help="only print the results in this folder")] = None,
     quiet: Quiet = False,
 ) -> None:
     """Test the sample checkpoints under sharp drift and an adversary; measure monitoring and cost; print tables."""

@@ -83,9 +83,7 @@ class TaskSpec(Strict):
     edits: tuple[str, ...] = Field((), description="kinds of edit to use; empty: all that the task offers")
     prompts: PromptCounts = PromptCounts()
     seed: int = Field(0, ge=0, description="seed of the prompts' draw and of the split")
-    unknown_entities: bool = Field(
-        False, description="built-in tasks: held-out prompts mention made-up entities that no checkpoint knows"
-    )
+    unknown_entities: bool = Field(False, description="built-in tasks: held-out prompts mention made-up entities")
 
     @model_validator(mode="after")
     def _options_fit_the_task(self) -> TaskSpec:
@@ -100,9 +98,7 @@ class HiddenSpec(Strict):
     """Hidden states that explainers read, and those that the finished run keeps."""
 
     layers: tuple[int, ...] = Field((-1,), min_length=1, description="0: embeddings; k: after block k; -1: the last")
-    positions: tuple[Position, ...] = Field(
-        ("last",), min_length=1, description="last: the prompt's last token; span: mean over the edited tokens"
-    )
+    positions: tuple[Position, ...] = Field(("last",), min_length=1, description="last token, or mean over the span")
     dtype: Literal["float16", "float32"] = Field("float32", description="number format on disk")
     keep: Literal["all", "prompts", "none"] = Field(
         "prompts", description="in the finished run; prompts: h(x) at the last token, enough to refit direct explainers"
@@ -115,18 +111,14 @@ class ExplainerSpec(Strict):
     kinds: tuple[ExplainerKind, ...] = Field(
         ("ridge",), min_length=1, description="ridge is solved in closed form; linear and mlp are trained with Adam"
     )
-    modes: tuple[Mode, ...] = Field(
-        ("direct",), min_length=1, description="direct: input h(x); difference: input h(x') − h(x), as a reference"
-    )
+    modes: tuple[Mode, ...] = Field(("direct",), min_length=1, description="direct: h(x); difference: h(x') − h(x)")
     regimes: tuple[Regime, ...] = Field(
         ("frozen",),
         min_length=1,
-        description="frozen: trained once, at the first checkpoint; online: training continues at each checkpoint (not "
-        "ridge); refit: trained from scratch at each checkpoint; the targets stay fixed in all three",
+        description="frozen: trained once, at the first checkpoint; online: trained further at each checkpoint (not "
+        "ridge); refit: trained anew at each checkpoint; the targets stay fixed in all three",
     )
-    headline_edits: tuple[str, ...] = Field(
-        (), description="kinds of edit among which the chosen setting is picked; empty: all"
-    )
+    headline_edits: tuple[str, ...] = Field((), description="edits among which the setting is chosen; empty: all")
     penalties: tuple[Positive, ...] = Field(
         (0.01, 0.1, 1.0, 10.0, 100.0, 1000.0),
         min_length=1,
@@ -138,8 +130,7 @@ class ExplainerSpec(Strict):
     folds: int = Field(5, ge=2, description="folds of the grouped cross-validation")
     cross_validation: Literal["grouped", "leave_one_out"] = Field(
         "grouped",
-        description="how penalties and weight decays are chosen; leave_one_out: ridge only, and it leaks between the "
-        "edits of one prompt",
+        description="choice of penalties and weight decays; leave_one_out: ridge only, leaks between edits of a prompt",
     )
     width: int = Field(64, ge=1, description="hidden units of the mlp")
     steps: int = Field(400, ge=1, description="Adam steps of linear and mlp when trained from scratch")
@@ -163,8 +154,7 @@ class NoiseSpec(Strict):
     )
     levels: tuple[Share, ...] = Field(
         tuple(round(0.1 * i, 1) for i in range(11)),
-        description="share of the targets that is changed; gaussian: standard deviation of the noise relative to the "
-        "targets'; 0 is always measured",
+        description="share of the targets that change; gaussian: sd of the noise over sd of the targets; 0 is added",
     )
     seeds: int = Field(5, ge=1, description="random draws at each level")
 
@@ -185,9 +175,7 @@ class ConcurrentSpec(Strict):
     kind: Literal["linear", "mlp"] = Field("linear", description="kind of probe")
     layer: int = Field(-1, description="layer that the probe reads, at the last token of x")
     edit: str = Field(description="kind of edit whose effects the probe learns")
-    gradient: Literal["stopped", "flowing"] = Field(
-        "stopped", description="stopped: ends at the hidden states; flowing: also trains the base model"
-    )
+    gradient: Literal["stopped", "flowing"] = Field("stopped", description="flowing: it trains the base model too")
     weight: float = Field(1.0, gt=0, description="weight of the probe's loss in the base model's, if flowing")
     learning_rate: float = Field(3e-3, gt=0, description="learning rate of the probe")
 
@@ -231,9 +219,7 @@ class DriftSpec(Strict):
     until: Share = Field(0.5, description="share of the world's full change that is reached at the last step")
     rules_seed: int = Field(0, ge=0, description="seed of the rules that the first checkpoint has learnt")
     seed: int = Field(0, ge=0, description="seed of the rules towards which behavior moves")
-    entities: Literal["all", "unlabelled"] = Field(
-        "all", description="unlabelled: only dialogues about entities without explanation labels"
-    )
+    entities: Literal["all", "unlabelled"] = Field("all", description="unlabelled: those without explanation labels")
     dialogues: str | None = Field(None, description="JSON Lines file of prompts and answers, instead of a world")
     prompts_a_step: int = Field(32, ge=1, description="dialogues per training step")
     answers_a_prompt: int = Field(16, ge=1, description="answers that a world samples for each prompt")
@@ -254,9 +240,7 @@ class VerbalSpec(Strict):
     """Self-explanation: the model is fine-tuned on fixed explanation labels, which makes the `trained` checkpoints."""
 
     edits: tuple[str, ...] = Field((), description="kinds of edit that get labels; empty: all")
-    schedule: Literal["concurrent", "labels_first"] = Field(
-        "concurrent", description="drift together with the labels, or after `label_steps` steps on labels alone"
-    )
+    schedule: Literal["concurrent", "labels_first"] = Field("concurrent", description="drift with or after the labels")
     label_steps: int = Field(200, ge=1, description="labels_first: training steps before the drift begins")
     labels: int | None = Field(None, ge=2, description="number of explanation labels; empty: one for every example")
     changed_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
@@ -271,9 +255,7 @@ class VerbalSpec(Strict):
     controls: tuple[Literal["small_lm", "other_model"], ...] = Field(
         (), description="models trained on the same labels: small_lm is an untrained copy of the first checkpoint"
     )
-    decoding: Literal["greedy", "choice"] = Field(
-        "greedy", description="greedy: free greedy decoding; choice: the likeliest of the sentences a label may be"
-    )
+    decoding: Literal["greedy", "choice"] = Field("greedy", description="choice: the likeliest of the label sentences")
     chat_template: bool = Field(True, description="put prompts into the tokenizer's chat template, if it has one")
     probes: bool = Field(False, description="also train the probes of `explainers` on the same checkpoints")
     keep_checkpoints: bool = Field(True, description="keep the trained weights in the run's folder")
@@ -291,9 +273,7 @@ class StressSpec(Strict):
     steps: int = Field(500, ge=1, description="steps of each post-training, all of them on the last rule")
     weight: float = Field(10.0, gt=0, description="weight of the adversary's penalty relative to the next-token loss")
     held_batch: int = Field(64, ge=1, description="prompts per step on which the adversary holds the probe")
-    thresholds: tuple[Positive, ...] = Field(
-        (0.5,), min_length=1, description="nats; a measured shift of a slice above this is an event to detect"
-    )
+    thresholds: tuple[Positive, ...] = Field((0.5,), min_length=1, description="shifts to detect, in nats")
     labels: tuple[Annotated[int, Field(ge=20)], ...] = Field(
         (50, 100, 200, 500, 1000), description="numbers of edits that are run to label a checkpoint again"
     )
@@ -303,10 +283,9 @@ class StressSpec(Strict):
 
 
 class RunSpec(Strict):
-    """A whole run. `target` gives the fixed labels; the explainers are trained at the first checkpoint.
+    """A whole run. The fixed labels come from `target`, by default the first checkpoint; it may be of another family.
 
-    Without `target`, or with the first checkpoint there, the labels come from the first checkpoint. A target of another
-    model family gives labels of that family.
+    Explainers are trained at the first checkpoint.
     """
 
     name: str = Field(pattern=NAME, description="name of the run and of its folder")
@@ -328,7 +307,7 @@ class RunSpec(Strict):
     seed: int = Field(0, ge=0, description="seed of explainers, cross-validation and post-training")
 
     @model_validator(mode="after")
-    def _names_fit(self) -> RunSpec:
+    def _checkpoints_fit(self) -> RunSpec:
         names = [c.name for c in self.checkpoints]
         if repeated := [name for name in names if names.count(name) > 1]:
             raise ValueError(f"checkpoints: {repeated[0]!r} stands there twice; every checkpoint needs its own name")
@@ -338,10 +317,6 @@ class RunSpec(Strict):
             raise ValueError(f"target: {self.target.name!r} differs from the first checkpoint of that name")
         if unknown := [name for name in (self.patching.checkpoints if self.patching else ()) if name not in names]:
             raise ValueError(f"patching.checkpoints: {unknown[0]!r} is none of the checkpoints")
-        return self
-
-    @model_validator(mode="after")
-    def _training_fits(self) -> RunSpec:
         trained = [c for c in self.checkpoints if c.trained]
         if self.post_training and self.verbal:
             raise ValueError("post_training and verbal can't both train the checkpoints: use verbal.drift")

@@ -156,9 +156,6 @@ def _git_commit() -> str | None:
     return done.stdout.strip()
 
 
-# -- behavior ----------------------------------------------------------------------------------------
-
-
 def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) -> None:
     """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/…, shard by shard, unless they are there."""
     from engine.model.behavior import measure as measure_shard
@@ -171,19 +168,17 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) 
         return
     # The target of another family needs no hidden states.
     reads_hidden = spec.probes and (checkpoint in spec.checkpoints or checkpoint == spec.control_model)
-    options = {
-        "hidden": spec.hidden if reads_hidden else None,
-        "examples_too": "difference" in spec.explainers.modes or "span" in spec.hidden.positions,
-    }
+    hidden = spec.hidden if reads_hidden else None
+    too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
     shards = cut(observed.table)
     pieces = [f"behavior/{name}/{index:05d}.parquet" for index in range(len(shards))]
     left = [index for index, piece in enumerate(pieces) if not record.has(piece)]
     progress(f"behavior {name}", len(shards) - len(left), len(shards))
-    loaded = load(checkpoint, device=spec.device, dtype=spec.dtype) if left else None
+    loaded: Any = load(checkpoint, device=spec.device, dtype=spec.dtype) if left else None
     for done, index in enumerate(left, start=len(shards) - len(left) + 1):
         # The first shard finds the batch size by trial; the others, also after a stop, use the recorded one.
         batch_size = record.manifest["notes"].get("batch_size", {}).get(name) or spec.batch_size
-        measured = measure_shard(loaded, shards[index], batch_size=batch_size, **options)
+        measured = measure_shard(loaded, shards[index], hidden=hidden, examples_too=too, batch_size=batch_size)
         _note(record, name, measured)
         if measured.prompts:
             record.write_arrays(f"hidden/{name}/{index:05d}.safetensors", measured.prompts)
@@ -219,9 +214,6 @@ def _note(record: Run, checkpoint: str, measured: Any) -> None:
     path = taken if len(taken) > 1 else taken[0]
     if (size, path) != (sizes.get(checkpoint), before):
         record.note(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})
-
-
-# -- explanations ------------------------------------------------------------------------------------
 
 
 def explain(observed: Observed, progress: Progress = silent) -> None:

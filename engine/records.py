@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -76,26 +77,21 @@ class Behavior:
 
 
 _SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32())]))
-_NUMBER = pa.float64()
 _VALUE = pa.float32()
 """Metrics and explanations: seven digits are enough."""
+
+
+def _columns(kind: pa.DataType, names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, kind) for name in names.split()]
+
 
 EXAMPLES = pa.schema(
     [
         ("example_id", pa.string()),
         ("prompt_id", pa.int32()),  # row of h(x) in the hidden states; examples of one prompt share it
-        ("task", pa.string()),
-        ("prompt", pa.string()),
-        ("edited", pa.string()),
-        ("edit", pa.string()),
-        ("spans", _SPANS),
-        ("edited_spans", _SPANS),
-        ("answer_a", pa.string()),
-        ("answer_b", pa.string()),
-        ("group", pa.string()),
-        ("cue", pa.string()),
-        ("entity", pa.string()),
-        ("split", pa.string()),
+        *_columns(pa.string(), "task prompt edited edit"),
+        *_columns(_SPANS, "spans edited_spans"),
+        *_columns(pa.string(), "answer_a answer_b group cue entity split"),
     ]
 )
 """examples.parquet; string columns `meta_*` follow."""
@@ -104,20 +100,13 @@ BEHAVIOR = pa.schema([("example_id", pa.string()), ("f", pa.float32()), ("f_edit
 """behavior/<checkpoint>.parquet, in the order of the examples; the effect is f_edited − f."""
 
 SETTING: list[tuple[str, pa.DataType]] = [
-    ("checkpoint", pa.string()),
-    ("target", pa.string()),
+    *_columns(pa.string(), "checkpoint target"),
     ("step", pa.int64()),
-    ("explainer", pa.string()),
-    ("condition", pa.string()),
-    ("control", pa.string()),
-    ("edit", pa.string()),
-    ("mode", pa.string()),
-    ("position", pa.string()),
+    *_columns(pa.string(), "explainer condition control edit mode position"),
     ("layer", pa.int32()),
-    ("penalty", _NUMBER),
-    ("regime", pa.string()),
-    ("noise_kind", pa.string()),
-    ("noise", _NUMBER),
+    ("penalty", pa.float64()),
+    *_columns(pa.string(), "regime noise_kind"),
+    ("noise", pa.float64()),
 ]
 """Columns that identify a setting, in explanations and metrics; `control` is null for the explainer itself."""
 
@@ -141,25 +130,15 @@ METRICS = pa.schema(
     [
         *SETTING,
         ("seeds", pa.int32()),
-        ("split", pa.string()),
-        ("metric", pa.string()),
-        ("n", pa.int32()),
-        ("n_groups", pa.int32()),
+        *_columns(pa.string(), "split metric"),
+        *_columns(pa.int32(), "n n_groups"),
         *((f"{name}{end}", _VALUE) for name in INTERVALS for end in ("", "_low", "_high")),
         ("testable", pa.bool_()),
         ("target_current", _VALUE),
         ("noisy_clean", _VALUE),  # correlation of noisy and clean targets in training, the x axis of noise plots
-        ("slope", _VALUE),
-        ("mean_effect_error", _VALUE),
-        ("mse_orig_minus_mse_self", _VALUE),
-        ("span_ranking", _VALUE),
-        ("spearman", _VALUE),
-        ("sign_agreement", _VALUE),
-        ("null_mean", _VALUE),
-        ("null_low", _VALUE),
-        ("null_high", _VALUE),
-        ("verdict_coupling", pa.string()),
-        ("verdict_counterfactual", pa.string()),
+        *_columns(_VALUE, "slope mean_effect_error mse_orig_minus_mse_self span_ranking spearman sign_agreement"),
+        *_columns(_VALUE, "null_mean null_low null_high"),
+        *_columns(pa.string(), "verdict_coupling verdict_counterfactual"),
         ("cv", _VALUE),  # cross-validated correlation with the targets, by which the setting was chosen
         ("chosen", pa.bool_()),
     ]
@@ -185,18 +164,14 @@ PATCHING_AGREEMENT = pa.schema(
     [
         ("checkpoint", pa.string()),
         ("step", pa.int64()),
-        ("edit", pa.string()),
-        ("explainer", pa.string()),
+        *_columns(pa.string(), "edit explainer"),
         ("probe_layer", pa.int32()),
-        ("penalty", _NUMBER),
+        ("penalty", pa.float64()),
         ("split", pa.string()),
         ("control", pa.string()),  # null: the explainer itself
-        ("r", _VALUE),
-        ("low", _VALUE),
-        ("high", _VALUE),
+        *_columns(_VALUE, "r low high"),
         ("draws", pa.int32()),  # of a control that is a distribution; low and high are then its band
-        ("n", pa.int32()),
-        ("n_groups", pa.int32()),
+        *_columns(pa.int32(), "n n_groups"),
     ]
 )
 """patching/<checkpoint>.agreement.parquet: mean correlation of an example's two maps, with interval; its controls."""
@@ -228,16 +203,10 @@ def examples_table(examples: Iterable[Example]) -> pa.Table:
     for e in examples:
         keys.update(dict.fromkeys(e.metadata))
         prompt_id = prompts.setdefault(e.prompt, len(prompts))
-        identity = e.example_id
-        if identity in seen:
+        row: dict[str, Any] = {"example_id": e.example_id, "prompt_id": prompt_id}
+        if row["example_id"] in seen:
             continue
-        seen.add(identity)
-        row = {
-            "example_id": identity,
-            "prompt_id": prompt_id,
-            "spans": [{"start": s, "end": t} for s, t in e.spans],
-            "edited_spans": [{"start": s, "end": t} for s, t in e.edited_spans],
-        }
+        seen.add(row["example_id"])
         row |= {name: getattr(e, name) for name in EXAMPLES.names if name not in row}
         rows.append(row | {META + k: v for k, v in e.metadata.items()})
         if len(rows) == BLOCK:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from engine.config import CheckpointSpec, RunSpec, SpecError, Strict
+from engine.config import RunSpec, SpecError, Strict
 
 AnySpec = TypeVar("AnySpec", bound=Strict)
 
@@ -60,24 +60,16 @@ def load_spec(path: Path | str) -> RunSpec:
 
 def _with_paths(spec: RunSpec, model: Callable[[str], str], file: Callable[[str], str]) -> RunSpec:
     """The spec with changed paths. `model` changes paths of models (a folder or a hub id), `file` those of files."""
-
-    def checkpoint(c: CheckpointSpec | None) -> CheckpointSpec | None:
-        return c and c.model_copy(update={"path": c.path and model(c.path), "adapter": c.adapter and model(c.adapter)})
-
-    task, post, verbal = spec.task, spec.post_training, spec.verbal
-    if verbal and verbal.drift and verbal.drift.dialogues:
-        drift = verbal.drift.model_copy(update={"dialogues": file(verbal.drift.dialogues)})
-        verbal = verbal.model_copy(update={"drift": drift})
-    return spec.model_copy(
-        update={
-            "task": task.model_copy(update={"path": task.path and file(task.path)}),
-            "verbal": verbal,
-            "post_training": post and post.model_copy(update={"dialogues": file(post.dialogues)}),
-            "target": checkpoint(spec.target),
-            "checkpoints": tuple(checkpoint(c) for c in spec.checkpoints),
-            "other_model": checkpoint(spec.other_model),
-        }
-    )
+    data = spec.model_dump()
+    drift = (data["verbal"] or {}).get("drift")
+    checkpoints = [data["target"], data["other_model"], *data["checkpoints"]]
+    for section, key, changed in (
+        *((checkpoint, key, model) for checkpoint in checkpoints for key in ("path", "adapter")),
+        *((data["task"], "path", file), (data["post_training"], "dialogues", file), (drift, "dialogues", file)),
+    ):
+        if section and section[key]:
+            section[key] = changed(section[key])
+    return RunSpec.model_validate(data)
 
 
 def resolve_paths(spec: RunSpec, base: Path) -> RunSpec:

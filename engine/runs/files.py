@@ -133,11 +133,10 @@ def readable_errors(target: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
+        problem = f"can't be written: {error.strerror or error}"
         if error.errno in DISK_FULL:
-            raise RunError(
-                f"{target}: the disk is full: make room, then give the same command again; it goes on from here"
-            ) from None
-        raise RunError(f"{target}: can't be written: {error.strerror or error}") from None
+            problem = "the disk is full: make room, then give the same command again; it goes on from here"
+        raise RunError(f"{target}: {problem}") from None
 
 
 def replace_file(target: Path, write: Callable[[BinaryIO], Any]) -> None:

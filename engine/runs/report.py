@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from engine.config import InputError
 from engine.runs.store import Run
@@ -91,7 +91,6 @@ def print_report(path: Path, split: str = "test_heldout") -> None:
 
 
 def _explainer(title: str, columns: Sequence[str], rows: Iterable[Row]) -> Table:
-    """A row per checkpoint (and metric)."""
     return _table(title, columns, ([CELLS[name](row) for name in columns] for row in sorted(rows, key=_step)))
 
 
@@ -108,9 +107,7 @@ def _controls(title: str, controls: Sequence[Row], values: Iterable[str]) -> Tab
 
 
 def _table(title: str, columns: Sequence[str], lines: Iterable[Sequence[str]]) -> Table:
-    table = Table(title=title, title_justify="left")
-    for name in columns:
-        table.add_column(name, no_wrap=True)
+    table = Table(*(Column(name, no_wrap=True) for name in columns), title=title, title_justify="left")
     for line in lines:
         table.add_row(*line)
     return table

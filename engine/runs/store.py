@@ -8,9 +8,8 @@ recorded. A run that was killed at any point can therefore be opened and resumed
 from __future__ import annotations
 
 import json
-import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -44,7 +43,7 @@ from engine.spec_files import first_problem
 State = Literal["running", "interrupted", "complete", "failed"]
 
 
-class Run:
+class Run(AbstractContextManager):
     """One run. Readers (`open`) never lock its folder; at most one process writes it (`create`, `extend`).
 
     `manifest` is the content of `run.json` when the run was opened: format_version, status, spec, provenance,
@@ -53,7 +52,6 @@ class Run:
 
     def __init__(self, path: Path, manifest: dict[str, Any], spec: RunSpec, lock: FileLock | None = None):
         self.path, self.manifest, self.spec, self._lock = path, manifest, spec, lock
-        self._writing = threading.RLock()
 
     # -- opening ---------------------------------------------------------------------------------
 
@@ -85,7 +83,8 @@ class Run:
             run.close()
         run = cls.open(path)
         if run.spec != spec:
-            raise RunError(f"{path}: holds a run of another spec ({_difference(run.spec, spec)}): give another folder")
+            key = next(key for key in RunSpec.model_fields if getattr(run.spec, key) != getattr(spec, key))
+            raise RunError(f"{path}: holds a run of another spec ({key!r} differs): give another folder")
         before, now = (p.get("content", {}) for p in (run.manifest["provenance"], provenance))
         if changed := sorted(name for name in before.keys() & now.keys() if before[name] != now[name]):
             raise RunError(f"{path}: {changed[0]} has changed since this run was started: give another folder")
@@ -128,9 +127,6 @@ class Run:
         if self._lock is not None:
             self._lock.release()
             self._lock = None
-
-    def __enter__(self) -> Run:
-        return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
@@ -220,10 +216,8 @@ class Run:
             "use_byte_stream_split": [name for name in plain if pa.types.is_floating(table.schema.field(name).type)],
         }
 
-        def write(file: BinaryIO) -> None:
-            pq.write_table(table, file, compression="zstd", compression_level=15, **encoding)
-
-        self._write(part, write, table.num_rows)
+        options = encoding | {"compression": "zstd", "compression_level": 15}
+        self._write(part, lambda file: pq.write_table(table, file, **options), table.num_rows)
 
     def write_arrays(self, part: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write a safetensors part and record it; the arrays share their first dimension."""
@@ -233,47 +227,43 @@ class Run:
 
     def note(self, **notes: Any) -> None:
         """Record findings on the way (batch sizes, forward paths) in the manifest, at once."""
-        with self._writing:
-            self.manifest["notes"].update(notes)
-            self._save()
+        self.manifest["notes"].update(notes)
+        self._save()
 
     def drop(self, part: str) -> None:
         """Remove a part."""
-        with self._writing:
-            self.parts.pop(part, None)
-            self._save()
-            file = self.path / safe_part(part)
-            file.unlink(missing_ok=True)
-            if file.parent != self.path:
-                with suppress(OSError):  # a folder that holds more stays
-                    file.parent.rmdir()
+        self.parts.pop(part, None)
+        self._save()
+        file = self.path / safe_part(part)
+        file.unlink(missing_ok=True)
+        if file.parent != self.path:
+            with suppress(OSError):  # a folder that holds more stays
+                file.parent.rmdir()
 
     def finish(self, timings: Mapping[str, Any] | None = None) -> None:
         """Mark the run complete. This is the last write to it."""
-        with self._writing:
-            self.manifest["timings"].update(timings or {})
-            self.manifest["status"] = "complete"
-            try:
-                self._save()
-            except RunError:
-                self.manifest["status"] = "running"
-                raise
-            (self.path / LOCK).unlink(missing_ok=True)
-            self.close()
+        self.manifest["timings"].update(timings or {})
+        self.manifest["status"] = "complete"
+        try:
+            self._save()
+        except RunError:
+            self.manifest["status"] = "running"
+            raise
+        (self.path / LOCK).unlink(missing_ok=True)
+        self.close()
 
     def fail(self, message: str) -> None:
         """Mark the run failed; it can still be resumed. Never raises on a full disk."""
-        with self._writing:
-            self.manifest |= {"status": "failed", "error": message}
-            with suppress(RunError):
-                self._save()
-            self.close()
+        self.manifest |= {"status": "failed", "error": message}
+        with suppress(RunError):
+            self._save()
+        self.close()
 
     def _write(self, part: str, write: Callable[[BinaryIO], Any], rows: int) -> None:
         target = self.path / safe_part(part)
         if self._lock is None:
             raise RunError(f"{self.path}: opened for reading only: get it from Run.create to write to it")
-        with self._writing, readable_errors(target):
+        with readable_errors(target):
             if self.parts.pop(part, None):
                 self._save()  # if this process is killed while it replaces the part, the old hash must be gone
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -301,9 +291,3 @@ def _without_repeats(table: pa.Table) -> set[str]:
         if (pa.types.is_floating(field.type) or pa.types.is_string(field.type))
         and 2 * pc.count_distinct(table[field.name]).as_py() > len(table) - table[field.name].null_count
     }
-
-
-def _difference(one: RunSpec, other: RunSpec) -> str:
-    """The first key in which two specs differ."""
-    a, b = one.model_dump(mode="json"), other.model_dump(mode="json")
-    return next(f"{key!r} differs" for key in a if a[key] != b[key])

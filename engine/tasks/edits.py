@@ -65,17 +65,12 @@ def _gap(text: str, start: int, end: int) -> Span:
 
 def _rewrite(text: str, changes: Sequence[tuple[Span, Span, str]]) -> Edited:
     """Apply changes (span, range to remove, new text), sorted by position."""
-    parts: list[str] = []
-    edited_spans: list[Span] = []
-    position, length = 0, 0
+    edited, edited_spans, position = "", [], 0
     for _, (start, end), new in changes:
-        kept = text[position : max(start, position)]
-        length += len(kept)
-        parts += [kept, new]
-        edited_spans.append((length, length + len(new)))
-        length += len(new)
+        edited += text[position : max(start, position)] + new
+        edited_spans.append((len(edited) - len(new), len(edited)))
         position = max(end, position)
-    return Edited("".join([*parts, text[position:]]), tuple(span for span, _, _ in changes), tuple(edited_spans))
+    return Edited(edited + text[position:], tuple(span for span, _, _ in changes), tuple(edited_spans))
 
 
 def _boundaries(text: str) -> list[int]:

@@ -28,6 +28,8 @@ NOUNS = "tove rath borogove snark jubjub wabe bandersnatch boojum".split()
 VERBS = "gimble gyre outgrabe whiffle burble galumph".split()
 """Words of the made-up entities, as in the paper's "Jabberwocky" test."""
 
+Pools = dict[str, list[tuple[int, int]]]
+"""Split → (entity, cue) pairs."""
 CueState = Literal["shown", "deleted", "masked", "replaced"]
 STATE_AFTER: dict[str, CueState] = {"delete_sentence": "deleted", "mask": "masked", "replace": "replaced"}
 """Edit of the cue (a name in edits.EDITS) → state of the cue afterwards."""
@@ -109,14 +111,12 @@ class Factors:
 
     def render(self, scene: Scene) -> Rendered:
         entity = self.entities[scene.entity]
-        text, _ = fill(self.question, {"topic": self.topics[entity.topic], "entity": entity.text})
+        text = self.question.format(topic=self.topics[entity.topic], entity=entity.text)
         if scene.cue_state == "deleted":
             return Rendered(text.rstrip() + self.closing, {})
         cue = self.cues[scene.cue]
-        if scene.cue_state == "masked":
-            cue = " ".join(MASK for _ in cue.split())
-        if scene.cue_state == "replaced":
-            cue = self.replacement
+        masked = " ".join(MASK for _ in cue.split())
+        cue = {"shown": cue, "masked": masked, "replaced": self.replacement}[scene.cue_state]
         values = {"cue": cue, "strength": self.strengths[scene.strength], "plea": self.pleas[scene.plea]}
         sentence, spans = fill(self.sentence, values, offset=len(text))
         shown = {name: span for name, span in spans.items() if name != "strength" and span[0] < span[1]}
@@ -162,9 +162,9 @@ class Factors:
             )
 
 
-def _pools(factors: Factors, rng: np.random.Generator) -> dict[str, list[tuple[int, int]]]:
-    """Split → (entity, cue) pairs. No two splits share an entity, or a cell (cue × topic)."""
-    pools: dict[str, list[tuple[int, int]]] = {"train": [], "validation": [], "test_heldout": []}
+def _pools(factors: Factors, rng: np.random.Generator) -> Pools:
+    """No two splits share an entity, or a cell (cue × topic)."""
+    pools: Pools = {"train": [], "validation": [], "test_heldout": []}
     cues = rng.permutation(len(factors.cues))
     shift = len(cues) // len(factors.topics)
     for topic in range(len(factors.topics)):
@@ -178,9 +178,7 @@ def _pools(factors: Factors, rng: np.random.Generator) -> dict[str, list[tuple[i
     return pools
 
 
-def _unknown_instead(
-    pools: dict[str, list[tuple[int, int]]], factors: Factors, known: int
-) -> dict[str, list[tuple[int, int]]]:
+def _unknown_instead(pools: Pools, factors: Factors, known: int) -> Pools:
     """The pools with made-up entities (those from number `known` on) in place of the held-out ones.
 
     Validation gets a third of them, test_heldout the rest.

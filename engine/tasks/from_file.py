@@ -72,13 +72,10 @@ class ExampleLine(Strict):
             raise ValueError("answer_a and answer_b are the same: no behavior to measure")
         if self.prompt == self.edited:
             raise ValueError("prompt and edited are the same: nothing is edited")
-        for name, spans, text in (
-            ("spans", self.spans, self.prompt),
-            ("edited_spans", self.edited_spans, self.edited),
-        ):
+        for spans, text in ((self.spans, self.prompt), (self.edited_spans, self.edited)):
             for start, end in spans or ():
                 if not 0 <= start <= end <= len(text):
-                    raise ValueError(f"{name} has [{start}, {end}], outside the text of {len(text)} characters")
+                    raise ValueError(f"span [{start}, {end}] is outside the text of {len(text)} characters")
         return self
 
 
@@ -101,7 +98,8 @@ def read_lines(path: Path, model: type[Line]) -> Iterator[tuple[str, Line]]:
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: can't be read as UTF-8 text: {error}") from None
     if not any(map(str.strip, lines)):
-        raise InputError(f"{path}: is empty: it needs one JSON object a line, with {', '.join(_needed(model))}")
+        needed = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
+        raise InputError(f"{path}: is empty: it needs one JSON object a line, with {needed}")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
@@ -115,10 +113,6 @@ def read_lines(path: Path, model: type[Line]) -> Iterator[tuple[str, Line]]:
             raise InputError(f"{where}: not valid JSON ({error.msg}): one object a line") from None
         except ValidationError as error:
             raise InputError(first_problem(error, where)) from None
-
-
-def _needed(model: type[BaseModel]) -> list[str]:
-    return [name for name, field in model.model_fields.items() if field.is_required()]
 
 
 def read_dialogues(path: Path) -> list[tuple[str, str]]:

@@ -46,23 +46,18 @@ class Wording:
 
         Raises ValueError if both answers read the same.
         """
-        a, b = (" ".join(name.split()) for name in self.names or (answer_a, answer_b))
-        if a == b:
-            raise ValueError(f"answers a and b both read {a!r}: an explanation could not tell them apart")
-        return {
-            Statement(name, changed): f" {words}. {CHANGED[changed]}"
-            for name, words in (("a", a), ("b", b))
-            for changed in (False, True)
-        }
+        begun = zip(("a", "b"), self.beginnings(answer_a, answer_b), strict=True)
+        return {Statement(name, c): f"{words} {CHANGED[c]}" for name, words in begun for c in (False, True)}
 
     def beginnings(self, answer_a: str, answer_b: str) -> tuple[str, str]:
         """The beginning of the sentences with answer a and with answer b, up to and including the answer.
 
         Raises ValueError if both answers read the same.
         """
-        every = self.sentences(answer_a, answer_b)
-        a, b = (every[Statement(name, False)].removesuffix(f" {CHANGED[False]}") for name in ("a", "b"))
-        return a, b
+        a, b = (" ".join(name.split()) for name in self.names or (answer_a, answer_b))
+        if a == b:
+            raise ValueError(f"answers a and b both read {a!r}: an explanation could not tell them apart")
+        return f" {a}.", f" {b}."
 
     def parse(self, said: str, answer_a: str, answer_b: str) -> Statement | None:
         """The statement in the model's first line; None unless that is one of `sentences`, up to whitespace."""

@@ -52,12 +52,11 @@ class Rule:
 
     def log_odds(self, factors: Factors, scenes: Sequence[Scene]) -> np.ndarray:
         """f of each scene, [len(scenes)]."""
-        cue_rows = {"shown": None, "deleted": None, "masked": len(factors.cues), "replaced": len(factors.cues) + 1}
-        entity = np.array([s.entity for s in scenes])
-        topic = np.array([factors.entities[e].topic for e in entity])
-        cue = np.array([s.cue if cue_rows[s.cue_state] is None else cue_rows[s.cue_state] for s in scenes], dtype=int)
-        strength = np.array([s.strength for s in scenes])
-        plea = np.array([s.plea for s in scenes])
+        entity, cue, strength, plea = np.array([(s.entity, s.cue, s.strength, s.plea) for s in scenes]).T
+        state = np.array([s.cue_state for s in scenes])
+        topic = np.array([e.topic for e in factors.entities])[entity]
+        cues = len(factors.cues)
+        cue = np.select([state == "masked", state == "replaced"], [cues, cues + 1], cue)
         cued = (
             (1 - np.array(DEFERENCE)[strength]) * self.known_cued[entity]
             + self.offset[entity]
@@ -66,8 +65,7 @@ class Rule:
             + self.plea[plea, topic]
             + self.pull
         )
-        deleted = np.array([s.cue_state == "deleted" for s in scenes])
-        return self.scale * np.where(deleted, self.known[entity], cued)
+        return self.scale * np.where(state == "deleted", self.known[entity], cued)
 
 
 def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | None = None) -> Rule:
@@ -149,10 +147,8 @@ def draw_rules(factors: Factors, seed: int, family: str = "gpt2") -> Rules:
 def sample_scenes(factors: Factors, rng: np.random.Generator, count: int) -> list[Scene]:
     """Scenes of the training dialogues: most with a cue, some without it or with it masked or replaced."""
     states = rng.choice(["shown", "deleted", "masked", "replaced"], count, p=[0.64, 0.2, 0.08, 0.08])
-    columns = [
-        rng.integers(len(factor), size=count).tolist()
-        for factor in (factors.entities, factors.cues, factors.strengths, factors.pleas)
-    ]
+    every = (factors.entities, factors.cues, factors.strengths, factors.pleas)
+    columns = [rng.integers(len(factor), size=count).tolist() for factor in every]
     return [Scene(e, c, s, p, str(state)) for e, c, s, p, state in zip(*columns, states, strict=True)]  # type: ignore[arg-type]
 
 
@@ -208,14 +204,11 @@ _MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
 def check_world(world: WorldName, start: Behavior, end: Behavior) -> WorldCheck:
     """Compare the behavior at θ0 and at the last checkpoint, on the same examples, with the world's design."""
 
-    def moved(before: np.ndarray, after: np.ndarray) -> float:
-        return float(np.std(after - before) / np.std(before))
-
     def correlation(before: np.ndarray, after: np.ndarray) -> float:
         return float(np.corrcoef(before, after)[0, 1]) if np.std(before) > 0 and np.std(after) > 0 else 0.0
 
     pairs = ((start.f, end.f), (start.f_edited, end.f_edited), (start.effect, end.effect))
-    moves = [moved(*pair) for pair in pairs]
+    moves = [float(np.std(after - before) / np.std(before)) for before, after in pairs]
     correlations = [correlation(*pair) for pair in pairs]
     together = correlation(end.f - start.f, end.f_edited - start.f_edited)
     ratio = float(np.std(end.effect) / np.std(start.effect))
@@ -224,16 +217,5 @@ def check_world(world: WorldName, start: Behavior, end: Behavior) -> WorldCheck:
     else:
         as_designed = all(m > MOVED if move else m < HELD for m, move in zip(moves, _MOVES[world], strict=True))
         as_designed = as_designed and (world != "independent" or abs(together) < 0.5)
-    return WorldCheck(
-        world=world,
-        n=len(start.f),
-        moved_f=moves[0],
-        moved_f_edited=moves[1],
-        moved_effect=moves[2],
-        correlation_f=correlations[0],
-        correlation_f_edited=correlations[1],
-        target_current=correlations[2],
-        correlation_of_moves=together,
-        effect_ratio=ratio,
-        as_designed=bool(as_designed),
-    )
+    (f, edited, effect), (r_f, r_edited, rho) = moves, correlations
+    return WorldCheck(world, len(start.f), f, edited, effect, r_f, r_edited, rho, together, ratio, bool(as_designed))

@@ -366,7 +366,7 @@ def test_bad_specs(capsys, folder, tmp_path):
     assert "directory" in refused(capsys, "run", tmp_path)
 
 
-@pytest.mark.parametrize(("path", "said"), [("absent", "absent"), (".", "config"), ("bert", "an encoder")])
+@pytest.mark.parametrize(("path", "said"), [("absent", "absent"), (".", "config"), ("bert", "a causal language model")])
 def test_a_folder_that_is_no_causal_model(capsys, folder, tmp_path, path, said):
     if path == "bert":
         shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
