@@ -169,7 +169,7 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) 
     # The target of another family needs no hidden states.
     reads_hidden = spec.probes and (checkpoint in spec.checkpoints or checkpoint == spec.control_model)
     hidden = spec.hidden if reads_hidden else None
-    too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
+    examples_too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
     shards = cut(observed.table)
     pieces = [f"behavior/{name}/{index:05d}.parquet" for index in range(len(shards))]
     left = [index for index, piece in enumerate(pieces) if not record.has(piece)]
@@ -177,8 +177,8 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) 
     loaded: Any = load(checkpoint, device=spec.device, dtype=spec.dtype) if left else None
     for done, index in enumerate(left, start=len(shards) - len(left) + 1):
         # The first shard finds the batch size by trial; the others, also after a stop, use the recorded one.
-        batch_size = record.manifest["notes"].get("batch_size", {}).get(name) or spec.batch_size
-        measured = measure_shard(loaded, shards[index], hidden=hidden, examples_too=too, batch_size=batch_size)
+        size = record.manifest["notes"].get("batch_size", {}).get(name) or spec.batch_size
+        measured = measure_shard(loaded, shards[index], hidden=hidden, examples_too=examples_too, batch_size=size)
         _note(record, name, measured)
         if measured.prompts:
             record.write_arrays(f"hidden/{name}/{index:05d}.safetensors", measured.prompts)

@@ -53,8 +53,6 @@ class Run(AbstractContextManager):
     def __init__(self, path: Path, manifest: dict[str, Any], spec: RunSpec, lock: FileLock | None = None):
         self.path, self.manifest, self.spec, self._lock = path, manifest, spec, lock
 
-    # -- opening ---------------------------------------------------------------------------------
-
     @classmethod
     def create(cls, path: Path | str, spec: RunSpec, *, provenance: Mapping[str, Any]) -> Run:
         """Start a run, resume an unfinished run of the same spec, or return a finished one.
@@ -131,8 +129,6 @@ class Run(AbstractContextManager):
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # -- what is there ---------------------------------------------------------------------------
-
     @property
     def state(self) -> State:
         """The recorded status; a "running" run that no process writes is "interrupted"."""
@@ -205,8 +201,6 @@ class Run(AbstractContextManager):
         except (pa.ArrowException, OSError, SafetensorError, KeyError) as error:
             reason = " ".join(str(error).split())[:200]
             raise RunError(f"{file}: this part of the run is damaged ({reason}): make the run again") from None
-
-    # -- writing ---------------------------------------------------------------------------------
 
     def write_table(self, part: str, table: pa.Table) -> None:
         """Write a Parquet part and record it, replacing what was there."""

@@ -67,13 +67,8 @@ def trained(**section) -> dict:
 
 def post_training(gradient: str) -> dict:
     """Post-training with a linear explainer in the same loop."""
-    concurrent = {"kind": "linear", "layer": -1, "edit": "delete_cue", "gradient": gradient, "weight": 5.0}
-    return {
-        "dialogues": "dialogues.jsonl",
-        "learning_rate": 0.01,
-        "answer_weight": 20.0,
-        "concurrent": concurrent,
-    }
+    concurrent = {"edit": "delete_cue", "gradient": gradient, "weight": 5.0}
+    return {"dialogues": "dialogues.jsonl", "learning_rate": 0.01, "answer_weight": 20.0, "concurrent": concurrent}
 
 
 def call(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -351,19 +346,18 @@ def refused_spec(capsys, folder: Path, tmp_path: Path, **changes) -> str:
     return refused(capsys, "run", path, "--out", tmp_path / "run", "--quiet")
 
 
-def test_no_such_spec_or_run(capsys, tmp_path):
-    assert "no such file" in refused(capsys, "run", tmp_path / "absent.yaml")
+def test_no_such_run(capsys, tmp_path):
     assert "no such folder" in refused(capsys, "report", tmp_path / "absent")
     assert "not a run" in refused(capsys, "report", tmp_path)
 
 
 def test_bad_specs(capsys, folder, tmp_path):
+    path = tmp_path / "bad.yaml"
+    assert "no such file" in refused(capsys, "run", path)
+    for text, said in (("name: [", "line 1"), ("- name", "this is list"), ("name: x", "'task' is missing")):
+        path.write_text(text)
+        assert said in refused(capsys, "run", path)
     assert "unknown key 'explianers'" in refused_spec(capsys, folder, tmp_path, explianers={})
-    (tmp_path / "bad.yaml").write_text("name: [")
-    assert "line 1" in refused(capsys, "run", tmp_path / "bad.yaml")
-    (tmp_path / "bad.yaml").write_text("- name")
-    assert "is list" in refused(capsys, "run", tmp_path / "bad.yaml")
-    assert "directory" in refused(capsys, "run", tmp_path)
 
 
 @pytest.mark.parametrize(("path", "said"), [("absent", "absent"), (".", "config"), ("bert", "a causal language model")])
@@ -376,18 +370,10 @@ def test_a_folder_that_is_no_causal_model(capsys, folder, tmp_path, path, said):
     assert said in refused_spec(capsys, folder, tmp_path, checkpoints=checkpoints)
 
 
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ([], "is empty"),
-        ([{k: v for k, v in examples()[0].items() if k != "answer_a"}], "line 1"),
-        ([examples()[0] | {"prompt": "house " * 3000, "edited": "house " * 2999}], "tokens"),
-    ],
-)
-def test_bad_data(capsys, folder, tmp_path, lines, said):
-    data = tmp_path / "data.jsonl"
-    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert said in refused_spec(capsys, folder, tmp_path, task={"name": "from_file", "path": str(data)})
+def test_an_example_longer_than_the_context(capsys, folder, tmp_path):
+    (tmp_path / "data.jsonl").write_text(json.dumps(examples()[0] | {"prompt": "house " * 3000}))
+    task = {"name": "from_file", "path": str(tmp_path / "data.jsonl")}
+    assert "tokens" in refused_spec(capsys, folder, tmp_path, task=task)
 
 
 def test_a_cut_off_part(capsys, finished, tmp_path):
@@ -405,12 +391,6 @@ def test_a_run_that_is_still_running(capsys, folder, tmp_path):
     with Run.create(out, relative_paths(load_spec(folder / "whole.yaml"), out), provenance={}):
         assert "another process" in refused(capsys, "run", folder / "whole.yaml", "--out", out, "--quiet")
         assert "no metrics yet" in refused(capsys, "report", out)
-
-
-def test_a_folder_that_holds_something_else(capsys, folder, tmp_path):
-    (tmp_path / "thesis.txt").write_text("precious")
-    refused(capsys, "run", folder / "whole.yaml", "--out", tmp_path, "--quiet")
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
 
 
 def test_a_busy_port_is_said_and_the_next_one_taken():

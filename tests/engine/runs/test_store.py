@@ -17,37 +17,23 @@ import pyarrow as pa
 import pytest
 
 from engine.config import CheckpointSpec, RunSpec, TaskSpec
-from engine.records import BEHAVIOR, EXPLANATIONS, Example, examples_table, metrics_table
+from engine.records import BEHAVIOR, EXPLANATIONS, examples_table, metrics_table
 from engine.runs import files
 from engine.runs.files import find_runs, sha256_of
 from engine.runs.store import Run, RunError
 from engine.runs.verify import verify
+from tests.engine.test_records import examples
 
 CHECKPOINT = "gpt2--step-0"
 
 
-def a_spec(name: str = "a-run", seed: int = 0) -> RunSpec:
-    return RunSpec(
-        name=name, seed=seed, task=TaskSpec(name="sycophancy"), checkpoints=(CheckpointSpec(name=CHECKPOINT, path="m"),)
-    )
+def a_spec(seed: int = 0) -> RunSpec:
+    checkpoints = (CheckpointSpec(name=CHECKPOINT, path="m"),)
+    return RunSpec(name="a-run", seed=seed, task=TaskSpec(name="sycophancy"), checkpoints=checkpoints)
 
 
 def some_examples() -> pa.Table:
-    return examples_table(
-        Example(
-            task="sycophancy",
-            prompt=f"Is it {i // 2}? I think so.",
-            edited=f"Is it {i // 2}? ({i})",
-            edit="delete_cue",
-            spans=((8, 20),),
-            edited_spans=((8, 8),),
-            answer_a=" yes",
-            answer_b=" no",
-            group=str(i % 3),
-            split="train",
-        )
-        for i in range(6)
-    )
+    return examples_table(examples(6))
 
 
 def behavior_of(examples: pa.Table, first: float = 0.5) -> pa.Table:
@@ -65,9 +51,8 @@ def finished(path: Path) -> Run:
     for i in range(2):
         states = {"last.0": np.full((3, 4), i, np.float32), "last.2": np.full((3, 4), 10 + i, np.float16)}
         run.write_arrays(f"hidden/{CHECKPOINT}/{i:05d}.safetensors", states)
-        run.write_arrays(
-            f"hidden/{CHECKPOINT}/examples-{i:05d}.safetensors", {"span.2": np.full((2, 4), i, np.float32)}
-        )
+        of_examples = {"span.2": np.full((2, 4), i, np.float32)}
+        run.write_arrays(f"hidden/{CHECKPOINT}/examples-{i:05d}.safetensors", of_examples)
     run.write_table("explanations.parquet", EXPLANATIONS.empty_table())
     run.write_table("metrics.parquet", metrics_table([{"explainer": "ridge", "self": 0.5}]))
     run.finish({"seconds": 1.5})
@@ -205,6 +190,7 @@ def test_what_is_no_run_is_said(tmp_path):
         Run.create(tmp_path, a_spec(), provenance={})
     with pytest.raises(RunError, match="is a file"):
         Run.create(tmp_path / "thesis.txt", a_spec(), provenance={})
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
     finished(tmp_path / "r")
     manifest = tmp_path / "r" / "run.json"
     text = manifest.read_text()
