@@ -141,16 +141,15 @@ def study(
 @app.command()
 def patch(
     run: Annotated[Path, typer.Argument(help="folder of a finished run, to which the maps are added")],
-    checkpoint: Annotated[list[str] | None, typer.Option(help="its name; default: the first and the last")] = None,
-    edit: Annotated[list[str] | None, typer.Option(help="kind of edit; default: that of the chosen explainer")] = None,
+    checkpoint: Annotated[list[str] | None, typer.Option(help="repeatable; default: first and last")] = None,
+    edit: Annotated[list[str] | None, typer.Option(help="repeatable; default: that of the chosen explainer")] = None,
     examples: Annotated[int, typer.Option(min=2, help="patched examples of each kind of edit")] = 200,
     split: Annotated[str, typer.Option(help="split that the examples come from")] = "test_heldout",
     seed: Annotated[int, typer.Option(min=0, help="seed of the examples' draw, the shuffles and the bootstrap")] = 0,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or a numbered one: cuda:1")] = "auto",
     quiet: Quiet = False,
 ) -> None:
-    """Patch x with hidden states of x', at each layer and position. Compare where this restores behavior with where it
-    restores the explanation."""
+    """Patch x with hidden states of x': at which layers and positions are behavior and explanation restored?"""
     options = {"checkpoints": checkpoint or (), "edits": edit or (), "examples": examples, "split": split}
     resolved = parse_spec(options | {"seed": seed, "device": device}, "patch", PatchingSpec)
     from engine.patching import maps

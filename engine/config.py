@@ -310,7 +310,7 @@ class RunSpec(Strict):
     def _checkpoints_fit(self) -> RunSpec:
         names = [c.name for c in self.checkpoints]
         if repeated := [name for name in names if names.count(name) > 1]:
-            raise ValueError(f"checkpoints: {repeated[0]!r} stands there twice; every checkpoint needs its own name")
+            raise ValueError(f"checkpoints: {repeated[0]!r} appears twice; every checkpoint needs its own name")
         if self.target and self.target.name in names[1:]:
             raise ValueError(f"target: {self.target.name!r} may only be the first of the checkpoints")
         if self.target and self.target.name == names[0] and self.target != self.checkpoints[0]:
@@ -325,10 +325,10 @@ class RunSpec(Strict):
         if trained and (len(trained) != len(self.checkpoints) - 1 or self.checkpoints[0].trained):
             raise ValueError("checkpoints: where some are trained, the first is given and all others are trained")
         if [c.step for c in trained] != sorted({c.step for c in trained if c.step > 0}):
-            raise ValueError("checkpoints: the steps of trained ones must be above 0 and rise")
+            raise ValueError("checkpoints: the steps of trained ones must be above 0 and increase")
         concurrent = self.post_training and self.post_training.concurrent
         if concurrent and concurrent.layer not in self.hidden.layers:
-            raise ValueError(f"post_training.concurrent.layer: {concurrent.layer} must stand in hidden.layers too")
+            raise ValueError(f"post_training.concurrent.layer: {concurrent.layer} must be one of hidden.layers")
         return self
 
     @model_validator(mode="after")
@@ -348,7 +348,7 @@ class RunSpec(Strict):
         if labels_first and drift is None:
             raise ValueError("verbal.schedule: labels_first needs a drift that comes after")
         if labels_first and verbal.label_steps not in [c.step for c in self.checkpoints]:
-            raise ValueError("verbal.label_steps: a trained checkpoint must stand at that step")
+            raise ValueError("verbal.label_steps: a trained checkpoint must have that step")
         return self
 
     @property

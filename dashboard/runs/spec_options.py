@@ -87,7 +87,7 @@ def _kind(annotation: Any) -> tuple[Kind, tuple[str, ...], type[BaseModel] | Non
 
 
 def _help(field: FieldInfo, model: type[BaseModel] | None) -> str:
-    """The description, then the range: `of the grouped cross-validation; at least 2`."""
+    """The description, then the range: `folds of the grouped cross-validation; at least 2`."""
     words = [field.description or (model.__doc__ or "" if model else "")]
     for limit in field.metadata:
         match limit:

@@ -92,7 +92,7 @@ def read_lines(path: Path, model: type[Line]) -> Iterator[tuple[str, Line]]:
     Raises InputError: a file that can't be read or has no objects, or a line that the model refuses.
     """
     try:
-        lines = path.read_text(encoding="utf-8-sig").split("\n")
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: check its path (relative to the spec)") from None
     except (OSError, UnicodeDecodeError) as error:

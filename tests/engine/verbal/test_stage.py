@@ -424,7 +424,7 @@ def test_a_model_that_reads_its_own_answers_scores_one() -> None:
         ({"drift": {"world": "cue", "dialogues": "d.jsonl"}}, "either a world or a file"),
         ({"drift": {"world": "cue"}}, "only the built-in tasks"),
         ({"drift": None, "schedule": "labels_first"}, "needs a drift"),
-        ({"schedule": "labels_first", "label_steps": 5}, "must stand at that step"),
+        ({"schedule": "labels_first", "label_steps": 5}, "must have that step"),
         ({"controls": ["other_model"]}, "needs other_model"),
         ({"noise": 1.5}, "less than or equal to 1"),
         ({"labels": 1}, "greater than or equal to 2"),
@@ -448,7 +448,7 @@ def test_only_what_trains_has_trained_checkpoints(base: Path) -> None:
     ("verbal", "said"),
     [
         ({"edits": ["delete_hat"]}, "no example has the edit 'delete_hat'"),
-        ({"drift": {"dialogues": "absent.jsonl"}}, "can't be read"),
+        ({"drift": {"dialogues": "absent.jsonl"}}, "no such file"),
         ({"lora": {"modules": ["no_such_layer"]}}, "verbal.lora.modules"),
     ],
 )
