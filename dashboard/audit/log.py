@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.runs.store import MANIFEST
+from engine.runs.files import MANIFEST
 
 FILE = "audits.sqlite"
 URL = "COUPLING_AUDIT_URL"

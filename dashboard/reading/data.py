@@ -27,7 +27,8 @@ from dashboard.reading.tables import open_table, part, query, quoted
 from engine.config import RunSpec
 from engine.probes.kinds import EXPLAINERS
 from engine.records import META, SPLITS
-from engine.runs.store import Run, RunError, find_runs
+from engine.runs.files import find_runs
+from engine.runs.store import Run, RunError
 
 UNDECIDABLE = 0.25
 """Nats. Where Δ_target and Δ_current lie nearer to each other, no explanation can be told to follow one of them."""

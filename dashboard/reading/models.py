@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard.reading import data
-from engine.config import CheckpointSpec, resolve_paths, with_trained_paths
+from engine.config import CheckpointSpec
 from engine.runs.store import RunError
+from engine.spec_files import resolve_paths, with_trained_paths
 
 if TYPE_CHECKING:
     from engine.model.attribution import TokenAttribution
@@ -77,10 +78,10 @@ def is_as_measured(path: Path, name: str) -> bool | None:
     recorded = data.manifest(path)["provenance"].get("content", {}).get(name)
     if recorded is None:
         return None
-    from engine.runs.store import content_hash
+    from engine.runs.files import sha256_of
 
     folder = Path(checkpoint_spec(path, name).path)
-    return folder.is_dir() and content_hash(folder) == recorded
+    return folder.is_dir() and sha256_of(folder) == recorded
 
 
 @st.cache_data(max_entries=64, show_spinner="Integrating gradients")

@@ -107,8 +107,7 @@ def rows(place: Place) -> Rows:
 @st.cache_data(max_entries=32, show_spinner=False)
 def layers(path: Path, checkpoint: str, stamp: str) -> tuple[int, ...]:
     """Layers whose h(x) at the last position the run keeps; none where it keeps no hidden states."""
-    keys = Run.open(path).hidden_keys(checkpoint)
-    return tuple(sorted(int(k.split(".")[1]) for k in keys if k.startswith("last.")))
+    return tuple(Run.open(path).kept_layers(checkpoint))
 
 
 @st.cache_data(max_entries=32, show_spinner=False)

@@ -34,10 +34,11 @@ import yaml
 from filelock import FileLock
 
 from engine import child_environment
-from engine.config import CheckpointSpec, InputError, RunSpec, resolve_paths
+from engine.config import CheckpointSpec, InputError, RunSpec
 from engine.progress import PROGRESS_FILE
 from engine.runs.files import readable_errors, replace_file
 from engine.runs.store import Run
+from engine.spec_files import resolve_paths
 
 JOBS, PID, CANCELLED = ".jobs", "pid", "cancelled"
 GRACE = 10.0

@@ -13,7 +13,8 @@ from dashboard.runs import jobs
 from dashboard.runs.actions import act, open_link
 from dashboard.text import markdown_escaped, shown
 from dashboard.widgets.parts import small_print
-from engine.config import InputError, RunSpec, load_spec
+from engine.config import InputError
+from engine.spec_files import load_spec
 
 POLL = "1s"
 LOOKS = {
@@ -87,25 +88,17 @@ def _resume(job: jobs.Job) -> jobs.Job:
     return jobs.resume(job.run, job.folder.parent.parent)
 
 
-def planned(spec: RunSpec) -> list[str]:
-    """The stages of a whole run, by the names under which the engine reports them."""
-    names = [c.name for c in spec.all_checkpoints]
-    given = dict.fromkeys((spec.target_checkpoint.name, spec.checkpoints[0].name))
-    first = [*given, ""] if spec.post_training else []
-    behavior = dict.fromkeys([*first, *names, spec.control_model.name])
-    stages = [f"behavior {name}" if name else "post-training" for name in behavior]
-    return [*stages, "choosing settings", "explaining and scoring", "controls"]
-
-
 def _progress(job: jobs.Job, stages: list[jobs.Stage]) -> tuple[float, str]:
     """Share of the stages that are done, each counted alike, and where the work is, in words."""
+    from engine import pipeline  # takes a second to import
+
     if not stages:
         return 0.0, "starting: loading packages, making the examples"
     now = stages[-1]
     inside = now.done / now.total if now.total else 1.0
     text = f"{now.name}: {now.done} of {now.total}"
     try:
-        every = planned(load_spec(job.folder / "spec.yaml"))
+        every = pipeline.stages(load_spec(job.folder / "spec.yaml"))
         at = every.index(now.name)
     except (InputError, ValueError):
         return inside, markdown_escaped(text)

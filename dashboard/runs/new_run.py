@@ -13,7 +13,8 @@ from dashboard.text import markdown_escaped, shown
 from dashboard.widgets.figures import choose, keep
 from dashboard.widgets.parts import small_print
 from engine import SAMPLES
-from engine.config import InputError, RunSpec, SpecError, resolve_paths
+from engine.config import InputError, RunSpec, SpecError
+from engine.spec_files import resolve_paths
 
 
 @st.fragment

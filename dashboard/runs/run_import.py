@@ -23,7 +23,8 @@ import pyarrow.parquet as pq
 
 from engine.config import InputError, RunSpec
 from engine.runs.files import MANIFEST, readable_errors
-from engine.runs.store import Run, RunError, verify
+from engine.runs.store import Run, RunError
+from engine.runs.verify import verify
 
 IMPORTS = ".imports"
 MOST_BYTES = 4 * 10**9

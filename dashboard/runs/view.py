@@ -16,7 +16,8 @@ from dashboard.selection.state import choose_run, problem
 from dashboard.text import escaped, markdown_escaped, shown
 from dashboard.widgets import parts
 from dashboard.widgets.figures import keep
-from engine.runs.store import RunError, verify
+from engine.runs.store import RunError
+from engine.runs.verify import verify
 
 STATES = {
     "complete": "complete: measured to the end",

@@ -13,7 +13,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from engine.config import CheckpointSpec, InputError
-from engine.runs.files import content_hash
+from engine.runs.files import sha256_of
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
@@ -92,7 +92,7 @@ def checkpoint_hash(spec: CheckpointSpec, commit: str | None = None) -> str:
     for path, revision in ((spec.path, commit or spec.revision), (spec.adapter, None)):
         if path:
             local = Path(path).expanduser()
-            digest.update((content_hash(local) if local.exists() else f"{path}@{revision}").encode())
+            digest.update((sha256_of(local) if local.exists() else f"{path}@{revision}").encode())
     return digest.hexdigest()
 
 

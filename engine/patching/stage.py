@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from engine.config import InputError, PatchingSpec
+from engine.config import InputError, PatchingSpec, RunSpec
 from engine.patching import maps as patch_maps
 from engine.patching.explainers import Explainer, edits_of, explainers_of, load_checkpoint, weights_are_there
 from engine.patching.maps import Maps
@@ -34,6 +34,17 @@ DIGITS = 4
 def parts_of(checkpoint: str) -> tuple[str, str]:
     """The parts that hold a checkpoint's maps and their agreement."""
     return f"patching/{checkpoint}.maps.parquet", f"patching/{checkpoint}.agreement.parquet"
+
+
+def stage_of(checkpoint: str) -> str:
+    """The name under which the maps of a checkpoint report progress."""
+    return f"patching {checkpoint}"
+
+
+def patched(run: RunSpec, spec: PatchingSpec) -> tuple[str, ...]:
+    """Names of the checkpoints that get maps."""
+    names = [c.name for c in run.checkpoints]
+    return spec.checkpoints or tuple(dict.fromkeys((names[0], names[-1])))
 
 
 def patch_run(path: Path | str, spec: PatchingSpec = PatchingSpec(), progress: Progress = silent) -> Run:  # noqa: B008
@@ -66,7 +77,7 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
     if not same:
         for part in [p for p in run.parts if p.startswith("patching/")]:
             run.drop(part)
-        run.record(**{NOTE: options})
+        run.note(**{NOTE: options})
     if not left:
         return
     observed = Observed(run, run.spec)
@@ -83,8 +94,7 @@ def _resolved(run: Run, spec: PatchingSpec) -> PatchingSpec:
     for name in spec.checkpoints:
         if name not in known:
             raise InputError(f"{run.path}: has no current checkpoint {name!r}: give one of {', '.join(known)}")
-    checkpoints = spec.checkpoints or tuple(dict.fromkeys((known[0], known[-1])))
-    return spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": checkpoints})
+    return spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": patched(run.spec, spec)})
 
 
 def _checkpoint(
@@ -98,10 +108,12 @@ def _checkpoint(
     """Maps and agreement at one checkpoint, over all kinds of edit."""
     checkpoint = load_checkpoint(run, name, spec)
     step = next(c.step for c in run.spec.checkpoints if c.name == name)
+    drawn = [_drawn(observed, explainer.edit, spec) for explainer in explainers]
+    total, begun = sum(map(len, drawn)), 0
     tables, agreements = [], []
-    for explainer in explainers:
-        rows = _drawn(observed, explainer.edit, spec)
-        told = lambda done, total, e=explainer.edit: progress(f"patching {name}, {e}", done, total)  # noqa: E731
+    for explainer, rows in zip(explainers, drawn, strict=True):
+        told = lambda done, _, begun=begun: progress(stage_of(name), begun + done, total)  # noqa: E731
+        begun += len(rows)
         found = patch_examples(checkpoint, observed.examples.iloc[rows], explainer, spec.batch_size, told)
         tables.append(found.table)
         named = {

@@ -21,7 +21,6 @@ from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part
-from engine.runs.store import Run
 from engine.stats.noise import NoiseLabel, NoiseMatrix, noise_matrix
 
 DIGITS = 3
@@ -104,23 +103,25 @@ def regimes_of(probe: Probe, spec: RunSpec) -> list[Regime]:
     return [regime for regime in spec.explainers.regimes if regime in EXPLAINERS[probe.kind].regimes]
 
 
-def concurrent_probe(record: Run, concurrent: ConcurrentSpec) -> Probe:
+def concurrent_probe(observed: Observed, concurrent: ConcurrentSpec) -> Probe:
     """The explainer that was trained beside the base model (`training/posttraining`)."""
-    layer = record.manifest["notes"]["post_training"]["layer"]
+    layer = observed.record.manifest["notes"]["post_training"]["layer"]
     place = Place(concurrent.edit, "direct", "last", layer)
     condition = f"concurrent, gradient {concurrent.gradient}"
     return Probe(concurrent.kind, place, penalty=0.0, cv=float("nan"), best=True, condition=condition)
 
 
-def read_concurrent(observed: Observed, record: Run, probe: Probe) -> ProbeExplanations:
+def read_concurrent(observed: Observed, probe: Probe) -> ProbeExplanations:
     """What the concurrent explainer said when each checkpoint was saved; `stale` is what it said at the first."""
     rows = observed.rows(probe.place.edit, *EVALUATED)
-    said = [record.read_arrays(concurrent_part(n))["explanation"][:, None].astype(float) for n in observed.currents]
+    parts = [observed.record.read_arrays(concurrent_part(name)) for name in observed.currents]
+    said = [part["explanation"][:, None].astype(float) for part in parts]
     return ProbeExplanations(probe, "online", rows, (CLEAN,), np.ones(1), said, [said[0]] * len(said))
 
 
-def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> tuple[list[pa.Table], list[dict]]:
+def of_probes(observed: Observed, progress: Progress) -> tuple[list[pa.Table], list[dict]]:
     """Tables of explanations and rows of metrics of every probe and control."""
+    spec = observed.spec
     kinds = spec.explainers.kinds
     probes: list[Probe] = []
     for done, kind in enumerate(kinds):
@@ -128,17 +129,14 @@ def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress
         probes += choose(observed, kind)
     progress("choosing settings", len(kinds), len(kinds))
     if spec.post_training and spec.post_training.concurrent:
-        probes.append(concurrent_probe(record, spec.post_training.concurrent))
+        probes.append(concurrent_probe(observed, spec.post_training.concurrent))
     work = [(probe, regime) for probe in probes for regime in regimes_of(probe, spec)]
     samples = samples_of(observed)
     scored: list[Scored] = []
     tables: list[pa.Table] = []
     for done, (probe, regime) in enumerate(work):
         progress("explaining and scoring", done, len(work))
-        if probe.condition:
-            explained = read_concurrent(observed, record, probe)
-        else:
-            explained = explain_probe(observed, probe, regime)
+        explained = read_concurrent(observed, probe) if probe.condition else explain_probe(observed, probe, regime)
         scored.append(score_probe(observed, samples, explained))
         if probe.best and probe.place.mode == "direct":
             tables += stored(observed, explained)

@@ -20,11 +20,12 @@ from typing import Any
 import numpy as np
 
 from engine import SAMPLES
-from engine.config import CheckpointSpec, InputError, PatchingSpec, PromptCounts, TaskSpec, load_spec
+from engine.config import CheckpointSpec, InputError, PatchingSpec, PromptCounts, TaskSpec
 from engine.progress import Progress, silent
-from engine.records import examples_table
+from engine.records import Behavior, examples_table
+from engine.spec_files import load_spec
 from engine.tasks import FACTORS, task_examples
-from engine.tasks.worlds import Measurements, WorldName, check_world, draw_rules, sample_dialogues
+from engine.tasks.worlds import WorldName, check_world, draw_rules, sample_dialogues
 
 MANIFEST = "training.json"
 WORLDS_REPORT = "worlds.json"
@@ -172,10 +173,10 @@ def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Pat
         task_examples(TaskSpec.model_validate({"name": task, "prompts": counts, "edits": ["delete_cue"]}))
     )
 
-    def behavior(job: Job) -> Measurements:
+    def behavior(job: Job) -> Behavior:
         spec = CheckpointSpec.model_validate({"name": job.name, "path": str(folder / job.name)})
         measured = measure(load(spec, device="cpu"), examples)
-        return Measurements(measured.f.astype(float), measured.f_edited.astype(float))
+        return Behavior(measured.f.astype(float), measured.f_edited.astype(float))
 
     trained = [job for job in plan if job.family == "gpt2"]
     first, *others = [behavior(job) for job in trained]
@@ -218,12 +219,12 @@ def _build_task(
     if not runs:
         return
     from engine.patching.stage import patch_run
-    from engine.pipeline import run
+    from engine.pipeline import make_run
 
     check_worlds(folder, task, seed, plan)
     specs = run_specs(out, task, seed) + (verbal_specs(out, task) if verbal else [])
     for spec in map(load_spec, specs):
-        yield run(spec, out / spec.name).path
+        yield make_run(spec, out / spec.name).path
     if seed == 0 and (out / task).is_dir():  # the committed runs show them; a study keeps metrics only
         patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
     shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)

@@ -15,12 +15,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.config import CheckpointSpec, NoiseSpec, PatchingSpec, RunSpec, StressSpec, load_spec
+from engine.config import CheckpointSpec, NoiseSpec, PatchingSpec, RunSpec, StressSpec
 from engine.patching.explainers import LinearExplainer, explainer_of
-from engine.pipeline import provenance, run
+from engine.pipeline import make_run, provenance
 from engine.progress import Progress, silent
 from engine.runs.observed import Observed
 from engine.runs.store import Run
+from engine.spec_files import load_spec
 from engine.studies import stress_tables
 from engine.studies.samples import (
     ANSWER_WEIGHT,
@@ -53,7 +54,7 @@ def run_stress(spec: StressSpec, out: Path, samples: Path, progress: Progress = 
         for drift in spec.drifts:
             for kind in KINDS:
                 train_one(out / "checkpoints" / task, task, kind, drift, spec, sample, explainer, progress)
-        made.append(run(run_spec(spec, task, out, samples), out / task, progress=progress))
+        made.append(make_run(run_spec(spec, task, out, samples), out / task, progress=progress))
     tables = stress_tables.tables(spec, made, samples, progress)
     for name, table in tables.items():
         table.to_parquet(out / f"{name}.parquet", index=False, compression="zstd")

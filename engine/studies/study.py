@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 
 from engine.config import InputError, Strict
 from engine.progress import Progress, silent
-from engine.runs.files import MANIFEST, content_hash
+from engine.runs.files import MANIFEST, sha256_of
 from engine.runs.store import Run
 from engine.stats.correlation import seed_interval
 from engine.studies.over_seeds import counted, least_and_most
@@ -85,7 +85,7 @@ def _one_seed(folder: Path, seed: int, done: Path, runs: list[Path], progress: P
         run = Run.open(path)
         named = {"run": run.spec.name, "task": run.spec.task.name, "seed": seed}
         metrics = run.read_table(METRICS).to_pandas()
-        frames.append(metrics[metrics["chosen"]].assign(**named, run_hash=content_hash(path / MANIFEST)))
+        frames.append(metrics[metrics["chosen"]].assign(**named, run_hash=sha256_of(path / MANIFEST)))
     temporary = done.with_suffix(".tmp")
     pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
     temporary.rename(done)

@@ -32,20 +32,12 @@ from filelock import FileLock
 from pydantic import Field, model_validator
 
 from engine import pipeline
-from engine.config import (
-    CheckpointSpec,
-    InputError,
-    RunSpec,
-    Strict,
-    World,
-    parse_spec,
-    relative_paths,
-    resolve_paths,
-)
+from engine.config import CheckpointSpec, InputError, RunSpec, Strict, WorldName
 from engine.progress import Progress, silent
 from engine.runs.files import MANIFEST, replace_file
 from engine.runs.observed import Observed
 from engine.runs.store import Run
+from engine.spec_files import parse_spec, relative_paths, resolve_paths
 from engine.studies.samples import jobs, train_job
 from engine.verbal.labels import Answers
 from engine.verbal.texts import in_words
@@ -87,7 +79,7 @@ class VerbalStudySpec(Strict):
     """`seeds` × `base` × `worlds` × `settings`; settings are made in their order, each on all seeds."""
 
     base: tuple[str, ...] = Field(min_length=1, description="run specs with a `verbal` section, relative to this file")
-    worlds: tuple[World, ...] = Field((), description="in place of the base's; empty: as it stands there")
+    worlds: tuple[WorldName, ...] = Field((), description="in place of the base's; empty: as it stands there")
     settings: tuple[SettingSpec, ...] = Field((), description="each changes the base; empty: the base alone")
     vary: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="dotted key → values, one key at a time: a setting for each value"
@@ -171,7 +163,7 @@ def _cell(
         own |= {"verbal.drift.rules_seed": seed} if spec.models == "fresh" else {}
     task = data.get("task", {}).get("name", "")
     plain = changed(changed(data, own), _of_task(setting.changes, task))
-    parsed = parse_spec(plain, Path(f"{path} ({setting.name})"))
+    parsed = parse_spec(plain, f"{path} ({setting.name})", RunSpec)
     told = parsed.model_dump(mode="json", exclude_defaults=True)  # a new option that is left alone changes nothing
     told |= {"shape": setting.shape.model_dump()} if setting.shape else {}
     digest = hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()[:16]
@@ -308,7 +300,7 @@ def _make(spec: VerbalStudySpec, cell: Cell, out: Path, progress: Progress = sil
     folder = out / f".{cell.name}"
     if (folder / MANIFEST).exists() and Run.open(folder).spec != relative_paths(resolved, folder.resolve()):
         shutil.rmtree(folder)
-    finished = pipeline.run(resolved, folder, progress=progress)
+    finished = pipeline.make_run(resolved, folder, progress=progress)
     named = {
         "cell": cell.name,
         "base": cell.base,

@@ -7,49 +7,26 @@ if asked, flows on into the base model. A training that was stopped begins anew;
 
 from __future__ import annotations
 
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.config import ConcurrentSpec, InputError, RunSpec
+from engine.config import ConcurrentSpec, InputError
 from engine.progress import Progress
 from engine.runs.observed import EVALUATED, Observed, concurrent_part
-from engine.runs.store import Run
+from engine.tasks.from_file import read_dialogues
 
 DONE = "post_training"
 
 
-def read_dialogues(path: Path) -> list[tuple[str, str]]:
-    """(prompt, answer) of each line; raises InputError with the line's number."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: dialogues can't be read: {error}") from None
-    out = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            prompt, answer = row["prompt"], row["answer"]
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}, line {number}: needs a JSON object with prompt and answer") from None
-        if not isinstance(prompt, str) or not isinstance(answer, str) or not answer:
-            raise InputError(f"{path}, line {number}: prompt and answer must be text, the answer not empty")
-        out.append((prompt, answer))
-    if not out:
-        raise InputError(f"{path}: holds no dialogues: give one JSON object a line, with prompt and answer")
-    return out
-
-
-def post_train(record: Run, spec: RunSpec, progress: Progress) -> None:
+def post_train(observed: Observed, progress: Progress) -> None:
     """Train and save the checkpoints marked `trained`, and what the concurrent explainer says at each of them.
 
     Behavior at the target must have been measured. Raises InputError for dialogues that can't be used.
     """
+    record, spec = observed.record, observed.spec
     post = spec.post_training
     if post is None or record.manifest["notes"].get(DONE):
         return
@@ -69,7 +46,7 @@ def post_train(record: Run, spec: RunSpec, progress: Progress) -> None:
         return encode(tokenizer, prompts, [[a] for a in answers], answer_weight=post.answer_weight)
 
     saved = {c.step: c for c in spec.checkpoints if c.trained}
-    concurrent = _Concurrent(record, spec, post.concurrent, start) if post.concurrent else None
+    concurrent = _Concurrent(observed, post.concurrent, start) if post.concurrent else None
     if concurrent:
         concurrent.warm_up(model, spec.explainers.steps)
         record.write_arrays(concurrent_part(spec.checkpoints[0].name), concurrent.say(model))
@@ -88,18 +65,17 @@ def post_train(record: Run, spec: RunSpec, progress: Progress) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         train(model, sample, steps=max(saved), learning_rate=post.learning_rate, probe=probe, on_step=on_step)
-    record.record(**{DONE: {"steps": max(saved), "layer": concurrent.layer if concurrent else None}})
+    record.note(**{DONE: {"steps": max(saved), "layer": concurrent.layer if concurrent else None}})
 
 
 class _Concurrent:
     """An `OnlineProbe` on the run's training examples of one edit, and what it says of the evaluated ones."""
 
-    def __init__(self, record: Run, spec: RunSpec, concurrent: ConcurrentSpec, start: Any):
+    def __init__(self, observed: Observed, concurrent: ConcurrentSpec, start: Any):
         import torch
 
         from engine.training.loop import OnlineProbe
 
-        observed = Observed(record, spec)
         train, self.rows = observed.rows(concurrent.edit, "train"), observed.rows(concurrent.edit, *EVALUATED)
         if len(train) < 2:
             raise InputError(f"post_training.concurrent.edit: no training example has the edit {concurrent.edit!r}")
@@ -113,11 +89,11 @@ class _Concurrent:
             targets=torch.tensor(effects[train], dtype=torch.float32),
             layer=self.layer,
             kind=concurrent.kind,
-            hidden_units=spec.explainers.width,
+            hidden_units=observed.spec.explainers.width,
             learning_rate=concurrent.learning_rate,
             weight=concurrent.weight,
             flow=concurrent.gradient == "flowing",
-            seed=spec.seed,
+            seed=observed.spec.seed,
         )
 
     def warm_up(self, model: Any, steps: int) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 
 from engine.config import DriftSpec, InputError, TaskSpec
 from engine.tasks import FACTORS, UNKNOWN
+from engine.tasks.from_file import read_dialogues
 from engine.tasks.worlds import Rules, answer_scenes, draw_rules, sample_scenes, with_more_entities
-from engine.training.posttraining import read_dialogues
 
 Sample = Callable[[int, float], Sequence[Any]]
 """(step, share of the drift that is done, 0 to 1) → rows of `training.encode`."""

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from engine.config import CheckpointSpec, RunSpec
+from engine.config import CheckpointSpec
 from engine.progress import Progress
 from engine.runs.observed import Observed
-from engine.runs.store import Run
 from engine.verbal.labels import Labels
 from engine.verbal.tables import judge, said_part
 from engine.verbal.texts import Texts, evaluated, labels_of
@@ -28,15 +27,15 @@ STATE = "verbal/state.safetensors"
 DONE = "verbal"
 
 
-def train(record: Run, spec: RunSpec, progress: Progress) -> None:
+def train(observed: Observed, progress: Progress) -> None:
     """Train and save the checkpoints marked `trained`. The behavior of the target must have been measured."""
+    record, spec = observed.record, observed.spec
     if spec.verbal is None or record.manifest["notes"].get(DONE):
         return
     from engine.model.checkpoints import load
     from engine.verbal.drift import sampler
     from engine.verbal.train import Trainer
 
-    observed = Observed(record, spec)
     labels = labels_of(observed)
     first = load(spec.checkpoints[0], device=spec.device, dtype="float32")
     texts = Texts(observed, first)
@@ -69,7 +68,7 @@ def train(record: Run, spec: RunSpec, progress: Progress) -> None:
         "labels_changed": round(float(labels.changed.mean()), 4),
         "labels_agree_with_target": round(labels.agreement, 4),
     }
-    record.record(**{DONE: about})
+    record.note(**{DONE: about})
     if STATE in record.parts:
         record.drop(STATE)
 
@@ -84,11 +83,12 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     os.replace(temporary, folder)
 
 
-def train_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
+def train_control(observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
     """The words of a model trained on the same labels and nothing else, on examples [rows]."""
     from engine.model.checkpoints import load
     from engine.verbal.train import Trainer
 
+    spec = observed.spec
     assert spec.verbal is not None
     untrained = {"name": f"{spec.checkpoints[0].family}--untrained", "untrained": True}
     which = spec.checkpoints[0].model_copy(update=untrained) if name == "small_lm" else spec.other_model
@@ -102,10 +102,11 @@ def train_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, 
     return texts.say(rows)
 
 
-def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> None:
+def ask(observed: Observed, progress: Progress) -> None:
     """Write the words of every checkpoint, and of every control's model, on the evaluated examples."""
     from engine.model.checkpoints import load
 
+    record, spec = observed.record, observed.spec
     assert spec.verbal is not None
     rows = evaluated(observed)
     asked: list[CheckpointSpec | str] = [*spec.checkpoints, *spec.verbal.controls]
@@ -115,15 +116,16 @@ def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> N
         if record.has(said_part(name)):
             continue
         if isinstance(who, str):
-            words = train_control(spec, observed, labels_of(observed), who, rows)
+            words = train_control(observed, labels_of(observed), who, rows)
         else:
             words = Texts(observed, load(who, device=spec.device, dtype="float32")).say(rows)
         record.write_table(said_part(name), pa.table({"row": pa.array(rows), "text": pa.array(words)}))
     progress("explaining in words", len(asked), len(asked))
 
 
-def drop_parts(record: Run, spec: RunSpec) -> None:
+def drop_parts(observed: Observed) -> None:
     """Remove what only the making of the run needed."""
+    record, spec = observed.record, observed.spec
     for part in [p for p in record.parts if p.startswith("said/")]:
         record.drop(part)
     if spec.verbal and not spec.verbal.keep_checkpoints:

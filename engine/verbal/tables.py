@@ -12,7 +12,6 @@ import pyarrow as pa
 from engine.config import CheckpointSpec, RunSpec
 from engine.records import EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed
-from engine.runs.store import Run
 from engine.stats.correlation import Resamples, bootstrap_weights
 from engine.stats.faithfulness import Null, Score, verdicts
 from engine.tasks import WORDINGS
@@ -78,9 +77,9 @@ def parts(observed: Observed) -> Iterator[Part]:
             yield Part(kind, name, inside, rows[inside], weights, units)
 
 
-def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[str, Any]]]:
+def judge(observed: Observed) -> tuple[list[pa.Table], list[dict[str, Any]]]:
     """Tables of explanations and rows of metrics. What every checkpoint says must have been written (`ask`)."""
-    spec = observed.spec
+    record, spec = observed.record, observed.spec
     assert spec.verbal is not None
     rows = evaluated(observed)
     wording = WORDINGS[spec.task.name]
@@ -132,7 +131,7 @@ def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[st
                 out += _rows(observed, checkpoint, part, of_control, name)
             out.append(_null_row(observed, checkpoint, part, own[HEADLINE], nulls[-1]))
         _fill_verdicts(observed, part, scores, nulls, out)
-    record.record(verbal_warnings=told)
+    record.note(verbal_warnings=told)
     tables = [_table(observed, c, rows, wording, said[c.name][0]) for c in spec.checkpoints]
     return tables, out
 

@@ -20,9 +20,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.config import RunSpec, parse_spec
+from engine.config import RunSpec
 from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, META, metrics_table
-from engine.runs.store import Run, verify
+from engine.runs.store import Run
+from engine.runs.verify import verify
+from engine.spec_files import parse_spec
 from tests.synthetic_run import SPEAKERS, TOPICS, drift, metrics_row, setting
 
 EXAMPLES_DEFAULT = 3_000_000
@@ -44,7 +46,7 @@ def spec(name: str) -> RunSpec:
         "checkpoints": checkpoints,
         "explainers": {"kinds": ["ridge"], "regimes": ["frozen"]},
     }
-    return parse_spec(told, Path("large.yaml"))
+    return parse_spec(told, "large.yaml", RunSpec)
 
 
 class Codes:

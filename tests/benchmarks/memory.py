@@ -26,6 +26,7 @@ def measure(examples: int) -> float:
     from engine.config import CheckpointSpec, ExplainerSpec, HiddenSpec, RunSpec, TaskSpec
     from engine.progress import silent
     from engine.records import Example, examples_table
+    from engine.runs.observed import Observed
     from engine.runs.store import Run
     from tests.tiny_models import TEXT, build
 
@@ -56,7 +57,8 @@ def measure(examples: int) -> float:
             batch_size=32,
         )
         record = Run.create(Path(folder) / "run", spec, provenance={})
-        pipeline.measure(record, spec, spec.checkpoints, examples_table(rows), pipeline.Serial(), silent)
+        record.write_table("examples.parquet", examples_table(rows))
+        pipeline.measure(model, Observed(record, spec), silent)
         record.close()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

@@ -14,7 +14,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from dashboard.runs import jobs
-from engine.runs.store import verify
+from engine.runs.verify import verify
 from tests.browser.conftest import Serve, Visit, settled
 from tests.browser.hands import Shows, click, download, enabled, enter, gone, holds
 from tests.browser.server import PATIENCE, serving

@@ -22,7 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "beside": {"probes": True},
         "noisy": {"noise": 0.5, "schedule": "labels_first", "label_steps": 4},
     }.items():
-        pipeline.run(verbal_spec(folder / "models", name, **changes), folder / "runs" / name)
+        pipeline.make_run(verbal_spec(folder / "models", name, **changes), folder / "runs" / name)
     return folder / "runs"
 
 

@@ -155,7 +155,7 @@ def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp
     from dashboard.reading.data import content_hash
     from dashboard.runs.run_export import as_zip
     from dashboard.runs.run_import import import_run
-    from engine.runs.store import verify
+    from engine.runs.verify import verify
 
     with as_zip(runs / "patched") as file:
         brought = import_run(file, tmp_path)

@@ -10,6 +10,7 @@ import pytest
 from dashboard.reading import chosen, data
 from dashboard.refit import cached, missing
 from engine import pipeline
+from engine.runs.observed import Observed
 from tests.engine.probes.test_stage import measured_run, spec
 
 SPLIT, EDIT = "test_heldout", "delete_cue"
@@ -19,7 +20,7 @@ SPLIT, EDIT = "test_heldout", "delete_cue"
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     config = spec(kinds=["ridge"], modes=["direct"], regimes=["frozen", "refit"])
     record = measured_run(tmp_path_factory.mktemp("live") / "run", config)
-    pipeline.explain(record, config)
+    pipeline.explain(Observed(record, config))
     record.finish()
     return record.path
 

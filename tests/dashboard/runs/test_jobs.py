@@ -16,17 +16,19 @@ import pytest
 
 from dashboard.runs import jobs
 from dashboard.runs.jobs import Job, JobError
-from dashboard.runs.jobs_view import duration, planned
-from engine import progress
-from engine.config import RunSpec, load_spec, parse_spec, resolve_paths
-from engine.runs.store import Run, verify
+from dashboard.runs.jobs_view import duration
+from engine import pipeline, progress
+from engine.config import RunSpec
+from engine.runs.store import Run
+from engine.runs.verify import verify
+from engine.spec_files import load_spec, parse_spec, resolve_paths
 from tests.synthetic_run import write_run
 from tests.tiny_run import write_spec
 
 
 def a_spec(name: str = "mine", **checkpoint: object) -> RunSpec:
     checkpoints = [{"name": "gpt2--step-0", "path": "model", **checkpoint}]
-    return parse_spec({"name": name, "task": {"name": "sycophancy"}, "checkpoints": checkpoints}, Path("test"))
+    return parse_spec({"name": name, "task": {"name": "sycophancy"}, "checkpoints": checkpoints}, "test", RunSpec)
 
 
 def wait(until: Callable[[], object]) -> None:
@@ -256,6 +258,6 @@ def test_a_real_run_is_cancelled_goes_on_and_ends_sound_while_others_wait(tmp_pa
     assert resolve_paths(Run.open(first.run).spec, first.run) == spec.model_copy(update={"name": "first"})
     assert verify(first.run) == []
     recorded = [s.name for s in jobs.progress(first)]
-    expected = planned(spec)
+    expected = pipeline.stages(spec)
     assert recorded == expected[expected.index(recorded[0]) :], "the page counts the stages that the engine reports"
     assert all(s.done == s.total for s in jobs.progress(first))

@@ -16,7 +16,8 @@ import pytest
 from dashboard.runs import run_export, run_import
 from dashboard.runs.run_import import ImportProblem, import_run
 from engine.config import InputError
-from engine.runs.store import content_hash, find_runs, verify
+from engine.runs.files import find_runs, sha256_of
+from engine.runs.verify import verify
 from tests.synthetic_run import write_run
 
 Change = Callable[[dict[str, bytes]], object]
@@ -62,7 +63,7 @@ def test_what_is_exported_comes_in_equal(given: Path, runs: Path) -> None:
     with run_export.as_zip(given) as file:
         path = import_run(file, runs)
     assert path == runs / "alpha"
-    assert content_hash(path) == content_hash(given)
+    assert sha256_of(path) == sha256_of(given)
     with run_export.as_zip(given) as file, pytest.raises(ImportProblem, match="'alpha' already"):
         import_run(file, runs)
     with run_export.as_zip(given) as file:

@@ -11,8 +11,9 @@ import pytest
 from dashboard.runs import jobs, trash
 from dashboard.runs.trash import TrashError, delete, empty, restore, trashed
 from engine.__main__ import SAMPLES
-from engine.runs.files import MANIFEST
-from engine.runs.store import Run, RunError, content_hash, find_runs, verify
+from engine.runs.files import MANIFEST, find_runs, sha256_of
+from engine.runs.store import Run, RunError
+from engine.runs.verify import verify
 from tests.synthetic_run import write_run
 
 
@@ -22,14 +23,14 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_run_goes_and_comes_back_as_it_was(run: Path) -> None:
-    before, home = content_hash(run), run.parent
+    before, home = sha256_of(run), run.parent
     entry = delete(run, [home])
     assert not run.exists()
     assert find_runs([home]) == [], "the trash is not looked into"
     assert [e.name for e in trashed([home])] == ["alpha"]
     assert (entry.place, entry.home, entry.bytes > 1000) == (Path("alpha"), home, True)
     assert restore(trashed([home])[0]) == run
-    assert content_hash(run) == before
+    assert sha256_of(run) == before
     assert verify(run) == []
     assert trashed([home]) == []
     assert not list((home / trash.TRASH).iterdir())

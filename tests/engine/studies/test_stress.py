@@ -11,9 +11,11 @@ import pytest
 import yaml
 
 from engine.__main__ import main
-from engine.config import InputError, StressSpec, load_spec, load_stress
-from engine.pipeline import run as make_run
-from engine.runs.store import Run, verify
+from engine.config import InputError, StressSpec
+from engine.pipeline import make_run
+from engine.runs.store import Run
+from engine.runs.verify import verify
+from engine.spec_files import load_spec, read_spec
 from engine.studies import samples, stress, stress_tables
 from engine.studies.samples import Job, train_job
 from engine.tasks import FACTORS
@@ -152,11 +154,11 @@ def test_a_spec_that_is_wrong_is_refused(tmp_path, text):
     path = tmp_path / "stress.yml"
     path.write_text(text)
     with pytest.raises(InputError, match=r"stress\.yml"):
-        load_stress(path)
+        read_spec(path, StressSpec)
 
 
 def test_the_committed_spec_is_read():
-    assert load_stress(SAMPLES / "specs" / "stress.yml").drifts == (0, 1, 2)
+    assert read_spec(SAMPLES / "specs" / "stress.yml", StressSpec).drifts == (0, 1, 2)
 
 
 def test_the_command_prints_committed_tables(made, capsys, monkeypatch):

@@ -10,7 +10,8 @@ import pytest
 import torch
 import yaml
 
-from engine.config import InputError, load_spec
+from engine.config import InputError
+from engine.spec_files import load_spec
 from engine.studies import samples, verbal_study
 from engine.studies.study import load_study
 from engine.studies.verbal_study import Cell, VerbalStudySpec, cells, changed, is_done

@@ -16,21 +16,14 @@ from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutput
 
 from engine import pipeline
-from engine.config import (
-    CheckpointSpec,
-    InputError,
-    RunSpec,
-    SpecError,
-    VerbalSpec,
-    load_spec,
-    parse_spec,
-    resolve_paths,
-)
+from engine.config import CheckpointSpec, InputError, RunSpec, SpecError, VerbalSpec
 from engine.model.checkpoints import Checkpoint, load
-from engine.records import METRICS, VERBAL_CONTROLS
+from engine.records import METRICS
 from engine.runs.observed import Observed
 from engine.runs.report import report
-from engine.runs.store import Run, verify
+from engine.runs.store import Run
+from engine.runs.verify import verify
+from engine.spec_files import load_spec, parse_spec, resolve_paths
 from engine.stats.correlation import bootstrap_weights
 from engine.stats.faithfulness import Behavior
 from engine.tasks.wording import Statement, Wording
@@ -73,7 +66,7 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(base: Path) -> Path:
     out = base / "finished"
-    pipeline.run(verbal_spec(base, controls=["small_lm"]), out)
+    pipeline.make_run(verbal_spec(base, controls=["small_lm"]), out)
     return out
 
 
@@ -83,7 +76,8 @@ def test_a_run_is_sound_and_has_the_known_columns(finished: Path) -> None:
     assert set(content["rows"][0]) == set(METRICS.names) - {"control"}
     assert {r["explainer"] for r in content["rows"]} == {"verbal"}
     assert {r["condition"] for r in content["rows"]} == {"β 1, concurrent"}
-    assert {r["control"] for r in content["controls"]} == set(VERBAL_CONTROLS) - {"other_model"}
+    controls = "copy contrary consistency text_only output_text small_lm null".split()
+    assert {r["control"] for r in content["controls"]} == set(controls)
     run = Run.open(finished)
     assert run.manifest["notes"]["verbal"]["labels"] > 20
     assert not [p for p in run.parts if p.startswith(("said/", "verbal/", "hidden/"))]
@@ -132,9 +126,9 @@ def test_what_was_stopped_goes_on_as_if_it_had_not_been(base: Path, finished: Pa
                 raise KeyboardInterrupt
 
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(spec, out, progress=stop)
+            pipeline.make_run(spec, out, progress=stop)
         assert Run.open(out).state == "interrupted"
-    pipeline.run(spec, out)
+    pipeline.make_run(spec, out)
     one, other = Run.open(finished), Run.open(out)
     for part in ("metrics.parquet", "explanations.parquet", "behavior/gpt2--step-0008.parquet"):
         assert one.parts[part]["sha256"] == other.parts[part]["sha256"], part
@@ -142,7 +136,7 @@ def test_what_was_stopped_goes_on_as_if_it_had_not_been(base: Path, finished: Pa
 
 def test_weights_need_not_be_kept_and_probes_may_stand_beside(base: Path) -> None:
     out = base / "both"
-    pipeline.run(verbal_spec(base, "both", probes=True, keep_checkpoints=False, drift=None), out)
+    pipeline.make_run(verbal_spec(base, "both", probes=True, keep_checkpoints=False, drift=None), out)
     assert verify(out) == []
     assert not (out / "checkpoints").exists()
     assert {r["explainer"] for r in report(out)["rows"]} == {"ridge", "verbal"}
@@ -150,7 +144,7 @@ def test_weights_need_not_be_kept_and_probes_may_stand_beside(base: Path) -> Non
 
 def test_labels_first_then_drift(base: Path) -> None:
     out = base / "after"
-    pipeline.run(verbal_spec(base, "after", schedule="labels_first", label_steps=4, noise=0.5, labels=12), out)
+    pipeline.make_run(verbal_spec(base, "after", schedule="labels_first", label_steps=4, noise=0.5, labels=12), out)
     rows = [r for r in report(out)["rows"] if r["metric"] == "exact_match"]
     assert {(r["condition"], r["regime"], r["noise_kind"], r["noise"]) for r in rows} == {
         ("β 1, drift after, 12 labels", "frozen", "shuffle", 0.5)
@@ -172,7 +166,7 @@ def test_an_adversary_holds_the_words_while_behavior_drifts(base: Path) -> None:
 
     def moved(weight: float, name: str) -> float:
         """How far log p a token of the labels went, root mean square, while behavior drifted."""
-        run = pipeline.run(held_spec(weight, name), base / name)
+        run = pipeline.make_run(held_spec(weight, name), base / name)
         observed = Observed(run, run.spec)
         said = []
         for trained in run.spec.checkpoints[1:]:
@@ -193,8 +187,8 @@ def test_an_adversary_holds_the_words_while_behavior_drifts(base: Path) -> None:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        pipeline.run(held_spec(10.0, "held"), base / "held-again", progress=stop)
-    pipeline.run(held_spec(10.0, "held"), base / "held-again")
+        pipeline.make_run(held_spec(10.0, "held"), base / "held-again", progress=stop)
+    pipeline.make_run(held_spec(10.0, "held"), base / "held-again")
     one, other = (Run.open(base / name).parts["metrics.parquet"]["sha256"] for name in ("held", "held-again"))
     assert one == other
 
@@ -207,7 +201,7 @@ def test_labels_of_another_family_and_a_low_rank_adapter(base: Path) -> None:
     data |= {"target": target, "other_model": target | {"name": "llama--other"}}
     data["verbal"]["controls"] = ["other_model"]
     out = base / "cross"
-    pipeline.run(resolve_paths(parse_spec(data, base / "spec.yaml"), base), out)
+    pipeline.make_run(resolve_paths(parse_spec(data, base / "spec.yaml", RunSpec), base), out)
     assert verify(out) == []
     rows = report(out)["rows"]
     assert {r["condition"] for r in rows} == {"β 1, concurrent, labels of llama, LoRA rank 2"}
@@ -430,7 +424,7 @@ def test_a_model_that_reads_its_own_answers_scores_one() -> None:
         ({"drift": {"world": "cue", "dialogues": "d.jsonl"}}, "either a world or a file"),
         ({"drift": {"world": "cue"}}, "only the built-in tasks"),
         ({"drift": None, "schedule": "labels_first"}, "needs a drift"),
-        ({"schedule": "labels_first", "label_steps": 5}, "must stand at that step"),
+        ({"schedule": "labels_first", "label_steps": 5}, "must have that step"),
         ({"controls": ["other_model"]}, "needs other_model"),
         ({"noise": 1.5}, "less than or equal to 1"),
         ({"labels": 1}, "greater than or equal to 2"),
@@ -445,16 +439,16 @@ def test_what_does_not_fit_is_refused_in_one_line(base: Path, changes: dict, sai
 def test_only_what_trains_has_trained_checkpoints(base: Path) -> None:
     data = json.loads(verbal_spec(base).model_dump_json())
     with pytest.raises(SpecError, match="marked `trained: true`"):
-        parse_spec(data | {"verbal": None}, Path("s"))
+        parse_spec(data | {"verbal": None}, Path("s"), RunSpec)
     with pytest.raises(SpecError, match=r"use verbal\.drift"):
-        parse_spec(data | {"post_training": {"dialogues": "x"}}, Path("s"))
+        parse_spec(data | {"post_training": {"dialogues": "x"}}, Path("s"), RunSpec)
 
 
 @pytest.mark.parametrize(
     ("verbal", "said"),
     [
         ({"edits": ["delete_hat"]}, "no example has the edit 'delete_hat'"),
-        ({"drift": {"dialogues": "absent.jsonl"}}, "can't be read"),
+        ({"drift": {"dialogues": "absent.jsonl"}}, "no such file"),
         ({"lora": {"modules": ["no_such_layer"]}}, "verbal.lora.modules"),
     ],
 )
@@ -462,5 +456,5 @@ def test_what_can_not_be_run_says_why(base: Path, verbal: dict, said: str) -> No
     out = base / "failed"
     shutil.rmtree(out, ignore_errors=True)
     with pytest.raises(InputError, match=said):
-        pipeline.run(verbal_spec(base, "failed", **verbal), out)
+        pipeline.make_run(verbal_spec(base, "failed", **verbal), out)
     assert Run.open(out).state == "failed"
