@@ -265,9 +265,9 @@ def _note(record: Run, checkpoint: str, measured: Any) -> None:
     """Record the smallest batch size that a shard ended with, and the path taken: a list where shards took several."""
     notes = record.manifest["notes"]
     sizes, paths = notes.get("batch_size", {}), notes.get("forward_path", {})
-    size = min(measured.batch_size, sizes.get(checkpoint, measured.batch_size))
+    size = min(measured.report.batch_size, sizes.get(checkpoint, measured.report.batch_size))
     before = paths.get(checkpoint, [])
-    taken = list(dict.fromkeys([*([before] if isinstance(before, str) else before), measured.path]))
+    taken = list(dict.fromkeys([*([before] if isinstance(before, str) else before), measured.report.path]))
     path = taken if len(taken) > 1 else taken[0]
     if (size, path) != (sizes.get(checkpoint), before):
         record.record(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})
