@@ -39,9 +39,9 @@ class Sample:
     """The examples of one edit in one split."""
 
     inside: np.ndarray
-    """Their positions among the edit's evaluated rows."""
+    """Positions among the edit's evaluated rows."""
     rows: np.ndarray
-    """Their row numbers in the examples."""
+    """Row numbers of the examples."""
     resamples: Resamples
     """Bootstrap weights, the same for all probes and checkpoints, so that every comparison is paired."""
 
@@ -52,7 +52,7 @@ Samples = dict[tuple[str, str], Sample]
 
 @dataclass(frozen=True)
 class Trajectory:
-    """One of the best direct probes under one regime, without label noise: input of controls and verdicts."""
+    """One of the best direct probes under one regime, without label noise: the input of controls and verdicts."""
 
     probe: Probe
     regime: Regime
@@ -68,9 +68,9 @@ class Scored:
     """One probe under one regime, scored."""
 
     rows: dict[At, list[Columns]]
-    """A row per noise level; the first is the one without noise."""
+    """One row for each noise level; the first is the one without noise."""
     trajectory: Trajectory | None
-    """None unless the probe is a best direct one (bootstrap draws are large)."""
+    """None unless the probe is one of the best direct ones, because bootstrap draws need much memory."""
 
 
 def naming(
@@ -103,7 +103,7 @@ def naming(
 
 
 def samples_of(observed: Observed) -> Samples:
-    """The examples of every edit and split that has enough of them to be scored."""
+    """The examples of every edit and split with enough of them to be scored."""
     out: Samples = {}
     spec, split_of = observed.spec.metrics, observed.examples["split"].to_numpy()
     for edit in observed.edits:
@@ -113,9 +113,8 @@ def samples_of(observed: Observed) -> Samples:
             rows = evaluated[inside]
             if len(rows) >= LEAST_ROWS:
                 rng = np.random.default_rng([spec.seed, number])
-                out[edit, split] = Sample(
-                    inside, rows, bootstrap_weights(rng, spec.bootstrap, **observed.factors(rows))
-                )
+                resamples = bootstrap_weights(rng, spec.bootstrap, **observed.factors(rows))
+                out[edit, split] = Sample(inside, rows, resamples)
     return out
 
 
@@ -179,7 +178,8 @@ def metric_rows(
     found: dict[tuple[Place, Regime], dict[At, Null]] = {}
     for done, own in enumerate(trajectories):
         progress("controls", done, len(trajectories))
-        # A ridge stands in for linear and mlp, whose own 200 shuffles would take hours; `online` takes `refit`'s bands.
+        # Linear and mlp use the null of a ridge, because 200 shuffles of their own would take hours. `online` uses the
+        # null of `refit`.
         key: tuple[Place, Regime] = (own.probe.place, "frozen" if own.regime == "frozen" else "refit")
         if key not in found:
             found[key] = null_bands(observed, samples, *key, probes)
@@ -195,20 +195,25 @@ def metric_rows(
                         stored.append((names, own.rows, values))
     progress("controls", len(trajectories), len(trajectories))
     verdict = verdict_columns(observed, trajectories, nulls)
-    ranking = span_rankings(observed, trajectories)
+    more = zip(nulls, verdict, span_rankings(observed, trajectories), strict=True)
     rows: list[Columns] = []
-    number = 0
     for one in scored:
+        null_at, verdict_at, ranking_at = next(more) if one.trajectory else ({}, {}, {})
         for at, (clean, *noisy) in one.rows.items():
             if one.trajectory:
-                clean = clean | _null_columns(nulls[number][at]) | verdict[number][at]
-                clean["span_ranking"] = ranking[number][at]
+                band = {name: null_at[at].values[name] for name in ("null_mean", "null_low", "null_high")}
+                clean = clean | band | verdict_at[at] | {"span_ranking": ranking_at[at]}
             rows += [clean, *noisy]
-        number += one.trajectory is not None
     return rows + of_controls, stored
 
 
 # -- controls ----------------------------------------------------------------------------------------
+
+
+def _control_row(observed: Observed, own: Trajectory, control: str, at: At, values: Columns) -> Columns:
+    split, t = at
+    names = naming(observed, observed.spec.checkpoints[t], own.probe, own.regime, control=control)
+    return names | {"split": split} | values
 
 
 def control_rows(
@@ -216,19 +221,17 @@ def control_rows(
 ) -> list[Columns]:
     """Rows of a control with explanations [n] at each checkpoint, beside one trajectory."""
     rows = []
-    for t, checkpoint in enumerate(observed.spec.checkpoints):
-        for split in EVALUATED:
-            if sample := samples.get((own.probe.place.edit, split)):
-                (at,) = _scores(observed, sample, checkpoint.name, explanations[t], explanations[0][:, None])
-                names = naming(observed, checkpoint, own.probe, own.regime, control=name)
-                rows.append(names | {"split": split} | at.values)
+    for split, t in own.scores:
+        sample, checkpoint = samples[own.probe.place.edit, split], observed.currents[t]
+        (found,) = _scores(observed, sample, checkpoint, explanations[t], explanations[0][:, None])
+        rows.append(_control_row(observed, own, name, (split, t), found.values))
     return rows
 
 
 def null_bands(
     observed: Observed, samples: Samples, place: Place, regime: Regime, probes: Sequence[Probe]
 ) -> dict[At, Null]:
-    """Scores of ridges on group-wise shuffled targets, as bands."""
+    """Bands of the scores of ridges on group-wise shuffled targets."""
     target = observed.behavior(observed.target)
     out = {}
     for t, explanations in enumerate(shuffled(observed, place, regime, probes)):
@@ -241,16 +244,11 @@ def null_bands(
 
 
 def null_rows(observed: Observed, own: Trajectory, bands: dict[At, Null]) -> list[Columns]:
-    rows = []
-    for (split, t), at in own.scores.items():
-        names = naming(observed, observed.spec.checkpoints[t], own.probe, own.regime, control="null")
-        shared = {name: at.values[name] for name in ("n", "n_groups", "metric", "target_current", "testable")}
-        rows.append(names | {"split": split} | shared | bands[split, t].values)
-    return rows
-
-
-def _null_columns(at: Null) -> Columns:
-    return {name: at.values[name] for name in ("null_mean", "null_low", "null_high")}
+    kept = ("n", "n_groups", "metric", "target_current", "testable")
+    return [
+        _control_row(observed, own, "null", at, {name: found.values[name] for name in kept} | bands[at].values)
+        for at, found in own.scores.items()
+    ]
 
 
 # -- columns that need all trajectories --------------------------------------------------------------
@@ -264,10 +262,9 @@ def verdict_columns(
     checkpoints = range(len(observed.currents))
     out: list[dict[At, Columns]] = [{} for _ in trajectories]
     for edit in dict.fromkeys(own.probe.place.edit for own in trajectories):
+        mine = [i for i, own in enumerate(trajectories) if own.probe.place.edit == edit]
         for split in EVALUATED:
-            family = [
-                i for i, own in enumerate(trajectories) if own.probe.place.edit == edit and (split, 0) in own.scores
-            ]
+            family = [i for i in mine if (split, 0) in trajectories[i].scores]
             if not family:
                 continue
             said = verdicts(
@@ -276,17 +273,14 @@ def verdict_columns(
                 confidence=spec.confidence,
                 absent_within=spec.absent_within,
             )
-            for i, of_trajectory in zip(family, said, strict=True):
-                for t, one in enumerate(of_trajectory):
-                    out[i][split, t] = {
-                        "verdict_coupling": one.coupling,
-                        "verdict_counterfactual": one.counterfactual,
-                    }
+            for i, own in zip(family, said, strict=True):
+                for t, at in enumerate(own):
+                    out[i][split, t] = {"verdict_coupling": at.coupling, "verdict_counterfactual": at.counterfactual}
     return out
 
 
 def span_rankings(observed: Observed, trajectories: Sequence[Trajectory]) -> list[dict[At, float]]:
-    """Kendall's τ over the edits of a prompt, each edit explained by its own best probe of one kind and regime."""
+    """Kendall's τ over the edits of a prompt. Each edit is explained by its own best probe of one kind and regime."""
     split_of = observed.examples["split"].to_numpy()
     keys = [(own.probe.kind, own.regime, own.probe.condition) for own in trajectories]
     out: list[dict[At, float]] = [{} for _ in trajectories]

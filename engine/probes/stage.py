@@ -1,7 +1,7 @@
 """The explanation stage: choose probes, train them on fixed targets, score them at every checkpoint.
 
-Probes are chosen before any gap is computed: by grouped cross-validation of the correlation with the targets, at
-the checkpoint where they are trained.
+Probes are chosen before any gap is computed: by grouped cross-validation of the correlation with the targets, at the
+checkpoint where they are trained.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.config import ConcurrentSpec, ExplainerKind, Regime, RunSpec
+from engine.probes.controls import hidden_states
 from engine.probes.kinds import EXPLAINERS
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
 from engine.probes.regimes import best, cross_validate, explain
@@ -25,13 +26,13 @@ from engine.runs.store import Run
 from engine.stats.noise import NoiseLabel, NoiseMatrix, noise_matrix
 
 DIGITS = 3
-"""Explanations are stored rounded to 0.001 nats, which takes a third of the space."""
+"""Decimals of the stored explanations, in nats. Rounding saves two thirds of the space."""
 STORED_NOISE = 0.5
 """The one noise level whose explanations are stored example by example."""
 
 
 def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
-    """All probes of one kind, one per place, each with its best penalty; marks `best` and `chosen`."""
+    """All probes of one kind, one for each place, with its best penalty. Sets the marks `best` and `chosen`."""
     spec, explainer = observed.spec.explainers, EXPLAINERS[kind]
     modes = spec.modes if explainer.cheap else tuple(m for m in spec.modes if m == "direct")
     target = observed.behavior(observed.target).effect
@@ -62,8 +63,8 @@ def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
 
 def noisy_targets(observed: Observed, probe: Probe, rows: np.ndarray) -> NoiseMatrix:
     """The fixed targets of the training rows: clean, and for the chosen probe with every kind and level of noise."""
-    target = observed.behavior(observed.target).effect[rows]
-    noise, levels = observed.spec.noise, observed.spec.noise.levels if probe.chosen else ()
+    target, noise = observed.behavior(observed.target).effect[rows], observed.spec.noise
+    levels = noise.levels if probe.chosen else ()
     seeds = noise.seeds if EXPLAINERS[probe.kind].cheap else min(noise.seeds, observed.spec.explainers.seeds)
     return noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=observed.spec.seed)
 
@@ -75,14 +76,10 @@ def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExpl
     matrix = noisy_targets(observed, probe, train)
     labels, noisy_clean, n = matrix.labels, matrix.noisy_clean, len(rows)
 
-    def hidden() -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
-        then = observed.features(observed.start, place, rows)
-        for name in observed.currents:
-            x_train = None
-            if regime != "frozen" or name == observed.start:
-                x_train = observed.features(name, place, train)
-            # the second half is for the control `stale`: the same explainer on the first checkpoint's hidden states
-            yield x_train, np.concatenate([observed.features(name, place, rows), then])
+    # The second half is for the control `stale`: the same explainer on the first checkpoint's hidden states.
+    first = observed.features(observed.start, place, rows)
+    states = hidden_states(observed, place, regime, train, rows)
+    hidden = ((x_train, np.concatenate([x, first])) for x_train, x in states)
 
     linear = EXPLAINERS[probe.kind].linear_in_targets
     if linear:  # predict the basis, then mix the predictions
@@ -91,7 +88,7 @@ def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExpl
         copies = np.concatenate([np.zeros(spec.seeds - 1, dtype=int), np.arange(len(labels))])
         labels, noisy_clean = tuple(labels[c] for c in copies), noisy_clean[copies]
         targets = matrix.targets[:, copies]
-    predicted = explain(probe.kind, regime, hidden(), targets, penalty=probe.penalty, spec=spec, seed=seed)
+    predicted = explain(probe.kind, regime, hidden, targets, penalty=probe.penalty, spec=spec, seed=seed)
     if linear:
         predicted = [p @ matrix.mix for p in predicted]
     now, then = [p[:n] for p in predicted], [p[n:] for p in predicted]
@@ -113,7 +110,7 @@ def concurrent_probe(record: Run, concurrent: ConcurrentSpec) -> Probe:
 
 
 def read_concurrent(observed: Observed, record: Run, probe: Probe) -> ProbeExplanations:
-    """What the concurrent explainer said when each checkpoint was saved; `stale` is what it said at the first."""
+    """The concurrent explainer's explanations from when each checkpoint was saved; `stale`: those at the first one."""
     rows = observed.rows(probe.place.edit, *EVALUATED)
     said = [record.read_arrays(concurrent_part(n))["explanation"][:, None].astype(float) for n in observed.currents]
     return ProbeExplanations(probe, "online", rows, (CLEAN,), np.ones(1), said, [said[0]] * len(said))
@@ -135,10 +132,8 @@ def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress
     tables: list[pa.Table] = []
     for done, (probe, regime) in enumerate(work):
         progress("explaining and scoring", done, len(work))
-        if probe.condition:
-            explained = read_concurrent(observed, record, probe)
-        else:
-            explained = explain_probe(observed, probe, regime)
+        concurrent = probe.condition is not None
+        explained = read_concurrent(observed, record, probe) if concurrent else explain_probe(observed, probe, regime)
         scored.append(score_probe(observed, samples, explained))
         if probe.best and probe.place.mode == "direct":
             tables += stored(observed, explained)
@@ -153,28 +148,25 @@ def stored(observed: Observed, explained: ProbeExplanations) -> Iterator[pa.Tabl
     kept = [CLEAN, *(NoiseLabel(kind, STORED_NOISE, 0) for kind in observed.spec.noise.kinds)]
     for label in kept:
         columns = [i for i, own in enumerate(explained.labels) if (own.kind, own.level) == (label.kind, label.level)]
-        if not columns:
-            continue
         for checkpoint, explanations in zip(observed.spec.checkpoints, explained.explanations, strict=True):
-            names = naming(observed, checkpoint, explained.probe, explained.regime, label)
-            values = explanations[:, columns].mean(axis=1)
-            yield explanation_rows(observed, names, explained.rows, values)
+            if columns:
+                names = naming(observed, checkpoint, explained.probe, explained.regime, label)
+                yield explanation_rows(observed, names, explained.rows, explanations[:, columns].mean(axis=1))
 
 
 def explanation_rows(observed: Observed, names: dict, rows: np.ndarray, explanations: np.ndarray) -> pa.Table:
     """Rows of records.EXPLANATIONS [n] that share the identifying columns `names`."""
     n = len(rows)
-    columns = []
-    for column in EXPLANATIONS:
-        if column.name == "example_id":
-            values = pa.array(observed.examples["example_id"].to_numpy()[rows]).dictionary_encode()
-        elif column.name == "explanation":
-            values = pa.array(np.round(explanations, DIGITS).astype(np.float32))
-        elif names.get(column.name) is None:
-            values = pa.nulls(n, column.type)
-        elif pa.types.is_dictionary(column.type):
-            values = pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), [names[column.name]])
-        else:
-            values = pa.repeat(pa.scalar(names[column.name], column.type), n)
-        columns.append(values)
-    return pa.Table.from_arrays(columns, schema=EXPLANATIONS)
+
+    def column(field: pa.Field) -> pa.Array:
+        if field.name == "example_id":
+            return pa.array(observed.examples["example_id"].to_numpy()[rows]).dictionary_encode()
+        if field.name == "explanation":
+            return pa.array(np.round(explanations, DIGITS).astype(np.float32))
+        if names.get(field.name) is None:
+            return pa.nulls(n, field.type)
+        if pa.types.is_dictionary(field.type):
+            return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), [names[field.name]])
+        return pa.repeat(pa.scalar(names[field.name], field.type), n)
+
+    return pa.Table.from_arrays([column(field) for field in EXPLANATIONS], schema=EXPLANATIONS)
