@@ -36,9 +36,6 @@ from engine.model.tokens import Tokens
 Positions = tuple[int, ...]
 
 
-# -- hooks -------------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Patch:
     """States [len(positions), width] to write into one row of a batch after block `layer` (0: the embeddings)."""
@@ -70,9 +67,6 @@ def patched(model: Any, patches: Sequence[Patch]) -> Iterator[None]:
         yield
 
 
-# -- alignment ---------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Alignment:
     """For each position of x, the positions of x' whose mean state replaces it."""
@@ -99,9 +93,6 @@ def align(x: Sequence[int], edited: Sequence[int]) -> Alignment:
     middle = [(i,) if token_by_token else inside for i in range(start, n - end)]
     sources = [(i,) for i in range(start)] + middle + [(i + m - n,) for i in range(n - end, n)]
     return Alignment(tuple(sources), (start, n - end), token_by_token)
-
-
-# -- scores ------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
@@ -157,9 +148,6 @@ def words_score(checkpoint: Checkpoint, question: str, text_a: str, text_b: str)
     return score
 
 
-# -- patched runs ------------------------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class Pair:
     """An example to patch: x, x', and the groups of positions of x that are patched together, by name."""
@@ -183,18 +171,8 @@ class Patched:
     """True if the patch changes any state, bool [layers, groups]; otherwise the effect is 0."""
 
 
-@dataclass(frozen=True)
-class _Forward:
-    """One row of a forward, and the readouts that are added to the scores under (key, name of the score)."""
-
-    key: tuple[int, ...]
-    tokens: Positions
-    last: int
-    """The prompt's last position."""
-    patch: tuple[int, Positions, Tensor] | None
-    """Layer, positions and states of the patch."""
-    readouts: Sequence[tuple[str, Readout]]
-    """(name of the score, readout)"""
+Run = tuple[tuple[int, ...], Tokens, tuple[int, Positions, Tensor] | None]
+"""A key, the prompt, and its patch: layer, positions and states."""
 
 
 def patch_pairs(
@@ -226,7 +204,7 @@ def _patch(
 ) -> list[Patched]:
     texts = [tokens for pair in pairs for tokens in (pair.x, pair.edited)]
     states = _states(checkpoint, [tokens.prompt for tokens in texts], layers, batch_size)
-    forwards = [row for i, tokens in enumerate(texts) for row in _forwards((i,), tokens, scores)]
+    runs: list[Run] = [((i,), tokens, None) for i, tokens in enumerate(texts)]
     differs = [np.zeros((len(layers), len(pair.groups)), dtype=bool) for pair in pairs]
     for i, pair in enumerate(pairs):
         alignment = align(pair.x.prompt, pair.edited.prompt)
@@ -238,8 +216,8 @@ def _patch(
                 chosen = tuple(p for p in positions if changed[p])
                 differs[i][at, g] = bool(chosen)
                 if chosen:
-                    forwards += _forwards((i, at, g), pair.x, scores, (layer, chosen, new[list(chosen)]))
-    found = _run(checkpoint, forwards, batch_size)
+                    runs.append(((i, at, g), pair.x, (layer, chosen, new[list(chosen)])))
+    found = _scored(checkpoint, runs, scores, batch_size)
     results = []
     for i in range(len(pairs)):
         clean, edited = ({name: found[(2 * i + k,), name] for name in scores} for k in (0, 1))
@@ -262,35 +240,30 @@ def _states(checkpoint: Checkpoint, rows: Sequence[Positions], layers: Sequence[
     return out
 
 
-def _forwards(
-    key: tuple[int, ...],
-    tokens: Tokens,
-    scores: Mapping[str, ScoreOf],
-    patch: tuple[int, Positions, Tensor] | None = None,
-) -> Iterator[_Forward]:
-    """The forwards that all scores of one prompt need: one for each different tail."""
-    wanted: dict[Positions, list[tuple[str, Readout]]] = {}
-    for name, score in scores.items():
-        for readout in score(tokens):
-            wanted.setdefault(readout.tail, []).append((name, readout))
-    for tail, readouts in wanted.items():
-        yield _Forward(key, tokens.prompt + tail, len(tokens.prompt) - 1, patch, readouts)
-
-
-def _run(checkpoint: Checkpoint, forwards: Sequence[_Forward], batch_size: int) -> dict[tuple, np.ndarray]:
-    """The scores [k] under (key, name)."""
+def _scored(
+    checkpoint: Checkpoint, runs: Sequence[Run], scores: Mapping[str, ScoreOf], batch_size: int
+) -> dict[tuple, np.ndarray]:
+    """The scores [k] of all runs under (key, name). Each run needs one row of a forward for each different tail."""
+    rows = []
+    for key, tokens, patch in runs:
+        by_tail: dict[Positions, list[tuple[tuple, Readout]]] = defaultdict(list)
+        for name, score in scores.items():
+            for readout in score(tokens):
+                by_tail[readout.tail].append(((key, name), readout))
+        last = len(tokens.prompt) - 1
+        rows += [(tokens.prompt + tail, last, patch, readouts) for tail, readouts in by_tail.items()]
+    rows.sort(key=lambda row: -len(row[0]))
     found: dict[tuple, np.ndarray] = defaultdict(lambda: np.zeros(1))
-    ordered = sorted(forwards, key=lambda row: -len(row.tokens))
-    for start in range(0, len(ordered), batch_size):
-        batch = ordered[start : start + batch_size]
-        wanted = [((row.key, name), i, readout) for i, row in enumerate(batch) for name, readout in row.readouts]
+    for start in range(0, len(rows), batch_size):
+        ids, lasts, patches, readouts = zip(*rows[start : start + batch_size], strict=True)
+        wanted = [(key, i, readout) for i, own in enumerate(readouts) for key, readout in own]
         terms = [(key, sign, Ask(i, at, token)) for key, i, r in wanted for at, token, sign in r.terms]
         probes = [(key, i, checkpoint.layer(r.layer), r.from_state) for key, i, r in wanted if r.from_state]
         layers = sorted({layer for *_, layer, _ in probes})
-        reads = [Read(i, (batch[i].last,)) for _, i, *_ in probes]
-        ids, asks = padded([row.tokens for row in batch], checkpoint.device), [ask for *_, ask in terms]
-        with patched(checkpoint.model, [Patch(i, *row.patch) for i, row in enumerate(batch) if row.patch]):
-            log_probs, states, _ = forward(checkpoint.model, ids, asks, reads, layers, use_cache=False)
+        reads, asks = [Read(i, (lasts[i],)) for _, i, *_ in probes], [ask for *_, ask in terms]
+        with patched(checkpoint.model, [Patch(i, *patch) for i, patch in enumerate(patches) if patch]):
+            input_ids = padded(ids, checkpoint.device)
+            log_probs, states, _ = forward(checkpoint.model, input_ids, asks, reads, layers, use_cache=False)
         for (key, sign, _), value in zip(terms, log_probs.double().tolist(), strict=True):
             found[key] = found[key] + sign * value
         for (key, _, layer, from_state), state in zip(probes, states, strict=True):

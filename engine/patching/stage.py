@@ -105,16 +105,8 @@ def _checkpoint(
         told = partial(progress, f"patching {name}, {explainer.edit}")
         found = patch_examples(checkpoint, observed.examples.iloc[chosen], explainer, spec.batch_size, told)
         tables.append(found.table)
-        named = {
-            "checkpoint": name,
-            "step": step,
-            "edit": explainer.edit,
-            "explainer": explainer.name,
-            "split": spec.split,
-            "probe_layer": found.layer,
-            "penalty": explainer.penalty,
-            "n": len(chosen),
-        }
+        named = {"checkpoint": name, "step": step, "split": spec.split, "n": len(chosen), "probe_layer": found.layer}
+        named |= {"edit": explainer.edit, "explainer": explainer.name, "penalty": explainer.penalty}
         rows += [named | row for row in agreement_rows(found, observed.factors(chosen), spec)]
     columns = [pa.array([row[f.name] for row in rows], f.type, from_pandas=True) for f in PATCHING_AGREEMENT]
     return pa.concat_tables(tables).unify_dictionaries(), pa.Table.from_arrays(columns, schema=PATCHING_AGREEMENT)
@@ -136,14 +128,12 @@ class PatchedExamples:
     table: pa.Table
     """records.PATCHING"""
     maps: Maps
+    beyond: Maps
+    """Maps of the explanation beyond a linear reading of f(x)."""
     null: Maps
-    """The same maps for the explainers on shuffled labels, of which there may be none."""
+    """Maps of the explainers on shuffled labels, of which there may be none."""
     layer: int
     """The explanation reads the layers below this one."""
-    f: np.ndarray
-    """f(x) [n]"""
-    explanation: np.ndarray
-    """At x [n]"""
 
 
 def patch_examples(
@@ -184,7 +174,8 @@ def patch_examples(
         Maps(behavior[:, :, columns], said[:, :, columns, which], compared, effect, moved[:, which])
         for which in (0, slice(1, None))
     )
-    return PatchedExamples(_table(names, explainer.edit, everywhere, tokens), own, null, layer, f, at_x[:, 0])
+    beyond = patch_maps.beyond_output(own, at_x[:, 0], f)
+    return PatchedExamples(_table(names, explainer.edit, everywhere, tokens), own, beyond, null, layer)
 
 
 def _table(names: Sequence[str], edit: str, maps: Maps, tokens: np.ndarray) -> pa.Table:
@@ -211,12 +202,11 @@ def _table(names: Sequence[str], edit: str, maps: Maps, tokens: np.ndarray) -> p
 
 
 def agreement_rows(found: PatchedExamples, factors: dict[str, np.ndarray], spec: PatchingSpec) -> list[dict[str, Any]]:
-    """Agreement of both maps with its interval, and of its controls, as columns of records.PATCHING_AGREEMENT."""
+    """Agreement of both maps with its interval, and its controls, as columns of records.PATCHING_AGREEMENT."""
     rng = np.random.default_rng([spec.seed, 12])
     resamples = bootstrap_weights(rng, spec.bootstrap, **factors)
-    beyond = patch_maps.beyond_output(found.maps, found.explanation, found.f)
     rows: list[dict[str, Any]] = []
-    for control, maps in ((None, found.maps), ("beyond the output", beyond)):
+    for control, maps in ((None, found.maps), ("beyond the output", found.beyond)):
         r, low, high = patch_maps.mean_interval(patch_maps.agreement(maps), resamples)
         rows.append({"control": control, "r": r, "low": low, "high": high, "draws": None})
     drawn = {
@@ -225,5 +215,7 @@ def agreement_rows(found: PatchedExamples, factors: dict[str, np.ndarray], spec:
     }
     if found.null.explanation.shape[-1]:
         drawn["shuffled labels"] = patch_maps.means(patch_maps.agreement(found.null))
-    rows += [dict(patch_maps.null_row(control, draws)) for control, draws in drawn.items()]
+    for control, draws in drawn.items():
+        r, low, high = patch_maps.mean_band(draws)
+        rows.append({"control": control, "r": r, "low": low, "high": high, "draws": len(draws)})
     return [row | {"n_groups": resamples.n_groups} for row in rows]

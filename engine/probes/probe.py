@@ -29,6 +29,11 @@ class Probe:
     condition: str | None = None
     """The training of a concurrent explainer, in words; None for all other probes."""
 
+    @property
+    def leads(self) -> bool:
+        """Whether it is the best of its kind in direct mode. Only such probes get controls and verdicts."""
+        return self.best and self.place.mode == "direct"
+
 
 @dataclass(frozen=True)
 class ProbeExplanations:

@@ -6,7 +6,7 @@ checkpoint where they are trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -23,7 +23,7 @@ from engine.progress import Progress
 from engine.records import EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part
 from engine.runs.store import Run
-from engine.stats.noise import NoiseLabel, NoiseMatrix, noise_matrix
+from engine.stats.noise import NoiseLabel, noise_matrix
 
 DIGITS = 3
 """Decimals of the stored explanations, in nats. Rounding saves two thirds of the space."""
@@ -61,19 +61,16 @@ def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
     return [replace(p, best=p in winners, chosen=p is headline) for p in probes]
 
 
-def noisy_targets(observed: Observed, probe: Probe, rows: np.ndarray) -> NoiseMatrix:
-    """The fixed targets of the training rows: clean, and for the chosen probe with every kind and level of noise."""
-    target, noise = observed.behavior(observed.target).effect[rows], observed.spec.noise
-    levels = noise.levels if probe.chosen else ()
-    seeds = noise.seeds if EXPLAINERS[probe.kind].cheap else min(noise.seeds, observed.spec.explainers.seeds)
-    return noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=observed.spec.seed)
-
-
 def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExplanations:
     """Train one probe under one regime on the fixed targets, and apply it at every checkpoint."""
     place, spec, seed = probe.place, observed.spec.explainers, observed.spec.seed
     train, rows = observed.rows(place.edit, "train"), observed.rows(place.edit, *EVALUATED)
-    matrix = noisy_targets(observed, probe, train)
+    explainer, noise = EXPLAINERS[probe.kind], observed.spec.noise
+    # Only the chosen probe gets label noise, of every kind and level.
+    levels = noise.levels if probe.chosen else ()
+    seeds = noise.seeds if explainer.cheap else min(noise.seeds, spec.seeds)
+    target = observed.behavior(observed.target).effect[train]
+    matrix = noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=seed)
     labels, noisy_clean, n = matrix.labels, matrix.noisy_clean, len(rows)
 
     # The second half is for the control `stale`: the same explainer on the first checkpoint's hidden states.
@@ -81,24 +78,17 @@ def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExpl
     states = hidden_states(observed, place, regime, train, rows)
     hidden = ((x_train, np.concatenate([x, first])) for x_train, x in states)
 
-    linear = EXPLAINERS[probe.kind].linear_in_targets
-    if linear:  # predict the basis, then mix the predictions
+    if explainer.linear_in_targets:  # predict the basis, then mix the predictions
         targets = matrix.basis
     else:  # spec.seeds initialisations of the clean targets, one of each noisy column
         copies = np.concatenate([np.zeros(spec.seeds - 1, dtype=int), np.arange(len(labels))])
         labels, noisy_clean = tuple(labels[c] for c in copies), noisy_clean[copies]
         targets = matrix.targets[:, copies]
     predicted = explain(probe.kind, regime, hidden, targets, penalty=probe.penalty, spec=spec, seed=seed)
-    if linear:
+    if explainer.linear_in_targets:
         predicted = [p @ matrix.mix for p in predicted]
     now, then = [p[:n] for p in predicted], [p[n:] for p in predicted]
     return ProbeExplanations(probe, regime, rows, labels, noisy_clean, now, then)
-
-
-def regimes_of(probe: Probe, spec: RunSpec) -> list[Regime]:
-    if probe.condition:
-        return ["online"]
-    return [regime for regime in spec.explainers.regimes if regime in EXPLAINERS[probe.kind].regimes]
 
 
 def concurrent_probe(record: Run, concurrent: ConcurrentSpec) -> Probe:
@@ -126,7 +116,13 @@ def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress
     progress("choosing settings", len(kinds), len(kinds))
     if spec.post_training and spec.post_training.concurrent:
         probes.append(concurrent_probe(record, spec.post_training.concurrent))
-    work = [(probe, regime) for probe in probes for regime in regimes_of(probe, spec)]
+    work: list[tuple[Probe, Regime]] = []
+    for probe in probes:
+        supported = EXPLAINERS[probe.kind].regimes
+        regimes: Sequence[Regime] = (
+            ["online"] if probe.condition else [r for r in spec.explainers.regimes if r in supported]
+        )
+        work += [(probe, regime) for regime in regimes]
     samples = samples_of(observed)
     scored: list[Scored] = []
     tables: list[pa.Table] = []
@@ -135,7 +131,7 @@ def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress
         concurrent = probe.condition is not None
         explained = read_concurrent(observed, record, probe) if concurrent else explain_probe(observed, probe, regime)
         scored.append(score_probe(observed, samples, explained))
-        if probe.best and probe.place.mode == "direct":
+        if probe.leads:
             tables += stored(observed, explained)
     progress("explaining and scoring", len(work), len(work))
     rows, of_controls = metric_rows(observed, samples, scored, probes, progress)
