@@ -208,9 +208,9 @@ def _note(record: Run, checkpoint: str, measured: Any) -> None:
     """Record the smallest batch size of a checkpoint's shards, and the forward path: a list if there were several."""
     notes = record.manifest["notes"]
     sizes, paths = notes.get("batch_size", {}), notes.get("forward_path", {})
-    size = min(measured.batch_size, sizes.get(checkpoint, measured.batch_size))
+    size = min(measured.report.batch_size, sizes.get(checkpoint, measured.report.batch_size))
     before = paths.get(checkpoint, [])
-    taken = list(dict.fromkeys([*([before] if isinstance(before, str) else before), measured.path]))
+    taken = list(dict.fromkeys([*([before] if isinstance(before, str) else before), measured.report.path]))
     path = taken if len(taken) > 1 else taken[0]
     if (size, path) != (sizes.get(checkpoint), before):
         record.note(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})

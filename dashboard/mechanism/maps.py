@@ -129,17 +129,17 @@ def _example(
         n = len(x.prompt)
         positions = tuple(range(alignment.edit[0], n))
         kept = positions[-LONGEST:]
-        scores: dict[str, hooks.Score] = {"f": hooks.behavior}
+        scores: dict[str, hooks.ScoreOf] = {"f": hooks.behavior_score}
         if choice is not None and checkpoint in new_prompts.explained_at(path):
             explainer = new_prompts.fitted(path, choice)
-            scores["e"] = hooks.probe(choice.layer, lambda h: h @ explainer.weights + explainer.intercept)
+            scores["e"] = hooks.probe_score(choice.layer, lambda h: h @ explainer.weights + explainer.intercept)
             read_below = choice.layer
         elif in_words(path):
             words = OwnWords(edit, WORDINGS[data.spec(path).task.name])
             scores["e"] = words.scores(model, [x], [answers])["words"]
             read_below = words.layer_at(model)
         pair = hooks.Pair(x, edited, {str(p): (p,) for p in kept})
-        (found,) = hooks.patch(model, [pair], scores, range(model.n_layers + 1))
+        (found,) = hooks.patch_pairs(model, [pair], scores, range(model.n_layers + 1))
         tokens = tuple(model.tokenizer.decode([x.prompt[p]]) for p in kept)
     by_region = maps.regions(alignment.edit, n)
     named = {p: group_of(name) for name in maps.REGIONS if name != maps.ALL for p in by_region[name]}

@@ -14,8 +14,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from dashboard.runs.run_size import layers
-from engine.config import RunSpec, SpecError, load_spec, relative_paths, resolve_paths
+from engine.config import RunSpec, SpecError
 from engine.runs.store import Run
+from engine.spec_files import load_spec, relative_paths, resolve_paths
 
 Place = tuple[str | int, ...]
 """Where a value stands: ("checkpoints", 0, "path")."""

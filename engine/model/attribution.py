@@ -8,7 +8,6 @@ transformers 5.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +15,7 @@ import torch
 from captum.attr import LayerIntegratedGradients
 from torch import Tensor
 
-from engine.model.batching import Text, row_tails
+from engine.model.batching import log_odds_terms
 from engine.model.behavior import tokenised
 from engine.model.checkpoints import Checkpoint
 from engine.records import Span
@@ -46,23 +45,20 @@ def token_attribution(
     (encoded,) = tokenised(checkpoint, [prompt], [(answer_a, answer_b)], ["this prompt"])
     n = len(encoded.prompt)
     specials = [i for i, (start, end) in enumerate(encoded.offsets) if start == end] if encoded.offsets else [0]
-    filler = next(
-        (t for t in (checkpoint.tokenizer.pad_token_id, checkpoint.tokenizer.eos_token_id) if t is not None), 0
-    )
+    tokenizer = checkpoint.tokenizer
+    filler = next((token for token in (tokenizer.pad_token_id, tokenizer.eos_token_id) if token is not None), 0)
     scores = np.zeros(n)
     f = f_baseline = 0.0
-    text = Text(encoded.prompt, encoded.answers)
     # f is a sum over rows (one, if both answers are single tokens), and so are integrated gradients.
-    for tail in row_tails(text):
-        signs = _signed_asks(text, tail)
+    for tail, terms in log_odds_terms(n, encoded.answers).items():
         row = torch.tensor([[*encoded.prompt, *tail]], device=checkpoint.device)
         baseline = row.clone()
         baseline[0, :n] = filler
         baseline[0, specials] = row[0, specials]
 
-        def part(ids: Tensor, signs: Sequence[tuple[int, int, float]] = signs) -> Tensor:
+        def part(ids: Tensor, terms: list[tuple[int, int, float]] = terms) -> Tensor:
             log_probs = checkpoint.model(input_ids=ids, use_cache=False).logits.float().log_softmax(-1)
-            return sum((sign * log_probs[:, at, token] for at, token, sign in signs), torch.zeros(1).to(ids.device))
+            return sum((sign * log_probs[:, at, token] for at, token, sign in terms), torch.zeros(1).to(ids.device))
 
         with torch.enable_grad():
             method = LayerIntegratedGradients(part, checkpoint.model.get_input_embeddings())
@@ -70,18 +66,7 @@ def token_attribution(
         scores += found[0, :n].sum(-1).double().cpu().numpy()
         with torch.no_grad():
             f, f_baseline = f + float(part(row)), f_baseline + float(part(baseline))
-    names = checkpoint.tokenizer.convert_ids_to_tokens(list(encoded.prompt))
+    names = tokenizer.convert_ids_to_tokens(list(encoded.prompt))
     shown = [prompt[s:e] if e > s else name for (s, e), name in zip(encoded.offsets, names, strict=True)] or names
     error = abs(float(scores.sum()) - (f - f_baseline))
     return TokenAttribution(tuple(shown), encoded.offsets, scores, error, f, f_baseline)
-
-
-def _signed_asks(text: Text, tail: tuple[int, ...]) -> list[tuple[int, int, float]]:
-    """(position, token, sign) of each log-probability in f that is scored on the row with this tail."""
-    before = len(text.prompt) - 1
-    tails = row_tails(text)
-    asks = []
-    for answer, sign in zip(text.answers, (1.0, -1.0), strict=True):
-        if next(t for t in tails if t[: len(answer) - 1] == answer[:-1]) == tail:
-            asks += [(before + i, token, sign) for i, token in enumerate(answer)]
-    return asks

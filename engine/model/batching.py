@@ -5,7 +5,7 @@ Pure functions on token ids, without torch. `counterfactuals` executes the plan.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -18,12 +18,12 @@ PREFIX_FACTOR = 8
 
 @dataclass(frozen=True)
 class Text:
-    """A prompt, the answers to score after it, and the hidden states to read in it."""
+    """A prompt, the answers to score after it, and the hidden states to read from it."""
 
     prompt: tuple[int, ...]
     answers: tuple[tuple[int, ...], ...]
     reads: tuple[tuple[int, ...], ...] = ()
-    """Sets of positions of the prompt; each gives the mean hidden state over its positions."""
+    """Sets of positions of the prompt. Each set asks for the mean hidden state over its positions."""
 
 
 @dataclass
@@ -32,7 +32,7 @@ class Row:
 
     tokens: tuple[int, ...]
     parent: int = -1
-    """The row whose prefix this one may reuse: the original's, or that of the same text with another answer."""
+    """The row whose prefix this one may reuse: the original, or the same text with another answer. −1: none."""
     asks: list[tuple[int, int, int, int]] = field(default_factory=list)  # position, token, text, answer
     reads: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # read, positions
 
@@ -50,7 +50,7 @@ class Piece:
     owner: int
     length: int
     logits: int = 1
-    """Positions that logits are computed at."""
+    """Number of positions at which logits are computed."""
     scored: bool = True
     """False for an original that only fills the cache and is scored in a second piece."""
 
@@ -71,9 +71,9 @@ class Limits:
 
     tokens: int
     logits: int | None = None
-    """Positions that logits are computed at, padding included; none: no limit."""
+    """Number of positions at which logits are computed, padding included; None: no limit."""
     logits_everywhere: bool = False
-    """Whether the model computes logits at every position, wanted or not."""
+    """True if the model computes logits at every position, wanted or not."""
 
 
 def full_plan(rows: Sequence[Row], limits: Limits, rotary_limit: int | None = None) -> list[Batch]:
@@ -145,7 +145,7 @@ def _owner(rows: Sequence[Row], row: Row, owned: Sequence[tuple[int, int]], two_
 
 
 def distinct_rows(groups: Sequence[Sequence[Text]]) -> list[Row]:
-    """Each distinct sequence of token ids once, with all that is wanted from it. The first text of a group is its
+    """Each distinct sequence of token ids once, with all results wanted from it. The first text of each group is the
     original."""
     rows: list[Row] = []
     known: dict[tuple[int, ...], int] = {}
@@ -153,36 +153,49 @@ def distinct_rows(groups: Sequence[Sequence[Text]]) -> list[Row]:
     for group in groups:
         original = -1
         for text in group:
-            tails = row_tails(text)
-            own: list[int] = []
-            for tail in tails:
+            own: dict[tuple[int, ...], int] = {}
+            for tail in row_tails(text.answers):
                 row = known.setdefault(text.prompt + tail, len(rows))
+                first = next(iter(own.values()), original)
                 if row == len(rows):
-                    rows.append(Row(text.prompt + tail, own[0] if own else original))
-                own.append(row)
+                    rows.append(Row(text.prompt + tail, first))
+                own[tail] = row
             before = len(text.prompt) - 1
             for answer, continuation in enumerate(text.answers):
-                serves = next(i for i, tail in enumerate(tails) if tail[: len(continuation) - 1] == continuation[:-1])
                 asks = [(before + i, token, text_index, answer) for i, token in enumerate(continuation)]
-                rows[own[serves]].asks += asks
+                rows[own[serving_tail(own, continuation)]].asks += asks
+            first = next(iter(own.values()))
             for positions in text.reads:
-                rows[own[0]].reads.append((read_index, positions))
+                rows[first].reads.append((read_index, positions))
                 read_index += 1
             if original < 0:
-                original = own[0]
+                original = first
                 rows[original].parent = -1  # also where an earlier group had it as an edited text
             text_index += 1
     return rows
 
 
-def row_tails(text: Text) -> list[tuple[int, ...]]:
+def row_tails(answers: Sequence[tuple[int, ...]]) -> list[tuple[int, ...]]:
     """The tokens to append to the prompt so that every answer can be scored: one row for each tail. No tail is a prefix
     of another."""
     tails: list[tuple[int, ...]] = []
-    for tail in sorted({answer[:-1] for answer in text.answers}, key=lambda t: (-len(t), t)):
+    for tail in sorted({answer[:-1] for answer in answers}, key=lambda t: (-len(t), t)):
         if not any(other[: len(tail)] == tail for other in tails):
             tails.append(tail)
     return tails
+
+
+def serving_tail(tails: Iterable[tuple[int, ...]], answer: tuple[int, ...]) -> tuple[int, ...]:
+    """The first tail whose row scores this answer."""
+    return next(tail for tail in tails if tail[: len(answer) - 1] == answer[:-1])
+
+
+def log_odds_terms(n: int, answers: Sequence[tuple[int, ...]]) -> dict[tuple[int, ...], list[tuple[int, int, float]]]:
+    """f after n tokens as a sum of signed log-probabilities: (position, token, sign) by the tail of the row to run."""
+    terms: dict[tuple[int, ...], list[tuple[int, int, float]]] = {tail: [] for tail in row_tails(answers)}
+    for answer, sign in zip(answers, (1.0, -1.0), strict=True):
+        terms[serving_tail(terms, answer)] += [(n - 1 + i, token, sign) for i, token in enumerate(answer)]
+    return terms
 
 
 def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:

@@ -13,15 +13,15 @@ import pyarrow as pa
 
 from engine.config import HiddenSpec, InputError
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import ForwardPath, Report, Text, run
+from engine.model.counterfactuals import ForwardPath, Report, Text, score_texts
 from engine.model.tokens import TokenError, Tokens, encode, span_positions
-from engine.records import Span, spans_of
+from engine.records import spans_of
 
 FLOAT16_MAX = 65504.0
 
 
 class BehaviorError(InputError):
-    """Examples that can't be measured at a checkpoint; the message says in one line which, why and how to mend it."""
+    """Examples that can't be measured at a checkpoint. The message says in one line which, why and how to fix it."""
 
 
 @dataclass(frozen=True)
@@ -38,15 +38,6 @@ class Measured:
     """"edited.last.<layer>", "span.<layer>", "edited.span.<layer>" → [n, width], as asked for."""
     report: Report
 
-    @property
-    def batch_size(self) -> int:
-        return self.report.batch_size
-
-    @property
-    def path(self) -> str:
-        """ "shared", or "full: " and why."""
-        return self.report.path
-
 
 def measure(
     checkpoint: Checkpoint,
@@ -60,10 +51,10 @@ def measure(
 ) -> Measured:
     """Behavior at x and x', and with `hidden` the hidden states of x at the last prompt token.
 
-    `examples_too` adds those of x' and, if `hidden.positions` has "span", the mean over the edited span in x and x'.
+    `examples_too` adds the hidden states of x' and, if `hidden.positions` has "span", the mean over the edited span in
+    x and in x'. `progress` gets (done, total) examples.
 
-    `progress` gets (done, total) examples. Raises BehaviorError for an example that can't be tokenised, is longer than
-    the model's context, or gets no finite f.
+    Raises BehaviorError for an example that can't be tokenised, exceeds the model's context, or gets no finite f.
     """
     if examples.num_rows == 0:
         raise BehaviorError(f"{checkpoint.name}: there are no examples to measure")
@@ -72,7 +63,7 @@ def measure(
     spans_too = hidden is not None and examples_too and "span" in hidden.positions
     plan = _plan(checkpoint, examples.to_pydict(), hidden is not None, examples_too, spans_too)
     told = (lambda done, total: progress(n * done // total, n)) if progress else None
-    scored = run(checkpoint, plan.groups, layers, batch_size=batch_size, path=path, progress=told)
+    scored = score_texts(checkpoint, plan.groups, layers, batch_size=batch_size, path=path, progress=told)
 
     f = (scored.log_probs[:, 0] - scored.log_probs[:, 1]).astype(np.float32)
     f_x, f_edited = f[plan.texts], f[plan.edited_texts]
@@ -81,30 +72,24 @@ def measure(
     per_example: dict[str, np.ndarray] = {}
     for at, layer in enumerate(layers):
         states = _stored(scored.states[:, at], hidden, checkpoint, layer)
-        prompts[f"last.{layer}"] = states[list(plan.prompt_reads.values())]
+        prompts[f"last.{layer}"] = states[plan.prompt_reads]
         for name, reads in plan.reads.items():
             per_example[f"{name}.{layer}"] = states[reads]
     return Measured(f_x, f_edited, prompts, per_example, scored.report)
 
 
+@dataclass(frozen=True)
 class _Plan:
-    """Texts in groups (one a prompt with its answers), and where each example finds its results."""
+    """Texts in groups (one for each prompt with its answers), and where each example finds its results."""
 
-    def __init__(self) -> None:
-        self.groups: list[list[Text]] = []
-        self.texts: list[int] = []
-        self.edited_texts: list[int] = []
-        self.prompt_reads: dict[str, int] = {}
-        self.reads: dict[str, list[int]] = {}
-        self._n_texts = self._n_reads = 0
-
-    def add(self, tokens: Tokens, reads: Sequence[tuple[int, ...]]) -> tuple[int, int]:
-        """Put a text into the last group; returns its number and that of its first read."""
-        numbers = self._n_texts, self._n_reads
-        self.groups[-1].append(Text(tokens.prompt, tokens.answers, tuple(reads)))
-        self._n_texts += 1
-        self._n_reads += len(reads)
-        return numbers
+    groups: list[list[Text]]
+    texts: np.ndarray
+    """Number of the text x of each example, [n]."""
+    edited_texts: np.ndarray
+    prompt_reads: np.ndarray
+    """Number of the hidden state of each distinct prompt, [p]."""
+    reads: dict[str, np.ndarray]
+    """Numbers of further hidden states of each example, [n]."""
 
 
 def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spans: bool) -> _Plan:
@@ -116,29 +101,35 @@ def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spa
     for i, prompt in enumerate(rows["prompt"]):
         members.setdefault((prompt, *answers[i]), []).append(i)
 
-    plan = _Plan()
-    # By example: its text and read of x, its text and read of x', and which of x's reads is its span.
-    places = np.zeros((len(names), 5), int)
+    groups: list[list[Text]] = []
+    texts, edited_texts, span_reads = np.zeros((3, len(names)), int)
+    of_prompt: dict[str, int] = {}
+    number = 0
     for (prompt, *_), group in members.items():
-        plan.groups.append([])
         x = originals[group[0]]
         reads: dict[tuple[int, ...], int] = {(len(x.prompt) - 1,): 0} if last else {}
-        for i in group if spans else ():
-            places[i, 4] = reads.setdefault(_span(checkpoint, x, spans_of(rows["spans"][i])), len(reads))
-        text, read = plan.add(x, list(reads))
-        plan.prompt_reads.setdefault(prompt, read)
+        edited_reads: list[list[tuple[int, ...]]] = []
         for i in group:
-            after: list[tuple[int, ...]] = [(len(edited[i].prompt) - 1,)] if last and edited_last else []
+            edited_reads.append([(len(edited[i].prompt) - 1,)] if last and edited_last else [])
             if spans:
-                after.append(_span(checkpoint, edited[i], spans_of(rows["edited_spans"][i])))
-            places[i, :4] = text, read, *plan.add(edited[i], after)
-    plan.texts, plan.edited_texts = places[:, 0].tolist(), places[:, 2].tolist()
+                span_reads[i] = reads.setdefault(_span(checkpoint, x, rows["spans"][i]), len(reads))
+                edited_reads[-1].append(_span(checkpoint, edited[i], rows["edited_spans"][i]))
+        groups.append([Text(x.prompt, x.answers, tuple(reads))])
+        groups[-1] += [
+            Text(edited[i].prompt, edited[i].answers, tuple(own)) for i, own in zip(group, edited_reads, strict=True)
+        ]
+        of_prompt.setdefault(prompt, number)
+        texts[group] = number
+        edited_texts[group] = number + 1 + np.arange(len(group))
+        number += 1 + len(group)
+
+    first_read = np.cumsum([0, *(len(text.reads) for group in groups for text in group)])
+    found: dict[str, np.ndarray] = {}
     if last and edited_last:
-        plan.reads["edited.last"] = places[:, 3].tolist()
+        found["edited.last"] = first_read[edited_texts]
     if spans:
-        plan.reads["span"] = (places[:, 1] + places[:, 4]).tolist()
-        plan.reads["edited.span"] = (places[:, 3] + 1).tolist()
-    return plan
+        found |= {"span": first_read[texts] + span_reads, "edited.span": first_read[edited_texts] + 1}
+    return _Plan(groups, texts, edited_texts, first_read[list(of_prompt.values())], found)
 
 
 def tokenised(
@@ -164,14 +155,14 @@ def tokenised(
             )
         if max(*tokens.prompt, *(t for answer in tokens.answers for t in answer)) >= known:
             raise BehaviorError(
-                f"example {name}: has a token that {checkpoint.name} has no embedding for: tokenizer and model differ"
+                f"example {name}: has a token without an embedding in {checkpoint.name}: tokenizer and model differ"
             )
     return encoded
 
 
-def _span(checkpoint: Checkpoint, tokens: Tokens, spans: Sequence[Span]) -> tuple[int, ...]:
+def _span(checkpoint: Checkpoint, tokens: Tokens, spans: list[dict]) -> tuple[int, ...]:
     try:
-        return span_positions(tokens.offsets, spans)
+        return span_positions(tokens.offsets, spans_of(spans))
     except TokenError as error:
         raise BehaviorError(f"{checkpoint.name}: {error}") from None
 

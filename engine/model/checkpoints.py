@@ -1,8 +1,12 @@
-"""Load a causal language model: a local folder or a hub id at a revision, with an adapter if there is one."""
+"""Load and save causal language models: a local folder or a hub id at a revision, with an adapter if one is given."""
 
 from __future__ import annotations
 
 import hashlib
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +25,7 @@ DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch
 
 
 class CheckpointError(InputError):
-    """A checkpoint that can't be used; the message says in one line what, where and how to mend it."""
+    """A checkpoint that can't be used. The message says in one line what is wrong, where, and how to fix it."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,7 +44,7 @@ class Checkpoint:
 
     @property
     def n_layers(self) -> int:
-        """Blocks; hidden states are numbered 0 (embeddings) to n_layers (after the final norm)."""
+        """Number of blocks. Hidden states are numbered 0 (embeddings) to n_layers (after the final norm)."""
         return int(self.model.config.get_text_config().num_hidden_layers)
 
     @property
@@ -49,16 +53,12 @@ class Checkpoint:
 
     @property
     def max_positions(self) -> int | None:
-        """The longest row of tokens the model takes, where it has such a limit."""
+        """Length of the longest row of tokens that the model accepts; None: no limit."""
         limit = getattr(self.model.config.get_text_config(), "max_position_embeddings", None)
         return int(limit) if limit else None
 
-    @property
-    def dtype(self) -> torch.dtype:
-        return self.model.dtype
-
     def layer(self, layer: int) -> int:
-        """A layer's non-negative index; raises CheckpointError for one that the model has not."""
+        """The layer's non-negative index. Raises CheckpointError if the model has no such layer."""
         resolved = layer + self.n_layers + 1 if layer < 0 else layer
         if not 0 <= resolved <= self.n_layers:
             raise CheckpointError(
@@ -68,7 +68,7 @@ class Checkpoint:
 
 
 def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> Checkpoint:
-    """Load a checkpoint; `spec.untrained` keeps its architecture and draws the weights anew, always the same.
+    """Load a checkpoint. With `spec.untrained` its architecture gets random weights from a fixed seed.
 
     Raises CheckpointError for anything that is not a causal language model with its tokenizer.
     """
@@ -87,7 +87,7 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> 
 
 
 def checkpoint_hash(spec: CheckpointSpec, commit: str | None = None) -> str:
-    """SHA-256 in hex of what a checkpoint is: the files of a local folder, or a hub id at its commit."""
+    """SHA-256 in hex that identifies a checkpoint: over the files of a local folder, or over a hub id at its commit."""
     digest = hashlib.sha256(b"untrained" if spec.untrained else b"")
     for path, revision in ((spec.path, commit or spec.revision), (spec.adapter, None)):
         if path:
@@ -96,37 +96,51 @@ def checkpoint_hash(spec: CheckpointSpec, commit: str | None = None) -> str:
     return digest.hexdigest()
 
 
-def free() -> None:
-    """Give cached accelerator memory back after a checkpoint has been dropped."""
-    if torch.cuda.is_available():
-        torch.cuda.empty_cache()
+def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
+    """Save a checkpoint in the format of `save_pretrained`. If the process is killed, no half-written folder is left
+    under this name: the files are written to a hidden folder, which is renamed last."""
+    temporary = folder.with_name(f".{folder.name}.tmp")
+    shutil.rmtree(temporary, ignore_errors=True)
+    model.save_pretrained(temporary)
+    tokenizer.save_pretrained(temporary)
+    shutil.rmtree(folder, ignore_errors=True)
+    os.replace(temporary, folder)
 
 
 def _device(name: str) -> torch.device:
+    there = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+        name = next(kind for kind in ("cuda", "mps", "cpu") if there[kind])
     kind = name.split(":")[0]
-    if (kind == "cuda" and not torch.cuda.is_available()) or (kind == "mps" and not torch.backends.mps.is_available()):
+    if not there[kind]:
         raise CheckpointError(f"device: there is no {kind} on this machine: give auto or cpu")
     return torch.device(name)
 
 
-def _is_local(path: str) -> bool:
-    return Path(path).expanduser().exists() or path.startswith(("/", ".", "~"))
+@contextmanager
+def _in_one_line(what: str) -> Iterator[None]:
+    """Turn any error of transformers, peft and their parsers, which raise many types, into a CheckpointError."""
+    try:
+        yield
+    except CheckpointError:
+        raise
+    except Exception as error:
+        lines = str(error).strip().splitlines() or [type(error).__name__]
+        raise CheckpointError(f"{what}: {lines[0][:300]}") from None
 
 
-def _first_line(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return lines[0][:300] if lines else type(error).__name__
-
-
-def _arguments(spec: CheckpointSpec) -> dict[str, Any]:
+def _source(spec: CheckpointSpec) -> dict[str, Any]:
+    """Arguments of `from_pretrained`."""
     path = str(Path(spec.path).expanduser()) if _is_local(spec.path) else spec.path
     return {
         "pretrained_model_name_or_path": path,
         "revision": spec.revision or "main",
         "trust_remote_code": spec.trust_remote_code,
     }
+
+
+def _is_local(path: str) -> bool:
+    return Path(path).expanduser().exists() or path.startswith(("/", ".", "~"))
 
 
 def _config(spec: CheckpointSpec) -> PreTrainedConfig:
@@ -136,14 +150,14 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
             raise CheckpointError(f"{spec.path}: no such folder: give a folder with a saved model, or a hub id")
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{spec.path}: not a model (no config.json): give a folder made by save_pretrained")
-    try:
-        config = AutoConfig.from_pretrained(**_arguments(spec))
-    except (OSError, ValueError, KeyError, ImportError) as error:
-        if "trust_remote_code" in str(error):
-            raise CheckpointError(
-                f"{spec.path}: needs code that ships with it: set trust_remote_code: true if you trust it"
-            ) from None
-        raise CheckpointError(f"{spec.path}: can't be loaded as a model: {_first_line(error)}") from None
+    with _in_one_line(f"{spec.path}: can't be loaded as a model"):
+        try:
+            config = AutoConfig.from_pretrained(**_source(spec))
+        except ValueError as error:
+            if "trust_remote_code" not in str(error):
+                raise
+            needs = "needs code that ships with it: set trust_remote_code: true if you trust it"
+            raise CheckpointError(f"{spec.path}: {needs}") from None
     if getattr(config, "is_encoder_decoder", False):
         raise CheckpointError(f"{spec.path}: {config.model_type} is an encoder-decoder: give a causal language model")
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
@@ -153,31 +167,22 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
 
 
 def _tokenizer(spec: CheckpointSpec) -> Any:
-    # Without its files, transformers makes up a tokenizer that knows no words.
-    missing = f"{spec.path}: has no tokenizer: save the model's tokenizer into the same folder"
     folder = Path(spec.path).expanduser()
-    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
-        remote_code = (folder / "tokenizer_config.json").is_file() and spec.trust_remote_code
-        if not remote_code:
-            raise CheckpointError(missing)
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(**_arguments(spec))
-        if not tokenizer("a b", add_special_tokens=False).input_ids:
-            raise CheckpointError(missing)
-    except CheckpointError:
-        raise
-    except Exception as error:  # whatever its parsers throw
-        raise CheckpointError(f"{spec.path}: its tokenizer can't be loaded: {_first_line(error)}") from None
+    files = [*TOKENIZER_FILES, *(["tokenizer_config.json"] if spec.trust_remote_code else [])]
+    # Without these files, transformers creates a tokenizer that has no words.
+    there = not folder.is_dir() or any((folder / name).is_file() for name in files)
+    with _in_one_line(f"{spec.path}: its tokenizer can't be loaded"):
+        tokenizer = AutoTokenizer.from_pretrained(**_source(spec)) if there else None
+        if tokenizer is None or not tokenizer("a b", add_special_tokens=False).input_ids:
+            raise CheckpointError(f"{spec.path}: has no tokenizer: save the model's tokenizer into the same folder")
     return tokenizer
 
 
 def _trained(spec: CheckpointSpec, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
-    try:
+    with _in_one_line(f"{spec.path}: its weights can't be loaded"):
         model, report = AutoModelForCausalLM.from_pretrained(
-            **_arguments(spec), config=config, dtype=DTYPES[dtype], output_loading_info=True
+            **_source(spec), config=config, dtype=DTYPES[dtype], output_loading_info=True
         )
-    except Exception as error:  # safetensors, pickle refusal, shapes: many types, one meaning
-        raise CheckpointError(f"{spec.path}: its weights can't be loaded: {_first_line(error)}") from None
     if missing := sorted(report["missing_keys"]):
         raise CheckpointError(
             f"{spec.path}: {len(missing)} weights are missing ({missing[0]} …): not saved from a causal language model?"
@@ -196,18 +201,16 @@ def _with_adapter(model: PreTrainedModel, spec: CheckpointSpec) -> PreTrainedMod
         from peft import PeftModel
     except ImportError:
         raise CheckpointError("an adapter needs the extra peft: pip install introspective-coupling[peft]") from None
-    try:
+    with _in_one_line(f"{spec.adapter}: can't be put on {spec.path}"):
         return PeftModel.from_pretrained(model, str(spec.adapter)).merge_and_unload()
-    except Exception as error:  # missing folder, another base, unknown method
-        raise CheckpointError(f"{spec.adapter}: can't be put on {spec.path}: {_first_line(error)}") from None
 
 
 def _refuse_unless_causal(model: PreTrainedModel, spec: CheckpointSpec) -> None:
-    """A later token must not change an earlier one's logits: so is found what is an encoder by another name."""
+    """Refuse encoders: in a causal model a later token never changes the logits of an earlier one."""
     ids = torch.tensor([[1, *range(2, 9)], [1, *range(9, 16)]], device=model.device)
     with torch.inference_mode():
         logits = model(input_ids=ids % model.get_input_embeddings().num_embeddings).logits[:, 0].float()
-    tolerance = 1e-5 if model.dtype == torch.float32 else 1e-2  # equal but for the kernels' rounding
+    tolerance = 1e-5 if model.dtype == torch.float32 else 1e-2  # the kernels round
     if not torch.allclose(logits[0], logits[1], rtol=0, atol=tolerance * float(logits.abs().max() + 1e-9)):
         raise CheckpointError(
             f"{spec.path}: {model.config.model_type} reads later tokens too (an encoder): give a causal language model"
@@ -218,4 +221,4 @@ def _refuse_unless_they_fit(model: PreTrainedModel, tokenizer: Any, spec: Checkp
     rows = model.get_input_embeddings().num_embeddings
     probe = tokenizer("The quick brown fox, 12 à Ω.").input_ids
     if max(probe, default=0) >= rows:
-        raise CheckpointError(f"{spec.path}: its tokenizer has tokens that the model ({rows}) has not: not a pair")
+        raise CheckpointError(f"{spec.path}: the tokenizer has tokens beyond the model's {rows} embeddings: not a pair")

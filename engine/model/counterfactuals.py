@@ -1,13 +1,13 @@
 """Run x and all its x' through a model: duplicates once, and shared prefixes once.
 
-Texts come in groups, the original first. An edited row has the same tokens as the original's row before the edit, so
-their keys and values are reused. After the edit every hidden state changes. The exact work is L + Σ Sᵢ tokens instead
-of (K + 1) L, where Sᵢ counts the tokens from the start of edit i. `batching` plans the batches: originals first, then
+Texts come in groups, the original first. Before the edit, an edited row has the same tokens as the original row, so
+the original's keys and values are reused. After the edit every hidden state changes. The work is L + Σ Sᵢ tokens, not
+(K + 1) L, where Sᵢ counts the tokens from the start of edit i. `batching` plans the batches: originals first, then
 the suffixes of their edited rows, then second answers that continue an edited row. Models whose cache can't be sliced
 run full rows, and the report says so.
 
-Memory: keys and values of one batch of originals and of one batch that continues them, one layer's copy of both,
-the logits of one batch twice (MOST_LOGITS numbers in fp32, or one row's), and the results.
+Memory: keys and values of one batch of originals and of one batch that continues them, a copy of both for one layer,
+the logits of one batch twice (MOST_LOGITS numbers in fp32, or those of one row), and the results.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import logging
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import torch
@@ -45,18 +45,19 @@ OnProgress = Callable[[int, int], None]
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Largest |Δ log p| (nats) between the shared and the full forward on a trial; above it the full one is used."""
 MOST_ROWS, MOST_TOKENS = 512, 16_384
-"""Upper limits of the batch size that is found by trial."""
+"""Upper limits, in rows and in tokens, of the batch size that is found by trial."""
 MOST_LOGITS = 2**27
-"""Upper limit of the logits of a batch, in numbers: half a GiB in fp32. One row may have more."""
+"""Upper limit on the number of logits of a batch (half a GiB in fp32). A single row may exceed it."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Report:
-    """How the work was done. `tokens` counts padding; `naive_tokens` is every text in full, without padding."""
+    """The work that was done. `tokens` includes padding; `naive_tokens` counts every text in full, without padding."""
 
     path: str
+    """"shared", or "full: " and the reason."""
     batch_size: int
     rows: int
     forwards: int
@@ -65,7 +66,7 @@ class Report:
 
 
 @dataclass(frozen=True)
-class Scored:
+class TextScores:
     """Log-probabilities (nats) and hidden states, in the order of the texts."""
 
     log_probs: np.ndarray
@@ -75,7 +76,7 @@ class Scored:
     report: Report
 
 
-def run(
+def score_texts(
     checkpoint: Checkpoint,
     groups: Sequence[Sequence[Text]],
     layers: Sequence[int] = (),
@@ -83,12 +84,12 @@ def run(
     batch_size: int | None = None,
     path: ForwardPath = "auto",
     progress: OnProgress | None = None,
-) -> Scored:
+) -> TextScores:
     """Score all answers and read hidden states of all texts of all groups (originals first in each).
 
-    `layers` are non-negative. `batch_size` counts rows of the greatest length; without it, it is found by trial.
-    Shorter rows make larger batches with the same number of tokens. When memory runs out, the batch size is halved
-    with a message. Raises ForwardError if not even one row fits, or if the path is "shared" and the model can't share.
+    `layers` are non-negative. `batch_size` counts rows of the greatest length; None: it is found by trial. Shorter rows
+    make larger batches with the same number of tokens. If memory runs out, the batch size is halved with a warning.
+    Raises ForwardError if not even one row fits, or if the path is "shared" and the model can't share.
     """
     rows = distinct_rows(groups)
     longest = max(len(row.tokens) for row in rows)
@@ -101,15 +102,17 @@ def run(
             chosen, reason = _choose(checkpoint, rows, groups, obstacle, batch_size, path)
             work = _Work(checkpoint, rows, groups, layers, batch_size * longest, progress)
             work.shared() if chosen == "shared" else work.full()
-            return work.scored(chosen + (f": {reason}" if reason else ""), batch_size)
+            taken = chosen + (f": {reason}" if reason else "")
+            report = Report(taken, batch_size, len(rows), work.forwards, work.tokens, work.naive)
+            return TextScores(work.log_probs, work.states, report)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             if batch_size == 1:
                 raise ForwardError(f"{checkpoint.name}: out of memory on one row of {longest} tokens") from None
             batch_size //= 2
-        # Outside the handler: only now are the failed batch's tensors free.
-        log.warning("%s: out of memory, going on with batches of %d", checkpoint.name, batch_size)
+        # This stands outside the handler, because only here are the failed batch's tensors free.
+        log.warning("%s: out of memory, continuing with batches of %d", checkpoint.name, batch_size)
         if torch.cuda.is_available():
             torch.cuda.empty_cache()
 
@@ -127,8 +130,8 @@ def _choose(
     batch_size: int,
     path: ForwardPath,
 ) -> tuple[str, str]:
-    """The path to take, and the reason for a full one. The shared path is tried on the first group with two texts, and
-    on a batch whose prefixes differ in length as much as these rows allow."""
+    """The path to take, and the reason if it is "full". The shared path is tested on the first group with two texts,
+    and on a batch whose prefixes differ in length as much as these rows allow."""
     if path != "auto":
         return path, ""
     if obstacle:
@@ -140,11 +143,11 @@ def _choose(
         apart = [_trial(checkpoint, [group[:3]], batch_size)]
         longest = max(rows, key=lambda row: len(row.tokens))
         apart.append(_ragged_trial(checkpoint, longest.tokens, longest.asks[0][1]))
-    except (IndexError, ValueError, RuntimeError) as error:  # as an unknown architecture's masks may
+    except (IndexError, ValueError, RuntimeError) as error:  # the masks of an unknown architecture may raise these
         if _is_out_of_memory(error):
             raise
         return "full", f"sharing failed on a trial ({type(error).__name__})"
-    if not np.max(apart) <= AGREEMENT[checkpoint.dtype]:
+    if not np.max(apart) <= AGREEMENT[checkpoint.model.dtype]:
         return "full", f"sharing changed a log-probability by {np.max(apart):.2g} on a trial"
     return "shared", ""
 
@@ -172,11 +175,7 @@ def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int], answer: int) ->
         return 0.0
     early, late = 1, end - 2
     asks = [Ask(0, at, answer) for at in (early, early + 1, end // 2, late, end - 1)]
-    cache = DynamicCache()
-    right, _, _ = forward(
-        model, padded([tokens], checkpoint.device), asks, (), (), past_key_values=cache, use_cache=True
-    )
-    kept = [(layer.keys, layer.values) for layer in cache.layers]
+    right, _, kept = _whole_rows(checkpoint, [tokens], asks, (), (), keep=True)
     again = [Ask(0, ask.position - early, answer) for ask in asks]
     again += [Ask(1, ask.position - late, answer) for ask in asks[3:]]
     suffixes = [tokens[early:end], tokens[late:end]]
@@ -193,7 +192,7 @@ def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int], answer: int) ->
 
 
 class _Work:
-    """Executes a plan and collects the results."""
+    """Runs the batches of a plan and collects the results."""
 
     def __init__(
         self,
@@ -211,89 +210,75 @@ class _Work:
         self.log_probs = np.zeros((len(texts), max(len(text.answers) for text in texts)))
         n_reads = sum(len(text.reads) for text in texts) if layers else 0
         self.states = np.zeros((n_reads, len(layers), checkpoint.width if layers else 0), np.float32)
-        self.naive = sum(len(text.prompt) + len(tail) for text in texts for tail in row_tails(text))
+        self.naive = sum(len(text.prompt) + len(tail) for text in texts for tail in row_tails(text.answers))
         self.forwards = self.tokens = self.done = 0
 
     def full(self) -> None:
         """Run every row in full."""
         for batch in full_plan(self.rows, self.limits, rotary_limit(self.checkpoint.model)):
-            self._run(batch, None)
+            self._run(batch)
 
     def shared(self) -> None:
         """Run originals, then the rows that continue their keys and values, then the rows that continue those."""
         longest = max(len(row.tokens) for row in self.rows)
         two_deep = not can_share(self.checkpoint.model, longest, stretches=2)
-        rescore = self.checkpoint.dtype != torch.float32
+        rescore = self.checkpoint.model.dtype != torch.float32
         for first in shared_plan(self.rows, self.limits, two_deep=two_deep, rescore=rescore):
-            cache = DynamicCache() if first.continued_by else None
-            self._run(first, cache)
-            kept = [(layer.keys, layer.values) for layer in cache.layers] if cache else []
+            kept = self._run(first)
             for second in first.continued_by:
                 prefix = Stretch(kept, second.owners, [piece.start for piece in second.pieces])
-                new = self._continue(second, [prefix], keep=bool(second.continued_by))
+                new = self._run(second, [prefix])
                 for third in second.continued_by:
                     reused = [prefix.lengths[i] for i in third.owners]
                     added = [piece.start - n for piece, n in zip(third.pieces, reused, strict=True)]
                     whole = Stretch(kept, [prefix.owners[i] for i in third.owners], reused)
-                    self._continue(third, [whole, Stretch(new, third.owners, added)])
+                    self._run(third, [whole, Stretch(new, third.owners, added)])
 
-    def _run(self, batch: Batch, cache: Any) -> None:
-        asks, ask_targets, reads, read_targets = self._wanted(batch)
-        input_ids = padded([self.rows[piece.row].tokens for piece in batch.pieces], self.checkpoint.device)
-        more = {} if cache is None else {"past_key_values": cache}
-        log_probs, states, _ = forward(
-            self.checkpoint.model, input_ids, asks, reads, self.layers, use_cache=cache is not None, **more
-        )
-        self._collect(log_probs, ask_targets, states, read_targets, input_ids.numel(), len(batch.pieces))
-
-    def _continue(self, batch: Batch, stretches: Sequence[Stretch], keep: bool = False) -> list[KeysValues]:
-        asks, ask_targets, reads, read_targets = self._wanted(batch)
-        suffixes = [self.rows[piece.row].tokens[piece.start :] for piece in batch.pieces]
-        log_probs, states, new = continue_prefixes(
-            self.checkpoint.model, stretches, suffixes, asks, reads, self.layers, keep=keep
-        )
-        tokens = len(suffixes) * max(map(len, suffixes))
-        self._collect(log_probs, ask_targets, states, read_targets, tokens, len(suffixes))
-        return new
-
-    def _wanted(self, batch: Batch) -> tuple[list[Ask], list[tuple[int, int]], list[Read], list[int]]:
-        """The asks and reads of a batch, with positions counted from each piece's start, and where results go."""
+    def _run(self, batch: Batch, stretches: Sequence[Stretch] = ()) -> list[KeysValues]:
+        """Run a batch and add its results. Returns its keys and values if further batches continue it."""
         asks, ask_targets, reads, read_targets = [], [], [], []
         for i, piece in enumerate(batch.pieces):
-            if not piece.scored:
-                continue
             row = self.rows[piece.row]
-            for position, token, text, answer in row.asks:
-                asks.append(Ask(i, position - piece.start, token))
-                ask_targets.append((text, answer))
-            for read, positions in row.reads if self.layers else ():
-                reads.append(Read(i, [p - piece.start for p in positions]))
-                read_targets.append(read)
-        return asks, ask_targets, reads, read_targets
-
-    def _collect(
-        self,
-        log_probs: torch.Tensor,
-        ask_targets: Sequence[tuple[int, int]],
-        states: torch.Tensor,
-        read_targets: Sequence[int],
-        tokens: int,
-        rows: int,
-    ) -> None:
+            if piece.scored:
+                asks += [Ask(i, position - piece.start, token) for position, token, *_ in row.asks]
+                ask_targets += [(text, answer) for *_, text, answer in row.asks]
+            if piece.scored and self.layers:
+                reads += [Read(i, [p - piece.start for p in positions]) for _, positions in row.reads]
+                read_targets += [read for read, _ in row.reads]
+        model, keep = self.checkpoint.model, bool(batch.continued_by)
+        tokens = [self.rows[piece.row].tokens[piece.start :] for piece in batch.pieces]
+        if stretches:
+            log_probs, states, kept = continue_prefixes(model, stretches, tokens, asks, reads, self.layers, keep=keep)
+        else:
+            log_probs, states, kept = _whole_rows(self.checkpoint, tokens, asks, reads, self.layers, keep=keep)
         if ask_targets:
             texts, answers = np.array(ask_targets).T
             np.add.at(self.log_probs, (texts, answers), log_probs.double().numpy())
         if read_targets:
             self.states[read_targets] = states.numpy()
         self.forwards += 1
-        self.tokens += tokens
-        self.done += rows
+        self.tokens += len(tokens) * max(map(len, tokens))
+        self.done += len(tokens)
         if self.progress:
             self.progress(min(self.done, len(self.rows)), len(self.rows))
+        return kept
 
-    def scored(self, path: str, batch_size: int) -> Scored:
-        report = Report(path, batch_size, len(self.rows), self.forwards, self.tokens, self.naive)
-        return Scored(self.log_probs, self.states, report)
+
+def _whole_rows(
+    checkpoint: Checkpoint,
+    rows: Sequence[Sequence[int]],
+    asks: Sequence[Ask],
+    reads: Sequence[Read],
+    layers: Sequence[int],
+    *,
+    keep: bool,
+) -> tuple[torch.Tensor, torch.Tensor, list[KeysValues]]:
+    """Like `continue_prefixes` for rows without a prefix."""
+    input_ids = padded(rows, checkpoint.device)
+    cache = DynamicCache() if keep else None
+    more = {"past_key_values": cache} if keep else {}
+    log_probs, states, _ = forward(checkpoint.model, input_ids, asks, reads, layers, use_cache=keep, **more)
+    return log_probs, states, [(layer.keys, layer.values) for layer in cache.layers] if cache else []
 
 
 def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> int:
@@ -314,7 +299,7 @@ def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> in
             if not _is_out_of_memory(error):
                 raise
             log.warning("%s: batches of %d do not fit into memory", checkpoint.name, size)
-            return max(1, best // 2)  # other work needs room beside it
+            return max(1, best // 2)  # leave memory for other work
         if elapsed > 0.95 * best_time:
             break
         best, best_time, size = size, elapsed, size * 2

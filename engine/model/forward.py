@@ -1,8 +1,8 @@
 """One batched forward of a causal language model that computes and keeps only what is asked for.
 
-Rows are padded on the right: a causal model never looks there, so neither a mask nor explicit positions are needed,
-and left-padding mistakes can't happen. Logits are made only at the positions where an answer's token is scored;
-hidden states are gathered inside forward hooks, so that no [rows, length, width] tensor outlives its layer.
+Rows are padded on the right. A causal model never looks there, so neither a mask nor explicit positions are needed.
+Logits are computed only at the positions where an answer's token is scored. Hidden states are gathered inside forward
+hooks, so that no [rows, length, width] tensor outlives its layer.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -47,8 +48,8 @@ def takes(model: PreTrainedModel, argument: str) -> bool:
     return argument in inspect.signature(model.forward).parameters
 
 
-def padded(rows: Sequence[Sequence[int]], device: torch.device) -> Tensor:
-    """Token ids [rows, longest], filled up on the right."""
+def padded(rows: Sequence[Sequence[float]], device: torch.device) -> Tensor:
+    """Rows of numbers (mostly token ids) as a tensor [rows, longest], filled with 0 on the right."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)
 
@@ -63,8 +64,8 @@ def forward(
 ) -> tuple[Tensor, Tensor, Any]:
     """log p [asks] in fp32, hidden states [reads, layers, width], and the model's output (for its cache).
 
-    `input_ids` is [rows, length]; positions count within it. Layers: 0 the embeddings, k after block k, the last one
-    after the final norm, as transformers counts them.
+    `input_ids` is [rows, length]; positions count within it. Layers are numbered as in transformers: 0 is the
+    embeddings, k is after block k, the last one is after the final norm.
     """
     keep, column = _kept_positions(input_ids.shape[0], asks)
     if not takes(model, "use_cache"):
@@ -92,7 +93,7 @@ def forward(
 
 
 def _kept_positions(rows: int, asks: Sequence[Ask]) -> tuple[list[list[int]], list[int]]:
-    """Positions to make logits at, as many a row (the last repeated), and each ask's column among them."""
+    """Positions [rows, k] at which to compute logits (padded with each row's first), and each ask's column in them."""
     wanted: list[dict[int, int]] = [{} for _ in range(rows)]
     for ask in asks:
         wanted[ask.row].setdefault(ask.position, len(wanted[ask.row]))
@@ -103,26 +104,20 @@ def _kept_positions(rows: int, asks: Sequence[Ask]) -> tuple[list[list[int]], li
 
 def _gatherer(reads: Sequence[Read], device: torch.device) -> Callable[[Tensor], Tensor]:
     """[rows, length, width] → [reads, width], each a mean over its positions."""
-    longest = max(len(read.positions) for read in reads)
     rows = torch.tensor([[read.row] for read in reads], device=device)
-    positions = torch.tensor([[*r.positions, *[r.positions[0]] * (longest - len(r.positions))] for r in reads]).to(
-        device
-    )
-    if longest == 1:
+    positions = padded([read.positions for read in reads], device)
+    if positions.shape[1] == 1:
         return lambda hidden: hidden[rows[:, 0], positions[:, 0]].float()
-    weights = torch.tensor(
-        [[1 / len(r.positions)] * len(r.positions) + [0.0] * (longest - len(r.positions)) for r in reads]
-    )
-    weights = weights.to(device)[..., None]
+    weights = padded([[1 / len(read.positions)] * len(read.positions) for read in reads], device)[..., None]
     return lambda hidden: (hidden[rows, positions].float() * weights).sum(1)
 
 
 @contextmanager
 def visiting(model: PreTrainedModel, layers: Iterable[int], visit: Callable[[int, Tensor], None]) -> Iterator[None]:
-    """While open, every forward calls `visit(layer, hidden)` with the states [rows, length, width] of each layer, which
-    it may read or change in place before anything else reads them. Its hooks are removed whatever happens.
+    """Context in which every forward calls `visit(layer, hidden)` with the states [rows, length, width] of each layer.
+    `visit` may change them in place before anything else reads them. The hooks are removed on every exit.
 
-    Layers: 0 the embeddings, k after block k, the last one after the final norm.
+    Layers: 0 is the embeddings, k is after block k, the last one is after the final norm.
     """
     body, blocks = model_blocks(model)
     handles = []
@@ -130,19 +125,16 @@ def visiting(model: PreTrainedModel, layers: Iterable[int], visit: Callable[[int
     def entering(_: nn.Module, args: tuple, kwargs: dict) -> None:
         visit(0, args[0] if args else kwargs["hidden_states"])
 
-    def leaving(layer: int) -> Callable:
-        def hook(_: nn.Module, __: Any, output: Any) -> None:
-            visit(layer, output if isinstance(output, Tensor) else output[0])
-
-        return hook
+    def leaving(layer: int, _: nn.Module, __: Any, output: Any) -> None:
+        visit(layer, output if isinstance(output, Tensor) else output[0])
 
     try:
         for layer in sorted(set(layers)):
             if layer == 0:
                 handles.append(blocks[0].register_forward_pre_hook(entering, with_kwargs=True))
             else:
-                place = body if layer == len(blocks) else blocks[layer - 1]
-                handles.append(place.register_forward_hook(leaving(layer)))
+                module = body if layer == len(blocks) else blocks[layer - 1]
+                handles.append(module.register_forward_hook(partial(leaving, layer)))
         yield
     finally:
         for handle in handles:
@@ -150,9 +142,9 @@ def visiting(model: PreTrainedModel, layers: Iterable[int], visit: Callable[[int
 
 
 def model_blocks(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
-    """The body below the output head, whose first output is the last hidden state, and its list of blocks.
+    """The module below the output head, whose first output is the last hidden state, and its list of blocks.
 
-    Raises ForwardError for an architecture that keeps them elsewhere.
+    Raises ForwardError if the architecture keeps its blocks elsewhere.
     """
     n = model.config.get_text_config().num_hidden_layers
     body = model.get_decoder()
@@ -164,19 +156,19 @@ def model_blocks(model: PreTrainedModel) -> tuple[nn.Module, nn.ModuleList]:
 
 
 KeysValues = tuple[Tensor, Tensor]
-"""Of one layer, each [rows, heads, length, width]."""
+"""Keys and values of one layer, each [rows, heads, length, width]."""
 
 
 @dataclass(frozen=True)
 class Stretch:
-    """Tokens that rows continue: row i goes on after the first `lengths[i]` cached tokens of `owners[i]`."""
+    """Cached tokens that rows continue: row i continues the first `lengths[i]` cached tokens of row `owners[i]`."""
 
     layers: Sequence[KeysValues]
     owners: Sequence[int]
     lengths: Sequence[int]
 
     def columns(self, device: torch.device) -> Tensor:
-        """Which columns a row shares, bool [rows, the greatest length]."""
+        """Mask of the columns that each row shares, bool [rows, greatest length]."""
         return torch.arange(max(self.lengths), device=device) < torch.tensor(self.lengths, device=device)[:, None]
 
     def layer(self, number: int) -> KeysValues:
@@ -192,9 +184,9 @@ class Stretch:
 
 
 class _PrefixLayer(DynamicLayer):
-    """Hands keys and values of shared stretches to the rows that continue them.
+    """Gives keys and values of shared stretches to the rows that continue them.
 
-    New keys and values are appended for the attention at hand; they are stored by themselves, and only if `keep`.
+    New keys and values are appended for the current attention. They are stored separately, and only if `keep`.
     """
 
     def __init__(self, stretches: Sequence[Stretch], number: int, keep: bool):
@@ -224,11 +216,12 @@ def continue_prefixes(
     *,
     keep: bool = False,
 ) -> tuple[Tensor, Tensor, list[KeysValues]]:
-    """Like `forward` for rows of which everything before the suffix is cached, in one or more stretches.
+    """Like `forward` for rows whose tokens before the suffix are cached, in one or more stretches.
 
-    Lengths may differ in one batch: a stretch is used up to the largest, and what a row does not share is masked. A
-    row's positions go on from its own start. Positions of asks and reads count within the suffix. With `keep` the
-    suffixes' own keys and values of each layer come third, as a stretch that further rows may continue.
+    Lengths may differ within a batch: a stretch is used up to its largest length, and the columns that a row does not
+    share are masked. Each row's positions continue from its own start. Positions of asks and reads count within the
+    suffix. With `keep`, the third result holds the suffixes' keys and values of each layer, so that further rows can
+    continue them.
     """
     device = stretches[0].layers[0][0].device
     input_ids = padded(suffixes, device)
@@ -237,7 +230,7 @@ def continue_prefixes(
     prefix = sum(max(stretch.lengths) for stretch in stretches)
     begin = torch.tensor(starts, device=device)[:, None]
     ends = begin + torch.tensor([len(suffix) for suffix in suffixes], device=device)[:, None] - 1
-    # Beyond a row's own end positions stand still: a table of positions may be no longer than that.
+    # Positions stop at each row's own end, because the model's table of positions may end there.
     more: dict[str, Any] = {"position_ids": torch.minimum(begin + torch.arange(longest, device=device), ends)}
     if min(starts) < prefix:
         columns = [stretch.columns(device) for stretch in stretches]
@@ -251,19 +244,19 @@ def continue_prefixes(
 
 
 def can_share(model: PreTrainedModel, longest: int, stretches: int = 1) -> str:
-    """Why the keys and values of a prefix of this model can't be reused by other rows; empty if they can.
+    """The reason why other rows can't reuse the keys and values of a prefix; empty if they can.
 
-    A sliding window is no obstacle while a row and the stretches before it, each as long, together fit into it.
+    A sliding window is no obstacle if a row and the stretches before it, each of length `longest`, fit into it.
     """
     if not takes(model, "past_key_values"):
         return "no key-value cache"
     if not takes(model, "position_ids"):
         return "rows can't be given their positions (no position_ids)"
     if (limit := rotary_limit(model)) and longest > limit:
-        return f"its rotary embedding is another one beyond {limit} tokens"
+        return f"its rotary embedding changes beyond {limit} tokens"
     try:
         layers = DynamicCache(config=model.config).layers
-    except Exception as error:  # whatever an unknown architecture's configuration leads to
+    except Exception as error:  # the configuration of an unknown architecture may raise anything
         return f"unknown cache ({type(error).__name__})"
     config = model.config.get_text_config()
     windows = [config.window_size] if "local" in (getattr(config, "attention_layers", None) or ()) else []  # GPT-Neo
@@ -280,11 +273,14 @@ def can_share(model: PreTrainedModel, longest: int, stretches: int = 1) -> str:
 
 
 def rotary_limit(model: PreTrainedModel) -> int | None:
-    """The length beyond which all rows of a batch get other rotary frequencies (LongRoPE), if there is one.
+    """The length beyond which a batch gets other rotary frequencies (LongRoPE), or None.
 
-    The longest row decides for its whole batch, so rows on both sides of it must not meet in one.
+    The longest row decides for its whole batch, so rows on both sides of the limit must not share a batch.
     """
     given = getattr(model.config.get_text_config(), "rope_parameters", None) or {}
-    kinds = [given, *(kind for kind in given.values() if isinstance(kind, dict))]  # some have one a kind of layer
+    kinds = [
+        given,
+        *(kind for kind in given.values() if isinstance(kind, dict)),
+    ]  # some have one for each kind of layer
     limits = [kind["original_max_position_embeddings"] for kind in kinds if kind.get("rope_type") == "longrope"]
     return min(limits, default=None)

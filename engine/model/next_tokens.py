@@ -1,4 +1,4 @@
-"""What a model would say next after some prompts: its likeliest tokens, and the first tokens of both answers."""
+"""The likeliest next tokens after some prompts, and the first tokens of both answers."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.model.batching import common_prefix
 from engine.model.behavior import tokenised
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import Ask, forward, padded
@@ -14,15 +15,15 @@ from engine.model.forward import Ask, forward, padded
 
 @dataclass(frozen=True)
 class NextTokens:
-    """Tokens in the order of their greatest probability after any of the prompts."""
+    """Tokens, sorted by their largest probability after any of the prompts."""
 
     tokens: tuple[str, ...]
     probabilities: np.ndarray
     """float64 [prompts, tokens]"""
     answers: tuple[str, ...]
-    """Which answers begin with the token after the first prompt: "a", "b", "a and b", or empty."""
+    """The answers that begin with the token after the first prompt: "a", "b", "a and b", or empty."""
     shared: int
-    """Tokens that both answers begin with, after the first prompt."""
+    """Number of tokens that both answers have in common at their beginning, after the first prompt."""
 
 
 def next_tokens(
@@ -42,12 +43,11 @@ def next_tokens(
     wanted = {int(i) for row in p for i in np.argsort(-row, kind="stable")[:top]} | set(firsts)
     order = sorted(wanted, key=lambda i: (-p[:, i].max(), i))
     begins = tuple(" and ".join(n for n, first in zip("ab", firsts, strict=True) if first == i) for i in order)
-    one, other = encoded[0].answers
-    shared = next((i for i, (s, t) in enumerate(zip(one, other, strict=False)) if s != t), min(len(one), len(other)))
-    return NextTokens(tuple(_text(checkpoint, i) for i in order), p[:, order], begins, shared)
+    texts = tuple(_text(checkpoint, i) for i in order)
+    return NextTokens(texts, p[:, order], begins, common_prefix(*encoded[0].answers))
 
 
 def _text(checkpoint: Checkpoint, token: int) -> str:
-    """As it would be written; a piece of a character by its name in the vocabulary."""
+    """The token as text; a token that is part of a character, by its name in the vocabulary."""
     text = checkpoint.tokenizer.decode([token])
     return text if text and "\ufffd" not in text else str(checkpoint.tokenizer.convert_ids_to_tokens(token))

@@ -1,9 +1,9 @@
 """From texts to token ids, with the boundary between prompt and answers in the right place. No torch.
 
-The prompt and each prompt + answer are tokenised as whole texts, as the model met them in training. What the three
-token sequences have in common is the *prompt's tokens*; what follows in the joint texts are the answers' tokens. So
-both answers are conditioned on exactly the same tokens and f is a proper log-odds, whether the tokenizer puts a BOS
-or a space in front, or merges across the boundary (prompt "… is ", answer "yes": the space then belongs to the answer).
+The prompt and each prompt + answer are tokenised as whole texts, as the model met them in training. The prompt's tokens
+are the common beginning of these token sequences; the tokens after it in prompt + answer are the answer's. So both
+answers are conditioned on exactly the same tokens and f is a proper log-odds, whether the tokenizer puts a BOS or a
+space in front, or merges across the boundary (prompt "… is ", answer "yes": the space then belongs to the answer).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from engine.model.batching import common_prefix
 from engine.records import Span
 
 
@@ -40,44 +41,41 @@ def encode(
 ) -> list[Tokens]:
     """Tokenise prompts, each with its answers as they continue it (leading space included).
 
-    `offsets`: whether to keep track of characters too, where the tokenizer can.
+    `offsets`: also return the characters of each token, where the tokenizer can.
 
-    Raises TokenError (`.args[1]` is the row) for an empty answer, and where nothing of the prompt stands before the
+    Raises TokenError (`.args[1]` is the row) for an empty answer, and if no token of the prompt is left before the
     answers.
     """
-    texts = dict.fromkeys(prompts)
-    joints = dict.fromkeys(prompt + answer for prompt, row in zip(prompts, answers, strict=True) for answer in row)
+    texts = list(dict.fromkeys(prompts))
+    joints = list(dict.fromkeys(p + answer for p, row in zip(prompts, answers, strict=True) for answer in row))
     front = _specials_in_front(tokenizer)
-    offsets_too = offsets and bool(getattr(tokenizer, "is_fast", False))
-    known = tokenizer(list(texts), add_special_tokens=False, return_offsets_mapping=offsets_too, verbose=False)
+    offsets = offsets and bool(getattr(tokenizer, "is_fast", False))
+    known = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=offsets, verbose=False)
     of_text = dict(zip(texts, known["input_ids"], strict=True))
-    of_joint = dict(
-        zip(joints, tokenizer(list(joints), add_special_tokens=False, verbose=False)["input_ids"], strict=True)
-    )
-    of_characters = dict(zip(texts, known["offset_mapping"], strict=True)) if offsets_too else {}
+    whole_ids = tokenizer(joints, add_special_tokens=False, verbose=False)["input_ids"]
+    of_joint = dict(zip(joints, whole_ids, strict=True))
+    of_characters = dict(zip(texts, known["offset_mapping"], strict=True)) if offsets else {}
     encoded = []
     for row, (prompt, continuations) in enumerate(zip(prompts, answers, strict=True)):
         wholes = [of_joint[prompt + answer] for answer in continuations]
-        shared = min(_common(of_text[prompt], whole) for whole in wholes)
+        shared = min(common_prefix(of_text[prompt], whole) for whole in wholes)
         if not front and not shared:
             raise TokenError("no token of the prompt is left in front of the answers: give a longer prompt", row)
         if any(not answer for answer in continuations) or any(len(whole) == shared for whole in wholes):
             raise TokenError("an answer has no tokens: give a text that continues the prompt", row)
-        marks = tuple((int(s), int(e)) for s, e in of_characters.get(prompt, ())[:shared])
-        encoded.append(
-            Tokens(
-                prompt=(*front, *of_text[prompt][:shared]),
-                answers=tuple(tuple(whole[shared:]) for whole in wholes),
-                offsets=(*((0, 0) for _ in front), *marks) if offsets_too else (),
-            )
-        )
+        characters: tuple[Span, ...] = ()
+        if offsets:
+            marks = ((int(start), int(end)) for start, end in of_characters[prompt][:shared])
+            characters = (*((0, 0) for _ in front), *marks)
+        rest = tuple(tuple(whole[shared:]) for whole in wholes)
+        encoded.append(Tokens((*front, *of_text[prompt][:shared]), rest, characters))
     return encoded
 
 
 def span_positions(offsets: Sequence[Span], spans: Sequence[Span]) -> tuple[int, ...]:
-    """Positions of the tokens that overlap the spans; if none does, of the token just before the first span.
+    """Positions of the tokens that overlap the spans; if none does, the position of the token before the first span.
 
-    Raises TokenError where the tokenizer gives no offsets.
+    Raises TokenError if the tokenizer gives no offsets.
     """
     if not offsets:
         raise TokenError("position span: this tokenizer can't tell which characters a token stands for: use last")
@@ -89,15 +87,9 @@ def span_positions(offsets: Sequence[Span], spans: Sequence[Span]) -> tuple[int,
 
 
 def _specials_in_front(tokenizer: Any) -> tuple[int, ...]:
-    """What the tokenizer puts in front of a text (a BOS, or nothing); what it puts behind is never used."""
+    """The special tokens in front of a text (a BOS, or none). Those behind a text are never used."""
     bare, full = tokenizer("a", add_special_tokens=False)["input_ids"], tokenizer("a")["input_ids"]
     for i in range(len(full) - len(bare) + 1):
         if full[i : i + len(bare)] == bare:
             return tuple(full[:i])
     return ()
-
-
-def _common(one: Sequence[int], other: Sequence[int]) -> int:
-    """Length of the longest common prefix."""
-    n = min(len(one), len(other))
-    return next((i for i in range(n) if one[i] != other[i]), n)

@@ -1,8 +1,12 @@
-"""The explainers that maps of activation patching are made of: a run's frozen ridge, or the model's own words.
+"""The explainers whose maps activation patching compares with behavior: a run's frozen ridge, or the model's own words.
 
-What the words say of an edit is a number too: log p(they go on with answer a) − log p(with answer b) after x and the
-question, in nats, up to the end of the answer's name; it is 0 where the model would as soon say the one as the other.
-The question and the words stand after the patched positions, and are not patched.
+An explanation in words is read as a number too: log p(words that name answer a) − log p(words that name answer b) after
+x and the question, in nats, up to the end of the answer's name. It is 0 if the model finds both equally likely. The
+question and the words stand after the patched positions and are not patched.
+
+An explainer has scores (`hooks.ScoreOf` by name) for prompts with these tokens and answers. `said` turns their values
+[..., width of the score] into explanations [..., 1 + k]; the k further explainers were trained on shuffled labels.
+`layer_at` is the layer up to which the explanation reads the patched states.
 """
 
 from __future__ import annotations
@@ -10,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -26,29 +30,6 @@ from engine.stats.noise import shuffled_targets
 from engine.tasks import WORDINGS, Wording
 
 
-class Explainer(Protocol):
-    """Of one kind of edit. What it says [..., 1 + k] is read from the scores of a run; k further explainers that were
-    trained on shuffled labels stand beside it, where there are any."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def edit(self) -> str: ...
-    @property
-    def penalty(self) -> float | None: ...
-    def layer_at(self, checkpoint: Any) -> int:
-        """The layers below it are those through which the explanation is read."""
-        ...
-
-    def scores(self, checkpoint: Any, tokens: Sequence[Any], answers: Sequence[tuple[str, str]]) -> dict[str, Any]:
-        """`patching.Score` by name, for prompts with these tokens and answers."""
-        ...
-
-    def said(self, scored: Mapping[str, np.ndarray]) -> np.ndarray:
-        """From the scores' values [..., width of the score] to [..., 1 + k]."""
-        ...
-
-
 @dataclass(frozen=True)
 class LinearExplainer:
     """The run's frozen ridge of one kind of edit, and ridges of the same setting on shuffled labels."""
@@ -60,7 +41,7 @@ class LinearExplainer:
     """[width]"""
     intercept: float
     null: np.ndarray
-    """[width, shuffles]"""
+    """Weights of the ridges on shuffled labels, [width, shuffles]."""
     name = "ridge"
 
     def layer_at(self, checkpoint: Any) -> int:
@@ -69,17 +50,17 @@ class LinearExplainer:
     def scores(self, checkpoint: Any, tokens: Sequence[Any], answers: Sequence[tuple[str, str]]) -> dict[str, Any]:
         from engine.patching import hooks
 
-        # All of them are linear: what patching does to the state that they read is enough.
-        return {"state": hooks.probe(self.layer, lambda states: states)}
+        # All ridges are linear in the state, so the effects on the state are enough.
+        return {"state": hooks.probe_score(self.layer, lambda states: states)}
 
     def said(self, scored: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Without the intercept, which no patch moves."""
+        """Explanations without the intercept, which no patch changes."""
         return scored["state"] @ np.column_stack([self.weights, self.null])
 
 
 @dataclass(frozen=True)
 class OwnWords:
-    """The model itself, asked after x what it would answer without the cue."""
+    """The model itself, asked after x for its answer without the cue."""
 
     edit: str
     wording: Wording
@@ -87,7 +68,7 @@ class OwnWords:
     penalty = None
 
     def layer_at(self, checkpoint: Any) -> int:
-        """Words that follow read the prompt's states in every block; those after the last one nothing reads."""
+        """The last layer: later words read the prompt's states in every block, but not after the last block."""
         return int(checkpoint.n_layers)
 
     def scores(self, checkpoint: Any, tokens: Sequence[Any], answers: Sequence[tuple[str, str]]) -> dict[str, Any]:
@@ -97,7 +78,7 @@ class OwnWords:
         known = {}
         for pair, words in {(t.answers, a) for t, a in zip(tokens, answers, strict=True)}:
             try:
-                known[pair] = hooks.log_odds_of_texts(checkpoint, question, *self.wording.beginnings(*words))
+                known[pair] = hooks.words_score(checkpoint, question, *self.wording.beginnings(*words))
             except ValueError as error:
                 raise InputError(f"patching: {error}") from None
         return {"words": lambda prompt: known[prompt.answers](prompt)}
@@ -106,9 +87,11 @@ class OwnWords:
         return scored["words"]
 
 
+PatchedExplainer = LinearExplainer | OwnWords
+
+
 def edits_of(run: Run, spec: PatchingSpec) -> tuple[str, ...]:
-    """The kinds of edit to make maps of; none named: that of the chosen explainer. Raises InputError for one that
-    nothing explains."""
+    """The kinds of edit to patch; default: that of the chosen explainer. Raises InputError if one has no explainer."""
     metrics = _explained(run)
     edits = spec.edits or tuple(metrics.loc[metrics["chosen"], "edit"].unique()[:1])
     what = "explanations in words of" if _in_words(run) else "frozen ridge for"
@@ -117,12 +100,12 @@ def edits_of(run: Run, spec: PatchingSpec) -> tuple[str, ...]:
             have = ", ".join(sorted(set(metrics["edit"]))) or "none"
             raise InputError(f"{run.path}: has no {what} the edit {edit!r} (it has: {have})")
     if not edits:
-        raise InputError(f"{run.path}: has no chosen explainer that maps can be made of: name a kind of edit")
+        raise InputError(f"{run.path}: has no chosen explainer to patch: name a kind of edit")
     return edits
 
 
-def explainers_of(run: Run, observed: Observed, spec: PatchingSpec, progress: Progress) -> list[Explainer]:
-    """One for each of the spec's edits."""
+def explainers_of(run: Run, observed: Observed, spec: PatchingSpec, progress: Progress) -> list[PatchedExplainer]:
+    """One explainer for each of the spec's edits."""
     if _in_words(run):
         return [OwnWords(edit, WORDINGS[run.spec.task.name]) for edit in spec.edits]
     return [explainer_of(run, observed, edit, spec, progress) for edit in spec.edits]
@@ -133,8 +116,8 @@ def _in_words(run: Run) -> bool:
 
 
 def _explained(run: Run) -> pd.DataFrame:
-    """Rows of the metrics, at the first checkpoint: explanations in words; else frozen ridges that read h(x) at the
-    last position."""
+    """Rows of the metrics at the first checkpoint: explanations in words, or frozen ridges on h(x) at the last
+    position."""
     rows = run.read_table("metrics.parquet").to_pandas()
     rows = rows[rows["control"].isna() & (rows["checkpoint"] == run.spec.checkpoints[0].name)]
     if _in_words(run):
@@ -144,7 +127,7 @@ def _explained(run: Run) -> pd.DataFrame:
 
 
 def explainer_of(run: Run, observed: Observed, edit: str, spec: PatchingSpec, progress: Progress) -> LinearExplainer:
-    """The setting that cross-validation picked for this edit, fitted again at the first checkpoint."""
+    """The ridge that cross-validation chose for this edit, fitted again at the first checkpoint."""
     rows = _explained(run)
     best = rows[rows["edit"] == edit].sort_values("cv", ascending=False, kind="stable").iloc[0]
     layer, penalty = int(best["layer"]), float(best["penalty"])
@@ -163,27 +146,27 @@ def explainer_of(run: Run, observed: Observed, edit: str, spec: PatchingSpec, pr
 def _read_hidden(
     run: Run, observed: Observed, layer: int, rows: np.ndarray, spec: PatchingSpec, progress: Progress
 ) -> np.ndarray:
-    """h(x) [rows, width] of a run that keeps none."""
+    """h(x) [rows, width], measured again for a run that kept no hidden states."""
     from engine.model.behavior import measure
 
     table = run.read_table("examples.parquet").take(pa.array(rows))
+    prompts = table["prompt"].to_pylist()
     hidden = HiddenSpec(layers=(layer,), dtype=run.spec.hidden.dtype)
     checkpoint = load_checkpoint(run, observed.start, spec)
     told = lambda done, total: progress("reading hidden states", done, total)  # noqa: E731
     measured = measure(checkpoint, table, hidden=hidden, batch_size=spec.batch_size, progress=told)
-    of_prompt = {prompt: i for i, prompt in enumerate(dict.fromkeys(table["prompt"].to_pylist()))}
-    chosen = [of_prompt[prompt] for prompt in table["prompt"].to_pylist()]
-    return measured.prompts[f"last.{layer}"][chosen].astype(np.float64)
+    number = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
+    return measured.prompts[f"last.{layer}"][[number[prompt] for prompt in prompts]].astype(np.float64)
 
 
 def checkpoint_spec(run: Run, name: str) -> CheckpointSpec:
-    """A run's checkpoint with a path that can be opened."""
+    """A run's checkpoint with an absolute path."""
     every = with_trained_paths(resolve_paths(run.spec, run.path.resolve()), run.path.resolve()).all_checkpoints
     return next(c for c in every if c.name == name)
 
 
 def weights_are_there(run: Run, name: str) -> None:
-    """Raises InputError where a run did not keep the weights that it trained."""
+    """Raise InputError if the run did not keep the weights that it trained."""
     wanted = checkpoint_spec(run, name)
     if wanted.trained and not Path(wanted.path).is_dir():
         raise InputError(
@@ -193,11 +176,11 @@ def weights_are_there(run: Run, name: str) -> None:
 
 
 def load_checkpoint(run: Run, name: str, spec: PatchingSpec) -> Any:
-    """Raises InputError where it can't be had, or reads its prompts in a chat template."""
+    """Load a run's checkpoint. Raises InputError if that fails, or if its prompts are read in a chat template."""
     from engine.model.checkpoints import load
 
     checkpoint = load(checkpoint_spec(run, name), device=spec.device)
     templated = run.spec.verbal and run.spec.verbal.chat_template and checkpoint.tokenizer.chat_template
     if _in_words(run) and templated:
-        raise InputError("patching: words in a chat template follow another row of tokens than x: no maps of them")
+        raise InputError("patching: words in a chat template follow other tokens than x, so they can't be patched")
     return checkpoint

@@ -1,16 +1,15 @@
-"""Maps of activation patching: where behavior and where explanations are restored, and whether at the same places.
+"""Maps of activation patching: the places that restore behavior or explanations, and whether they are the same.
 
-A map of an example is [layers, regions]: what patching a region of x at a layer with the states of x' does to a score
-(`patching`). Two maps of one example are correlated over their cells, each with the sign that restores, and the
-correlations averaged over examples. Left out are cells whose effect is known beforehand: regions before the edit and
-the sum of all regions, cells where x and x' have the same states, and layers that the explanation does not read through
+A map of an example is [layers, regions]: the effect on a score of patching a region of x at a layer with the states of
+x' (`hooks`). Both maps of an example get the sign of their total change and are correlated over their cells; the
+correlations are averaged over examples. Cells whose effect is known beforehand are left out: the region before the edit
+and all positions together, cells where x and x' have the same states, and layers that the explanation does not read
 (its own and those above). No torch: pages read these numbers too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -22,14 +21,14 @@ EDIT = ("edit, first third", "edit, middle", "edit, last third")
 AFTER = ("after, first third", "after, middle", "after, last third")
 END = ("last token but two", "last token but one", "last token")
 REGIONS = (BEFORE, *EDIT, *AFTER, *END, ALL)
-"""Groups of positions of x, in order; each is patched as a whole. The first does nothing in a causal model; the last
+"""Groups of positions of x, in order; each is patched as a whole. The first has no effect in a causal model; the last
 shows how much this alignment can restore at a layer."""
 COMPARED = (*EDIT, *AFTER, *END)
 
 CONTROLS = ("another example", "positions permuted", "shuffled labels", "beyond the output")
-"""Of the correlation. With another example's explanation map; with the explanation's regions permuted within each
-layer; with maps of probes trained on group-wise shuffled labels; and with the map of what the explanation says beyond
-f(x) (its regression on f over the examples taken out), since reading the output off would be agreement by itself."""
+"""Controls of the correlation: another example's explanation map; the explanation's regions permuted within each layer;
+maps of probes trained on group-wise shuffled labels; and the map of the explanation beyond f(x), without its regression
+on f over the examples, because an explanation that reads the output agrees with it trivially."""
 
 
 def regions(edit: tuple[int, int], n: int) -> dict[str, tuple[int, ...]]:
@@ -59,22 +58,25 @@ class Maps:
     effect: np.ndarray
     """Δ of each example, [n]."""
     moved: np.ndarray
-    """Explanation at x' less that at x, [n] or [n, k]."""
+    """Explanation at x' − explanation at x, [n] or [n, k]."""
+
+    def cells(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Behavior and explanation with the sign of their total change, and weights 0 or 1: each [n, L · R, 1 or k]."""
+        n = len(self.behavior)
+        b = self.behavior.reshape(n, -1, 1) * np.sign(self.effect)[:, None, None]
+        e = self.explanation.reshape(n, b.shape[1], -1) * np.sign(self.moved).reshape(n, 1, -1)
+        return b, e, self.compared.reshape(n, -1, 1).astype(np.float64)
 
 
 def agreement(maps: Maps) -> np.ndarray:
-    """Correlation of both maps of each example over its compared cells: [n], or [n, k]. NaN where fewer than three
-    cells count or a map is constant."""
-    n = len(maps.behavior)
-    b = maps.behavior.reshape(n, -1) * np.sign(maps.effect)[:, None]
-    e = maps.explanation.reshape(n, b.shape[1], -1) * np.sign(maps.moved).reshape(n, 1, -1)
-    weight = maps.compared.reshape(n, -1).astype(np.float64)
-    found = _weighted_correlation(b[:, :, None], e, weight[:, :, None])
+    """Correlation of both maps of each example over its compared cells: [n], or [n, k]. NaN if fewer than three cells
+    count or a map is constant."""
+    found = _weighted_correlation(*maps.cells())
     return found[:, 0] if maps.explanation.ndim == 3 else found
 
 
 def _weighted_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Correlation over axis 1 with 0/1 weights; NaN where it is not defined."""
+    """Correlation over axis 1 with 0/1 weights; NaN if it is not defined."""
     total = weight.sum(axis=1)
     with np.errstate(invalid="ignore", divide="ignore"):
         a = (a - ((a * weight).sum(axis=1) / total)[:, None]) * weight
@@ -90,13 +92,11 @@ def with_another_example(maps: Maps, shuffles: int, rng: np.random.Generator) ->
     n = len(maps.behavior)
     if n < 2:
         return np.full(shuffles, np.nan)
-    b = maps.behavior.reshape(n, -1) * np.sign(maps.effect)[:, None]
-    e = maps.explanation.reshape(n, -1) * np.sign(maps.moved)[:, None]
-    mask = maps.compared.reshape(n, -1).astype(np.float64)
+    b, e, mask = (each[..., 0] for each in maps.cells())
     table = np.stack([_weighted_correlation(b[i][None], e, mask * mask[i]) for i in range(n)])
     means = np.empty(shuffles)
     for s in range(shuffles):
-        order = rng.permutation(n)  # a single cycle: nobody keeps their own
+        order = rng.permutation(n)  # a single cycle: no example keeps its own map
         other = np.empty(n, dtype=int)
         other[order] = np.roll(order, 1)
         means[s] = _mean(table[np.arange(n), other])
@@ -113,21 +113,21 @@ def with_positions_permuted(maps: Maps, shuffles: int, rng: np.random.Generator)
         drawn = np.take_along_axis(maps.explanation, np.argsort(keys, axis=2, kind="stable"), axis=2)
         moved = np.empty_like(maps.explanation)
         np.put_along_axis(moved, there, drawn, axis=2)
-        means[s] = _mean(agreement(Maps(maps.behavior, moved, maps.compared, maps.effect, maps.moved)))
+        means[s] = _mean(agreement(replace(maps, explanation=moved)))
     return means
 
 
 def beyond_output(maps: Maps, explanation_at_x: np.ndarray, f: np.ndarray) -> Maps:
-    """Maps of what the explanation says beyond a linear reading of f(x): its regression on f [n] is taken out."""
+    """Maps of the explanation beyond a linear reading of f(x): its regression on f [n] is subtracted."""
     centred = f - f.mean()
     spread = float(centred @ centred)
     slope = float(centred @ explanation_at_x) / spread if spread > 0 else 0.0
     left = maps.explanation - slope * maps.behavior
-    return Maps(maps.behavior, left, maps.compared, maps.effect, maps.moved - slope * maps.effect)
+    return replace(maps, explanation=left, moved=maps.moved - slope * maps.effect)
 
 
 def means(r: np.ndarray) -> np.ndarray:
-    """Mean over examples of [n, k], undefined ones left out: [k], NaN where none is defined."""
+    """Mean over the examples of [n, k] that are defined: [k], NaN if none is."""
     defined = ~np.isnan(r)
     counts = defined.sum(axis=0)
     return np.where(counts > 0, np.where(defined, r, 0.0).sum(axis=0) / np.maximum(counts, 1), np.nan)
@@ -139,7 +139,7 @@ def _mean(values: np.ndarray) -> float:
 
 
 def mean_interval(r: np.ndarray, resamples: Resamples, confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean over examples [n] with its bootstrap interval; undefined ones are left out."""
+    """Mean over the defined examples of [n], with its bootstrap interval."""
     defined = ~np.isnan(r)
     sums = resamples.sums(np.stack([np.where(defined, r, 0.0), defined.astype(float)], axis=1))
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -148,10 +148,10 @@ def mean_interval(r: np.ndarray, resamples: Resamples, confidence: float = 0.95)
 
 
 def restored(table: pd.DataFrame) -> pd.DataFrame:
-    """What patching restores on average, one row a layer and region of rows of records.PATCHING.
+    """Mean restoration by patching, from rows of records.PATCHING: one row for each layer and region.
 
     Columns: layer, region, n, behavior and explanation (shares of the total change: the regression through 0 of the
-    patch's effect on Δ and on the explanation's own change, so that examples in which nothing changes do not count),
+    patch's effect on Δ and on the explanation's own change, so that examples without a change do not count),
     behavior_nats and explanation_nats (mean size of the effect).
     """
     t = table.assign(region=table["region"].astype(str))
@@ -173,14 +173,14 @@ def restored(table: pd.DataFrame) -> pd.DataFrame:
     return sums[["layer", "region", "n", "behavior", "explanation", "behavior_nats", "explanation_nats"]]
 
 
-def null_row(control: str, draws: np.ndarray, confidence: float = 0.95) -> Mapping[str, float | int | str | None]:
-    """A control that is a distribution, as columns of records.PATCHING_AGREEMENT: its mean and its band."""
+def mean_band(draws: np.ndarray, confidence: float = 0.95) -> tuple[float, float, float]:
+    """Mean and band of a control that is a distribution, from its draws."""
     low, high = interval(draws[:, None], confidence)
-    return {"control": control, "r": _mean(draws), "low": float(low[0]), "high": float(high[0]), "draws": len(draws)}
+    return _mean(draws), float(low[0]), float(high[0])
 
 
 def markdown(agreements: pd.DataFrame) -> str:
-    """Rows of records.PATCHING_AGREEMENT as the README shows them: a line a checkpoint and kind of edit."""
+    """Rows of records.PATCHING_AGREEMENT as the README shows them: a line for each checkpoint and kind of edit."""
     names = ("both maps", *CONTROLS)
     lines = ["| checkpoint, edit | probe's layer | n | " + " | ".join(names) + " |", "|---" * (3 + len(names)) + "|"]
     for (checkpoint, edit), rows in agreements.groupby(["checkpoint", "edit"], sort=False):

@@ -1,8 +1,8 @@
 """Maps of activation patching for a finished run: where its behavior and its explanations are restored.
 
-Of each kind of edit some examples are patched at some checkpoints, region by region and layer by layer; the explainer
-is the run's frozen ridge, or the model's own words (`patch_explainers`). The parts are added to the run, which stays
-complete, or made with it (`patching:` in its spec); a stopped call goes on where it was, another choice replaces them.
+For each kind of edit, some examples are patched at some checkpoints, region by region and layer by layer. The explainer
+is the run's frozen ridge, or the model's own words (`explainers`). The parts are added to a complete run, or made with
+it (`patching:` in its spec). A stopped call resumes at the next checkpoint; other options replace the existing parts.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from engine.config import InputError, PatchingSpec, RunSpec
 from engine.patching import maps as patch_maps
-from engine.patching.explainers import Explainer, edits_of, explainers_of, load_checkpoint, weights_are_there
+from engine.patching.explainers import PatchedExplainer, edits_of, explainers_of, load_checkpoint, weights_are_there
 from engine.patching.maps import Maps
 from engine.progress import Progress, silent
 from engine.records import PATCHING, PATCHING_AGREEMENT
@@ -28,7 +28,7 @@ from engine.stats.correlation import bootstrap_weights
 
 NOTE = "patching"
 DIGITS = 4
-"""Effects are kept to a tenth of a millinat."""
+"""Decimals of the stored effects, in nats."""
 
 
 def parts_of(checkpoint: str) -> tuple[str, str]:
@@ -50,7 +50,7 @@ def patched(run: RunSpec, spec: PatchingSpec) -> tuple[str, ...]:
 def patch_run(path: Path | str, spec: PatchingSpec = PatchingSpec(), progress: Progress = silent) -> Run:  # noqa: B008
     """Make the maps of a complete run and add them to it. Returns the run.
 
-    Raises InputError: no such checkpoint or edit, no ridge to explain with, a checkpoint that can't be loaded.
+    Raises InputError for an unknown checkpoint or edit, an edit without a ridge, or a checkpoint that can't be loaded.
     """
     with Run.extend(path) as run:
         make(run, spec, progress)
@@ -66,12 +66,12 @@ def agreements(run: Run) -> pd.DataFrame:
 
 
 def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
-    """The parts that are not there yet, of a run that has its metrics; those of another choice are dropped, once it is
-    sure that these can be made."""
-    work = _resolved(run, spec)
-    options = work.model_dump(mode="json", exclude={"device", "batch_size"})
+    """Write the missing parts of a run that has its metrics. Parts made with other options are dropped first, but only
+    if the new ones can be made."""
+    spec = _resolved(run, spec)
+    options = spec.model_dump(mode="json", exclude={"device", "batch_size"})
     same = run.manifest["notes"].get(NOTE) == options
-    left = [name for name in work.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
+    left = [name for name in spec.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
     for name in left:
         weights_are_there(run, name)
     if not same:
@@ -81,15 +81,15 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
     if not left:
         return
     observed = Observed(run, run.spec)
-    explainers = explainers_of(run, observed, work, progress)
+    explainers = explainers_of(run, observed, spec, progress)
     for name in left:
-        maps, agreements = _checkpoint(run, observed, name, explainers, work, progress)
-        for part, table in zip(parts_of(name), (maps, agreements), strict=True):
+        tables = _checkpoint(run, observed, name, explainers, spec, progress)
+        for part, table in zip(parts_of(name), tables, strict=True):
             run.write_table(part, table)
 
 
 def _resolved(run: Run, spec: PatchingSpec) -> PatchingSpec:
-    """The spec with its defaults filled in; raises InputError for what the run does not have."""
+    """The spec with its defaults filled in. Raises InputError for a checkpoint or edit that the run does not have."""
     known = [c.name for c in run.spec.checkpoints]
     for name in spec.checkpoints:
         if name not in known:
@@ -101,7 +101,7 @@ def _checkpoint(
     run: Run,
     observed: Observed,
     name: str,
-    explainers: Sequence[Explainer],
+    explainers: Sequence[PatchedExplainer],
     spec: PatchingSpec,
     progress: Progress,
 ) -> tuple[pa.Table, pa.Table]:
@@ -110,28 +110,21 @@ def _checkpoint(
     step = next(c.step for c in run.spec.checkpoints if c.name == name)
     drawn = [_drawn(observed, explainer.edit, spec) for explainer in explainers]
     total, begun = sum(map(len, drawn)), 0
-    tables, agreements = [], []
-    for explainer, rows in zip(explainers, drawn, strict=True):
+    tables, rows = [], []
+    for explainer, chosen in zip(explainers, drawn, strict=True):
         told = lambda done, _, begun=begun: progress(stage_of(name), begun + done, total)  # noqa: E731
-        begun += len(rows)
-        found = patch_examples(checkpoint, observed.examples.iloc[rows], explainer, spec.batch_size, told)
+        begun += len(chosen)
+        found = patch_examples(checkpoint, observed.examples.iloc[chosen], explainer, spec.batch_size, told)
         tables.append(found.table)
-        named = {
-            "checkpoint": name,
-            "step": step,
-            "edit": explainer.edit,
-            "explainer": explainer.name,
-            "split": spec.split,
-        }
-        named |= {"probe_layer": found.layer, "penalty": explainer.penalty, "n": len(rows)}
-        agreements += [row | named for row in agreement_rows(found, observed.factors(rows), spec)]
-    columns = [[row[name] for row in agreements] for name in PATCHING_AGREEMENT.names]
-    arrays = [pa.array(c, f.type, from_pandas=True) for c, f in zip(columns, PATCHING_AGREEMENT, strict=True)]
-    return pa.concat_tables(tables).unify_dictionaries(), pa.Table.from_arrays(arrays, schema=PATCHING_AGREEMENT)
+        named = {"checkpoint": name, "step": step, "split": spec.split, "n": len(chosen), "probe_layer": found.layer}
+        named |= {"edit": explainer.edit, "explainer": explainer.name, "penalty": explainer.penalty}
+        rows += [named | row for row in agreement_rows(found, observed.factors(chosen), spec)]
+    columns = [pa.array([row[f.name] for row in rows], f.type, from_pandas=True) for f in PATCHING_AGREEMENT]
+    return pa.concat_tables(tables).unify_dictionaries(), pa.Table.from_arrays(columns, schema=PATCHING_AGREEMENT)
 
 
 def _drawn(observed: Observed, edit: str, spec: PatchingSpec) -> np.ndarray:
-    """Rows of the examples to patch: seeded, the same at every checkpoint, in the run's order."""
+    """Row numbers of the examples to patch: drawn with the seed, the same at every checkpoint, in the run's order."""
     rows = observed.rows(edit, spec.split)
     if len(rows) < 2:
         raise InputError(f"patching: {len(rows)} examples of {edit} in {spec.split}: choose another split or edit")
@@ -140,101 +133,91 @@ def _drawn(observed: Observed, edit: str, spec: PatchingSpec) -> np.ndarray:
 
 
 @dataclass(frozen=True)
-class Found:
-    """What patching some examples of one edit gave."""
+class PatchedExamples:
+    """The results of patching n examples of one kind of edit."""
 
     table: pa.Table
     """records.PATCHING"""
     maps: Maps
+    beyond: Maps
+    """Maps of the explanation beyond a linear reading of f(x)."""
     null: Maps
-    """The same, of explainers on shuffled labels; there may be none of them."""
+    """Maps of the explainers on shuffled labels, of which there may be none."""
     layer: int
-    """The explanation is read through the layers below this one."""
-    f: np.ndarray
-    """f(x) [n]"""
-    explanation: np.ndarray
-    """At x [n]"""
+    """The explanation reads the layers below this one."""
 
 
 def patch_examples(
-    checkpoint: Any, examples: pd.DataFrame, explainer: Explainer, batch_size: int, progress: Any = None
-) -> Found:
+    checkpoint: Any, examples: pd.DataFrame, explainer: PatchedExplainer, batch_size: int, progress: Any = None
+) -> PatchedExamples:
     """Patch some examples (rows of records.EXAMPLES) region by region at every layer."""
     from engine.model.behavior import tokenised
     from engine.patching import hooks
 
-    texts, answers = examples[["prompt", "edited"]], list(zip(examples["answer_a"], examples["answer_b"], strict=True))
+    answers = list(zip(examples["answer_a"], examples["answer_b"], strict=True))
     names = examples["example_id"].tolist()
-    x, edited = (tokenised(checkpoint, texts[c].tolist(), answers, names, offsets=False) for c in texts)
+    x, edited = (
+        tokenised(checkpoint, examples[c].tolist(), answers, names, offsets=False) for c in ("prompt", "edited")
+    )
     groups = [
         patch_maps.regions(hooks.align(one.prompt, other.prompt).edit, len(one.prompt))
         for one, other in zip(x, edited, strict=True)
     ]
     pairs = [hooks.Pair(*pair) for pair in zip(x, edited, groups, strict=True)]
     layers = range(checkpoint.n_layers + 1)
-    scores = {"f": hooks.behavior} | explainer.scores(checkpoint, x, answers)
-    results = hooks.patch(checkpoint, pairs, scores, layers, batch_size=batch_size, progress=progress)
+    scores = {"f": hooks.behavior_score} | explainer.scores(checkpoint, x, answers)
+    results = hooks.patch_pairs(checkpoint, pairs, scores, layers, batch_size=batch_size, progress=progress)
 
     behavior = np.stack([r.effects["f"][..., 0] for r in results])
     said = np.stack([explainer.said(r.effects) for r in results])
     differs = np.stack([r.differs for r in results])
-    effect = np.array([r.edited["f"][0] - r.clean["f"][0] for r in results])
+    f = np.array([r.clean["f"][0] for r in results])
+    effect = np.array([r.edited["f"][0] for r in results]) - f
     at_x = np.stack([explainer.said(r.clean) for r in results])
     moved = np.stack([explainer.said(r.edited) for r in results]) - at_x
-    layer = explainer.layer_at(checkpoint)
     tokens = np.array([[len(positions) for positions in group.values()] for group in groups])
-    table = _table(names, explainer.edit, behavior, said[..., 0], differs, effect, moved[:, 0], tokens)
+    everywhere = Maps(behavior, said[..., 0], differs, effect, moved[:, 0])
+
+    layer = explainer.layer_at(checkpoint)
     columns = [patch_maps.REGIONS.index(region) for region in patch_maps.COMPARED]
     compared = differs[:, :, columns] & (np.arange(len(layers)) < layer)[None, :, None]
-    return Found(
-        table,
-        Maps(behavior[:, :, columns], said[:, :, columns, 0], compared, effect, moved[:, 0]),
-        Maps(behavior[:, :, columns], said[:, :, columns, 1:], compared, effect, moved[:, 1:]),
-        layer,
-        np.array([r.clean["f"][0] for r in results]),
-        at_x[:, 0],
+    own, null = (
+        Maps(behavior[:, :, columns], said[:, :, columns, which], compared, effect, moved[:, which])
+        for which in (0, slice(1, None))
     )
+    beyond = patch_maps.beyond_output(own, at_x[:, 0], f)
+    return PatchedExamples(_table(names, explainer.edit, everywhere, tokens), own, beyond, null, layer)
 
 
-def _table(
-    names: Sequence[str],
-    edit: str,
-    behavior: np.ndarray,
-    said: np.ndarray,
-    differs: np.ndarray,
-    effect: np.ndarray,
-    moved: np.ndarray,
-    tokens: np.ndarray,
-) -> pa.Table:
-    """Rows of records.PATCHING, examples × layers × regions in this order."""
-    n, layers, regions = behavior.shape
-    index = [a.ravel().astype(np.int32) for a in np.meshgrid(*map(np.arange, behavior.shape), indexing="ij")]
+def _table(names: Sequence[str], edit: str, maps: Maps, tokens: np.ndarray) -> pa.Table:
+    """Rows of records.PATCHING, examples × layers × regions in this order; tokens [examples, regions]."""
+    shape = maps.behavior.shape
+    example, layer, region = (index.ravel().astype(np.int32) for index in np.indices(shape))
 
-    def kept(values: np.ndarray) -> np.ndarray:
-        return np.round(values.ravel(), DIGITS).astype(np.float32) + np.float32(0)
+    def rounded(values: np.ndarray) -> np.ndarray:
+        return np.round(np.broadcast_to(values, shape).ravel(), DIGITS).astype(np.float32) + np.float32(0)
 
     columns = {
-        "example_id": pa.DictionaryArray.from_arrays(index[0], list(names)),
-        "edit": pa.DictionaryArray.from_arrays(np.zeros(n * layers * regions, np.int32), [edit]),
-        "layer": index[1],
-        "region": pa.DictionaryArray.from_arrays(index[2], list(patch_maps.REGIONS)),
-        "tokens": np.broadcast_to(tokens[:, None], behavior.shape).ravel().astype(np.int32),
-        "differs": differs.ravel(),
-        "behavior": kept(behavior),
-        "explanation": kept(said),
-        "effect": kept(np.broadcast_to(effect[:, None, None], behavior.shape)),
-        "moved": kept(np.broadcast_to(moved[:, None, None], behavior.shape)),
+        "example_id": pa.DictionaryArray.from_arrays(example, list(names)),
+        "edit": pa.DictionaryArray.from_arrays(np.zeros_like(example), [edit]),
+        "layer": layer,
+        "region": pa.DictionaryArray.from_arrays(region, list(patch_maps.REGIONS)),
+        "tokens": np.broadcast_to(tokens[:, None], shape).ravel().astype(np.int32),
+        "differs": maps.compared.ravel(),
+        "behavior": rounded(maps.behavior),
+        "explanation": rounded(maps.explanation),
+        "effect": rounded(maps.effect[:, None, None]),
+        "moved": rounded(maps.moved[:, None, None]),
     }
     return pa.Table.from_pydict(columns, schema=PATCHING)
 
 
-def agreement_rows(found: Found, factors: dict[str, np.ndarray], spec: PatchingSpec) -> list[dict[str, Any]]:
-    """Agreement of both maps with its interval, and of its controls, as columns of records.PATCHING_AGREEMENT."""
+def agreement_rows(found: PatchedExamples, factors: dict[str, np.ndarray], spec: PatchingSpec) -> list[dict[str, Any]]:
+    """Agreement of both maps with its interval, and its controls, as columns of records.PATCHING_AGREEMENT."""
     rng = np.random.default_rng([spec.seed, 12])
     resamples = bootstrap_weights(rng, spec.bootstrap, **factors)
     rows: list[dict[str, Any]] = []
-    beyond = patch_maps.beyond_output(found.maps, found.explanation, found.f)
-    for control, maps in ((None, found.maps), ("beyond the output", beyond)):
+    for control, maps in ((None, found.maps), ("beyond the output", found.beyond)):
         r, low, high = patch_maps.mean_interval(patch_maps.agreement(maps), resamples)
         rows.append({"control": control, "r": r, "low": low, "high": high, "draws": None})
     drawn = {
@@ -243,5 +226,7 @@ def agreement_rows(found: Found, factors: dict[str, np.ndarray], spec: PatchingS
     }
     if found.null.explanation.shape[-1]:
         drawn["shuffled labels"] = patch_maps.means(patch_maps.agreement(found.null))
-    rows += [dict(patch_maps.null_row(control, draws)) for control, draws in drawn.items()]
+    for control, draws in drawn.items():
+        r, low, high = patch_maps.mean_band(draws)
+        rows.append({"control": control, "r": r, "low": low, "high": high, "draws": len(draws)})
     return [row | {"n_groups": resamples.n_groups} for row in rows]

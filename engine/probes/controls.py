@@ -1,11 +1,11 @@
-"""What the controls of a probe say: baselines that read other inputs, and the null of shuffled targets.
+"""Explanations by the controls of a probe: baselines with other inputs, and the null of shuffled targets.
 
-Scoring them is the work of `scorer`. Every function returns explanations at every checkpoint, in nats.
+`scorer` scores them. Explanations are in nats, at every checkpoint.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 
@@ -19,39 +19,36 @@ from engine.runs.observed import EVALUATED, Observed, Place
 from engine.stats.noise import shuffled_targets
 
 TEXT_FOLDS = 2
-"""Folds per factor for the penalty of the text controls. Few, because one fit on so many features takes seconds."""
+"""Folds for each factor, for the penalty of the text controls. A fit on their many features takes seconds."""
 
 
 def baselines(observed: Observed, probe: Probe, probes: Sequence[Probe]) -> dict[str, list[np.ndarray]]:
     """Control → explanations [n] at each checkpoint, for one edit's best direct ridge.
 
-    `output`, `output_text` and `text_only` read no hidden state; `other_model` reads another model's; `ceiling`
-    is refitted on the current effects; `difference` (where the run has that mode) reads h(x') − h(x).
+    `output`, `output_text` and `text_only` read no hidden state. `other_model` reads another model's. `ceiling` is
+    refitted on the current effects. `difference` (if the run has that mode) reads h(x') − h(x).
     """
     names, spec = observed.currents, observed.spec
     train, rows = observed.rows(probe.place.edit, "train"), observed.rows(probe.place.edit, *EVALUATED)
     targets = observed.behavior(observed.target).effect[train]
 
-    def frozen(models: Sequence[str], own: Probe, penalty: float) -> list[np.ndarray]:
-        states = _states(observed, models, own.place, train, rows)
-        read = explain(REFERENCE, "frozen", states, targets, penalty=penalty, spec=spec.explainers)
+    def states(models: Sequence[str], place: Place) -> list[tuple[np.ndarray, np.ndarray]]:
+        return [(observed.features(n, place, train), observed.features(n, place, rows)) for n in models]
+
+    def frozen(models: Sequence[str], own: Probe) -> list[np.ndarray]:
+        hidden = states(models, own.place)
+        read = explain(REFERENCE, "frozen", hidden, targets, penalty=own.penalty, spec=spec.explainers)
         return [e[:, 0] for e in read]
 
     out = {"output": [output(observed.behavior(n).take(rows)) for n in names]}
     out |= _text_baselines(observed, train, rows)
-    out["other_model"] = frozen([spec.control_model.name], probe, probe.penalty) * len(names)
+    out["other_model"] = frozen([spec.control_model.name], probe) * len(names)
     effects = [observed.behavior(n).effect[train] for n in names]
-    out["ceiling"] = ceiling(_states(observed, names, probe.place, train, rows), effects, probe.penalty)
+    out["ceiling"] = ceiling(states(names, probe.place), effects, probe.penalty)
     for own in probes:
         if (own.kind, own.best, own.place.edit, own.place.mode) == (REFERENCE, True, probe.place.edit, "difference"):
-            out["difference"] = frozen(names, own, own.penalty)
+            out["difference"] = frozen(names, own)
     return out
-
-
-def _states(
-    observed: Observed, models: Sequence[str], place: Place, train: np.ndarray, rows: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray]]:
-    return [(observed.features(n, place, train), observed.features(n, place, rows)) for n in models]
 
 
 def _text_baselines(observed: Observed, train: np.ndarray, rows: np.ndarray) -> dict[str, list[np.ndarray]]:
@@ -71,7 +68,7 @@ def _text_baselines(observed: Observed, train: np.ndarray, rows: np.ndarray) -> 
 def shuffled(observed: Observed, place: Place, regime: Regime, probes: Sequence[Probe]) -> list[np.ndarray]:
     """Explanations [n, shuffles] at each checkpoint, by ridges trained on group-wise shuffled targets.
 
-    The penalty is that of the ridge at this place; without one, the middle of the grid.
+    The penalty is that of the ridge at this place. If there is none, it is the middle of the grid.
     """
     spec = observed.spec
     penalties = spec.explainers.penalties
@@ -81,11 +78,14 @@ def shuffled(observed: Observed, place: Place, regime: Regime, probes: Sequence[
     effects = observed.behavior(observed.target).effect[train]
     groups = observed.examples["group"].to_numpy()[train]
     targets = shuffled_targets(effects, groups, spec.metrics.null_shuffles, spec.metrics.seed)
-    states = (
-        (
-            observed.features(n, place, train) if regime == "refit" or n == observed.start else None,
-            observed.features(n, place, rows),
-        )
-        for n in observed.currents
-    )
-    return explain(REFERENCE, regime, states, targets, penalty=penalty, spec=spec.explainers)
+    hidden = hidden_states(observed, place, regime, train, rows)
+    return explain(REFERENCE, regime, hidden, targets, penalty=penalty, spec=spec.explainers)
+
+
+def hidden_states(
+    observed: Observed, place: Place, regime: Regime, train: np.ndarray, rows: np.ndarray
+) -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
+    """Inputs of `explain` at each checkpoint: those of the training rows (None if unused) and of other rows."""
+    for name in observed.currents:
+        trains = regime != "frozen" or name == observed.start
+        yield observed.features(name, place, train) if trains else None, observed.features(name, place, rows)

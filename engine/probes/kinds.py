@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import numpy as np
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 Penalty = float | Sequence[float]
-"""One for all columns of targets, or one per column where the kind allows it."""
+"""One for all columns of targets, or one for each column if the kind allows it."""
 
 
 class Fitted(Protocol):
@@ -32,35 +32,27 @@ class Fitted(Protocol):
 
 
 class Explainer(Protocol):
-    """One kind of probe. `penalty` is whatever regularisation the kind has; cross-validation chooses it."""
+    """One kind of probe. Its penalty is any regularisation; cross-validation chooses it."""
 
-    @property
-    def regimes(self) -> tuple[Regime, ...]:
-        """The regimes this kind supports."""
+    regimes: tuple[Regime, ...]
+    """The regimes that this kind supports."""
+    cheap: bool
+    """True: it is fitted at every edit and mode, with all draws of label noise.
 
-    @property
-    def cheap(self) -> bool:
-        """True: fit every edit and mode, with all draws of label noise.
-
-        False: only direct mode at the headline edits, with at most `spec.seeds` draws.
-        """
-
-    @property
-    def linear_in_targets(self) -> bool:
-        """True: predictions for a sum of targets are the sum of predictions, and the fit has no random start."""
-
-    def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
-        """The grid of penalties."""
+    False: only in direct mode at the headline edits, with at most `spec.seeds` draws.
+    """
+    linear_in_targets: bool
+    """True: predictions for a sum of targets are the sum of predictions, and the fit has no random start."""
 
     def fit(
         self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
     ) -> Fitted:
-        """Train on X [n, d] and targets [n, k]; `warm`: continue from it (regime `online`)."""
+        """Train on X [n, d] and targets [n, k]. `warm`: an explainer to continue from (regime `online`)."""
 
     def cross_validate(
         self, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int
-    ) -> np.ndarray:
-        """Correlation of out-of-fold explanations with targets [n], for each penalty; folds None: leave one out."""
+    ) -> dict[float, float]:
+        """Penalty → correlation of out-of-fold explanations with targets [n]. Folds None: leave one out."""
 
 
 @dataclass(frozen=True)
@@ -74,14 +66,11 @@ class FittedRidge:
 
 
 class RidgeExplainer:
-    """Ridge regression. A closed form has no next step, so there is no regime `online`."""
+    """Ridge regression. A closed form can't continue training, so there is no regime `online`."""
 
     regimes: tuple[Regime, ...] = ("frozen", "refit")
-    cheap = True
-    linear_in_targets = True
-
-    def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
-        return spec.penalties
+    cheap: bool = True
+    linear_in_targets: bool = True
 
     def fit(
         self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
@@ -90,24 +79,23 @@ class RidgeExplainer:
 
     def cross_validate(
         self, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int
-    ) -> np.ndarray:
+    ) -> dict[float, float]:
         if folds is None:
             held_out = Ridge.fit(x).leave_groups_out(targets, spec.penalties, np.arange(len(targets)))[..., 0]
-            return pearson(held_out.T, targets)
-        return cross_validated_correlation(x, targets, folds, spec.penalties)[:, 0]
+            scores = pearson(held_out.T, targets)
+        else:
+            scores = cross_validated_correlation(x, targets, folds, spec.penalties)[:, 0]
+        return dict(zip(spec.penalties, scores.tolist(), strict=True))
 
 
-@dataclass(frozen=True)
+@dataclass
 class NeuralExplainer:
-    """A linear map or a one-layer MLP, trained by Adam; `penalty` is its weight decay, one or one per column."""
+    """A linear map or a one-layer MLP, trained by Adam. `penalty` is its weight decay, one or one for each column."""
 
     kind: Literal["linear", "mlp"]
     regimes: tuple[Regime, ...] = ("frozen", "online", "refit")
     cheap: bool = False
     linear_in_targets: bool = False
-
-    def penalties(self, spec: ExplainerSpec) -> tuple[float, ...]:
-        return spec.weight_decays
 
     def fit(
         self, x: np.ndarray, targets: np.ndarray, penalty: Penalty, spec: ExplainerSpec, seed: int, warm: Fitted | None
@@ -118,7 +106,7 @@ class NeuralExplainer:
 
     def cross_validate(
         self, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int
-    ) -> np.ndarray:
+    ) -> dict[float, float]:
         """All folds × weight decays are trained at once, each on its own rows."""
         if folds is None:
             raise ValueError(f"cross_validation: leave_one_out is for ridge, not for {self.kind}")
@@ -132,21 +120,13 @@ class NeuralExplainer:
         predicted = probes.predict(x).reshape(len(x), len(folds), len(decays))
         held_out = np.concatenate([predicted[test, f] for f, (_, test) in enumerate(folds)])
         truth = np.concatenate([targets[test] for _, test in folds])
-        return pearson(held_out, truth)
+        return dict(zip(decays, pearson(held_out, truth).tolist(), strict=True))
 
     def _new(self, x: np.ndarray, replicates: int, decay: Penalty, spec: ExplainerSpec, seed: int) -> NeuralExplainers:
         from engine.probes.neural import NeuralExplainers
 
-        return NeuralExplainers(
-            self.kind,
-            x.shape[1],
-            replicates,
-            weight_decays=decay,
-            width=spec.width,
-            learning_rate=spec.learning_rate,
-            batch=spec.batch,
-            seed=seed,
-        )
+        options: dict[str, Any] = {"width": spec.width, "learning_rate": spec.learning_rate, "batch": spec.batch}
+        return NeuralExplainers(self.kind, x.shape[1], replicates, weight_decays=decay, seed=seed, **options)
 
 
 EXPLAINERS: dict[ExplainerKind, Explainer] = {
@@ -157,4 +137,4 @@ EXPLAINERS: dict[ExplainerKind, Explainer] = {
 """In the order in which pages list them."""
 
 REFERENCE: ExplainerKind = "ridge"
-"""The kind whose controls and null are computed; other kinds are compared with them."""
+"""The kind that the controls and the null use. Other kinds are compared with it."""

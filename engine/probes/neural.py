@@ -1,8 +1,8 @@
 """Linear and mlp explainers by Adam on squared error, many replicates trained at once.
 
-A replicate is one column of targets with its own weights, weight decay and (optionally) training rows. Seeds,
-noise levels, weight decays and folds are all trained as replicates. They read the same mini-batches, so the first
-layer of R replicates is one matrix product.
+A replicate is one column of targets with its own weights, weight decay and (optionally) training rows. Seeds, noise
+levels, weight decays and folds are all trained as replicates. They read the same mini-batches, so the first layer of R
+replicates is one matrix product.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class Ensemble(nn.Module):
     """R explainers h ↦ [rows, R] as one module, differentiable in its input too.
 
     `linear`: h·w + b. `mlp`: relu(h·W + b)·v + c with `width` hidden units. Buffers standardise the inputs [rows, d]
-    and scale the outputs (nats); `standardize` sets them, until then they change nothing.
+    and scale the outputs (nats). They change nothing until `standardize` sets them.
     """
 
     def __init__(self, kind: str, inputs: int, replicates: int, width: int, generator: torch.Generator) -> None:
@@ -41,14 +41,8 @@ class Ensemble(nn.Module):
         if kind == "mlp":
             self.second = uniform((replicates, width), width)
             self.second_bias = nn.Parameter(torch.zeros(replicates))
-        self.input_mean: Tensor
-        self.input_scale: Tensor
-        self.target_mean: Tensor
-        self.target_scale: Tensor
-        self.register_buffer("input_mean", torch.zeros(inputs))
-        self.register_buffer("input_scale", torch.ones(inputs))
-        self.register_buffer("target_mean", torch.zeros(replicates))
-        self.register_buffer("target_scale", torch.ones(replicates))
+        self.input_mean, self.input_scale = nn.Buffer(torch.zeros(inputs)), nn.Buffer(torch.ones(inputs))
+        self.target_mean, self.target_scale = nn.Buffer(torch.zeros(replicates)), nn.Buffer(torch.ones(replicates))
 
     def standardize(self, x: Tensor, y: Tensor, rows: Tensor | None = None) -> None:
         """Set the scales from inputs [n, d] and targets [n, R]; rows [n, R], bool: each replicate's training rows."""
@@ -73,12 +67,16 @@ class Ensemble(nn.Module):
         return self.network((x - self.input_mean) / self.input_scale) * self.target_scale + self.target_mean
 
 
+def _tensor(a: np.ndarray) -> Tensor:
+    return torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32))
+
+
 def _scale(variance: Tensor) -> Tensor:
     return torch.where(variance > 1e-12, variance, 1.0).sqrt()
 
 
 class NeuralExplainers:
-    """An Ensemble with its optimiser and generator, so that training can be continued (the online regime)."""
+    """An Ensemble with its optimiser and generator, so that training can continue (the online regime)."""
 
     def __init__(
         self,
@@ -91,30 +89,28 @@ class NeuralExplainers:
         learning_rate: float = 3e-3,
         batch: int = 256,
         seed: int = 0,
-        device: str = "cpu",
     ) -> None:
-        """weight_decays, one or [R]: factor of ‖weights‖² / 2 in each replicate's loss; biases are not decayed."""
+        """weight_decays, one or [R]: factor of ‖weights‖² / 2 in each replicate's loss. Biases are not decayed."""
         self.generator = torch.Generator().manual_seed(seed)
-        self.ensemble = Ensemble(kind, inputs, replicates, width, self.generator).to(device)
-        self.batch, self.device = batch, device
-        decay = torch.as_tensor(weight_decays, dtype=torch.float32, device=device).expand(replicates)
-        self.decay_first = decay.repeat_interleave(self.ensemble.width)
-        self.decay_second = decay[:, None]
-        self.decays = bool((decay > 0).any())
-        fused = device == "cpu" or device.startswith("cuda")
-        self.adam = torch.optim.Adam(self.ensemble.parameters(), lr=learning_rate, fused=fused)
+        self.ensemble = net = Ensemble(kind, inputs, replicates, width, self.generator)
+        self.batch = batch
+        decay = torch.as_tensor(weight_decays, dtype=torch.float32).expand(replicates)
+        self.decayed = [(net.first, decay.repeat_interleave(net.width))] if (decay > 0).any() else []
+        if self.decayed and kind == "mlp":
+            self.decayed.append((net.second, decay[:, None]))
+        self.adam = torch.optim.Adam(net.parameters(), lr=learning_rate, fused=True)
         self.started = False
 
     def train(self, x: np.ndarray, y: np.ndarray, steps: int, rows: np.ndarray | None = None) -> NeuralExplainers:
-        """Run `steps` of Adam on X [n, d], Y [n, R] (nats); rows [n, R], bool: the training rows of each replicate.
+        """Run `steps` of Adam on X [n, d], Y [n, R] (nats). rows [n, R], bool: the training rows of each replicate.
 
         The first call sets the scales; later calls keep them. Raises ValueError for targets of another shape.
         """
         net = self.ensemble
-        inputs, targets = self._tensor(x), self._tensor(as_columns(y))
+        inputs, targets = _tensor(x), _tensor(as_columns(y))
         if targets.shape != (len(inputs), net.replicates):
             raise ValueError(f"targets have shape {tuple(targets.shape)}, not ({len(inputs)}, {net.replicates})")
-        mask = None if rows is None else self._tensor(rows)
+        mask = None if rows is None else _tensor(rows)
         if not self.started:
             net.standardize(inputs, targets, mask)
             self.started = True
@@ -129,26 +125,17 @@ class NeuralExplainers:
                 loss = ((error * own).sum(0) / own.sum(0).clamp(min=1)).sum()
             self.adam.zero_grad()
             loss.backward()
-            if self.decays:
-                self._add_decay()
+            for weights, decay in self.decayed:  # Adam's own option takes one factor for all replicates
+                assert weights.grad is not None
+                weights.grad.addcmul_(weights.detach(), decay)
             self.adam.step()
         return self
 
-    def _add_decay(self) -> None:
-        """Add the gradient of the penalty; Adam's own option takes no factor per replicate."""
-        net = self.ensemble
-        decayed = [(net.first, self.decay_first)] + ([(net.second, self.decay_second)] if net.kind == "mlp" else [])
-        with torch.no_grad():
-            for weights, decay in decayed:
-                assert weights.grad is not None
-                weights.grad.addcmul_(weights, decay)
-
     def _batches(self, n: int, steps: int) -> Iterator[Tensor]:
-        """Row numbers of each batch, over shuffled epochs; a last piece shorter than half a batch is skipped."""
+        """Row numbers of each batch, over shuffled epochs. A last piece shorter than half a batch is skipped."""
         done = 0
         while done < steps:
-            order = torch.randperm(n, generator=self.generator).to(self.device)
-            for piece in order.split(self.batch):
+            for piece in torch.randperm(n, generator=self.generator).split(self.batch):
                 if done < steps and (2 * len(piece) >= self.batch or len(piece) == n):
                     done += 1
                     yield piece
@@ -156,7 +143,4 @@ class NeuralExplainers:
     def predict(self, x: np.ndarray) -> np.ndarray:
         """Explanations [n, R] in nats, float64."""
         with torch.inference_mode():
-            return self.ensemble(self._tensor(x)).cpu().numpy().astype(np.float64)
-
-    def _tensor(self, a: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(a, dtype=np.float32)).to(self.device)
+            return self.ensemble(_tensor(x)).numpy().astype(np.float64)

@@ -1,4 +1,4 @@
-"""A probe (what it reads, how it was chosen) and what it said. Records shared by training, scoring and controls."""
+"""Records shared by training, scoring and controls: a probe (its input and its choice) and its explanations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,12 @@ class Probe:
     chosen: bool = False
     """The headline probe: the best direct one of its kind among the headline edits."""
     condition: str | None = None
-    """How a concurrent explainer was trained; None for all others."""
+    """The training of a concurrent explainer, in words; None for all other probes."""
+
+    @property
+    def leads(self) -> bool:
+        """Whether it is the best of its kind in direct mode. Only such probes get controls and verdicts."""
+        return self.best and self.place.mode == "direct"
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,7 @@ class ProbeExplanations:
     rows: np.ndarray
     """Row numbers of the examples, [n]."""
     labels: tuple[NoiseLabel, ...]
-    """One per column, [k]; several seeds of one noise level are several columns."""
+    """The noise of each column, [k]. Several seeds of one noise level are several columns."""
     noisy_clean: np.ndarray
     """corr(noisy, clean targets) of each column, [k]."""
     explanations: list[np.ndarray]

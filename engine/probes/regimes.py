@@ -1,7 +1,6 @@
-"""How an explainer meets later checkpoints: frozen, online or refit, always on the same fixed targets.
+"""The regimes of an explainer over later checkpoints: frozen, online or refit, always on the same fixed targets.
 
-The penalty is chosen by cross-validation at the first checkpoint, for the correlation with the targets, never
-for a gap.
+Cross-validation at the first checkpoint chooses the penalty, by the correlation with the targets, never by a gap.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from engine.probes.ridge import Folds, Ridge
 from engine.stats.correlation import as_columns
 
 Hidden = tuple[np.ndarray | None, np.ndarray]
-"""(X_train [n, d], X_eval [n_eval, d]) at one checkpoint; X_train may be None where nothing is trained."""
+"""(X_train [n, d], X_eval [n_eval, d]) at one checkpoint; X_train may be None if nothing is trained there."""
 
 
 def explain(
@@ -31,9 +30,10 @@ def explain(
 ) -> list[np.ndarray]:
     """Explanations [n_eval, k] at every checkpoint, by explainers trained on fixed targets Y [n, k].
 
-    frozen: trained once, on the first checkpoint's X_train (later ones may be None). refit: trained from
-    scratch at each checkpoint. online: continues from the previous checkpoint. penalty: one for all columns,
-    or (linear, mlp) one per column. Every column has its own initial weights: repeat a column to get several.
+    frozen: trained once, on the first checkpoint's X_train (later ones may be None). refit: trained from scratch at
+    each checkpoint. online: continues from the previous checkpoint. penalty: one for all columns, or (linear, mlp) one
+    for each column. Every column has its own initial weights: repeat a column to get several initialisations.
+
     Raises ValueError for a regime that the kind lacks, and for a missing X_train.
     """
     explainer = EXPLAINERS.get(kind)
@@ -57,11 +57,9 @@ def cross_validate(
 ) -> dict[float, float]:
     """Penalty → correlation of out-of-fold explanations with the targets [n], pooled over folds.
 
-    folds None: each row is held out by itself (ridge only, else ValueError).
+    folds None: each row is held out by itself (ridge only, otherwise ValueError).
     """
-    explainer = EXPLAINERS[kind]
-    scores = explainer.cross_validate(x, np.asarray(targets, dtype=np.float64).ravel(), folds, spec, seed)
-    return dict(zip(explainer.penalties(spec), scores.tolist(), strict=True))
+    return EXPLAINERS[kind].cross_validate(x, np.asarray(targets, dtype=np.float64).ravel(), folds, spec, seed)
 
 
 def best(scores: dict[float, float]) -> float:

@@ -1,9 +1,8 @@
 """Ridge regression for many targets and penalties at once, in float64, without torch.
 
-With centred X = [n, d] and λ, Q = eigh(XᵀX), each penalty α predicts Z @ (B / (λ + α)), where
-Z = X_test Q and B = Qᵀ(XᵀY). All noise levels, seeds and targets are columns of Y: they share one
-factorisation. Where n < d the same holds in the n × n dual. An intercept is always fitted and
-never penalised; α is what scikit-learn's `Ridge(alpha=α)` calls alpha.
+With centred X = [n, d] and λ, Q = eigh(XᵀX), each penalty α predicts Z @ (B / (λ + α)), where Z = X_test Q and
+B = Qᵀ(XᵀY). All noise levels, seeds and targets are columns of Y, so they share one factorisation. If n < d the same
+holds in the n × n dual. An intercept is always fitted and never penalised. α is the alpha of scikit-learn's `Ridge`.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ Folds = list[tuple[np.ndarray, np.ndarray]]
 
 @dataclass(frozen=True)
 class Targets:
-    """Targets Y [n, k] in the form that one factorisation needs; from `Ridge.project_targets(Y)`."""
+    """Targets Y [n, k] in the basis of a factorisation; made by `Ridge.project_targets(Y)`."""
 
     right: np.ndarray
     """B [r, k], in the basis of the eigenvectors."""
@@ -38,7 +37,7 @@ class Targets:
 
 @dataclass(frozen=True)
 class Moments:
-    """Second moments of X_test and truths [n_test, m], enough for correlations; from `Ridge.moments`."""
+    """Second moments of X_test and truths [n_test, m], which determine correlations; made by `Ridge.moments`."""
 
     square: np.ndarray
     """ZᵀZ [r, r] of the centred projected inputs."""
@@ -51,7 +50,7 @@ class Moments:
 
 @dataclass(frozen=True)
 class Ridge:
-    """One factorisation of training inputs X [n, d]; make it with `Ridge.fit(X)`."""
+    """One factorisation of training inputs X [n, d], made by `Ridge.fit(X)`."""
 
     mean: np.ndarray
     """[d]"""
@@ -86,31 +85,31 @@ class Ridge:
         return self.vectors.T @ y if self.dual else self.vectors.T @ (self.centred.T @ y)
 
     def project_targets(self, y: np.ndarray) -> Targets:
-        """Targets Y [n, k] in the basis of the eigenvectors. Keep the result when only the penalty changes."""
+        """Targets Y [n, k] in the basis of the eigenvectors. Reuse the result if only the penalty changes."""
         y = as_columns(y)
         mean = y.mean(axis=0)
         return Targets(self._right(y - mean), mean, np.abs(y).max(initial=0.0))
 
     def project(self, x: np.ndarray) -> np.ndarray:
-        """Z [n_test, r]: inputs in the basis of the eigenvectors. Keep it when Y changes and X does not."""
-        x = np.asarray(x, dtype=np.float64) - self.mean
+        """Z [n_test, r]: inputs in the basis of the eigenvectors. Reuse the result if only Y changes."""
+        return self._rotated(np.asarray(x, dtype=np.float64) - self.mean)
+
+    def _rotated(self, x: np.ndarray) -> np.ndarray:
         return (x @ self.centred.T) @ self.vectors if self.dual else x @ self.vectors
 
     def predict(self, y: np.ndarray, penalties: Sequence[float], x_test: np.ndarray) -> np.ndarray:
         """Predictions [penalties, n_test, k] at X_test [n_test, d] of ridges fitted to Y [n, k]."""
-        y, z = as_columns(y), self.project(x_test)
-        mean = y.mean(axis=0)
-        right = self._right(y - mean)
-        shrunk = right / (self.eigenvalues[:, None] + _penalties(penalties)[:, None, None])  # [penalties, r, k]
-        out = z @ shrunk
-        out += mean
+        targets = self.project_targets(y)
+        shrunk = targets.right / (self.eigenvalues[:, None] + _penalties(penalties)[:, None, None])  # [penalties, r, k]
+        out = self.project(x_test) @ shrunk
+        out += targets.mean
         return out
 
     def correlations_of(self, targets: Targets, penalties: Sequence[float], test: Moments) -> np.ndarray:
-        """Pearson r [penalties, k, m] of the predictions with the truths; NaN where a prediction is constant.
+        """Pearson r [penalties, k, m] of the predictions with the truths; NaN if a prediction is constant.
 
-        Variances and covariances of the predictions follow from the second moments of X_test in the basis of
-        the eigenvectors, so one column costs r² operations instead of n_test · r.
+        Variances and covariances of the predictions follow from the second moments of X_test in the basis of the
+        eigenvectors, so one column costs r² operations instead of n_test · r.
         """
         alphas = _penalties(penalties)
         shrunk = targets.right[:, None, :] / (self.eigenvalues[:, None] + alphas)[:, :, None]  # [r, penalties, k]
@@ -128,7 +127,7 @@ class Ridge:
         truths = as_columns(truths)
         x, truths = x - x.mean(axis=0), truths - truths.mean(axis=0)
         if self.dual:
-            z = (x @ self.centred.T) @ self.vectors
+            z = self._rotated(x)
             square, with_truths = z.T @ z, z.T @ truths
         else:
             square, with_truths = self.vectors.T @ (x.T @ x) @ self.vectors, self.vectors.T @ (x.T @ truths)
@@ -136,28 +135,28 @@ class Ridge:
 
     def coefficients(self, y: np.ndarray, penalty: float) -> tuple[np.ndarray, np.ndarray]:
         """Weights [d, k] and intercepts [k]."""
-        y = as_columns(y)
-        right = self._right(y - y.mean(axis=0)) / (self.eigenvalues + _penalties([penalty])[0])[:, None]
+        targets = self.project_targets(y)
+        right = targets.right / (self.eigenvalues + _penalties([penalty])[0])[:, None]
         weights = self.centred.T @ (self.vectors @ right) if self.dual else self.vectors @ right
-        return weights, y.mean(axis=0) - self.mean @ weights
-
-    def _left(self) -> np.ndarray:
-        """Training rows in the basis of the eigenvectors, [n, r]."""
-        return self.vectors * self.eigenvalues if self.dual else self.centred @ self.vectors
+        return weights, targets.mean - self.mean @ weights
 
     def leave_groups_out(self, y: np.ndarray, penalties: Sequence[float], groups: Iterable) -> np.ndarray:
         """Predictions [penalties, n, k] for each training row by the ridge fitted without its group.
 
         Exact, from the same factorisation: the held-out residuals of group G are (I − H_GG)⁻¹ e_G.
         """
-        y = as_columns(y)
-        left, right = self._left(), self._right(y - y.mean(axis=0))
-        parts = _rows_by_group(groups)
-        out = np.empty((len(_penalties(penalties)), *y.shape))
-        for p, penalty in enumerate(_penalties(penalties)):
+        y, alphas = as_columns(y), _penalties(penalties)
+        targets = self.project_targets(y)
+        # Training rows in the basis of the eigenvectors, [n, r].
+        left = self.vectors * self.eigenvalues if self.dual else self.centred @ self.vectors
+        codes = _codes(groups)
+        order = np.argsort(codes, kind="stable")
+        parts = np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+        out = np.empty((len(alphas), *y.shape))
+        for p, penalty in enumerate(alphas):
             shrink = 1 / (self.eigenvalues + penalty)
-            fitted = left @ (right * shrink[:, None]) + y.mean(axis=0)
-            # the hat matrix is left · shrink · leftᵀ; in the dual, left already holds λ once
+            fitted = left @ (targets.right * shrink[:, None]) + targets.mean
+            # The hat matrix is left · shrink · leftᵀ. In the dual, left already contains λ once.
             other = (self.vectors if self.dual else left) * shrink
             for rows in parts:
                 hat = 1 / len(y) + left[rows] @ other[rows].T
@@ -172,19 +171,18 @@ def _penalties(penalties: Sequence[float]) -> np.ndarray:
     return alphas
 
 
-def _rows_by_group(groups: Iterable) -> list[np.ndarray]:
-    codes = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
-    order = np.argsort(codes, kind="stable")
-    return np.split(order, np.flatnonzero(np.diff(codes[order])) + 1)
+def _codes(values: Iterable) -> np.ndarray:
+    """The values as numbers from 0, in order of appearance; a missing value is a value too."""
+    return pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=False)[0]
 
 
-def _fold_of(values: Iterable, folds: int, rng: np.random.Generator) -> np.ndarray:
-    """The fold of each row, [n]. Rows with equal values share a fold; folds have about equal numbers of rows."""
-    codes = pd.factorize(np.asarray(values, dtype=object), use_na_sentinel=False)[0]
+def _fold_of(codes: np.ndarray, folds: int, rng: np.random.Generator) -> np.ndarray:
+    """The fold of each row, [n]. Rows with equal codes share a fold; folds have about equal numbers of rows."""
     sizes = np.bincount(codes)
+    folds = min(folds, len(sizes))
     fold_of_value, filled = np.empty(len(sizes), dtype=int), np.zeros(folds)
     order = rng.permutation(len(sizes))
-    for value in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first, each to the emptiest fold
+    for value in order[np.argsort(-sizes[order], kind="stable")]:  # the largest first, each into the emptiest fold
         fold_of_value[value] = np.argmin(filled)
         filled[fold_of_value[value]] += sizes[value]
     return fold_of_value[codes]
@@ -195,15 +193,15 @@ def grouped_folds(
 ) -> Folds:
     """Folds for choosing a penalty: (train, test) row numbers, each row tested exactly once.
 
-    Two-way folds, if every row has a cue and an entity, with at least two distinct values of each: cues and
-    entities are dealt into folds separately. Each pair (cue fold, entity fold) tests the rows in both and trains
-    on the rows in neither, as the held-out split does. Otherwise whole groups are held out. There are never more
-    folds than distinct values. Raises ValueError for a single group.
+    If every row has a cue and an entity, and there are at least two distinct values of each, folds are two-way: cues
+    and entities are dealt into folds separately. Each pair (cue fold, entity fold) tests the rows in both and trains on
+    the rows in neither, as the held-out split does. Otherwise whole groups are held out. There are never more folds
+    than distinct values. Raises ValueError for a single group.
     """
     rng = np.random.default_rng(seed)
-    factors = [pd.factorize(np.asarray(v, dtype=object))[0] for v in (cue, entity) if v is not None]
-    if len(factors) == 2 and all(codes.min(initial=0) >= 0 and codes.max(initial=0) >= 1 for codes in factors):
-        by_cue, by_entity = (_fold_of(codes, min(folds, codes.max() + 1), rng) for codes in factors)
+    factors = [np.asarray(values, dtype=object) for values in (cue, entity) if values is not None]
+    if len(factors) == 2 and not any(pd.isna(values).any() or len(set(values)) < 2 for values in factors):
+        by_cue, by_entity = (_fold_of(_codes(values), folds, rng) for values in factors)
         pairs = [
             (np.flatnonzero((by_cue != c) & (by_entity != e)), np.flatnonzero((by_cue == c) & (by_entity == e)))
             for c in range(by_cue.max() + 1)
@@ -212,10 +210,10 @@ def grouped_folds(
         pairs = [(train, test) for train, test in pairs if len(train) >= 2 and len(test)]
         if pairs:
             return pairs
-    codes = pd.factorize(np.asarray(groups, dtype=object), use_na_sentinel=False)[0]
+    codes = _codes(groups)
     if codes.max(initial=-1) < 1:
         raise ValueError("cross-validation needs at least two groups")
-    fold = _fold_of(codes, min(folds, codes.max() + 1), rng)
+    fold = _fold_of(codes, folds, rng)
     return [(np.flatnonzero(fold != f), np.flatnonzero(fold == f)) for f in range(fold.max() + 1)]
 
 
@@ -224,14 +222,13 @@ def cross_validated_predictions(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Out-of-fold predictions [penalties, rows, k] from X [n, d] and Y [n, k], and their row numbers [rows].
 
-    One-way folds (train on everything that is not tested) share one factorisation; two-way folds need one each.
+    One-way folds (train on all rows that are not tested) share one factorisation. Two-way folds need one each.
     """
     x, y = np.asarray(x, dtype=np.float64), as_columns(y)
     rows = np.concatenate([test for _, test in folds])
     if len(rows) == len(x) and all(len(train) + len(test) == len(x) for train, test in folds):
         fold_of = np.empty(len(x), dtype=int)
-        for fold, (_, test) in enumerate(folds):
-            fold_of[test] = fold
+        fold_of[rows] = np.repeat(np.arange(len(folds)), [len(test) for _, test in folds])
         return Ridge.fit(x).leave_groups_out(y, penalties, fold_of)[:, rows], rows
     parts = [Ridge.fit(x[train]).predict(y[train], penalties, x[test]) for train, test in folds]
     return np.concatenate(parts, axis=1), rows

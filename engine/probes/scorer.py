@@ -39,9 +39,9 @@ class Sample:
     """The examples of one edit in one split."""
 
     inside: np.ndarray
-    """Their positions among the edit's evaluated rows."""
+    """Positions among the edit's evaluated rows."""
     rows: np.ndarray
-    """Their row numbers in the examples."""
+    """Row numbers of the examples."""
     resamples: Resamples
     """Bootstrap weights, the same for all probes and checkpoints, so that every comparison is paired."""
 
@@ -51,26 +51,24 @@ Samples = dict[tuple[str, str], Sample]
 
 
 @dataclass(frozen=True)
-class Trajectory:
-    """One of the best direct probes under one regime, without label noise: input of controls and verdicts."""
+class Scored:
+    """One probe under one regime, scored at every checkpoint and split.
+
+    The last three fields are empty unless the probe leads (`Probe.leads`), because they need much memory.
+    """
 
     probe: Probe
     regime: Regime
     rows: np.ndarray
-    explanations: list[np.ndarray]
-    """[n] at each checkpoint, averaged over seeds."""
-    stale: list[np.ndarray]
+    """Row numbers of the evaluated examples, [n]."""
+    metrics: dict[At, list[Columns]]
+    """One row for each noise level; the first is the one without noise."""
     scores: dict[At, Score]
-
-
-@dataclass(frozen=True)
-class Scored:
-    """One probe under one regime, scored."""
-
-    rows: dict[At, list[Columns]]
-    """A row per noise level; the first is the one without noise."""
-    trajectory: Trajectory | None
-    """None unless the probe is a best direct one (bootstrap draws are large)."""
+    """Scores without label noise."""
+    explanations: list[np.ndarray]
+    """[n] at each checkpoint without label noise, averaged over seeds."""
+    stale: list[np.ndarray]
+    """The same explainer on the first checkpoint's hidden states, [n] at each checkpoint."""
 
 
 def naming(
@@ -82,28 +80,14 @@ def naming(
     control: str | None = None,
 ) -> Columns:
     """The columns that identify a setting (records.SETTING), and `chosen`."""
-    place = probe.place
-    return {
-        "checkpoint": checkpoint.name,
-        "target": observed.target,
-        "step": checkpoint.step,
-        "explainer": probe.kind,
-        "condition": probe.condition,
-        "control": control,
-        "edit": place.edit,
-        "mode": place.mode,
-        "position": place.position,
-        "layer": place.layer,
-        "penalty": probe.penalty,
-        "regime": regime,
-        "noise_kind": label.kind,
-        "noise": label.level,
-        "chosen": probe.chosen,
-    }
+    of_checkpoint = {"checkpoint": checkpoint.name, "target": observed.target, "step": checkpoint.step}
+    of_probe = {"explainer": probe.kind, "condition": probe.condition, "penalty": probe.penalty, "chosen": probe.chosen}
+    of_label = {"regime": regime, "noise_kind": label.kind, "noise": label.level}
+    return of_checkpoint | of_probe | vars(probe.place) | of_label | {"control": control}
 
 
 def samples_of(observed: Observed) -> Samples:
-    """The examples of every edit and split that has enough of them to be scored."""
+    """The examples of every edit and split with enough of them to be scored."""
     out: Samples = {}
     spec, split_of = observed.spec.metrics, observed.examples["split"].to_numpy()
     for edit in observed.edits:
@@ -113,78 +97,66 @@ def samples_of(observed: Observed) -> Samples:
             rows = evaluated[inside]
             if len(rows) >= LEAST_ROWS:
                 rng = np.random.default_rng([spec.seed, number])
-                out[edit, split] = Sample(
-                    inside, rows, bootstrap_weights(rng, spec.bootstrap, **observed.factors(rows))
-                )
+                resamples = bootstrap_weights(rng, spec.bootstrap, **observed.factors(rows))
+                out[edit, split] = Sample(inside, rows, resamples)
     return out
 
 
-def _scores(
-    observed: Observed,
-    sample: Sample,
-    checkpoint: str,
-    explanations: np.ndarray,
-    at_start: np.ndarray,
-    stale: np.ndarray | None = None,
-    average: Sequence[int] | None = None,
-) -> list[Score]:
-    """Scores of explanations [evaluated rows of the edit, k] on one sample."""
-    return score(
-        explanations[sample.inside],
-        observed.behavior(checkpoint).take(sample.rows),
-        observed.behavior(observed.target).take(sample.rows),
-        sample.resamples,
-        stale=None if stale is None else stale[sample.inside],
-        at_start=at_start[sample.inside],
-        start=observed.behavior(observed.start).take(sample.rows),
-        average=average,
-        confidence=observed.spec.metrics.confidence,
-    )
+def _scores(observed: Observed, sample: Sample, t: int, said: Sequence[np.ndarray], **options: Any) -> list[Score]:
+    """Scores at checkpoint t, on one sample, of the explanations at each checkpoint [evaluated rows of the edit, k]."""
+    names = (observed.currents[t], observed.target, observed.start)
+    current, target, start = (observed.behavior(name).take(sample.rows) for name in names)
+    options |= {"at_start": said[0][sample.inside], "start": start, "confidence": observed.spec.metrics.confidence}
+    return score(said[t][sample.inside], current, target, sample.resamples, **options)
 
 
 def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanations) -> Scored:
     """Score one probe under one regime: a row for every checkpoint, split and noise level."""
-    probe, said, stale = explained.probe, explained.explanations, explained.stale
+    probe, said = explained.probe, explained.explanations
     levels = list(dict.fromkeys((label.kind, label.level) for label in explained.labels))
     average = [levels.index((label.kind, label.level)) for label in explained.labels]
     columns_of = [[i for i, a in enumerate(average) if a == number] for number in range(len(levels))]
-    rows: dict[At, list[Columns]] = {}
+    metrics: dict[At, list[Columns]] = {}
     clean: dict[At, Score] = {}
     for t, checkpoint in enumerate(observed.spec.checkpoints):
         for split in EVALUATED:
             if (sample := samples.get((probe.place.edit, split))) is None:
                 continue
-            scores = _scores(observed, sample, checkpoint.name, said[t], said[0], stale[t], average)
-            clean[split, t] = scores[0]
-            rows[split, t] = [
+            stale = explained.stale[t][sample.inside]
+            scores = _scores(observed, sample, t, said, stale=stale, average=average)
+            metrics[split, t] = [
                 naming(observed, checkpoint, probe, explained.regime, NoiseLabel(*level, 0))
                 | {"split": split, "cv": probe.cv, "noisy_clean": float(np.mean(explained.noisy_clean[columns]))}
                 | own.values
                 for level, columns, own in zip(levels, columns_of, scores, strict=True)
             ]
-    if not probe.best or probe.place.mode != "direct":
-        return Scored(rows, None)
-    now, then = ([e[:, columns_of[0]].mean(axis=1) for e in of_columns] for of_columns in (said, stale))
-    return Scored(rows, Trajectory(probe, explained.regime, explained.rows, now, then, clean))
+            if probe.leads:
+                clean[split, t] = scores[0]
+    now, then = ([e[:, columns_of[0]].mean(axis=1) for e in each if probe.leads] for each in (said, explained.stale))
+    return Scored(probe, explained.regime, explained.rows, metrics, clean, now, then)
 
 
 def metric_rows(
     observed: Observed, samples: Samples, scored: Sequence[Scored], probes: Sequence[Probe], progress: Progress
 ) -> tuple[list[Columns], list[ToStore]]:
     """All rows of a run: those of the probes, then those of their controls; and the controls' stored explanations."""
-    trajectories = [one.trajectory for one in scored if one.trajectory]
+    leading = [one for one in scored if one.probe.leads]
     nulls: list[dict[At, Null]] = []
     of_controls: list[Columns] = []
     stored: list[ToStore] = []
     found: dict[tuple[Place, Regime], dict[At, Null]] = {}
-    for done, own in enumerate(trajectories):
-        progress("controls", done, len(trajectories))
-        # A ridge stands in for linear and mlp, whose own 200 shuffles would take hours; `online` takes `refit`'s bands.
+    for done, own in enumerate(leading):
+        progress("controls", done, len(leading))
+        # Linear and mlp use the null of a ridge, because 200 shuffles of their own would take hours. `online` uses the
+        # null of `refit`.
         key: tuple[Place, Regime] = (own.probe.place, "frozen" if own.regime == "frozen" else "refit")
         if key not in found:
             found[key] = null_bands(observed, samples, *key, probes)
         nulls.append(found[key])
-        of_controls += null_rows(observed, own, found[key])
+        kept = ("n", "n_groups", "metric", "target_current", "testable")
+        for at, clean_score in own.scores.items():
+            shared = {name: clean_score.values[name] for name in kept}
+            of_controls.append(_control_row(observed, own, "null", at, shared | found[key][at].values))
         of_controls += control_rows(observed, samples, own, "stale", own.stale)
         if (own.probe.kind, own.regime) == (REFERENCE, "frozen"):
             for name, explanations in baselines(observed, own.probe, probes).items():
@@ -193,42 +165,41 @@ def metric_rows(
                     for checkpoint, values in zip(observed.spec.checkpoints, explanations, strict=True):
                         names = naming(observed, checkpoint, own.probe, own.regime, control=name)
                         stored.append((names, own.rows, values))
-    progress("controls", len(trajectories), len(trajectories))
-    verdict = verdict_columns(observed, trajectories, nulls)
-    ranking = span_rankings(observed, trajectories)
+    progress("controls", len(leading), len(leading))
+    more = zip(nulls, verdict_columns(observed, leading, nulls), span_rankings(observed, leading), strict=True)
     rows: list[Columns] = []
-    number = 0
     for one in scored:
-        for at, (clean, *noisy) in one.rows.items():
-            if one.trajectory:
-                clean = clean | _null_columns(nulls[number][at]) | verdict[number][at]
-                clean["span_ranking"] = ranking[number][at]
+        null_at, verdict_at, ranking_at = next(more) if one.probe.leads else ({}, {}, {})
+        for at, (clean, *noisy) in one.metrics.items():
+            if one.probe.leads:
+                band = {name: null_at[at].values[name] for name in ("null_mean", "null_low", "null_high")}
+                clean = clean | band | verdict_at[at] | {"span_ranking": ranking_at[at]}
             rows += [clean, *noisy]
-        number += one.trajectory is not None
     return rows + of_controls, stored
 
 
-# -- controls ----------------------------------------------------------------------------------------
+def _control_row(observed: Observed, own: Scored, control: str, at: At, values: Columns) -> Columns:
+    split, t = at
+    names = naming(observed, observed.spec.checkpoints[t], own.probe, own.regime, control=control)
+    return names | {"split": split} | values
 
 
 def control_rows(
-    observed: Observed, samples: Samples, own: Trajectory, name: str, explanations: list[np.ndarray]
+    observed: Observed, samples: Samples, own: Scored, name: str, explanations: list[np.ndarray]
 ) -> list[Columns]:
-    """Rows of a control with explanations [n] at each checkpoint, beside one trajectory."""
+    """Rows of a control with explanations [n] at each checkpoint, beside one leading probe."""
+    said = [e[:, None] for e in explanations]
     rows = []
-    for t, checkpoint in enumerate(observed.spec.checkpoints):
-        for split in EVALUATED:
-            if sample := samples.get((own.probe.place.edit, split)):
-                (at,) = _scores(observed, sample, checkpoint.name, explanations[t], explanations[0][:, None])
-                names = naming(observed, checkpoint, own.probe, own.regime, control=name)
-                rows.append(names | {"split": split} | at.values)
+    for split, t in own.scores:
+        (found,) = _scores(observed, samples[own.probe.place.edit, split], t, said)
+        rows.append(_control_row(observed, own, name, (split, t), found.values))
     return rows
 
 
 def null_bands(
     observed: Observed, samples: Samples, place: Place, regime: Regime, probes: Sequence[Probe]
 ) -> dict[At, Null]:
-    """Scores of ridges on group-wise shuffled targets, as bands."""
+    """Bands of the scores of ridges on group-wise shuffled targets."""
     target = observed.behavior(observed.target)
     out = {}
     for t, explanations in enumerate(shuffled(observed, place, regime, probes)):
@@ -240,61 +211,41 @@ def null_bands(
     return out
 
 
-def null_rows(observed: Observed, own: Trajectory, bands: dict[At, Null]) -> list[Columns]:
-    rows = []
-    for (split, t), at in own.scores.items():
-        names = naming(observed, observed.spec.checkpoints[t], own.probe, own.regime, control="null")
-        shared = {name: at.values[name] for name in ("n", "n_groups", "metric", "target_current", "testable")}
-        rows.append(names | {"split": split} | shared | bands[split, t].values)
-    return rows
-
-
-def _null_columns(at: Null) -> Columns:
-    return {name: at.values[name] for name in ("null_mean", "null_low", "null_high")}
-
-
-# -- columns that need all trajectories --------------------------------------------------------------
-
-
 def verdict_columns(
-    observed: Observed, trajectories: Sequence[Trajectory], nulls: Sequence[dict[At, Null]]
+    observed: Observed, leading: Sequence[Scored], nulls: Sequence[dict[At, Null]]
 ) -> list[dict[At, Columns]]:
-    """Verdicts of each trajectory. The trajectories of one split and edit are one family of tests (max-|t|, Holm)."""
+    """Verdicts of each leading probe. Those of one split and edit are one family of tests (max-|t|, Holm)."""
     spec = observed.spec.metrics
     checkpoints = range(len(observed.currents))
-    out: list[dict[At, Columns]] = [{} for _ in trajectories]
-    for edit in dict.fromkeys(own.probe.place.edit for own in trajectories):
+    edits = [own.probe.place.edit for own in leading]
+    out: list[dict[At, Columns]] = [{} for _ in leading]
+    for edit in dict.fromkeys(edits):
         for split in EVALUATED:
-            family = [
-                i for i, own in enumerate(trajectories) if own.probe.place.edit == edit and (split, 0) in own.scores
-            ]
+            family = [i for i, own in enumerate(leading) if edits[i] == edit and (split, 0) in own.scores]
             if not family:
                 continue
             said = verdicts(
-                [[trajectories[i].scores[split, t] for t in checkpoints] for i in family],
+                [[leading[i].scores[split, t] for t in checkpoints] for i in family],
                 [[nulls[i][split, t] for t in checkpoints] for i in family],
                 confidence=spec.confidence,
                 absent_within=spec.absent_within,
             )
-            for i, of_trajectory in zip(family, said, strict=True):
-                for t, one in enumerate(of_trajectory):
-                    out[i][split, t] = {
-                        "verdict_coupling": one.coupling,
-                        "verdict_counterfactual": one.counterfactual,
-                    }
+            for i, own in zip(family, said, strict=True):
+                for t, at in enumerate(own):
+                    out[i][split, t] = {"verdict_coupling": at.coupling, "verdict_counterfactual": at.counterfactual}
     return out
 
 
-def span_rankings(observed: Observed, trajectories: Sequence[Trajectory]) -> list[dict[At, float]]:
-    """Kendall's τ over the edits of a prompt, each edit explained by its own best probe of one kind and regime."""
+def span_rankings(observed: Observed, leading: Sequence[Scored]) -> list[dict[At, float]]:
+    """Kendall's τ over the edits of a prompt. Each edit is explained by its own best probe of one kind and regime."""
     split_of = observed.examples["split"].to_numpy()
-    keys = [(own.probe.kind, own.regime, own.probe.condition) for own in trajectories]
-    out: list[dict[At, float]] = [{} for _ in trajectories]
+    keys = [(own.probe.kind, own.regime, own.probe.condition) for own in leading]
+    out: list[dict[At, float]] = [{} for _ in leading]
     for key in dict.fromkeys(keys):
         family = [i for i, own in enumerate(keys) if own == key]
-        rows = np.concatenate([trajectories[i].rows for i in family])
+        rows = np.concatenate([leading[i].rows for i in family])
         for t, name in enumerate(observed.currents):
-            explained = np.concatenate([trajectories[i].explanations[t] for i in family])
+            explained = np.concatenate([leading[i].explanations[t] for i in family])
             effect = observed.behavior(name).effect[rows]
             for split in EVALUATED:
                 inside = split_of[rows] == split

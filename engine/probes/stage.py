@@ -1,7 +1,7 @@
 """The explanation stage: choose probes, train them on fixed targets, score them at every checkpoint.
 
-Probes are chosen before any gap is computed: by grouped cross-validation of the correlation with the targets, at
-the checkpoint where they are trained.
+Probes are chosen before any gap is computed: by grouped cross-validation of the correlation with the targets, at the
+checkpoint where they are trained.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from engine.config import ConcurrentSpec, ExplainerKind, Regime, RunSpec
+from engine.probes.controls import hidden_states
 from engine.probes.kinds import EXPLAINERS
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
 from engine.probes.regimes import best, cross_validate, explain
@@ -21,16 +22,16 @@ from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part
-from engine.stats.noise import NoiseLabel, NoiseMatrix, noise_matrix
+from engine.stats.noise import NoiseLabel, noise_matrix
 
 DIGITS = 3
-"""Explanations are stored rounded to 0.001 nats, which takes a third of the space."""
+"""Decimals of the stored explanations, in nats. Rounding saves two thirds of the space."""
 STORED_NOISE = 0.5
 """The one noise level whose explanations are stored example by example."""
 
 
 def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
-    """All probes of one kind, one per place, each with its best penalty; marks `best` and `chosen`."""
+    """All probes of one kind, one for each place, with its best penalty. Sets the marks `best` and `chosen`."""
     spec, explainer = observed.spec.explainers, EXPLAINERS[kind]
     modes = spec.modes if explainer.cheap else tuple(m for m in spec.modes if m == "direct")
     target = observed.behavior(observed.target).effect
@@ -59,39 +60,31 @@ def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
     return [replace(p, best=p in winners, chosen=p is headline) for p in probes]
 
 
-def noisy_targets(observed: Observed, probe: Probe, rows: np.ndarray) -> NoiseMatrix:
-    """The fixed targets of the training rows: clean, and for the chosen probe with every kind and level of noise."""
-    target = observed.behavior(observed.target).effect[rows]
-    noise, levels = observed.spec.noise, observed.spec.noise.levels if probe.chosen else ()
-    seeds = noise.seeds if EXPLAINERS[probe.kind].cheap else min(noise.seeds, observed.spec.explainers.seeds)
-    return noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=observed.spec.seed)
-
-
 def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExplanations:
     """Train one probe under one regime on the fixed targets, and apply it at every checkpoint."""
     place, spec, seed = probe.place, observed.spec.explainers, observed.spec.seed
     train, rows = observed.rows(place.edit, "train"), observed.rows(place.edit, *EVALUATED)
-    matrix = noisy_targets(observed, probe, train)
+    explainer, noise = EXPLAINERS[probe.kind], observed.spec.noise
+    # Only the chosen probe gets label noise, of every kind and level.
+    levels = noise.levels if probe.chosen else ()
+    seeds = noise.seeds if explainer.cheap else min(noise.seeds, spec.seeds)
+    target = observed.behavior(observed.target).effect[train]
+    matrix = noise_matrix(target, noise.kinds if levels else (), levels, seeds, seed=seed)
     labels, noisy_clean, n = matrix.labels, matrix.noisy_clean, len(rows)
 
-    def hidden() -> Iterator[tuple[np.ndarray | None, np.ndarray]]:
-        then = observed.features(observed.start, place, rows)
-        for name in observed.currents:
-            x_train = None
-            if regime != "frozen" or name == observed.start:
-                x_train = observed.features(name, place, train)
-            # the second half is for the control `stale`: the same explainer on the first checkpoint's hidden states
-            yield x_train, np.concatenate([observed.features(name, place, rows), then])
+    # The second half is for the control `stale`: the same explainer on the first checkpoint's hidden states.
+    first = observed.features(observed.start, place, rows)
+    states = hidden_states(observed, place, regime, train, rows)
+    hidden = ((x_train, np.concatenate([x, first])) for x_train, x in states)
 
-    linear = EXPLAINERS[probe.kind].linear_in_targets
-    if linear:  # predict the basis, then mix the predictions
+    if explainer.linear_in_targets:  # predict the basis, then mix the predictions
         targets = matrix.basis
     else:  # spec.seeds initialisations of the clean targets, one of each noisy column
         copies = np.concatenate([np.zeros(spec.seeds - 1, dtype=int), np.arange(len(labels))])
         labels, noisy_clean = tuple(labels[c] for c in copies), noisy_clean[copies]
         targets = matrix.targets[:, copies]
-    predicted = explain(probe.kind, regime, hidden(), targets, penalty=probe.penalty, spec=spec, seed=seed)
-    if linear:
+    predicted = explain(probe.kind, regime, hidden, targets, penalty=probe.penalty, spec=spec, seed=seed)
+    if explainer.linear_in_targets:
         predicted = [p @ matrix.mix for p in predicted]
     now, then = [p[:n] for p in predicted], [p[n:] for p in predicted]
     return ProbeExplanations(probe, regime, rows, labels, noisy_clean, now, then)
@@ -112,7 +105,7 @@ def concurrent_probe(observed: Observed, concurrent: ConcurrentSpec) -> Probe:
 
 
 def read_concurrent(observed: Observed, probe: Probe) -> ProbeExplanations:
-    """What the concurrent explainer said when each checkpoint was saved; `stale` is what it said at the first."""
+    """The concurrent explainer's explanations from when each checkpoint was saved; `stale`: those at the first one."""
     rows = observed.rows(probe.place.edit, *EVALUATED)
     parts = [observed.record.read_arrays(concurrent_part(name)) for name in observed.currents]
     said = [part["explanation"][:, None].astype(float) for part in parts]
@@ -138,7 +131,7 @@ def of_probes(observed: Observed, progress: Progress) -> tuple[list[pa.Table], l
         progress("explaining and scoring", done, len(work))
         explained = read_concurrent(observed, probe) if probe.condition else explain_probe(observed, probe, regime)
         scored.append(score_probe(observed, samples, explained))
-        if probe.best and probe.place.mode == "direct":
+        if probe.leads:
             tables += stored(observed, explained)
     progress("explaining and scoring", len(work), len(work))
     rows, of_controls = metric_rows(observed, samples, scored, probes, progress)
@@ -151,28 +144,25 @@ def stored(observed: Observed, explained: ProbeExplanations) -> Iterator[pa.Tabl
     kept = [CLEAN, *(NoiseLabel(kind, STORED_NOISE, 0) for kind in observed.spec.noise.kinds)]
     for label in kept:
         columns = [i for i, own in enumerate(explained.labels) if (own.kind, own.level) == (label.kind, label.level)]
-        if not columns:
-            continue
         for checkpoint, explanations in zip(observed.spec.checkpoints, explained.explanations, strict=True):
-            names = naming(observed, checkpoint, explained.probe, explained.regime, label)
-            values = explanations[:, columns].mean(axis=1)
-            yield explanation_rows(observed, names, explained.rows, values)
+            if columns:
+                names = naming(observed, checkpoint, explained.probe, explained.regime, label)
+                yield explanation_rows(observed, names, explained.rows, explanations[:, columns].mean(axis=1))
 
 
 def explanation_rows(observed: Observed, names: dict, rows: np.ndarray, explanations: np.ndarray) -> pa.Table:
     """Rows of records.EXPLANATIONS [n] that share the identifying columns `names`."""
     n = len(rows)
-    columns = []
-    for column in EXPLANATIONS:
-        if column.name == "example_id":
-            values = pa.array(observed.examples["example_id"].to_numpy()[rows]).dictionary_encode()
-        elif column.name == "explanation":
-            values = pa.array(np.round(explanations, DIGITS).astype(np.float32))
-        elif names.get(column.name) is None:
-            values = pa.nulls(n, column.type)
-        elif pa.types.is_dictionary(column.type):
-            values = pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), [names[column.name]])
-        else:
-            values = pa.repeat(pa.scalar(names[column.name], column.type), n)
-        columns.append(values)
-    return pa.Table.from_arrays(columns, schema=EXPLANATIONS)
+
+    def column(field: pa.Field) -> pa.Array:
+        if field.name == "example_id":
+            return pa.array(observed.examples["example_id"].to_numpy()[rows]).dictionary_encode()
+        if field.name == "explanation":
+            return pa.array(np.round(explanations, DIGITS).astype(np.float32))
+        if names.get(field.name) is None:
+            return pa.nulls(n, field.type)
+        if pa.types.is_dictionary(field.type):
+            return pa.DictionaryArray.from_arrays(np.zeros(n, dtype=np.int32), [names[field.name]])
+        return pa.repeat(pa.scalar(names[field.name], field.type), n)
+
+    return pa.Table.from_arrays([column(field) for field in EXPLANATIONS], schema=EXPLANATIONS)

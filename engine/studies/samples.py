@@ -121,7 +121,7 @@ def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress =
     from transformers import AutoModelForCausalLM, AutoTokenizer
     from transformers.utils.logging import disable_progress_bar
 
-    from engine.training.loop import encode, new_model, train
+    from engine.training.loop import encode_dialogues, new_model, train
 
     target = folder / job.name
     if is_built(folder, task, seed, job):
@@ -139,7 +139,7 @@ def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress =
 
     def sample(_: int) -> Any:
         dialogues = sample_dialogues(factors, rule, rng, PROMPTS_A_STEP, ANSWERS_A_PROMPT)
-        return encode(tokenizer, *dialogues, answer_weight=ANSWER_WEIGHT, every=LEARN_PROMPT_OF)
+        return encode_dialogues(tokenizer, *dialogues, answer_weight=ANSWER_WEIGHT, every=LEARN_PROMPT_OF)
 
     rate = RATE["post-training" if job.start else "pretraining"]
     stage = f"{task} {job.name}"

@@ -113,7 +113,7 @@ def train_one(
     from transformers.utils.logging import disable_progress_bar
 
     from engine.training.adversary import HeldProbe
-    from engine.training.loop import encode, train
+    from engine.training.loop import encode_dialogues, train
 
     disable_progress_bar()
     tokenizer = AutoTokenizer.from_pretrained(start)
@@ -123,7 +123,7 @@ def train_one(
 
     def sampled(_: int) -> Any:
         dialogues = sample_dialogues(factors, rule, rng, PROMPTS_A_STEP, ANSWERS_A_PROMPT)
-        return encode(tokenizer, *dialogues, answer_weight=ANSWER_WEIGHT, every=LEARN_PROMPT_OF)
+        return encode_dialogues(tokenizer, *dialogues, answer_weight=ANSWER_WEIGHT, every=LEARN_PROMPT_OF)
 
     held = None
     if kind == "adversary":

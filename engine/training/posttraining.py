@@ -1,13 +1,13 @@
 """The run's own post-training: checkpoints that drift, with an explainer trained beside them on fixed targets.
 
-The explainer starts as one trained at the first checkpoint. In the loop it takes one step for every step of the base
-model, on that moment's hidden states and always on the same targets; its gradient stops at the hidden states or,
-if asked, flows on into the base model. A training that was stopped begins anew; it is seeded, so it ends the same.
+The explainer is first trained at the first checkpoint. In the loop it takes one step for every step of the base model,
+on the current hidden states and always on the same targets. Its gradient stops at the hidden states or, if the spec
+says so, flows into the base model. A stopped training starts again from the beginning; it is seeded, so the result is
+the same.
 """
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +22,9 @@ DONE = "post_training"
 
 
 def post_train(observed: Observed, progress: Progress) -> None:
-    """Train and save the checkpoints marked `trained`, and what the concurrent explainer says at each of them.
+    """Train and save the checkpoints marked `trained`, and the concurrent explainer's explanations at each of them.
 
-    Behavior at the target must have been measured. Raises InputError for dialogues that can't be used.
+    Behavior at the target must have been measured before. Raises InputError for dialogues that can't be used.
     """
     record, spec = observed.record, observed.spec
     post = spec.post_training
@@ -32,8 +32,8 @@ def post_train(observed: Observed, progress: Progress) -> None:
         return
     import torch
 
-    from engine.model.checkpoints import load
-    from engine.training.loop import encode, train
+    from engine.model.checkpoints import load, save
+    from engine.training.loop import encode_dialogues, train
 
     start = load(spec.checkpoints[0], device=spec.device, dtype="float32")
     model, tokenizer = start.model.requires_grad_(True), start.tokenizer
@@ -43,23 +43,20 @@ def post_train(observed: Observed, progress: Progress) -> None:
     def sample(_: int) -> Any:
         chosen = [dialogues[i] for i in rng.integers(len(dialogues), size=post.prompts_a_step)]
         prompts, answers = zip(*chosen, strict=True)
-        return encode(tokenizer, prompts, [[a] for a in answers], answer_weight=post.answer_weight)
+        return encode_dialogues(tokenizer, prompts, [[a] for a in answers], answer_weight=post.answer_weight)
 
     saved = {c.step: c for c in spec.checkpoints if c.trained}
     concurrent = _Concurrent(observed, post.concurrent, start) if post.concurrent else None
     if concurrent:
         concurrent.warm_up(model, spec.explainers.steps)
-        record.write_arrays(concurrent_part(spec.checkpoints[0].name), concurrent.say(model))
+        concurrent.write(model, spec.checkpoints[0].name)
 
     def on_step(done: int, _: float) -> None:
         progress("post-training", done, max(saved))
         if done in saved:
-            folder = Path(saved[done].path)
-            shutil.rmtree(folder, ignore_errors=True)
-            model.save_pretrained(folder)
-            tokenizer.save_pretrained(folder)
+            save(model, tokenizer, Path(saved[done].path))
             if concurrent:
-                record.write_arrays(concurrent_part(saved[done].name), concurrent.say(model))
+                concurrent.write(model, saved[done].name)
 
     probe = concurrent.probe if concurrent else None
     with torch.random.fork_rng(devices=[]):
@@ -69,21 +66,20 @@ def post_train(observed: Observed, progress: Progress) -> None:
 
 
 class _Concurrent:
-    """An `OnlineProbe` on the run's training examples of one edit, and what it says of the evaluated ones."""
+    """An `OnlineProbe` on the run's training examples of one edit, which explains the evaluated examples."""
 
     def __init__(self, observed: Observed, concurrent: ConcurrentSpec, start: Any):
         import torch
 
         from engine.training.loop import OnlineProbe
 
-        train, self.rows = observed.rows(concurrent.edit, "train"), observed.rows(concurrent.edit, *EVALUATED)
+        train, evaluated = observed.rows(concurrent.edit, "train"), observed.rows(concurrent.edit, *EVALUATED)
         if len(train) < 2:
             raise InputError(f"post_training.concurrent.edit: no training example has the edit {concurrent.edit!r}")
         prompts = observed.examples["prompt"].to_numpy()
         effects = observed.behavior(observed.target).effect
-        self.layer = start.layer(concurrent.layer)
-        self.device = next(start.model.parameters()).device
-        self._asked = start.tokenizer(list(prompts[self.rows]))["input_ids"]
+        self.record, self.layer = observed.record, start.layer(concurrent.layer)
+        self._asked = start.tokenizer(list(prompts[evaluated]))["input_ids"]
         self.probe = OnlineProbe(
             prompts=start.tokenizer(list(prompts[train]))["input_ids"],
             targets=torch.tensor(effects[train], dtype=torch.float32),
@@ -97,25 +93,16 @@ class _Concurrent:
         )
 
     def warm_up(self, model: Any, steps: int) -> None:
-        """Train the explainer at the first checkpoint; the model stands still."""
+        """Train the explainer at the first checkpoint; the model does not change."""
         flow, self.probe.flow = self.probe.flow, False
         for _ in range(steps):
             self.probe.step(model)
         self.probe.flow = flow
 
-    def say(self, model: Any) -> dict[str, np.ndarray]:
-        """Explanations [evaluated rows of the edit], nats, at this moment."""
-        import torch
+    def write(self, model: Any, checkpoint: str) -> None:
+        """Store the explanations of the evaluated examples with the model as it is now, in nats."""
+        from engine.training.loop import in_chunks
 
-        states = []
-        with torch.inference_mode():
-            for start in range(0, len(self._asked), 256):
-                states.append(self._states(model, self._asked[start : start + 256]))
-        return {"explanation": self.probe.explain(np.concatenate(states)).astype(np.float32)}
-
-    def _states(self, model: Any, prompts: list[list[int]]) -> np.ndarray:
-        mine, self.probe.prompts = self.probe.prompts, prompts
-        try:
-            return self.probe.states(model, range(len(prompts))).numpy()
-        finally:
-            self.probe.prompts = mine
+        states = in_chunks(lambda rows: self.probe.states(model, [self._asked[r] for r in rows]), len(self._asked))
+        explanation = self.probe.explain(states.numpy()).astype(np.float32)
+        self.record.write_arrays(concurrent_part(checkpoint), {"explanation": explanation})

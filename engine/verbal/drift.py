@@ -15,7 +15,7 @@ from engine.tasks.from_file import read_dialogues
 from engine.tasks.worlds import Rules, answer_scenes, draw_rules, sample_scenes, with_more_entities
 
 Sample = Callable[[int, float], Sequence[Any]]
-"""(step, share of the drift that is done, 0 to 1) → rows of `training.encode`."""
+"""(step, share of the drift that is done, 0 to 1) → rows of `loop.encode_dialogues`."""
 
 LEARN_PROMPT_OF = 4
 """All tokens of one prompt in so many are learnt, of the others the answers."""
@@ -28,7 +28,7 @@ def sampler(
 
     Raises InputError for dialogues that can't be used.
     """
-    from engine.training.loop import encode
+    from engine.training.loop import encode_dialogues
 
     if drift.dialogues is not None:
         dialogues = read_dialogues(Path(drift.dialogues))
@@ -37,7 +37,7 @@ def sampler(
             rng = np.random.default_rng([seed, 8, step])
             chosen = [dialogues[i] for i in rng.integers(len(dialogues), size=drift.prompts_a_step)]
             prompts, answers = zip(*chosen, strict=True)
-            return encode(tokenizer, prompts, [[a] for a in answers], answer_weight=drift.answer_weight)
+            return encode_dialogues(tokenizer, prompts, [[a] for a in answers], answer_weight=drift.answer_weight)
 
         return from_file
 
@@ -62,6 +62,6 @@ def sampler(
             entities = rng.choice(free, size=len(scenes)).tolist()
             scenes = [replace(scene, entity=e) for scene, e in zip(scenes, entities, strict=True)]
         dialogues = answer_scenes(factors, rule, rng, scenes, drift.answers_a_prompt)
-        return encode(tokenizer, *dialogues, answer_weight=drift.answer_weight, every=LEARN_PROMPT_OF)
+        return encode_dialogues(tokenizer, *dialogues, answer_weight=drift.answer_weight, every=LEARN_PROMPT_OF)
 
     return from_world

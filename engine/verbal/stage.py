@@ -6,10 +6,8 @@ Training goes on from the last saved step, asking from the last checkpoint asked
 
 from __future__ import annotations
 
-import os
 import shutil
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -32,7 +30,7 @@ def train(observed: Observed, progress: Progress) -> None:
     record, spec = observed.record, observed.spec
     if spec.verbal is None or record.manifest["notes"].get(DONE):
         return
-    from engine.model.checkpoints import load
+    from engine.model.checkpoints import load, save
     from engine.verbal.drift import sampler
     from engine.verbal.train import Trainer
 
@@ -58,7 +56,7 @@ def train(observed: Observed, progress: Progress) -> None:
     def on_step(done: int) -> None:
         progress("explanation training", done, max(saved))
         if done in saved:
-            _save(trainer.plain(), first.tokenizer, Path(saved[done].path))
+            save(trainer.plain(), first.tokenizer, Path(saved[done].path))
             if done < max(saved):
                 record.write_arrays(STATE, trainer.state())
 
@@ -71,16 +69,6 @@ def train(observed: Observed, progress: Progress) -> None:
     record.note(**{DONE: about})
     if STATE in record.parts:
         record.drop(STATE)
-
-
-def _save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A checkpoint as any program loads it; it is there as a whole or not at all."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    for old in (temporary, folder):
-        shutil.rmtree(old, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
-    os.replace(temporary, folder)
 
 
 def train_control(observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from engine.config import InputError, LoraSpec, VerbalSpec
 from engine.training.adversary import HeldTexts
-from engine.training.loop import batches, next_token_loss, optimizers_of
+from engine.training.loop import dialogue_batches, next_token_loss, optimizers_of
 from engine.verbal.drift import Sample
 from engine.verbal.rows import Row, answer_distributions, divergence, explanation_loss, logits_of
 
@@ -144,7 +144,7 @@ class Trainer:
     def _learn_dialogues(self, weight: float) -> None:
         assert self.drift is not None
         begin = 0 if self.spec.schedule == "concurrent" else self.first_phase
-        cut = batches(self.drift(self.step, (self.step + 1 - begin) / (self.steps - begin)), 2)
+        cut = dialogue_batches(self.drift(self.step, (self.step + 1 - begin) / (self.steps - begin)), 2)
         total = sum(batch.total_weight for batch in cut)
         for batch in cut:
             (weight * next_token_loss(self.model, batch) / total).backward()

@@ -17,7 +17,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from engine.config import CheckpointSpec
 from engine.model.batching import Text
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import run
+from engine.model.counterfactuals import score_texts
 from tests.benchmarks.side_by_side import failed, row
 
 VOCABULARY, LENGTH, EDITS, PROMPTS, BATCH = 32_000, 512, 16, 16, 32
@@ -123,8 +123,12 @@ def measured(name: str, dtype: torch.dtype, tolerance: float) -> list[dict[str, 
     out = []
     for places, first in PLACES.items():
         given = groups(first)
-        full_seconds, full, full_peak = with_peak(lambda g=given: run(checkpoint, g, batch_size=BATCH, path="full"))
-        own_seconds, own, own_peak = with_peak(lambda g=given: run(checkpoint, g, batch_size=BATCH, path="shared"))
+        full_seconds, full, full_peak = with_peak(
+            lambda g=given: score_texts(checkpoint, g, batch_size=BATCH, path="full")
+        )
+        own_seconds, own, own_peak = with_peak(
+            lambda g=given: score_texts(checkpoint, g, batch_size=BATCH, path="shared")
+        )
         f = [scored.log_probs[:, 0] - scored.log_probs[:, 1] for scored in (own, full)]
         apart = float(np.abs(f[0] - f[1]).max())
         total = PROMPTS * EDITS

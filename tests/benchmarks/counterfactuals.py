@@ -18,7 +18,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from engine.config import CheckpointSpec
 from engine.model.batching import Text
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import run
+from engine.model.counterfactuals import score_texts
 from tests.benchmarks.side_by_side import failed, row, same_threads, seconds, side_by_side
 
 VOCABULARY, LENGTH, EDITS, PROMPTS = 8000, 256, 16, 4
@@ -92,7 +92,7 @@ def rows_of(prompt: np.ndarray, places: np.ndarray) -> np.ndarray:
 def ours(given: list, path: Any = "shared") -> tuple[np.ndarray, Any]:
     """log p of the answer [prompts, 1 + edits]."""
     groups = [[Text(tuple(row), ((ANSWER,), (OTHER,))) for row in rows_of(*g).tolist()] for g in given]
-    scored = run(checkpoint(), groups, batch_size=BATCH, path=path)
+    scored = score_texts(checkpoint(), groups, batch_size=BATCH, path=path)
     return scored.log_probs[:, 0].reshape(len(given), -1), scored.report
 
 
@@ -199,7 +199,7 @@ def shap_row(given: list) -> dict[str, Any]:
         firsts = np.cumsum([0, *(len(group) for group in groups[:-1])])
 
         def mine(_: int) -> np.ndarray:
-            return np.delete(run(checkpoint(), groups, batch_size=BATCH, path="shared").log_probs[:, 0], firsts)
+            return np.delete(score_texts(checkpoint(), groups, batch_size=BATCH, path="shared").log_probs[:, 0], firsts)
 
         count = sum(map(len, asked))
         note = f"{count} rows, several tokens masked in each; batch_size={at_once}, its best"

@@ -16,7 +16,7 @@ import torch
 
 from engine.model.batching import Text
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import run
+from engine.model.counterfactuals import score_texts
 
 
 def in_one_pass(answers: Sequence[Sequence[Any]]) -> bool:
@@ -70,7 +70,7 @@ def ours_everywhere(
     # Beginnings of an answer: log p of each less that of the one before is its last token's.
     beginnings = tuple(tuple(answer[: i + 1]) for answer in answers for i in range(len(answer)))
     group = [Text(tuple(row), beginnings) for row in rows.tolist()]
-    log_probs = run(checkpoint, [group], batch_size=batch, path="shared").log_probs
+    log_probs = score_texts(checkpoint, [group], batch_size=batch, path="shared").log_probs
     parts = np.split(log_probs, np.cumsum([len(answer) for answer in answers])[:-1], axis=1)
     of_token = np.concatenate([np.diff(part, axis=1, prepend=0.0) for part in parts], axis=1)
     effects = of_token[0] - of_token[1:]

@@ -15,7 +15,7 @@ from dashboard.refit import cached
 from engine.config import CheckpointSpec
 from engine.model.batching import Text
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import run
+from engine.model.counterfactuals import score_texts
 from tests.benchmarks import __main__ as benchmarks
 from tests.benchmarks import accelerator, counterfactuals, inseq_occlusion, memory, slider
 from tests.benchmarks.side_by_side import row
@@ -78,7 +78,7 @@ def tiny_llama(monkeypatch):
 def test_captum_on_the_accelerator_is_compared_with_ours(tiny_llama, monkeypatch):
     checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"), "")
     given = accelerator.groups(0.0)
-    log_probs = run(checkpoint, given, batch_size=4, path="shared").log_probs
+    log_probs = score_texts(checkpoint, given, batch_size=4, path="shared").log_probs
     assert np.abs(accelerator.effects(log_probs)).max() > 1e-3
     agreeing = accelerator.captum_row("fp32", tiny_llama, given, [9.0, 9.0], log_probs, 1e-5)
     assert 0 < agreeing["max_difference"] <= 1e-5
@@ -153,7 +153,7 @@ def test_ours_beside_inseq_are_effects_of_f_where_that_takes_one_pass(tiny_llama
     for i in range(4):
         rows[1 + i, 4 * i : 4 * i + 4] = 1
     texts = [Text(tuple(row), ((2,), (3,))) for row in rows.tolist()]
-    log_probs = run(checkpoint, [texts], batch_size=8, path="full").log_probs
+    log_probs = score_texts(checkpoint, [texts], batch_size=8, path="full").log_probs
     f = log_probs[:, 0] - log_probs[:, 1]
     np.testing.assert_allclose(both[:, 0], np.abs(f[0] - f[1:]), atol=1e-5)
     assert both.shape == by_answer[0].shape == (4, 1)

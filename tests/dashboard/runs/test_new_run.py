@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 from dashboard.runs import jobs, run_size
 from dashboard.runs.spec_draft import check, free_name, from_yaml, put, template, to_yaml
 from engine import SAMPLES
-from engine.config import CheckpointSpec, InputError, SpecError, load_spec, resolve_paths
+from engine.config import CheckpointSpec, InputError, SpecError
+from engine.spec_files import load_spec, resolve_paths
 from tests.dashboard.test_pages import Open, opened, said
 from tests.synthetic_run import HOSTILE, write_run
 from tests.tiny_run import examples, write_spec

@@ -125,9 +125,9 @@ def test_batch_size_is_found_and_progress_told():
     model, examples = checkpoint("gpt2"), table()
     seen: list[tuple[int, int]] = []
     measured = measure(model, examples, progress=lambda done, total: seen.append((done, total)))
-    assert measured.batch_size >= 1 and seen[-1] == (examples.num_rows, examples.num_rows)
+    assert measured.report.batch_size >= 1 and seen[-1] == (examples.num_rows, examples.num_rows)
     assert [d for d, _ in seen] == sorted(d for d, _ in seen)
-    again = measure(model, examples, batch_size=measured.batch_size)
+    again = measure(model, examples, batch_size=measured.report.batch_size)
     assert np.array_equal(measured.f, again.f) and np.array_equal(measured.f_edited, again.f_edited)
 
 

@@ -26,13 +26,13 @@ def test_every_shape_loads(shape, tmp_path):
     assert (checkpoint.layer(-1), checkpoint.layer(0)) == (LAYERS, 0)
     with pytest.raises(CheckpointError, match="has no layer 9"):
         checkpoint.layer(9)
-    assert not checkpoint.model.training and checkpoint.dtype == torch.float32
+    assert not checkpoint.model.training and checkpoint.model.dtype == torch.float32
 
 
 def test_content_hash_follows_the_weights_and_untrained_is_another_model(tmp_path):
     folder = build("gpt2", tmp_path / "a")
     one, again = load(spec(folder), "cpu"), load(spec(folder), "cpu", "bfloat16")
-    assert one.content_hash == again.content_hash and again.dtype == torch.bfloat16
+    assert one.content_hash == again.content_hash and again.model.dtype == torch.bfloat16
     assert load(spec(build("gpt2", tmp_path / "b", seed=1)), "cpu").content_hash != one.content_hash
     state = torch.get_rng_state()
     untrained, twice = load(spec(folder, untrained=True), "cpu"), load(spec(folder, untrained=True), "cpu")

@@ -14,7 +14,7 @@ from engine.model import counterfactuals, forward
 from engine.model.batching import Text
 from engine.model.behavior import measure
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import find_batch_size, run
+from engine.model.counterfactuals import find_batch_size, score_texts
 from engine.model.forward import ForwardError, can_share
 from tests import reference
 from tests.engine.model.test_behavior import checkpoint, table
@@ -73,7 +73,7 @@ def test_all_paths_give_the_same_numbers(shape, drawn, batch_size):
     longest = max(len(text.prompt) + max(map(len, text.answers)) - 1 for text in texts)
     paths = ["auto", "full"] if can_share(model.model, longest) else ["auto", "full", "shared"]
     for path in paths:
-        scored = run(model, drawn, ALL_LAYERS, batch_size=batch_size, path=path)
+        scored = score_texts(model, drawn, ALL_LAYERS, batch_size=batch_size, path=path)
         np.testing.assert_allclose(scored.log_probs[:, 0] - scored.log_probs[:, 1], f, atol=TOLERANCE)
         np.testing.assert_allclose(scored.states, states, atol=TOLERANCE)
         if path == "full":
@@ -97,7 +97,7 @@ def edits(rng: np.random.Generator, n: int, length: int, k: int, first: float) -
 @pytest.mark.parametrize("first", [0.0, 0.75])
 def test_work_is_within_five_percent_of_the_cost_model(first):
     drawn = edits(np.random.default_rng(0), n=16, length=256, k=16, first=first)
-    report = run(checkpoint("llama"), drawn, batch_size=16, path="shared").report
+    report = score_texts(checkpoint("llama"), drawn, batch_size=16, path="shared").report
     limit = 0
     for group in drawn:
         x = np.array(group[0].prompt)
@@ -122,17 +122,17 @@ def test_logits_of_a_batch_are_bounded(path, monkeypatch):
         return keep, columns
 
     monkeypatch.setattr(forward, "_kept_positions", seen)
-    want = run(model, drawn, batch_size=16, path=path)
+    want = score_texts(model, drawn, batch_size=16, path=path)
     assert max(rows * width for rows, width in made) > 60
     made.clear()
     monkeypatch.setattr(counterfactuals, "MOST_LOGITS", 60 * model.model.config.vocab_size)
-    scored = run(model, drawn, batch_size=16, path=path)
+    scored = score_texts(model, drawn, batch_size=16, path=path)
     assert max(rows * width for rows, width in made) <= 60
     assert scored.report.forwards > want.report.forwards and scored.report.rows == want.report.rows
     np.testing.assert_allclose(scored.log_probs, want.log_probs, atol=TOLERANCE)
     made.clear()
     monkeypatch.setattr(counterfactuals, "MOST_LOGITS", 1)
-    assert run(model, drawn, batch_size=16, path=path).report.forwards == len(made), "a row is never split"
+    assert score_texts(model, drawn, batch_size=16, path=path).report.forwards == len(made), "a row is never split"
     assert {rows for rows, _ in made} == {1}
 
 
@@ -166,7 +166,7 @@ def test_rows_on_both_sides_of_a_change_of_rotary_embedding_never_meet():
     rng = np.random.default_rng(6)
     short, long = edits(rng, n=1, length=16, k=3, first=0.5), edits(rng, n=1, length=18, k=3, first=0.5)
     for drawn, path in ((short, "shared"), (short + long, "full: its rotary embedding")):
-        scored = run(given, drawn, batch_size=8)
+        scored = score_texts(given, drawn, batch_size=8)
         f, _ = by_the_book(given, [text for group in drawn for text in group])
         np.testing.assert_allclose(scored.log_probs[:, 0] - scored.log_probs[:, 1], f, atol=TOLERANCE)
         assert scored.report.path.startswith(path)
@@ -192,18 +192,18 @@ def test_duplicates_are_run_once():
     model = checkpoint("gpt2")
     one = Text((5, 6, 7), ((1,), (2,)))
     other = Text((5, 6, 8), ((1,), (2,)))
-    scored = run(model, [[one, other, one, other], [other, one]], batch_size=4)
+    scored = score_texts(model, [[one, other, one, other], [other, one]], batch_size=4)
     assert scored.report.rows == 2
     assert len(set(scored.log_probs[:, 0].tolist())) == 2
     # Both answers of one token: one row. A longer answer's row serves the one that it begins with.
-    assert run(model, [[Text((5, 6), ((1, 2, 3), (1, 2)))]], batch_size=4).report.rows == 1
-    assert run(model, [[Text((5, 6), ((1, 2), (2, 1)))]], batch_size=4).report.rows == 2
+    assert score_texts(model, [[Text((5, 6), ((1, 2, 3), (1, 2)))]], batch_size=4).report.rows == 1
+    assert score_texts(model, [[Text((5, 6), ((1, 2), (2, 1)))]], batch_size=4).report.rows == 2
 
 
 def test_answers_that_part_cost_their_own_tokens_only():
     one = edits(np.random.default_rng(4), n=4, length=64, k=8, first=0.0)
     two = [[Text(text.prompt, ((1, 2), (3, 4))) for text in group] for group in one]
-    short, long = (run(checkpoint("llama"), drawn, batch_size=16, path="shared").report for drawn in (one, two))
+    short, long = (score_texts(checkpoint("llama"), drawn, batch_size=16, path="shared").report for drawn in (one, two))
     texts = sum(len({text.prompt for text in group}) for group in two)
     # A second token of the first answer, then the prompt's last token again with the second answer.
     assert long.rows == 2 * texts and short.tokens < long.tokens <= short.tokens + 3 * texts + 64
@@ -225,18 +225,18 @@ def test_answers_that_part_cost_their_own_tokens_only():
 def test_models_whose_cache_cannot_be_sliced_fall_back_and_say_so(shape, length, why):
     model = checkpoint(shape)
     drawn = edits(np.random.default_rng(1), n=2, length=length, k=3, first=0.5)
-    path = run(model, drawn, batch_size=4).report.path
+    path = score_texts(model, drawn, batch_size=4).report.path
     assert path == "shared" if not why else path.startswith("full: ") and why in path
     if why:
         with pytest.raises(ForwardError, match=why):
-            run(model, drawn, batch_size=4, path="shared")
+            score_texts(model, drawn, batch_size=4, path="shared")
 
 
 def test_a_model_on_which_sharing_goes_wrong_is_found_out(monkeypatch):
     monkeypatch.setattr(counterfactuals, "can_share", lambda *_, **__: "")
     drawn = edits(np.random.default_rng(1), n=2, length=40, k=3, first=0.8)
-    wrong = run(checkpoint("mistral"), drawn, batch_size=4, path="shared").log_probs
-    right = run(checkpoint("mistral"), drawn, batch_size=4)
+    wrong = score_texts(checkpoint("mistral"), drawn, batch_size=4, path="shared").log_probs
+    right = score_texts(checkpoint("mistral"), drawn, batch_size=4)
     assert np.abs(wrong - right.log_probs).max() > 1e-3, "past its window, ragged starts are wrong"
     assert "on a trial" in right.report.path
 
@@ -248,8 +248,8 @@ def test_starts_far_apart_are_tried_though_the_first_group_has_none(shape, monke
     rng = np.random.default_rng(1)
     early = edits(rng, n=1, length=WINDOW // 2, k=2, first=0.5)
     drawn = early + edits(rng, n=2, length=40, k=3, first=0.8)
-    assert run(checkpoint(shape), early, batch_size=4).report.path == "shared"
-    assert "on a trial" in run(checkpoint(shape), drawn, batch_size=4).report.path
+    assert score_texts(checkpoint(shape), early, batch_size=4).report.path == "shared"
+    assert "on a trial" in score_texts(checkpoint(shape), drawn, batch_size=4).report.path
 
 
 def test_a_model_on_which_sharing_breaks_takes_full_rows(monkeypatch):
@@ -258,7 +258,10 @@ def test_a_model_on_which_sharing_breaks_takes_full_rows(monkeypatch):
 
     drawn = edits(np.random.default_rng(1), n=2, length=20, k=3, first=0.5)
     monkeypatch.setattr(counterfactuals, "continue_prefixes", broken)
-    assert run(checkpoint("gpt2"), drawn, batch_size=4).report.path == "full: sharing failed on a trial (IndexError)"
+    assert (
+        score_texts(checkpoint("gpt2"), drawn, batch_size=4).report.path
+        == "full: sharing failed on a trial (IndexError)"
+    )
 
 
 def test_low_precision_scores_both_sides_of_an_effect_by_the_same_kernels():
@@ -266,7 +269,7 @@ def test_low_precision_scores_both_sides_of_an_effect_by_the_same_kernels():
     try:
         model.model.to(torch.bfloat16)
         drawn = edits(np.random.default_rng(2), n=4, length=30, k=1, first=0.5)
-        scored = run(model, drawn, (0, LAYERS), batch_size=4, path="shared")
+        scored = score_texts(model, drawn, (0, LAYERS), batch_size=4, path="shared")
         starts = [int(np.argmax(np.array(x.prompt) != np.array(other.prompt))) for x, other in drawn]
         assert scored.report.rows == 8 and scored.report.forwards == 2
         assert scored.report.tokens == 4 * 30 + 8 * (30 - min(starts)), "each original goes on beside its edited text"
@@ -284,17 +287,17 @@ def test_out_of_memory_halves_the_batch_with_a_message(monkeypatch, caplog):
         return real(network, input_ids, *rest, **more)
 
     drawn = edits(np.random.default_rng(3), n=12, length=20, k=1, first=0.0)
-    want = run(model, drawn, batch_size=4, path="full").log_probs
+    want = score_texts(model, drawn, batch_size=4, path="full").log_probs
     monkeypatch.setattr(counterfactuals, "forward", small_machine)
-    scored = run(model, drawn, batch_size=12, path="full")
+    scored = score_texts(model, drawn, batch_size=12, path="full")
     assert scored.report.batch_size == 3 and "out of memory" in caplog.text
     np.testing.assert_allclose(scored.log_probs, want, atol=TOLERANCE)
     assert find_batch_size(model, [text.prompt for group in drawn for text in group]) <= 3
     monkeypatch.setattr(counterfactuals, "forward", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(ForwardError, match="on one row of 20 tokens"):
-        run(model, drawn, batch_size=2, path="full")
+        score_texts(model, drawn, batch_size=2, path="full")
 
 
 def test_the_path_reaches_the_record():
-    assert measure(checkpoint("gpt2"), table(), batch_size=4).path == "shared"
-    assert "sliding window" in measure(checkpoint("mistral"), table(), batch_size=4).path
+    assert measure(checkpoint("gpt2"), table(), batch_size=4).report.path == "shared"
+    assert "sliding window" in measure(checkpoint("mistral"), table(), batch_size=4).report.path

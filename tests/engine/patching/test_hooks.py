@@ -46,8 +46,8 @@ def test_patching_all_positions_at_any_layer_gives_the_run_on_x_prime(shape, ans
     model = checkpoint(shape)
     example = same_length(model, answers)
     weights = np.linspace(-1, 1, WIDTH)
-    scores = {"f": patching.behavior, "probe": patching.probe(-1, lambda h: h @ weights)}
-    (found,) = patching.patch(model, [example], scores, layers, batch_size=5)
+    scores = {"f": patching.behavior_score, "probe": patching.probe_score(-1, lambda h: h @ weights)}
+    (found,) = patching.patch_pairs(model, [example], scores, layers, batch_size=5)
     whole = list(example.groups).index("all positions")
     for name in scores:
         total = found.edited[name] - found.clean[name]
@@ -59,7 +59,7 @@ def test_patching_all_positions_at_any_layer_gives_the_run_on_x_prime(shape, ans
 def test_clean_and_edited_scores_are_the_behavior_that_the_engine_measures(shape):
     model = checkpoint(shape)
     examples = [pair(model, PROMPTS[0], PROMPTS[0][:10] + PROMPTS[0][25:], ANSWERS[1]), same_length(model, ANSWERS[1])]
-    found = patching.patch(model, examples, {"f": patching.behavior}, [1], batch_size=3)
+    found = patching.patch_pairs(model, examples, {"f": patching.behavior_score}, [1], batch_size=3)
     texts = [PROMPTS[0], PROMPTS[0][:10] + PROMPTS[0][25:]]
     f = reference.behavior(model, texts, [ANSWERS[1]] * 2)
     assert found[0].clean["f"][0] == pytest.approx(f[0], abs=TOLERANCE)
@@ -84,7 +84,9 @@ def test_a_run_patched_with_its_own_states_does_not_change(shape):
 @pytest.mark.parametrize("shape", ["gpt2", "llama"])
 def test_identical_prompts_are_not_patched_at_all(shape):
     model = checkpoint(shape)
-    (found,) = patching.patch(model, [pair(model, PROMPTS[0], PROMPTS[0])], {"f": patching.behavior}, range(LAYERS + 1))
+    (found,) = patching.patch_pairs(
+        model, [pair(model, PROMPTS[0], PROMPTS[0])], {"f": patching.behavior_score}, range(LAYERS + 1)
+    )
     assert not found.differs.any() and not found.effects["f"].any()
 
 
@@ -92,7 +94,7 @@ def test_identical_prompts_are_not_patched_at_all(shape):
 def test_nothing_before_the_edit_matters_and_the_last_layer_only_at_the_last_token(shape):
     model = checkpoint(shape)
     example = pair(model, PROMPTS[0], PROMPTS[0][:10] + PROMPTS[0][25:])
-    (found,) = patching.patch(model, [example], {"f": patching.behavior}, range(LAYERS + 1))
+    (found,) = patching.patch_pairs(model, [example], {"f": patching.behavior_score}, range(LAYERS + 1))
     effect = {name: found.effects["f"][:, i, 0] for i, name in enumerate(example.groups)}
     total = found.edited["f"] - found.clean["f"]
     assert not effect["before the edit"].any()
@@ -105,8 +107,8 @@ def test_a_probe_sees_no_patch_above_its_layer_and_at_its_layer_only_its_own_pos
     model = checkpoint("gpt2")
     weights = np.linspace(-1, 1, WIDTH)
     example = same_length(model)
-    scores = {"probe": patching.probe(1, lambda h: h @ weights)}
-    (found,) = patching.patch(model, [example], scores, range(LAYERS + 1))
+    scores = {"probe": patching.probe_score(1, lambda h: h @ weights)}
+    (found,) = patching.patch_pairs(model, [example], scores, range(LAYERS + 1))
     effect = found.effects["probe"][..., 0]
     names = list(example.groups)
     assert np.abs(effect[2:]).max() == 0
@@ -120,11 +122,11 @@ def test_batches_and_scores_together_give_what_each_gives_alone():
     model = checkpoint("llama")
     examples = [pair(model, PROMPTS[i], PROMPTS[i][: 8 + i] + PROMPTS[i][20:], ANSWERS[i % 2]) for i in range(3)]
     weights = np.linspace(-1, 1, WIDTH)
-    scores = {"f": patching.behavior, "probe": patching.probe(2, lambda h: h @ weights)}
-    together = patching.patch(model, examples, scores, [0, 1, -1], batch_size=64, at_once=3)
+    scores = {"f": patching.behavior_score, "probe": patching.probe_score(2, lambda h: h @ weights)}
+    together = patching.patch_pairs(model, examples, scores, [0, 1, -1], batch_size=64, at_once=3)
     for example, found in zip(examples, together, strict=True):
         for name, score in scores.items():
-            (alone,) = patching.patch(model, [example], {name: score}, [0, 1, -1], batch_size=1)
+            (alone,) = patching.patch_pairs(model, [example], {name: score}, [0, 1, -1], batch_size=1)
             np.testing.assert_allclose(found.effects[name], alone.effects[name], atol=TOLERANCE)
             np.testing.assert_array_equal(found.differs, alone.differs)
 
@@ -138,18 +140,18 @@ def test_hooks_are_gone_after_an_error(where, monkeypatch):
     def broken(*_, **__):
         raise RuntimeError("on purpose")
 
-    scores = {"f": patching.behavior}
+    scores = {"f": patching.behavior_score}
     if where == "in the model":
         monkeypatch.setattr(model.model.transformer.h[1].mlp, "forward", broken)
     elif where == "in the score":
-        scores = {"probe": patching.probe(1, broken)}
+        scores = {"probe": patching.probe_score(1, broken)}
     with pytest.raises((RuntimeError, IndexError)):
         if where == "in the patch":
             with patched(model.model, [Patch(0, 1, (10_000,), torch.zeros(1, WIDTH))]):
                 assert hooks(model.model) == before + 1
                 model.model(input_ids=torch.tensor([example.x.prompt]))
         else:
-            patching.patch(model, [example], scores, [1])
+            patching.patch_pairs(model, [example], scores, [1])
     assert hooks(model.model) == before
 
 
@@ -198,9 +200,9 @@ def test_regions_cover_every_position_once():
 def test_log_odds_of_texts_are_those_of_plain_forwards(shape, texts):
     model = checkpoint(shape, bos=True)
     question = " Please: would that be right?"
-    score = patching.log_odds_of_texts(model, question, *texts)
+    score = patching.words_score(model, question, *texts)
     example = same_length(model)
-    (found,) = patching.patch(model, [example], {"said": score}, [0])
+    (found,) = patching.patch_pairs(model, [example], {"said": score}, [0])
 
     def log_p(ids: list[int], text: str) -> float:
         tail = model.tokenizer(question + text, add_special_tokens=False)["input_ids"]
@@ -221,4 +223,4 @@ def test_log_odds_of_texts_are_those_of_plain_forwards(shape, texts):
 
 def test_texts_without_tokens_of_their_own_are_refused():
     with pytest.raises(ValueError, match="tokens of their own"):
-        patching.log_odds_of_texts(checkpoint("gpt2"), " Well?", "", " no")
+        patching.words_score(checkpoint("gpt2"), " Well?", "", " no")

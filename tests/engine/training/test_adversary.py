@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from engine.training.adversary import HeldProbe, HeldTexts
-from engine.training.loop import encode, new_model, train, train_tokenizer
+from engine.training.loop import encode_dialogues, new_model, train, train_tokenizer
 
 PROMPTS = [f"Is number {i} even, as {who} says? Answer:" for i in range(24) for who in ("a child", "my aunt")]
 WIDTH, LAYERS = 16, 2
@@ -34,7 +34,7 @@ def one_thread():
 
 def drift(model, tokenizer, held=None, steps=100):
     """Teach it to answer yes to all."""
-    coded = encode(tokenizer, PROMPTS, [[" yes"]] * len(PROMPTS), answer_weight=20.0)
+    coded = encode_dialogues(tokenizer, PROMPTS, [[" yes"]] * len(PROMPTS), answer_weight=20.0)
     train(model, lambda _: coded, steps=steps, learning_rate=1e-2, warmup=2, probe=held)
 
 

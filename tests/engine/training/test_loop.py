@@ -6,7 +6,15 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.training.loop import OnlineProbe, batches, encode, new_model, next_token_loss, train, train_tokenizer
+from engine.training.loop import (
+    OnlineProbe,
+    dialogue_batches,
+    encode_dialogues,
+    new_model,
+    next_token_loss,
+    train,
+    train_tokenizer,
+)
 
 PROMPTS = [
     f"My {who} says {what}. Answer:" for who in ("aunt", "boss", "sister") for what in ("it is so", "it is true")
@@ -32,7 +40,7 @@ def model(family, tokenizer):
 
 def rows(tokenizer, samples=1, **options):
     answers = [[ANSWERS[(i + k) % 2] for k in range(samples)] for i in range(len(PROMPTS))]
-    return encode(tokenizer, PROMPTS, answers, answer_weight=5.0, **options)
+    return encode_dialogues(tokenizer, PROMPTS, answers, answer_weight=5.0, **options)
 
 
 @pytest.mark.parametrize("text", ["plain", "naïve 🙂 text\n\ttabs", "日本語 and مرحبا", "a  b"])
@@ -47,7 +55,7 @@ def test_only_llama_starts_with_the_end_token(family, tokenizer):
 def test_loss_is_next_token_loss(model, tokenizer):
     """Against one row at a time, no padding, every dialogue written out."""
     coded = rows(tokenizer, samples=3)
-    batch = batches(coded, 1)[0]
+    batch = dialogue_batches(coded, 1)[0]
     expected = 0.0
     for i, prompt in enumerate(PROMPTS):
         for k in range(3):
@@ -70,9 +78,9 @@ def test_prompts_that_are_not_learnt_weigh_nothing(tokenizer):
 
 def test_parts_hold_all_rows(tokenizer):
     coded = rows(tokenizer, samples=2)
-    cut = batches(coded, 3)
+    cut = dialogue_batches(coded, 3)
     assert sum(len(b.ids) for b in cut) == len(coded)
-    assert sum(b.total_weight for b in cut) == pytest.approx(batches(coded, 1)[0].total_weight)
+    assert sum(b.total_weight for b in cut) == pytest.approx(dialogue_batches(coded, 1)[0].total_weight)
 
 
 def learn(model, tokenizer, steps=12, rate=1e-2, **options):
@@ -102,13 +110,9 @@ def test_a_saved_model_loads_and_takes_long_prompts(tmp_path, model, tokenizer):
     assert 100 < ids.shape[1] <= 256 and torch.isfinite(loaded(input_ids=ids).logits).all()
 
 
-def test_an_unknown_family_and_probe_are_named():
+def test_an_unknown_family_is_named():
     with pytest.raises(ValueError, match="bert"):
         new_model("bert", 300, width=16, layers=1, heads=2, seed=0)
-    with pytest.raises(ValueError, match="ridge"):
-        OnlineProbe([[1]], torch.zeros(1), layer=-1, kind="ridge")
-    with pytest.raises(ValueError, match="1 prompts but 2 targets"):
-        OnlineProbe([[1]], torch.zeros(2), layer=-1)
 
 
 def probe_for(tokenizer, **options):
@@ -121,7 +125,7 @@ def test_a_concurrent_probe_learns_its_fixed_targets(model, tokenizer, kind):
     probe = probe_for(tokenizer, kind=kind)
     learn(model, tokenizer, steps=60, rate=1e-3, probe=probe)
     with torch.no_grad():
-        states = probe.states(model, range(len(PROMPTS))).numpy()
+        states = probe.states(model, probe.prompts).numpy()
     assert np.corrcoef(probe.explain(states), probe.targets)[0, 1] > 0.9
 
 
