@@ -1,6 +1,6 @@
-"""Named slices that outlive a session: a small file beside the runs, shared by all who use this dashboard.
+"""Named slices that outlive a session: a small file beside the runs, shared by all users of this dashboard.
 
-The file is data like any other: what does not fit the run it was saved for is left out when it is read.
+The file is data like any other. An entry that does not fit its run is left out when the file is read.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from engine.runs.files import MANIFEST, replace_file
 from engine.runs.store import RunError
 
 FILE = "slices.json"
-MOST = 500
-"""Slices kept in all; saving more is refused."""
+MOST_SAVED = 500
+"""Slices of all runs together."""
 
 
 def file() -> Path:
@@ -48,7 +48,7 @@ def _read(where: Path) -> list[dict[str, str]]:
 
 
 def of_run(path: Path, columns: Collection[str]) -> dict[str, str]:
-    """Name → text form of the slices saved for a run, in the order of their names; those that don't fit left out."""
+    """Name → text form of the slices saved for a run, sorted by name, without those that don't fit the run."""
     found = {}
     try:
         entries = _read(file())
@@ -64,25 +64,17 @@ def of_run(path: Path, columns: Collection[str]) -> dict[str, str]:
     return dict(sorted(found.items()))
 
 
-def save(path: Path, name: str, text: str) -> None:
-    """Keep a slice under a name, in place of one of that name. Raises RunError, one line."""
-    _change(path, name, text)
-
-
-def forget(path: Path, name: str) -> None:
-    """Raises RunError, one line."""
-    _change(path, name, None)
-
-
-def _change(path: Path, name: str, text: str | None) -> None:
+def save(path: Path, name: str, text: str | None) -> None:
+    """Save a slice (text form) of a run under a name, in place of one of that name; None removes it. Raises RunError,
+    one line."""
     where = file()
     try:
         with FileLock(where.with_suffix(".lock"), timeout=5):
             entries = [e for e in _read(where) if (e["run"], e["name"]) != (path.name, name)]
             if text is not None:
                 entries.append({"run": path.name, "name": name, "slice": text})
-            if len(entries) > MOST:
-                raise RunError(f"{where}: holds {MOST} slices already: remove some first")
+            if len(entries) > MOST_SAVED:
+                raise RunError(f"{where}: holds {MOST_SAVED} slices already: remove some first")
             written = json.dumps(entries, indent=1, ensure_ascii=False).encode()
             replace_file(where, lambda out: out.write(written))
     except Timeout:

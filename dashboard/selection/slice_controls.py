@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -24,7 +24,10 @@ LABELS = {
 
 
 def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
-    """An expander with plain widgets for everything that a box, a lasso or a link can ask for."""
+    """An expander with a plain widget for every condition that a box, a lasso or a link can set.
+
+    frame: holds the columns of `LABELS`; their extremes are the ends of the sliders.
+    """
     part = selection.slice
     with st.expander("Slice", icon=":material/filter_alt:", expanded=False):
         left, middle, right = st.columns(3)
@@ -42,68 +45,74 @@ def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
             st.button("Clear the slice", icon=":material/filter_alt_off:", on_click=update, kwargs={"slice": None})
 
 
-def _put(part: Slice) -> None:
-    update(slice=str(part) if part else None)
+def _put(part: Slice, **changes: Any) -> None:
+    changed = replace(part, **changes)
+    update(slice=str(changed) if changed else None)
 
 
 def _text(part: Slice) -> None:
-    st.session_state["slice_text"] = part.text
-    st.text_input(
-        "Text in x or x′", key="slice_text", on_change=lambda: _put(replace(part, text=st.session_state["slice_text"]))
-    )
+    key = "slice_text"
+    st.session_state[key] = part.text
+    st.text_input("Text in x or x′", key=key, on_change=lambda: _put(part, text=st.session_state[key]))
 
 
 def _name(part: Slice) -> None:
-    st.session_state["slice_name"] = part.name
+    key = "slice_name"
+    st.session_state[key] = part.name
     st.text_input(
         "Name of this slice",
-        key="slice_name",
+        key=key,
         max_chars=60,
         disabled=not part,
-        help="Stands in the link, so that a shared slice says what it is.",
-        on_change=lambda: _put(replace(part, name=st.session_state["slice_name"])),
+        help="The link carries the name, so that others can read what the slice is.",
+        on_change=lambda: _put(part, name=st.session_state[key]),
     )
 
 
 def _saved(selection: Selection) -> None:
-    """Slices of this run that somebody saved by name; saving and removing."""
+    """The run's saved slices in a select box, and buttons to save and remove."""
     part, kept = selection.slice, saved_slices.of_run(selection.path, selection.options.columns)
     if kept:
         st.session_state["slice_saved"] = next((name for name, text in kept.items() if text == str(part)), None)
         st.selectbox(
-            "Saved slices", list(kept), key="slice_saved", placeholder="Choose one", format_func=shown,
+            "Saved slices",
+            list(kept),
+            key="slice_saved",
+            placeholder="Choose one",
+            format_func=shown,
             on_change=lambda: update(slice=kept.get(st.session_state["slice_saved"])),
-            help="Of this run; kept in a file beside the runs, for everybody who uses this dashboard.",
-        )  # fmt: skip
+            help="Slices of this run, in a file beside the runs, for all users of this dashboard.",
+        )
+    unnamed, help_line = not (part and part.name), "First give the slice a name."
     with st.container(horizontal=True):
+        save, remove = (lambda: _save(selection, str(part))), (lambda: _save(selection, None))
         st.button(
-            "Save", icon=":material/bookmark_add:", key="slice_save", disabled=not (part and part.name),
-            on_click=_kept, args=(saved_slices.save, selection.path, part.name, str(part)),
-            help="Under its name: give it one first.",
-        )  # fmt: skip
+            "Save", icon=":material/bookmark_add:", key="slice_save", disabled=unnamed, help=help_line, on_click=save
+        )
         if part.name in kept:
-            st.button(
-                "Remove", icon=":material/bookmark_remove:", key="slice_forget",
-                on_click=_kept, args=(saved_slices.forget, selection.path, part.name),
-            )  # fmt: skip
+            st.button("Remove", icon=":material/bookmark_remove:", key="slice_forget", on_click=remove)
     if trouble := st.session_state.pop("slice_trouble", None):
         st.error(markdown_escaped(trouble), icon=":material/error:")
 
 
-def _kept(change: Callable[..., None], *about: object) -> None:
+def _save(selection: Selection, text: str | None) -> None:
     try:
-        change(*about)
+        saved_slices.save(selection.path, selection.slice.name, text)
     except RunError as error:
         st.session_state["slice_trouble"] = str(error)
 
 
 def _signs(part: Slice) -> None:
-    st.session_state["slice_signs"] = list(part.signs)
+    key = "slice_signs"
+    st.session_state[key] = list(part.signs)
     st.multiselect(
-        "Agreement in sign", list(SIGNS), key="slice_signs", format_func=SIGNS.get,
-        on_change=lambda: _put(replace(part, signs=tuple(st.session_state["slice_signs"]))),
-        help="With which model's sign of the effect the explanation agrees. The middle two: effects that flipped.",
-    )  # fmt: skip
+        "Agreement in sign",
+        list(SIGNS),
+        key=key,
+        format_func=SIGNS.get,
+        on_change=lambda: _put(part, signs=tuple(st.session_state[key])),
+        help="The model whose effect has the sign of the explanation. The middle two: effects that flipped.",
+    )
 
 
 def _values(selection: Selection) -> None:
@@ -111,9 +120,8 @@ def _values(selection: Selection) -> None:
     columns = [c for c in selection.options.columns if data.values(selection.path, c, limit=1)]
     if not columns:
         return
-    preset = next(iter(part.values), columns[0])
     if st.session_state.get("slice_column") not in columns:
-        st.session_state["slice_column"] = preset
+        st.session_state["slice_column"] = next(iter(part.values), columns[0])
     column = st.selectbox("Column", columns, key="slice_column", format_func=lambda c: c.removeprefix("meta_"))
     key = f"slice_values_{column}"
     kept = part.values.get(column, ())
@@ -121,16 +129,14 @@ def _values(selection: Selection) -> None:
     choices = list(dict.fromkeys([*kept, *data.values(selection.path, column)]))
 
     def changed() -> None:
-        values = {c: vs for c, vs in part.values.items() if c != column}
-        if st.session_state[key]:
-            values[column] = tuple(st.session_state[key])
-        _put(replace(part, values=MappingProxyType(values)))
+        values = {**part.values, column: tuple(st.session_state[key])}
+        _put(part, values=MappingProxyType({c: vs for c, vs in values.items() if vs}))
 
     st.multiselect("Keep these values", choices, key=key, on_change=changed)
 
 
 def _range(part: Slice, frame: pd.DataFrame, column: str, label: str) -> None:
-    """A slider over the column's range; at both ends it asks nothing."""
+    """A slider over the column's range; the two ends of the slider set no condition."""
     low, high = float(frame[column].min()), float(frame[column].max())
     if not low < high:
         return
@@ -145,6 +151,6 @@ def _range(part: Slice, frame: pd.DataFrame, column: str, label: str) -> None:
         ranges = {c: r for c, r in part.ranges.items() if c != column}
         if (a, b) != (low, high):
             ranges[column] = (a if a > low else None, b if b < high else None)
-        _put(replace(part, ranges=MappingProxyType(ranges)))
+        _put(part, ranges=MappingProxyType(ranges))
 
     st.slider(label, low, high, key=key, step=0.01, on_change=changed)
