@@ -79,7 +79,7 @@ def compact(frame: pd.DataFrame) -> pd.DataFrame:
     }
     if frame["text"].notna().all():
         table["In its own words"] = [shown(text)[:160] for text in frame["text"]]
-        table["Right about"] = [sentences.whom(row) for row in frame.to_dict("records")]
+        table["Right about"] = frame.apply(sentences.whom, axis=1)
     else:
         numbers = (frame[c] for c in ("explanation", "effect_target", "effect_current"))
         table |= {"Explanation": frame["explanation"], "Error": frame["error"]}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from typing import Any
 from urllib.parse import urlencode
 
 import numpy as np
@@ -78,12 +79,12 @@ def navigation(selection: Selection, numbers: np.ndarray, position: int | None, 
     """Buttons and keys for the previous and the next example, the position, and links from this example."""
     last = len(numbers) - 1
     here = 0 if position is None else position
-    left = {"icon": ":material/arrow_back:", "shortcut": "P", "disabled": position in (None, 0)}
-    right = {"icon": ":material/arrow_forward:", "icon_position": "right", "shortcut": "N"}
-    right["disabled"] = position in (None, last)
+    left, right = (selection, numbers, max(here - 1, 0)), (selection, numbers, min(here + 1, last))
+    back: dict[str, Any] = {"icon": ":material/arrow_back:", "shortcut": "P", "disabled": position in (None, 0)}
+    on: dict[str, Any] = {"icon": ":material/arrow_forward:", "shortcut": "N", "disabled": position in (None, last)}
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.button("Previous", key="previous", on_click=go, args=(selection, numbers, max(here - 1, 0)), **left)
-        st.button("Next", key="next", on_click=go, args=(selection, numbers, min(here + 1, last)), **right)
+        st.button("Previous", key="previous", on_click=go, args=left, **back)
+        st.button("Next", key="next", icon_position="right", on_click=go, args=right, **on)
         place = "not in the filter" if position is None else f"{here + 1:,} of {len(numbers):,}"
         st.markdown(f"**{place}**", width="content")
         links(selection, identity)

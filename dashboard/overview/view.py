@@ -83,7 +83,7 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         "Counterfactual gap: knowledge of the unseen run beyond the present output.",
     )
     figure = among_controls(rows, controls, measure, selection.explainer, selection.regime)
-    first, last = rows.iloc[0], rows.iloc[-1]
+    first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
     alt = (
         f"Line chart of {MEASURES[measure][0]} over training steps. {selection.explainer}, {selection.regime}: "
         f"{findings.estimate(first, measure)} at {findings.place(first)}, {findings.estimate(last, measure)} at "

@@ -1,5 +1,7 @@
-"""Faithfulness of an explainer while it trains. It is trained again here, at the run's first checkpoint and on the fixed
-targets, and evaluated on every checkpoint at a few of its own training steps.
+"""Faithfulness of an explainer while it trains.
+
+The explainer is trained again here, at the first checkpoint of a run and on the run's fixed targets. It is evaluated on
+every checkpoint at a few of its own training steps.
 
 A run keeps the explanations of trained explainers only; its hidden states are enough to train one in seconds. Torch is
 imported when a curve is asked for.
@@ -10,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,8 +64,8 @@ def training(
     """
     from engine.probes.neural import NeuralExplainers
 
-    options = {"width": spec.width, "learning_rate": spec.learning_rate, "batch": spec.batch, "seed": seed}
-    probes = NeuralExplainers(kind, x.shape[1], spec.seeds, weight_decays=weight_decay, **options)
+    options: dict[str, Any] = {"width": spec.width, "learning_rate": spec.learning_rate, "batch": spec.batch}
+    probes = NeuralExplainers(kind, x.shape[1], spec.seeds, weight_decays=weight_decay, seed=seed, **options)
     replicated = np.repeat(np.asarray(targets, np.float64)[:, None], spec.seeds, axis=1)
     done = 0
     for step in steps:
@@ -110,7 +113,7 @@ def curve(asked: Asked, progress: Callable[[float], None], draws: int = 300) -> 
     targets = train["effect_target"].to_numpy()
     weights = agreement.resamples(tests[names[0]], draws, spec.metrics.seed)
     steps = watched_steps(spec.explainers.steps)
-    options = {"weight_decay": asked.weight_decay, "spec": spec.explainers, "seed": spec.seed}
+    options: dict[str, Any] = {"weight_decay": asked.weight_decay, "spec": spec.explainers, "seed": spec.seed}
     found = []
     for step, said in training(asked.kind, x, targets, evaluated, steps, **options):
         for name in names:
