@@ -16,9 +16,9 @@ from dashboard.charts.lab import Arrow, arrows, sentence_bars
 from dashboard.lab import draft as lab
 from dashboard.lab import measure, tables
 from dashboard.lab import text as lab_text
-from dashboard.lab import view as lab_view
 from dashboard.lab.draft import Draft, Mark
 from dashboard.lab.measure import Question
+from dashboard.lab.results import far_out
 from dashboard.reading import data, models
 from dashboard.refit import new_prompts
 from engine.config import InputError
@@ -90,7 +90,7 @@ GOOD = lab.marked(Draft(TEXT, (" yes", " no")), (0, 19))
         (replace(GOOD, prompt="x" * 200_001, marks=()), "200,001 characters"),
         (replace(GOOD, answers=("", " no")), "Answer a is empty"),
         (replace(GOOD, answers=(" no", " no")), "are the same"),
-        (replace(GOOD, edit="replace"), "replaced by"),
+        (replace(GOOD, edit="replace"), "text that replaces"),
         (lab.marked(GOOD, (0, len(TEXT))), "leaves nothing"),
         (replace(GOOD, edit="replace", value="x" * 200_001), "characters"),
         (replace(GOOD, marks=(Mark(5, 9999, "gone"),)), "can't be made"),
@@ -115,15 +115,15 @@ def test_what_is_odd_but_possible_is_remarked() -> None:
 
 
 def test_the_explainer_named_is_the_one_used() -> None:
-    assert "own kind's" in lab.say_explainer("delete_cue", "delete_cue")
-    assert "speaks of that edit" in lab.say_explainer("mask_asker", "delete_cue")
-    assert "nobody trained" in lab.say_explainer(None, "delete_cue")
+    assert "explainer of that kind of edit is used" in lab.explainer_remark("delete_cue", "delete_cue")
+    assert "predicts the effect of that edit" in lab.explainer_remark("mask_asker", "delete_cue")
+    assert "no explainer was trained on it" in lab.explainer_remark(None, "delete_cue")
 
 
 def test_an_example_of_the_run_is_not_called_unlike_the_run() -> None:
-    assert "among the 1% farthest out of the run's own" in lab_view.far_out("step-0", known=True)
-    assert "unlike the run's" in lab_view.far_out("step-0", known=False)
-    assert "unlike" not in lab_view.far_out("step-0", known=True)
+    assert "among the 1% farthest out of the run's own" in far_out("step-0", known=True)
+    assert "unlike the run's" in far_out("step-0", known=False)
+    assert "unlike" not in far_out("step-0", known=True)
 
 
 def test_marks_are_drawn_escaped_and_long_texts_cut() -> None:
