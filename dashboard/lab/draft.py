@@ -1,7 +1,7 @@
 """The draft in the lab: a prompt, marks on it, an edit, two answers. Pure: no Streamlit, no model.
 
-A `Draft` is never changed, only replaced. A mark holds its text. When the prompt changes, the mark moves with its text.
-If the text is gone, the mark is removed and the page says so.
+A `Draft` is never changed, only replaced. When the prompt changes, a mark moves with its text. If the text is gone, the
+mark is removed and the page says so.
 """
 
 from __future__ import annotations
@@ -26,24 +26,11 @@ EDIT_NAMES = {
 
 
 @dataclass(frozen=True)
-class Mark:
-    """A span of the prompt and the text that stood there when it was marked."""
-
-    start: int
-    end: int
-    text: str
-
-    @property
-    def span(self) -> Span:
-        return self.start, self.end
-
-
-@dataclass(frozen=True)
 class Draft:
     prompt: str = ""
     answers: tuple[str, str] = ("", "")
-    marks: tuple[Mark, ...] = ()
-    """Sorted and disjoint."""
+    marks: tuple[Span, ...] = ()
+    """Spans of the prompt, sorted and disjoint."""
     edit: str = "delete_span"
     """A key of `EDIT_NAMES`."""
     value: str = ""
@@ -59,12 +46,11 @@ def marked(draft: Draft, span: Span) -> Draft:
         return draft
     apart = []
     for mark in draft.marks:
-        if mark.start <= end and start <= mark.end:
-            start, end = min(start, mark.start), max(end, mark.end)
+        if mark[0] <= end and start <= mark[1]:
+            start, end = min(start, mark[0]), max(end, mark[1])
         else:
             apart.append(mark)
-    marks = sorted([*apart, Mark(start, end, draft.prompt[start:end])], key=lambda m: m.start)
-    return replace(draft, marks=tuple(marks))
+    return replace(draft, marks=tuple(sorted([*apart, (start, end)])))
 
 
 def with_prompt(draft: Draft, prompt: str) -> tuple[Draft, tuple[str, ...]]:
@@ -72,24 +58,16 @@ def with_prompt(draft: Draft, prompt: str) -> tuple[Draft, tuple[str, ...]]:
 
     A mark is removed if its text is gone, or is no longer in place and stands in the prompt more than once.
     """
-    kept = replace(draft, prompt=prompt, marks=())
-    lost = []
-    for mark in draft.marks:
-        where = _place(mark, prompt)
-        if where is None:
-            lost.append(mark.text)
-        else:
-            kept = marked(kept, where)
+    kept, lost = replace(draft, prompt=prompt, marks=()), []
+    for start, end in draft.marks:
+        text = draft.prompt[start:end]
+        if prompt[start:end] != text:
+            start = prompt.find(text)
+            if start < 0 or prompt.find(text, start + 1) >= 0:
+                lost.append(text)
+                continue
+        kept = marked(kept, (start, start + len(text)))
     return kept, tuple(lost)
-
-
-def _place(mark: Mark, prompt: str) -> Span | None:
-    """The span of a mark's text: in place, else the only one in the prompt."""
-    if prompt[mark.start : mark.end] == mark.text:
-        return mark.span
-    first = prompt.find(mark.text)
-    once = first >= 0 and prompt.find(mark.text, first + 1) < 0
-    return (first, first + len(mark.text)) if once else None
 
 
 def edited(draft: Draft) -> Edited | None:
@@ -99,7 +77,7 @@ def edited(draft: Draft) -> Edited | None:
     if not draft.marks:
         return None
     value = draft.value if draft.edit == "replace" else None  # a mask would use it as its sign
-    return EDITS[draft.edit](draft.prompt, [mark.span for mark in draft.marks], value)
+    return EDITS[draft.edit](draft.prompt, list(draft.marks), value)
 
 
 def from_example(row: Mapping) -> Draft:

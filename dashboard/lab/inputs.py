@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
 
@@ -13,7 +13,7 @@ from dashboard.lab import draft as lab
 from dashboard.lab import start
 from dashboard.lab.draft import Draft
 from dashboard.lab.text import label
-from dashboard.selection.state import Selection, update
+from dashboard.selection.state import Selection, bound, update
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import choose
 from engine.records import Span
@@ -67,23 +67,23 @@ def draft_of(selection: Selection) -> Draft:
 
 def start_from(selection: Selection) -> None:
     """Choose an example to start from, or a blank prompt."""
-    titles, key = start.offered(selection), "lab_start"
+    titles = start.offered(selection)
     here = st.session_state.get("lab_origin", (None, None))[1]
-    st.session_state[key] = here if here in titles else ""
 
-    def started() -> None:
-        chosen = st.session_state[key] or None
-        if chosen is None:
+    def started(chosen: str) -> None:
+        if not chosen:
             _begin(Draft(answers=start.answers(selection.path)), loaded=None)
             st.session_state["lab_origin"] = (selection.run.key, None)
         update(example=chosen)
 
-    st.selectbox(
+    bound(
+        st.selectbox,
         "Start from",
         ["", *titles],
-        key=key,
+        key="lab_start",
+        value=here if here in titles else "",
+        change=started,
         format_func=lambda i: titles.get(i, "a prompt of your own"),
-        on_change=started,
         help="The list has the examples whose effect moved most from the target to the current checkpoint. The page "
         "Examples can send any other example here.",
     )
@@ -98,27 +98,22 @@ def _bring_back() -> None:
 
 def texts(draft: Draft) -> None:
     """The prompt and both answers."""
-    st.session_state.update({"lab_prompt": draft.prompt, "lab_a": draft.answers[0], "lab_b": draft.answers[1]})
-    st.text_area(
-        "Prompt x",
-        key="lab_prompt",
-        height=200,
-        on_change=_prompt_changed,
-        placeholder="Type or paste a prompt",
-        help="To enter the text, press Ctrl+Enter or leave the field. Nothing is computed before you press Run.",
-    )
+    help_line = "To enter the text, press Ctrl+Enter or leave the field. Nothing is computed before you press Run."
+    look = {"height": 200, "placeholder": "Type or paste a prompt", "help": help_line}
+    bound(st.text_area, "Prompt x", key="lab_prompt", value=draft.prompt, change=_prompt_changed, **look)
     help_line = "f is log p(a) − log p(b) after the prompt. Give the answer as it continues x, with its leading space."
-    for column, name in zip(st.columns(2), "ab", strict=True):
-        column.text_input(f"Answer {name}", key=f"lab_{name}", on_change=_answers_changed, help=help_line)
+    for column, name, value in zip(st.columns(2), "ab", draft.answers, strict=True):
+        label, key = f"Answer {name}", f"lab_{name}"
+        bound(column.text_input, label, key=key, value=value, change=_answers_changed, help=help_line)
 
 
-def _prompt_changed() -> None:
-    draft, lost = lab.with_prompt(current(), st.session_state["lab_prompt"])
+def _prompt_changed(prompt: str) -> None:
+    draft, lost = lab.with_prompt(current(), prompt)
     st.session_state["lab_lost"] = lost
     keep(draft)
 
 
-def _answers_changed() -> None:
+def _answers_changed(_: str) -> None:
     keep(replace(current(), answers=(st.session_state["lab_a"], st.session_state["lab_b"])))
 
 
@@ -138,14 +133,14 @@ def marking(draft: Draft) -> None:
     if not draft.marks:
         st.caption("Nothing is marked.")
         return
-    key = f"lab_marks_{_hash(str(draft.marks))}"
-    st.session_state[key] = list(range(len(draft.marks)))
-    st.multiselect(
+    bound(
+        st.multiselect,
         "Marked",
         range(len(draft.marks)),
-        key=key,
-        format_func=lambda i: label(draft.marks[i].text, 48),
-        on_change=lambda: keep(replace(draft, marks=tuple(draft.marks[i] for i in sorted(st.session_state[key])))),
+        key=f"lab_marks_{_hash(str(draft.marks))}",
+        value=list(range(len(draft.marks))),
+        change=lambda kept: keep(replace(draft, marks=tuple(draft.marks[i] for i in sorted(kept)))),
+        format_func=lambda i: label(draft.prompt[slice(*draft.marks[i])], 48),
         help="The edit changes all of these. Take one out to unmark it.",
     )
 
@@ -203,32 +198,22 @@ def _one_of(name: str, spans: Sequence[Span], draft: Draft) -> Span | None:
 
 def editing(draft: Draft) -> None:
     """The kind of edit, and the text that it needs."""
-    st.session_state["lab_edit"] = draft.edit
-    st.selectbox(
-        "Edit",
-        list(lab.EDIT_NAMES),
-        key="lab_edit",
-        format_func=lab.EDIT_NAMES.get,
-        on_change=_edit_changed,
-        help="The change that makes the counterfactual x′ from x.",
-    )
+    help_line, names = "The change that makes the counterfactual x′ from x.", lab.EDIT_NAMES
+    look = {"format_func": names.get, "help": help_line}
+    bound(st.selectbox, "Edit", list(names), key="lab_edit", value=draft.edit, change=_edit_changed, **look)
     if draft.edit == "replace":
-        _typed("Replace by", "value", draft.value, st.text_input)
+        value, change = draft.value, lambda text: keep(replace(current(), value=text))
+        bound(st.text_input, "Replace by", key="lab_value", value=value, change=change)
     if draft.edit == lab.WRITTEN:
-        _typed("Counterfactual x′", "written", draft.written, st.text_area)
+        value, change = draft.written, lambda text: keep(replace(current(), written=text))
+        bound(st.text_area, "Counterfactual x′", key="lab_written", value=value, change=change)
 
 
-def _edit_changed() -> None:
+def _edit_changed(edit: str) -> None:
     """Writing by hand starts from the prompt, or from the text that was written before."""
-    draft, edit = current(), st.session_state["lab_edit"]
+    draft = current()
     written = draft.written or draft.prompt if edit == lab.WRITTEN else draft.written
     keep(replace(draft, edit=edit, written=written))
-
-
-def _typed(name: str, field: str, value: str, widget: Callable[..., object]) -> None:
-    key = f"lab_{field}"
-    st.session_state[key] = value
-    widget(name, key=key, on_change=lambda: keep(replace(current(), **{field: st.session_state[key]})))
 
 
 def _hash(text: str) -> str:

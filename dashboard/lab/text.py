@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.lab.draft import Mark
 from dashboard.text import STYLE, escaped, shown
+from engine.records import Span
 
 AROUND = 1_500
 """Characters that are drawn at either end of a long text, and on either side of a change."""
@@ -16,12 +16,12 @@ _MARK = """<style>
 </style>"""
 
 
-def highlighted(text: str, marks: Sequence[Mark]) -> str:
+def highlighted(text: str, marks: Sequence[Span]) -> str:
     """Escaped HTML of a text with its marks; `marks` are sorted and disjoint. Long stretches are cut in the middle."""
     pieces, at = [], 0
-    for mark in marks:
-        pieces += [escaped(cut(text[at : mark.start])), f"<mark>{escaped(cut(text[mark.start : mark.end]))}</mark>"]
-        at = mark.end
+    for start, end in marks:
+        pieces += [escaped(cut(text[at:start])), f"<mark>{escaped(cut(text[start:end]))}</mark>"]
+        at = end
     pieces.append(escaped(cut(text[at:])))
     return f'{STYLE}{_MARK}<div class="prompt" dir="auto">{"".join(pieces)}</div>'
 

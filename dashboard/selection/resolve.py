@@ -12,6 +12,9 @@ from dashboard.reading.example_rows import SORTS
 from dashboard.reading.slices import Slice, SliceError, parse
 from engine.runs.store import RunError
 
+NAMES = tuple("run second checkpoint condition explainer regime layer noise split edit slice sort example hash".split())
+"""All query parameters of a selection."""
+
 
 @dataclass(frozen=True)
 class Selection:
@@ -53,21 +56,13 @@ class Selection:
 
     def parameters(self) -> dict[str, str]:
         """As query parameters, without those that are not set."""
-        values = {
+        values = {name: getattr(self, name) for name in NAMES}
+        values |= {
             "run": self.run.key,
             "second": self.second.key if self.second else None,
-            "checkpoint": self.checkpoint,
-            "condition": self.condition,
-            "explainer": self.explainer,
-            "regime": self.regime,
-            "layer": self.layer,
             "noise": noise_text(self.noise_kind, self.noise),
-            "split": self.split,
-            "edit": self.edit,
             "slice": str(self.slice) or None,
             "sort": self.sort if self.sort != "order" else None,
-            "example": self.example,
-            "hash": self.hash,
         }
         return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -78,9 +73,7 @@ def noise_text(kind: str, level: float) -> str:
 
 
 def resolve(
-    parameters: Mapping[str, str],
-    runs: Sequence[data.RunEntry],
-    options_of: Callable[[Path], data.Options],
+    parameters: Mapping[str, str], runs: Sequence[data.RunEntry], options_of: Callable[[Path], data.Options]
 ) -> tuple[Selection, dict[str, str]]:
     """The selection that the parameters name, and a complaint (one line) for each parameter that does not fit the run.
 

@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from dashboard.reading import data
 from dashboard.reading.slices import SliceError, parse
@@ -27,13 +28,11 @@ def file() -> Path:
     where there is none."""
     folders = [Path(d).resolve() for d in data.directories()]
     folders = [f.parent if (f / MANIFEST).exists() else f for f in folders]
-    for folder in folders:
-        if (folder / FILE).is_file():
-            return folder / FILE
-    for folder in folders:
-        if folder.is_dir() and os.access(folder, os.W_OK):
-            return folder / FILE
-    raise RunError("no folder of the dashboard can be written, so a slice can't be saved: copy the link instead")
+    used = [f for f in folders if (f / FILE).is_file()]
+    writable = [f for f in folders if f.is_dir() and os.access(f, os.W_OK)]
+    if not (used or writable):
+        raise RunError("no folder of the dashboard can be written, so a slice can't be saved: copy the link instead")
+    return (used or writable)[0] / FILE
 
 
 def _read(where: Path) -> list[dict[str, str]]:
@@ -50,17 +49,12 @@ def _read(where: Path) -> list[dict[str, str]]:
 def of_run(path: Path, columns: Collection[str]) -> dict[str, str]:
     """Name → text form of the slices saved for a run, sorted by name, without those that don't fit the run."""
     found = {}
-    try:
-        entries = _read(file())
-    except RunError:
-        return {}
-    for entry in entries:
-        try:
-            part = parse(entry["slice"], columns)
-        except SliceError:
-            continue
-        if entry["run"] == path.name and part and entry["name"]:
-            found[entry["name"]] = str(part)
+    with suppress(RunError):
+        for entry in _read(file()):
+            with suppress(SliceError):
+                part = parse(entry["slice"], columns)
+                if entry["run"] == path.name and part and entry["name"]:
+                    found[entry["name"]] = str(part)
     return dict(sorted(found.items()))
 
 
@@ -77,7 +71,5 @@ def save(path: Path, name: str, text: str | None) -> None:
                 raise RunError(f"{where}: holds {MOST_SAVED} slices already: remove some first")
             written = json.dumps(entries, indent=1, ensure_ascii=False).encode()
             replace_file(where, lambda out: out.write(written))
-    except Timeout:
-        raise RunError(f"{where}: another session is writing it: try again") from None
-    except OSError as error:
+    except OSError as error:  # or another session holds the lock
         raise RunError(f"{where}: can't be written: {error.strerror or error}") from None

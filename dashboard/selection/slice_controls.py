@@ -12,7 +12,7 @@ import streamlit as st
 from dashboard.reading import data
 from dashboard.reading.slices import SIGNS, Slice
 from dashboard.selection import saved_slices
-from dashboard.selection.state import Selection, update
+from dashboard.selection.state import Selection, bound, update
 from dashboard.text import markdown_escaped, shown
 from engine.runs.store import RunError
 
@@ -32,8 +32,7 @@ def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
     with st.expander("Slice", icon=":material/filter_alt:", expanded=False):
         left, middle, right = st.columns(3)
         with left:
-            _text(part)
-            _name(part)
+            _text_and_name(part)
             _saved(selection)
         with middle:
             _values(selection)
@@ -50,37 +49,32 @@ def _put(part: Slice, **changes: Any) -> None:
     update(slice=str(changed) if changed else None)
 
 
-def _text(part: Slice) -> None:
-    key = "slice_text"
-    st.session_state[key] = part.text
-    st.text_input("Text in x or x′", key=key, on_change=lambda: _put(part, text=st.session_state[key]))
+def _text_and_name(part: Slice) -> None:
+    def search(text: str) -> None:
+        _put(part, text=text)
 
+    def rename(name: str) -> None:
+        _put(part, name=name)
 
-def _name(part: Slice) -> None:
-    key = "slice_name"
-    st.session_state[key] = part.name
-    st.text_input(
-        "Name of this slice",
-        key=key,
-        max_chars=60,
-        disabled=not part,
-        help="The link carries the name, so that others can read what the slice is.",
-        on_change=lambda: _put(part, name=st.session_state[key]),
-    )
+    bound(st.text_input, "Text in x or x′", key="slice_text", value=part.text, change=search)
+    more = {"help": "The link carries the name, so that others can read what the slice is.", "max_chars": 60}
+    label, value = "Name of this slice", part.name
+    bound(st.text_input, label, key="slice_name", value=value, change=rename, disabled=not part, **more)
 
 
 def _saved(selection: Selection) -> None:
     """The run's saved slices in a select box, and buttons to save and remove."""
     part, kept = selection.slice, saved_slices.of_run(selection.path, selection.options.columns)
     if kept:
-        st.session_state["slice_saved"] = next((name for name, text in kept.items() if text == str(part)), None)
-        st.selectbox(
+        bound(
+            st.selectbox,
             "Saved slices",
             list(kept),
             key="slice_saved",
+            value=next((name for name, text in kept.items() if text == str(part)), None),
+            change=lambda name: update(slice=kept.get(name)),
             placeholder="Choose one",
             format_func=shown,
-            on_change=lambda: update(slice=kept.get(st.session_state["slice_saved"])),
             help="Slices of this run, in a file beside the runs, for all users of this dashboard.",
         )
     unnamed, help_line = not (part and part.name), "First give the slice a name."
@@ -103,16 +97,13 @@ def _save(selection: Selection, text: str | None) -> None:
 
 
 def _signs(part: Slice) -> None:
-    key = "slice_signs"
-    st.session_state[key] = list(part.signs)
-    st.multiselect(
-        "Agreement in sign",
-        list(SIGNS),
-        key=key,
-        format_func=SIGNS.get,
-        on_change=lambda: _put(part, signs=tuple(st.session_state[key])),
-        help="The model whose effect has the sign of the explanation. The middle two: effects that flipped.",
-    )
+    def kept(signs: list[str]) -> None:
+        _put(part, signs=tuple(signs))
+
+    help_line = "The model whose effect has the sign of the explanation. The middle two: effects that flipped."
+    more = {"format_func": SIGNS.get, "help": help_line}
+    value = list(part.signs)
+    bound(st.multiselect, "Agreement in sign", list(SIGNS), key="slice_signs", value=value, change=kept, **more)
 
 
 def _values(selection: Selection) -> None:
@@ -123,16 +114,15 @@ def _values(selection: Selection) -> None:
     if st.session_state.get("slice_column") not in columns:
         st.session_state["slice_column"] = next(iter(part.values), columns[0])
     column = st.selectbox("Column", columns, key="slice_column", format_func=lambda c: c.removeprefix("meta_"))
-    key = f"slice_values_{column}"
-    kept = part.values.get(column, ())
-    st.session_state[key] = list(kept)
+    kept = list(part.values.get(column, ()))
     choices = list(dict.fromkeys([*kept, *data.values(selection.path, column)]))
 
-    def changed() -> None:
-        values = {**part.values, column: tuple(st.session_state[key])}
+    def changed(chosen: list[str]) -> None:
+        values = {**part.values, column: tuple(chosen)}
         _put(part, values=MappingProxyType({c: vs for c, vs in values.items() if vs}))
 
-    st.multiselect("Keep these values", choices, key=key, on_change=changed)
+    key = f"slice_values_{column}"
+    bound(st.multiselect, "Keep these values", choices, key=key, value=kept, change=changed)
 
 
 def _range(part: Slice, frame: pd.DataFrame, column: str, label: str) -> None:
@@ -141,16 +131,13 @@ def _range(part: Slice, frame: pd.DataFrame, column: str, label: str) -> None:
     if not low < high:
         return
     low, high = round(low - 0.005, 2), round(high + 0.005, 2)
-    ends = part.ranges.get(column, (None, None))
-    now = (low if ends[0] is None else ends[0], high if ends[1] is None else ends[1])
-    key = f"slice_range_{column}"
-    st.session_state[key] = (min(max(now[0], low), high), min(max(now[1], low), high))
+    start, end = part.ranges.get(column, (None, None))
+    now = tuple(min(max(v, low), high) for v in (low if start is None else start, high if end is None else end))
 
-    def changed() -> None:
-        a, b = st.session_state[key]
+    def changed(ends: tuple[float, float]) -> None:
         ranges = {c: r for c, r in part.ranges.items() if c != column}
-        if (a, b) != (low, high):
-            ranges[column] = (a if a > low else None, b if b < high else None)
+        if ends != (low, high):
+            ranges[column] = (ends[0] if ends[0] > low else None, ends[1] if ends[1] < high else None)
         _put(part, ranges=MappingProxyType(ranges))
 
-    st.slider(label, low, high, key=key, step=0.01, on_change=changed)
+    bound(st.slider, label, low, high, key=f"slice_range_{column}", value=now, change=changed, step=0.01)

@@ -17,12 +17,9 @@ import streamlit as st
 
 from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
-from dashboard.selection.resolve import Selection, noise_text, resolve
+from dashboard.selection.resolve import NAMES, Selection, noise_text, resolve
 from dashboard.text import markdown_escaped, shown
 from engine.runs.store import RunError
-
-NAMES = tuple("run second checkpoint condition explainer regime layer noise split edit slice sort example hash".split())
-"""All query parameters of a selection."""
 
 OF_ONE_RUN = ("example", "slice", "hash", "layer", "condition")
 """Parameters that mean nothing in another run."""
@@ -33,14 +30,13 @@ LABELS = {
     "checkpoint": ("Current checkpoint", "The model being explained, at a step of its post-training."),
     "condition": (
         "Condition",
-        "Another factor that the run varied in training, under the run's own name for it. An example is an explainer "
-        "trained beside the drifting model. None: explainers trained by themselves.",
+        "A further factor that the run varied in training, under its own name. None: no such.",
     ),
     "explainer": ("Explainer", "The predictor of the effect: a probe on hidden states, or the model's own words."),
     "regime": (
         "Regime",
-        "Frozen: trained once at the target. Online: goes on training on the same fixed targets. "
-        "Refit: trained anew at each checkpoint, on the same fixed targets.",
+        "The targets are fixed. Frozen: trained once, at the target. Online: goes on training at every checkpoint. "
+        "Refit: trained anew at each checkpoint.",
     ),
     "layer": ("Layer", "0: embeddings; k: after block k. Chosen: picked by cross-validation at the target."),
     "noise": ("Label noise", "The kind of noise in the training targets, and its level."),
@@ -76,14 +72,24 @@ def choose_run(key: str) -> None:
     update(run=key, **dict.fromkeys(OF_ONE_RUN))
 
 
-def _from_widget(name: str) -> None:
-    value = st.session_state[f"select_{name}"]
+def _from_widget(name: str, value: Any) -> None:
     if name == "run":
         choose_run(value.key)
         return
     update(**{name: noise_text(*value) if name == "noise" else getattr(value, "key", value)})
     if name == "condition":  # each condition has its own explainers
         update(explainer=None, regime=None)
+
+
+def bound(
+    widget: Callable[..., Any], *label: Any, key: str, value: Any, change: Callable[[Any], None], **options: Any
+) -> Any:
+    """Draw a widget that shows `value`, whatever it showed before; `change` gets the value that the reader sets.
+
+    label: the widget's label, and its choices if it has some.
+    """
+    st.session_state[key] = value
+    return widget(*label, key=key, on_change=lambda: change(st.session_state[key]), **options)
 
 
 def with_selection(draw: Callable[[Selection], None], *needs: str) -> None:
@@ -165,19 +171,10 @@ def _widgets(selection: Selection, runs: Sequence[data.RunEntry], needs: Sequenc
 
 def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any], str]) -> None:
     label, help_line = LABELS[name]
-    # The URL's value goes in before the widget is made; a widget's change goes out through `_from_widget`.
     # An empty text stands for None, which a select box takes for "nothing chosen yet".
-    st.session_state[f"select_{name}"] = "" if value is None else value
-    st.selectbox(
-        label,
-        ["" if option is None else option for option in options],
-        key=f"select_{name}",
-        format_func=formatted,
-        help=help_line,
-        on_change=_from_widget,
-        args=(name,),
-        disabled=len(options) < 2,
-    )
+    choices, value = ["" if option is None else option for option in options], "" if value is None else value
+    more = {"format_func": formatted, "help": help_line, "disabled": len(options) < 2}
+    bound(st.selectbox, label, choices, key=f"select_{name}", value=value, change=partial(_from_widget, name), **more)
 
 
 def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({})) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 import pandas as pd
 import streamlit as st
@@ -14,7 +15,7 @@ from dashboard.charts import Series, style
 from dashboard.reading import moves
 from dashboard.reading.example_rows import example, same_prompt
 from dashboard.selection.on_screen import offered
-from dashboard.selection.state import Selection
+from dashboard.selection.state import Selection, bound
 from dashboard.text import markdown_escaped, shown
 from dashboard.trajectory import ranking
 from dashboard.widgets.figures import about, chosen, keep, show
@@ -35,14 +36,15 @@ def single_examples(selection: Selection) -> None:
     say_not_drawn(asked, titles)
     given = [i for i in asked[:MOST_DRAWN] if i in titles]
     start = dict.fromkeys([i for i in (selection.example, *list(titles)[:3]) if i in titles])
-    st.session_state["option_examples"] = given or list(start)[:3]
-    picked = st.multiselect(
+    picked = bound(
+        st.multiselect,
         "Examples",
         list(titles),
         key="option_examples",
-        format_func=lambda i: titles[i],
+        value=given or list(start)[:3],
+        change=lambda chosen: keep("examples", ",".join(chosen) or None),
+        format_func=titles.get,
         max_selections=MOST_DRAWN,
-        on_change=lambda: keep("examples", ",".join(st.session_state["option_examples"]) or None),
         help="The list has the examples whose effect moved most from the target to the current checkpoint, and any "
         "example that a link names. Type to search.",
     )
@@ -51,19 +53,18 @@ def single_examples(selection: Selection) -> None:
         return
     many = "1 example" if len(picked) == 1 else f"{len(picked)} examples"
     path = moves.over_checkpoints(selection.path, selection.setting, picked)
-    show(
-        charts.example_moves(path, picked, [titles[i] for i in picked]),
-        key="moves",
-        path=selection.path,
-        about=f"{selection.explainer}, {selection.regime}",
-        alt=f"Effects of the current model and explanations of {many} over the checkpoints, in nats.",
-        table=path,
-    )
+    figure, origin = charts.example_moves(path, picked, [titles[i] for i in picked]), _explainer(selection)
+    alt = f"Effects of the current model and explanations of {many} over the checkpoints, in nats."
+    show(figure, key="moves", path=selection.path, about=origin, alt=alt, table=path)
     if selection.explainer == "verbal":  # sentences rank nothing
         return
     st.subheader("Which features matter: within one prompt", divider="grey")
     mean_ranking(selection)
     within_prompt(selection, picked, titles)
+
+
+def _explainer(selection: Selection) -> str:
+    return f"{selection.explainer}, {selection.regime}"
 
 
 def say_not_drawn(asked: Sequence[str], known: Collection[str]) -> None:
@@ -93,15 +94,9 @@ def mean_ranking(selection: Selection) -> None:
     figure = charts.trajectory(series, panels=("Kendall's τ, mean over prompts",), height=320)
     figure.add_hline(y=0, line={"color": style.GREY, "width": 1})
     note = f"{int(table['n'].iloc[0]):,} prompts with two edits or more; bands 95% bootstrap by group"
-    show(
-        figure,
-        key="ranking",
-        path=selection.path,
-        about=about(selection, n_groups=int(table["n_groups"].iloc[0]), note=note),
-        alt="Within-prompt rank agreement of explanations with measured effects over the checkpoints; at the last: "
-        f"{ends}.",
-        table=table,
-    )
+    origin = about(selection, n_groups=int(table["n_groups"].iloc[0]), note=note)
+    alt = "Within-prompt rank agreement of explanations with measured effects over the checkpoints; at the last: "
+    show(figure, key="ranking", path=selection.path, about=origin, alt=f"{alt}{ends}.", table=table)
     st.caption("1: a prompt's edits are ranked as measured. 0: at random. Each kind of edit has its own explainer.")
 
 
@@ -121,10 +116,9 @@ def edits_of(selection: Selection, checkpoint: str, prompt_id: int) -> pd.DataFr
 
 def within_prompt(selection: Selection, picked: list[str], titles: dict[str, str]) -> None:
     """The edits of one prompt by explained and by measured effect, at the first and the current checkpoint."""
-    key = "option_prompt"
-    st.session_state[key] = chosen("prompt", picked, picked[0])
-    keep_prompt, title = (lambda: keep("prompt", st.session_state[key])), titles.__getitem__
-    identity = st.selectbox("Prompt of", picked, key=key, format_func=title, on_change=keep_prompt)
+    first, change = chosen("prompt", picked, picked[0]), lambda i: keep("prompt", i)
+    widget = partial(st.selectbox, "Prompt of", picked, format_func=titles.get)
+    identity = bound(widget, key="option_prompt", value=first, change=change)
     row = example(selection.path, selection.setting, identity)
     if row is None:
         return
@@ -137,14 +131,11 @@ def within_prompt(selection: Selection, picked: list[str], titles: dict[str, str
     taus = {name: kendalltau(rows["explanation"], rows["effect_current"]).statistic for name, rows in found.items()}
     heads = [f"{name}: τ = {charts.number(tau)}" for name, tau in taus.items()]
     columns = ["example_id", "edit", "effect_current", "explanation"]
-    show(
-        charts.prompt_features(list(found.values()), heads),
-        key="prompt",
-        path=selection.path,
-        about=f"{selection.explainer}, {selection.regime} · one prompt, {n_edits} edits",
-        alt=f"Measured effects and explanations of {n_edits} edits of one prompt. Kendall's τ, {'; '.join(heads)}.",
-        table=pd.concat([rows[columns].assign(checkpoint=name) for name, rows in found.items()]),
-    )
+    figure, origin = charts.prompt_features(list(found.values()), heads), _explainer(selection)
+    alt = f"Measured effects and explanations of {n_edits} edits of one prompt. Kendall's τ, {'; '.join(heads)}."
+    table = pd.concat([rows[columns].assign(checkpoint=name) for name, rows in found.items()])
+    origin += f" · one prompt, {n_edits} edits"
+    show(figure, key="prompt", path=selection.path, about=origin, alt=alt, table=table)
     st.caption(
         "τ over the edits of this prompt, at the first checkpoint and at the current one; largest effect on top."
     )

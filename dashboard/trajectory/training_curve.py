@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -47,13 +46,11 @@ def watched_steps(total: int, count: int = 9) -> tuple[int, ...]:
 
 
 def training(
-    kind: str,
+    asked: Asked,
     x: np.ndarray,
     targets: np.ndarray,
     evaluated: Mapping[str, np.ndarray],
     steps: Sequence[int],
-    *,
-    weight_decay: float,
     spec: ExplainerSpec,
     seed: int,
 ) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
@@ -64,8 +61,16 @@ def training(
     """
     from engine.probes.neural import NeuralExplainers
 
-    options: dict[str, Any] = {"width": spec.width, "learning_rate": spec.learning_rate, "batch": spec.batch}
-    probes = NeuralExplainers(kind, x.shape[1], spec.seeds, weight_decays=weight_decay, seed=seed, **options)
+    probes = NeuralExplainers(
+        asked.kind,
+        x.shape[1],
+        spec.seeds,
+        weight_decays=asked.weight_decay,
+        width=spec.width,
+        learning_rate=spec.learning_rate,
+        batch=spec.batch,
+        seed=seed,
+    )
     replicated = np.repeat(np.asarray(targets, np.float64)[:, None], spec.seeds, axis=1)
     done = 0
     for step in steps:
@@ -112,10 +117,8 @@ def curve(asked: Asked, progress: Callable[[float], None], draws: int = 300) -> 
     x = data.hidden(asked.path, names[0], asked.layer)[train["prompt_id"].to_numpy()]
     targets = train["effect_target"].to_numpy()
     weights = agreement.resamples(tests[names[0]], draws, spec.metrics.seed)
-    steps = watched_steps(spec.explainers.steps)
-    options: dict[str, Any] = {"weight_decay": asked.weight_decay, "spec": spec.explainers, "seed": spec.seed}
-    found = []
-    for step, said in training(asked.kind, x, targets, evaluated, steps, **options):
+    steps, found = watched_steps(spec.explainers.steps), []
+    for step, said in training(asked, x, targets, evaluated, steps, spec.explainers, spec.seed):
         for name in names:
             found.append({"training_step": step, "checkpoint": name} | scored(tests[name], said[name], weights))
         progress((steps.index(step) + 1) / len(steps))

@@ -93,14 +93,10 @@ def _draw(selection: Selection, asked: Asked, found: pd.DataFrame, steps: dict[s
         log_x=True,
         absent_within=spec.metrics.absent_within,
     )
-    show(
-        figure,
-        key="own_steps",
-        path=selection.path,
-        about=about(selection, n=n, n_groups=n_groups, note=note),
-        alt=f"Self, Orig and gap of a {asked.kind} explainer by its own training step. {sentence}",
-        table=found[found["checkpoint"].isin(steps)],
-    )
+    origin = about(selection, n=n, n_groups=n_groups, note=note)
+    alt = f"Self, Orig and gap of a {asked.kind} explainer by its own training step. {sentence}"
+    table = found[found["checkpoint"].isin(steps)]
+    show(figure, key="own_steps", path=selection.path, about=origin, alt=alt, table=table)
     st.markdown(markdown_escaped(sentence))
     st.caption(
         "Each line is the same explainer, asked about another checkpoint of the drifting model. If Self goes on rising "

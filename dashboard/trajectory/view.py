@@ -8,7 +8,7 @@ import streamlit as st
 from dashboard import charts
 from dashboard.charts import Series, style
 from dashboard.reading import chosen, data
-from dashboard.selection.state import Selection, edit_caption, problem
+from dashboard.selection.state import Selection, bound, edit_caption, problem
 from dashboard.text import markdown_escaped
 from dashboard.trajectory.single_examples import single_examples
 from dashboard.trajectory.training_view import training_section
@@ -17,24 +17,18 @@ from dashboard.widgets.figures import about, choose, keep, several, show
 GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
 HEAT = {"self": "Self", "orig": "Orig", **GAPS, "cv": "cross-validated r with the targets"}
 ALSO = {
-    "change_tracking": (
-        "change tracking",
-        "Partial r of the explanation's change with the effect's change, with f(x) at both checkpoints held fixed.",
-    ),
+    "change_tracking": ("change tracking", "Partial r of explained with measured change, f(x) at both held fixed."),
     "direction": ("direction", "r of the explanation with z(Δ current) − z(Δ target): the gap without ρ's cap."),
     "self_minus_stale": ("Self − Self(stale)", "The gain in Self from reading the current hidden states."),
     "span_ranking": (
         "within-prompt span ranking",
-        "Kendall's τ of explained and measured effects over the spans of a prompt.",
+        "Kendall's τ of explained with measured effects in a prompt.",
     ),
     "spearman": ("Spearman's ρ with Δ current", "Agreement in rank."),
     "sign_agreement": ("agreement in sign", "Share of examples whose effect has the explained sign."),
     "slope": ("slope", "Slope of Δ current on the explanation. 1: right in size."),
     "mean_effect_error": ("mean-effect error, nats", "Mean of explanation − Δ current."),
-    "mse_orig_minus_mse_self": (
-        "MSE(orig) − MSE(self), nats²",
-        "Above 0: nearer to the current model in squared error.",
-    ),
+    "mse_orig_minus_mse_self": ("MSE(orig) − MSE(self), nats²", "Above 0: nearer to the current model in squares."),
 }
 """Further numbers over checkpoints: column of the metrics → (name, explanation)."""
 IN_WORDS = (
@@ -99,7 +93,7 @@ def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Serie
         first = [next(iter(known))]
         picked = several("Controls on the same axes", "controls", there, first, help=help_line)
     with right:
-        overlay = len(selection.regimes) > 1 and switch("All regimes", "regimes")
+        overlay = len(selection.regimes) > 1 and _all_regimes()
     series = []
     for name in picked:
         look, mine = known[name], controls[controls["control"] == name]
@@ -112,10 +106,12 @@ def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Serie
     return series
 
 
-def switch(label: str, name: str) -> bool:
-    key = f"option_{name}"
-    st.session_state[key] = st.query_params.get(name) == "all"
-    return st.toggle(label, key=key, on_change=lambda: keep(name, "all" if st.session_state[key] else None))
+def _all_regimes() -> bool:
+    def changed(on: bool) -> None:
+        keep("regimes", "all" if on else None)
+
+    value = st.query_params.get("regimes") == "all"
+    return bound(st.toggle, "All regimes", key="option_regimes", value=value, change=changed)
 
 
 def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
@@ -147,15 +143,12 @@ def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     columns = ["checkpoint", "step", "n", "n_groups", "target_current"]
     columns += [f"{name}{end}" for name in measures for end in ("", "_low", "_high")]
     columns += ["null_low", "null_high", "verdict_coupling", "verdict_counterfactual"]
-    show(
-        figure,
-        key="trajectory",
-        path=selection.path,
-        about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=setting),
-        alt=f"Self, Orig and target–current correlation over {len(table)} checkpoints, gaps below. {sentence} "
-        "The table under the figure has all numbers.",
-        table=table[columns],
+    origin = about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=setting)
+    alt = (
+        f"Self, Orig and target–current correlation over {len(table)} checkpoints, gaps below. {sentence} "
+        "The table under the figure has all numbers."
     )
+    show(figure, key="trajectory", path=selection.path, about=origin, alt=alt, table=table[columns])
     st.markdown(f"**{markdown_escaped(sentence)}**")
     verdicts(table)
     st.caption(IN_WORDS if in_words else AS_NUMBERS)
@@ -194,15 +187,11 @@ def also(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     ]
     table = pd.concat(found)
     columns = ["regime", "checkpoint", "step", "n", name, f"{name}_low", f"{name}_high"]
+    table = table[[c for c in columns if c in table]]
     st.caption(explained)
-    show(
-        charts.trajectory(series, panels=(label,), height=340),
-        key="also",
-        path=selection.path,
-        about=about(selection, note=edit),
-        alt=f"{label} of every regime over the checkpoints.",
-        table=table[[c for c in columns if c in table]],
-    )
+    figure, origin = charts.trajectory(series, panels=(label,), height=340), about(selection, note=edit)
+    alt = f"{label} of every regime over the checkpoints."
+    show(figure, key="also", path=selection.path, about=origin, alt=alt, table=table)
 
 
 def layers(selection: Selection, own: pd.DataFrame, edit: str) -> None:
@@ -217,11 +206,7 @@ def layers(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     if rows.empty or not rows[measure].notna().any():
         st.info(f"{HEAT[measure]} was not computed for this setting.")
         return
-    show(
-        charts.heatmap(rows, measure, title=HEAT[measure], centred=measure in GAPS),
-        key="layers",
-        path=selection.path,
-        about=about(selection, note=edit),
-        alt=f"Heatmap of {HEAT[measure]} for every layer and checkpoint; the table has the same numbers.",
-        table=rows.pivot_table(index="layer", columns="checkpoint", values=measure, sort=False).reset_index(),
-    )
+    figure = charts.heatmap(rows, measure, title=HEAT[measure], centred=measure in GAPS)
+    table = rows.pivot_table(index="layer", columns="checkpoint", values=measure, sort=False).reset_index()
+    alt = f"Heatmap of {HEAT[measure]} for every layer and checkpoint; the table has the same numbers."
+    show(figure, key="layers", path=selection.path, about=about(selection, note=edit), alt=alt, table=table)

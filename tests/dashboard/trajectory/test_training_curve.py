@@ -34,8 +34,8 @@ def test_at_its_last_step_it_is_the_engines_explainer(kind: str) -> None:
     rng = np.random.default_rng(0)
     x, later = rng.normal(size=(96, 5)), rng.normal(size=(20, 5))
     y = x @ rng.normal(size=5)
-    steps = [SPEC.steps]
-    ((_, said),) = training(kind, x, y, {"later": later}, steps, weight_decay=1e-2, spec=SPEC, seed=4)
+    asked = Asked(Path(), kind, "delete_cue", "test_heldout", 4, weight_decay=1e-2)
+    ((_, said),) = training(asked, x, y, {"later": later}, [SPEC.steps], SPEC, seed=4)
     engine = explain(
         kind, "frozen", [(x, later)], np.repeat(y[:, None], SPEC.seeds, axis=1), penalty=1e-2, spec=SPEC, seed=4
     )
