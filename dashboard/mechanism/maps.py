@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import data, models
-from dashboard.reading.tables import part, query
+from dashboard.reading.tables import cached_per_run, part, query
 from dashboard.refit import new_prompts
 from dashboard.refit.new_prompts import Choice
 from engine.patching import maps
@@ -29,26 +29,18 @@ LONGEST = 160
 """Tokens of x from the edit to its end that are patched one by one on demand."""
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _agreement(path: Path, stamp: str) -> pd.DataFrame:
+@cached_per_run(st.cache_data, max_entries=16)
+def agreement(path: Path) -> pd.DataFrame:
+    """Rows of records.PATCHING_AGREEMENT of all checkpoints that have maps; empty where none has. Raises RunError."""
     return agreements(Run.open(path))
 
 
-def agreement(path: Path) -> pd.DataFrame:
-    """Rows of records.PATCHING_AGREEMENT of all checkpoints that have maps; empty where none has. Raises RunError."""
-    return _agreement(path, data.stamp(path))
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _restored(path: Path, checkpoint: str, edit: str, stamp: str) -> pd.DataFrame:
-    sql = "SELECT * FROM read_parquet(?) WHERE CAST(edit AS VARCHAR) = ?"
-    return maps.restored(query(sql, [part(path, parts_of(checkpoint)[0]), edit], path))
-
-
+@cached_per_run(st.cache_data, max_entries=32)
 def restored(path: Path, checkpoint: str, edit: str) -> pd.DataFrame:
     """Shares restored by layer and region (`engine.patching.maps.restored`), in the order of the regions. Raises
     RunError."""
-    return _restored(path, checkpoint, edit, data.stamp(path))
+    sql = "SELECT * FROM read_parquet(?) WHERE CAST(edit AS VARCHAR) = ?"
+    return maps.restored(query(sql, [part(path, parts_of(checkpoint)[0]), edit], path))
 
 
 @dataclass(frozen=True)
@@ -96,15 +88,9 @@ def explains_in_words(path: Path) -> bool:
     return verbal is not None and not verbal.probes
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@cached_per_run(st.cache_data, max_entries=32)
 def _example(
-    path: Path,
-    checkpoint: str,
-    edit: str,
-    texts: tuple[str, str],
-    answers: tuple[str, str],
-    choice: Choice | None,
-    stamp: str,
+    path: Path, checkpoint: str, edit: str, texts: tuple[str, str], answers: tuple[str, str], choice: Choice | None
 ) -> ExampleMap:
     from engine.model.behavior import tokenised
     from engine.patching import hooks
@@ -151,4 +137,4 @@ def example_map(path: Path, checkpoint: str, row: dict) -> ExampleMap:
     """Patch one example of the run (a row of its examples). Raises InputError."""
     choices = {c.edit: c for c in new_prompts.choices(path)}
     texts, answers = (row["prompt"], row["edited"]), (row["answer_a"], row["answer_b"])
-    return _example(path, checkpoint, row["edit"], texts, answers, choices.get(row["edit"]), data.stamp(path))
+    return _example(path, checkpoint, row["edit"], texts, answers, choices.get(row["edit"]))

@@ -47,7 +47,7 @@ def rows(selection: Selection) -> tuple[pd.DataFrame, str]:
     stored = _rows(*asked)
     if len(stored) and (s.layer is None or bool((stored["layer"] == s.layer).all())):
         return stored.copy(deep=False), ""  # sessions share the columns, not the frame
-    return missing.rows(s.path, s.setting, s.split, s.edit, s.layer, stamp)
+    return missing.rows(s.path, s.setting, s.split, s.edit, s.layer)
 
 
 def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
@@ -58,7 +58,7 @@ def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
     if not part.text:
         return part.mask(frame)
     # The frame has no texts. The search reads the file, and gives rows of examples.parquet.
-    found = columns.containing(selection.path, part.text, data.stamp(selection.path))
+    found = columns.containing(selection.path, part.text)
     return part.mask(frame, texts=False) & np.isin(frame["row_number"].to_numpy(), found, kind="table")
 
 

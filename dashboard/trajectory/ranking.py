@@ -15,6 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import agreement, data
+from dashboard.reading.tables import cached_per_run
 from engine.stats.correlation import interval
 
 MOST_EXPLAINED = 200_000
@@ -51,22 +52,19 @@ def mean_tau(rows: pd.DataFrame, draws: int = 400, seed: int = 0) -> dict[str, f
     return {"tau": mean, "tau_low": low, "tau_high": high, "n": len(prompts), "n_groups": groups}
 
 
-@st.cache_data(max_entries=32, show_spinner="Ranking the edits of each prompt")
-def _over(path: Path, setting: data.Setting, split: str, stamp: str) -> pd.DataFrame:
-    steps = data.checkpoints(path)
-    found = []
-    for name, step in zip(steps["name"], steps["step"], strict=True):
+@cached_per_run(st.cache_data, max_entries=32, show_spinner="Ranking the edits of each prompt")
+def over_checkpoints(path: Path, setting: data.Setting, split: str) -> pd.DataFrame:
+    """regime, checkpoint, step and the numbers of `mean_tau`, one row for each checkpoint, whichever the setting has.
+
+    Empty if no prompt has two edits, or above `MOST_EXPLAINED` examples.
+    """
+    run, found = data.options(path), []
+    for name in run.checkpoints:
         at = replace(setting, checkpoint=name)
         if len(data.explained_rows(path, at, split)) > MOST_EXPLAINED:
             return pd.DataFrame()
         made = mean_tau(data.explanations(path, at, split=split))
         if not made:
             return pd.DataFrame()
-        found.append({"regime": setting.regime, "checkpoint": name, "step": int(step)} | made)
+        found.append({"regime": setting.regime, "checkpoint": name, "step": run.steps[name]} | made)
     return pd.DataFrame(found)
-
-
-def over_checkpoints(path: Path, setting: data.Setting, split: str) -> pd.DataFrame:
-    """regime, checkpoint, step and the numbers of `mean_tau`, one row for each checkpoint; empty if no prompt has two
-    edits, or above `MOST_EXPLAINED` examples."""
-    return _over(path, replace(setting, checkpoint=""), split, data.stamp(path))

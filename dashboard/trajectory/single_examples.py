@@ -78,7 +78,7 @@ def say_not_drawn(asked: Sequence[str], known: Collection[str]) -> None:
 
 def mean_ranking(selection: Selection) -> None:
     """Mean rank agreement over prompts at every checkpoint, a line for each regime."""
-    settings = {regime: replace(selection.setting, regime=regime) for regime in selection.regimes}
+    settings = {r: replace(selection.setting, regime=r, checkpoint="") for r in selection.regimes}
     found = {r: ranking.over_checkpoints(selection.path, s, selection.split) for r, s in settings.items()}
     found = {regime: rows for regime, rows in found.items() if len(rows)}
     if not found:

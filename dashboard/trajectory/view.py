@@ -43,14 +43,9 @@ AS_NUMBERS = (
 
 
 def page(selection: Selection) -> None:
-    every = data.metrics(
-        selection.path,
-        control=None,
-        explainer=selection.explainer,
-        split=selection.split,
-        noise_kind=chosen.noise_kinds(selection.explainer),
-        condition=selection.condition,
-    )
+    s, noise_kind = selection, chosen.noise_kinds(selection.explainer)
+    wanted = {"explainer": s.explainer, "split": s.split, "condition": s.condition}
+    every = data.metrics(s.path, control=None, noise_kind=noise_kind, **wanted)
     edit = selection.edit or chosen.default_edit(every)
     if every.empty or edit is None:
         problem(f"Nothing was measured for {selection.explainer} on {selection.split}.")
