@@ -15,7 +15,7 @@ import pyarrow as pa
 from dashboard.lab import draft
 from dashboard.reading import data, models
 from dashboard.refit import new_prompts
-from dashboard.refit.new_prompts import Choice, Explainer
+from dashboard.refit.new_prompts import Choice, FittedRidge
 from engine.config import InputError
 from engine.records import Span
 from engine.tasks.edits import sentences
@@ -104,7 +104,7 @@ def ask(question: Question, progress: Callable[[str], None]) -> Result:
     return Result(question, target, current, tuple(kept), len(every), time.perf_counter() - started)
 
 
-def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explainer: Explainer | None) -> Reading:
+def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explainer: FittedRidge | None) -> Reading:
     from engine.config import HiddenSpec
     from engine.model.behavior import measure
     from engine.model.next_tokens import next_tokens

@@ -53,7 +53,7 @@ def rows(selection: Selection) -> tuple[pd.DataFrame, str]:
     stored = _read(s.path, s.setting, s.split, s.edit, stamp)
     if len(stored) and (s.layer is None or bool((stored["layer"] == s.layer).all())):
         return stored.copy(deep=False), ""  # the columns are shared by all sessions, the frame is not
-    return missing.rows(s.path, s.setting, s.split, s.edit, s.layer, stamp)
+    return missing.rows(s.path, s.setting, s.split, s.edit, s.layer)
 
 
 def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
@@ -64,7 +64,7 @@ def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
     if not part.text:
         return part.mask(frame)
     # Texts are not in the frame: they are searched in the file, which gives rows of examples.parquet.
-    found = columns.containing(selection.path, part.text, data.stamp(selection.path))
+    found = columns.containing(selection.path, part.text)
     return part.mask(frame, texts=False) & np.isin(frame["row_number"].to_numpy(), found, kind="table")
 
 

@@ -194,6 +194,12 @@ def _choose_run(runs: Sequence[data.RunEntry]) -> None:
         _select("run", runs, by_key.get(_memory().get("run", ""), runs[0]), partial(_option_text, "run"))
 
 
+def edit_caption(selection: Selection, edit: str) -> None:
+    """Name the kind of edit that the page shows, where the sidebar leaves the choice to the page."""
+    if selection.edit is None and len(selection.options.edits) > 1:
+        st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
+
+
 def problem(message: str) -> None:
     """An explained error: one line of plain text, escaped, and where to look further."""
     st.error(markdown_escaped(message), icon=":material/error:")

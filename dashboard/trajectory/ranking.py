@@ -52,15 +52,14 @@ def mean_tau(rows: pd.DataFrame, draws: int = 400, seed: int = 0) -> dict[str, f
 
 @st.cache_data(max_entries=32, show_spinner="Ranking the edits of each prompt")
 def _over(path: Path, setting: data.Setting, split: str, stamp: str) -> pd.DataFrame:
-    steps = data.checkpoints(path)
-    found = []
-    for name, step in zip(steps["name"], steps["step"], strict=True):
+    run, found = data.options(path), []
+    for name in run.checkpoints:
         at = replace(setting, checkpoint=name)
         if len(data.explained_rows(path, at, split)) > MOST or not (
             made := mean_tau(data.explanations(path, at, split=split))
         ):
             return pd.DataFrame()
-        found.append({"regime": setting.regime, "checkpoint": name, "step": int(step)} | made)
+        found.append({"regime": setting.regime, "checkpoint": name, "step": run.steps[name]} | made)
     return pd.DataFrame(found)
 
 

@@ -25,7 +25,7 @@ def training_section(selection: Selection, edit: str) -> None:
         "again here: at the first checkpoint, on the run's fixed targets, then asked about every checkpoint."
     )
     first = selection.options.checkpoints[0]
-    kept = cached.layers(selection.path, first, data.stamp(selection.path))
+    kept = cached.layers(selection.path, first)
     if not kept:
         st.info("This run keeps no hidden states, so nothing can be trained here. Make it with hidden: keep: prompts.")
         return
