@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from dashboard.examples.attribution_view import agreement
+from dashboard.examples.attribution_view import who_differs
 from dashboard.reading import data, example_rows
 from dashboard.widgets import parts
 from tests.dashboard.app import PAGES, Open, html, said
@@ -164,7 +164,7 @@ def test_words_are_computed_on_demand_on_both_checkpoints(tmp_path: Path, opened
     table = next(t.value for t in app.dataframe if "Attribution" in t.value)
     assert list(table["At"]) == ["target", "target", "current", "current"]  # both edits of the prompt
     assert list(table["Signs"]) == [
-        agreement(claims) for claims in table[["Attribution", "Measured", "Explained"]].values
+        who_differs(claims) for claims in table[["Attribution", "Measured", "Explained"]].values
     ]
     tokens = next(t.value for t in app.dataframe if "Token" in t.value)
     assert list(tokens.columns) == ["Token", "Target", "Current"] and tokens.notna().all(axis=None)
@@ -185,7 +185,7 @@ def test_words_are_computed_on_demand_on_both_checkpoints(tmp_path: Path, opened
     ],
 )
 def test_who_differs_is_said(claims: tuple[float | None, ...], said: str) -> None:
-    assert agreement(claims) == said
+    assert who_differs(claims) == said
 
 
 def test_words_without_the_checkpoints_are_answered_in_words(sound: Path, opened: Open) -> None:
