@@ -9,26 +9,23 @@ from dashboard.compare import view
 from dashboard.compare.paired import Comparison, Pairing, pair_runs
 from dashboard.reading import data
 from dashboard.reading.agreement import FEW
-from dashboard.selection.state import Selection, problem, sidebar, update
+from dashboard.selection.state import Selection, update, with_selection
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import about
 from dashboard.widgets.parts import provenance, small_print
-from engine.runs.store import RunError
 
 
 def main() -> None:
     st.title("Compare")
     st.write("Two runs side by side: another target, another world, another model, on the examples they share.")
-    selection = sidebar("second", "checkpoint", "explainer", "regime", "split", "edit")
-    if selection is None:
-        return
-    try:
-        if selection.second is None:
-            choose_second(selection)
-        else:
-            compare(selection, selection.second)
-    except RunError as error:
-        problem(str(error))
+    with_selection(page, "second", "checkpoint", "explainer", "regime", "split", "edit")
+
+
+def page(selection: Selection) -> None:
+    if selection.second is None:
+        choose_second(selection)
+    else:
+        compare(selection, selection.second)
 
 
 def choose_second(selection: Selection) -> None:

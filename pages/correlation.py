@@ -14,19 +14,19 @@ from dashboard.reading import chosen, data
 from dashboard.reading.agreement import FEW, Agreement
 from dashboard.selection import on_screen
 from dashboard.selection.slice_controls import slice_controls
-from dashboard.selection.state import Selection, edit_caption, problem, sidebar
+from dashboard.selection.state import Selection, bound, edit_caption, problem, with_selection
 from dashboard.text import markdown_escaped
 from dashboard.widgets.example_card import example_card
 from dashboard.widgets.figures import keep
-from engine.runs.store import RunError
 
 
 def main() -> None:
     st.title("Correlation")
     st.write("Does an explanation agree with what the current model does, or with what it was trained on?")
-    selection = sidebar("checkpoint", "explainer", "regime", "layer", "noise", "split", "edit", "slice", "example")
-    if selection is None:
-        return
+    with_selection(page, "checkpoint", "explainer", "regime", "layer", "noise", "split", "edit", "slice", "example")
+
+
+def page(selection: Selection) -> None:
     if selection.explainer == "verbal":
         st.info(
             "This model explains itself in words. Words are right or wrong: there is no number to correlate. The page "
@@ -34,12 +34,8 @@ def main() -> None:
             icon=":material/chat:",
         )
         return
-    try:
-        selection = one_kind_of_edit(selection)
-        draw(selection)
-    except RunError as error:
-        problem(str(error))
-        return
+    selection = one_kind_of_edit(selection)
+    draw(selection)
     # The dialog stays open for long. By now the rows that `draw` held, millions perhaps, are given back.
     if identity := st.session_state.pop("open_example", None):
         st.dialog("Example", width="large")(example_card)(selection, identity)
@@ -52,11 +48,12 @@ def one_kind_of_edit(selection: Selection) -> Selection:
     edit = chosen.default_edit(rows)
     if s.edit is not None or len(s.options.edits) < 2 or edit is None:
         return s
-    st.session_state["option_kinds"] = st.query_params.get("kinds") == "all"
-    pooled = st.toggle(
+    pooled = bound(
+        st.toggle,
         "All kinds of edit, pooled",
         key="option_kinds",
-        on_change=lambda: keep("kinds", "all" if st.session_state["option_kinds"] else None),
+        value=st.query_params.get("kinds") == "all",
+        change=lambda on: keep("kinds", "all" if on else None),
         help="Each kind of edit has its own explainer, so pooled numbers may differ from those of every single kind.",
     )
     if pooled:

@@ -7,20 +7,13 @@ import streamlit as st
 from dashboard.reading import chosen, data
 from dashboard.refit import cached
 from dashboard.robustness import live, stored
-from dashboard.selection.state import Selection, edit_caption, problem, sidebar
-from engine.runs.store import RunError
+from dashboard.selection.state import Selection, edit_caption, with_selection
 
 
 def main() -> None:
     st.title("Robustness")
     st.write("How much of the training labels can be spoilt before explanations stop agreeing with the model?")
-    selection = sidebar("checkpoint", "explainer", "regime", "split", "edit")
-    if selection is None:
-        return
-    try:
-        curve(selection)
-    except RunError as error:
-        problem(str(error))
+    with_selection(curve, "checkpoint", "explainer", "regime", "split", "edit")
 
 
 def curve(selection: Selection) -> None:

@@ -15,7 +15,7 @@ from dashboard.reading import data
 from dashboard.refit import cached
 from dashboard.robustness import noise_words
 from dashboard.robustness.noise_words import KINDS
-from dashboard.selection.state import Selection
+from dashboard.selection.state import Selection, bound
 from dashboard.text import markdown_escaped
 from dashboard.widgets.example_card import example_card
 from dashboard.widgets.figures import about, choose, chosen, keep, show
@@ -52,17 +52,13 @@ def slider(label: str, name: str, options: Sequence, default: object, help: str,
     """A slider over listed values, kept in the URL. It reports on release."""
     by_text = {text(o): o for o in options}
     value = by_text[chosen(name, by_text, text(default) if text(default) in by_text else next(iter(by_text)))]
-    key = f"option_{name}"
-    st.session_state[key] = value
-
-    def moved() -> None:
-        keep(name, text(st.session_state[key]), text(default))
-
-    if len(options) > 1:
-        st.select_slider(label, options, key=key, format_func=text, help=help, on_change=moved)
-    else:
+    if len(options) < 2:
         st.text_input(label, text(value), disabled=True, help=help)
-    return value
+        return value
+    look = {"key": f"option_{name}", "format_func": text, "help": help}
+    return bound(
+        st.select_slider, label, options, value=value, change=lambda v: keep(name, text(v), text(default)), **look
+    )
 
 
 def nearest(options: Sequence, value: float) -> Any:
@@ -137,12 +133,7 @@ def _draw(
     axis, breaks_at = chosen("x", AXES, "noise"), found.breaks_at
     if breaks_at is not None:
         breaks_at = float(np.interp(breaks_at, found.curve["noise"], found.curve[axis]))
-    marks: dict[str, Any] = {
-        "null": found.null,
-        "ceiling": found.ceiling,
-        "breaks_at": breaks_at,
-        "level": float(at[axis]),
-    }
+    marks: dict[str, Any] = {"null": found.null, "ceiling": found.ceiling, "level": float(at[axis])}
     columns = ["noise", "noisy_clean", "self", "self_low", "self_high", "orig", "orig_low", "orig_high"]
     curves = {"refitted now": found.curve, "precomputed": stored}
     show(
