@@ -47,7 +47,6 @@ def restored(path: Path, checkpoint: str, edit: str) -> pd.DataFrame:
 class ExampleMap:
     """One example patched token by token from the edit on; L layers (0: embeddings), P positions of x."""
 
-    checkpoint: str
     tokens: tuple[str, ...]
     """The token at each position."""
     positions: tuple[int, ...]
@@ -119,7 +118,6 @@ def _example(
     named = {p: PLACES[name][0] for name in maps.REGIONS if name != maps.ALL for p in by_region[name]}
     moved = {name: float(found.edited[name][0] - found.clean[name][0]) for name in scores}
     return ExampleMap(
-        checkpoint=checkpoint,
         tokens=tokens,
         positions=kept,
         groups=tuple(named[p] for p in kept),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -102,11 +104,8 @@ def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Serie
 
 
 def _all_regimes() -> bool:
-    def changed(on: bool) -> None:
-        keep("regimes", "all" if on else None)
-
-    value = st.query_params.get("regimes") == "all"
-    return bound(st.toggle, "All regimes", key="option_regimes", value=value, change=changed)
+    widget, on = partial(st.toggle, "All regimes"), st.query_params.get("regimes") == "all"
+    return bound(widget, key="option_regimes", value=on, change=lambda on: keep("regimes", "all" if on else None))
 
 
 def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
