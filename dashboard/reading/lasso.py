@@ -1,4 +1,4 @@
-"""A region drawn freely on a scatter, as a value: few corners, fit for a URL and for SQL."""
+"""A polygon drawn on a scatter, with few enough corners for a URL."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 MAX_CORNERS = 32
-"""What a drawn line is simplified to; membership is decided by the simplified region, everywhere alike."""
+"""A drawn line is simplified to this many corners. The simplified polygon decides which points are inside."""
 
 
 @dataclass(frozen=True)
 class Lasso:
-    """A polygon over two columns, in their units (nats); inside by the even-odd rule."""
+    """A polygon over two columns, in their units (nats). The even-odd rule decides what is inside."""
 
     x: str
     y: str
@@ -21,7 +21,7 @@ class Lasso:
 
     @staticmethod
     def drawn(x: str, y: str, xs: Sequence[float], ys: Sequence[float]) -> Lasso:
-        """From a drawn line: rounded to four digits and simplified. Raises ValueError below three corners."""
+        """A drawn line, rounded to four digits and simplified. Raises ValueError for fewer than three corners."""
         points = [(float(f"{a:.4g}"), float(f"{b:.4g}")) for a, b in zip(xs, ys, strict=True)]
         points = [p for i, p in enumerate(points) if p != points[i - 1]]
         if len(points) < 3 or not np.isfinite(points).all():
@@ -29,7 +29,7 @@ class Lasso:
         return Lasso(x, y, tuple(_simplified(points)))
 
     def mask(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
-        """[n] bool: which points lie inside."""
+        """[n] bool: which points are inside."""
         inside = np.zeros(len(x), bool)
         for (x1, y1), (x2, y2) in zip(self.corners, (*self.corners[1:], self.corners[0]), strict=True):
             if y1 == y2:
@@ -44,16 +44,16 @@ class Lasso:
 
 
 def parse(text: str, columns: Sequence[str]) -> Lasso:
-    """Read `str(lasso)`; ValueError where it is none, or names another column than `columns`."""
-    x, y, *numbers = [*text.split(","), ""] if "," not in text else text.split(",")
-    if x not in columns or y not in columns or len(numbers) % 2 or len(numbers) > 8 * MAX_CORNERS:
+    """Read `str(lasso)`. Raises ValueError for other text, and for columns that are not in `columns`."""
+    fields = text.split(",")
+    if not set(fields[:2]) <= set(columns) or len(fields) % 2 or len(fields) > 8 * MAX_CORNERS:
         raise ValueError(f"{text[:60]!r} is no lasso")
-    values = [float(n) for n in numbers]
-    return Lasso.drawn(x, y, values[::2], values[1::2])
+    values = [float(number) for number in fields[2:]]
+    return Lasso.drawn(fields[0], fields[1], values[::2], values[1::2])
 
 
 def _simplified(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
-    """Drop the corner that spans the smallest triangle with its neighbours until few are left (Visvalingam)."""
+    """Drop the corner whose triangle with its neighbors is smallest until `MAX_CORNERS` are left (Visvalingam)."""
     points = list(points)
     while len(points) > MAX_CORNERS:
         p = np.asarray(points)

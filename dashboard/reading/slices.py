@@ -1,8 +1,8 @@
-"""A slice: which examples are looked at, as a value that fits into a URL.
+"""A slice: a subset of the examples, as a value that fits into a URL.
 
-Text form: terms joined by `;`, each `key:value` with both sides percent-encoded, such as
+Text form: terms joined by `;`, each `key:value` with both sides percent-encoded. For instance
 `name:Loud%20pleas;text:Rome;meta_topic:history|science;explanation:-1.50..0.25`.
-A range is inclusive, in nats, and either end may be left open.
+A range is inclusive, in nats, and may be open at either end.
 """
 
 from __future__ import annotations
@@ -11,21 +11,17 @@ import math
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
+import pandas as pd
 
 from dashboard.reading import lasso as lassos
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-RANGES = (
-    "explanation", "effect_target", "effect_current", "f_target", "f_current", "f_edited_target", "f_edited_current",
-    "error",
-)  # fmt: skip
-"""Columns of `data.examples_page` that a range or a lasso may be laid on."""
+_OF_MODELS = "effect_target effect_current f_target f_current f_edited_target f_edited_current"
+RANGES = ("explanation", *_OF_MODELS.split(), "error")
+"""Columns that a range or a lasso may be laid on."""
 
 SIGNS = {
     "both": "both: effects and explanation agree in sign",
@@ -33,29 +29,33 @@ SIGNS = {
     "target": "nearer the target: its sign only",
     "neither": "neither: the explanation has the other sign",
 }
-"""With which model's sign of the effect an explanation agrees: key → label. "current" and "target": effects flipped."""
+"""The model whose effect has the sign of the explanation: key → label. "current" and "target": the effects' signs
+differ."""
+
+OF_SIGNS = ("explanation", "effect_current", "effect_target")
+"""Columns that decide the agreement in sign."""
 
 Range = tuple[float | None, float | None]
 
 
 class SliceError(ValueError):
-    """A slice that can't be read, or does not fit the run; one line."""
+    """A slice that can't be read or does not fit the run; one line."""
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Conditions that all hold; an empty slice is every example."""
+    """Conditions that must all hold; an empty slice is every example."""
 
     name: str = ""
     text: str = ""
-    """Stands in x or x', upper and lower case alike."""
+    """Text that x or x' contains, ignoring case."""
     values: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Column (`meta_…`, `group`, `cue`, `entity`) → the values to keep."""
     ranges: Mapping[str, Range] = field(default_factory=lambda: MappingProxyType({}))
     lasso: lassos.Lasso | None = None
     """A region drawn on a scatter."""
     signs: tuple[str, ...] = ()
-    """The keys of SIGNS to keep; none: all."""
+    """The keys of SIGNS to keep; empty: all."""
 
     def __bool__(self) -> bool:
         return bool(self.text or self.values or self.ranges or self.lasso or self.signs)
@@ -70,8 +70,8 @@ class Slice:
         return ";".join(f"{quote(key, safe='')}:{value}" for key, value in terms)
 
     def mask(self, rows: pd.DataFrame, *, texts: bool = True) -> np.ndarray:
-        """[n] bool: the rows of a frame that fit. A search for text needs the columns `prompt` and `edited`; without
-        `texts` it is left out."""
+        """[n] bool: the rows of a frame that fit. Without `texts` the text is not searched; with it, the frame needs
+        the columns `prompt` and `edited`."""
         keep = np.ones(len(rows), bool)
         if self.text and texts:
             found = [rows[c].str.contains(self.text, case=False, regex=False) for c in ("prompt", "edited")]
@@ -90,11 +90,8 @@ class Slice:
         return keep
 
 
-OF_SIGNS = ("explanation", "effect_current", "effect_target")
-
-
 def agreement_in_sign(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """[n] of places in SIGNS. Zero counts as positive; −1 where there is no explanation."""
+    """[n] positions in SIGNS. Zero counts as positive; −1 without an explanation."""
     e, c, t = (np.asarray(a) >= 0 for a in (explanation, current, target))
     found = np.select([(e == c) & (e == t), (e == c), (e == t)], [0, 1, 2], 3)
     return np.where(np.isfinite(np.asarray(explanation, np.float64)), found, -1)
@@ -116,26 +113,27 @@ def _range(text: str, column: str) -> Range:
 
 
 def parse(text: str, columns: Collection[str]) -> Slice:
-    """Read the text form. `columns`: those a value may be asked of. Raises SliceError."""
-    name, search, values, ranges, lasso = "", "", {}, {}, None
-    signs: tuple[str, ...] = ()
+    """Read the text form. `columns`: those that may be filtered by value. Raises SliceError."""
+    values: dict[str, tuple[str, ...]] = {}
+    ranges: dict[str, Range] = {}
+    rest: dict[str, Any] = {}
     for term in filter(None, text.split(";")):
         key, colon, value = term.partition(":")
         key = unquote(key)
         if not colon:
             raise SliceError(f"slice: {term!r} is not key:value")
         if key == "name":
-            name = unquote(value)[:80]
+            rest["name"] = unquote(value)[:80]
         elif key == "text":
-            search = unquote(value)
+            rest["text"] = unquote(value)
         elif key == "lasso":
             try:
-                lasso = lassos.parse(unquote(value), RANGES)
+                rest["lasso"] = lassos.parse(unquote(value), RANGES)
             except ValueError as error:
                 raise SliceError(f"slice: {error}") from None
         elif key == "signs":
-            signs = tuple(s for s in SIGNS if s in value.split("|"))
-            if not signs:
+            rest["signs"] = tuple(s for s in SIGNS if s in value.split("|"))
+            if not rest["signs"]:
                 raise SliceError(f"slice: signs are {', '.join(SIGNS)}, not {value[:60]!r}")
         elif key in RANGES:
             ranges[key] = _range(value, key)
@@ -143,4 +141,4 @@ def parse(text: str, columns: Collection[str]) -> Slice:
             values[key] = tuple(unquote(v) for v in value.split("|"))
         else:
             raise SliceError(f"slice: this run has no column {key!r}")
-    return Slice(name, search, MappingProxyType(values), MappingProxyType(ranges), lasso, signs)
+    return Slice(values=MappingProxyType(values), ranges=MappingProxyType(ranges), **rest)

@@ -82,7 +82,7 @@ def numbers(rows: pd.DataFrame, total: int) -> np.ndarray:
 def page_rows(path: Path) -> list[dict[str, Any]]:
     our_page(path, 0)
     started = time.process_time()
-    for cached in (example_rows._order, example_rows._rows, *_columns()):
+    for cached in (example_rows.order, example_rows.rows, *_columns()):
         cached.clear()
     our_page(path, 0)
     first = time.process_time() - started
@@ -108,7 +108,7 @@ def page_rows(path: Path) -> list[dict[str, Any]]:
 def _columns() -> tuple[Any, ...]:
     from dashboard.reading import columns
 
-    return columns.behavior, columns.explained, columns.category, columns.identity
+    return columns.behavior, columns.explained, columns.category, columns.ids_digest
 
 
 # Bytes of a scatter

@@ -64,7 +64,7 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
     expect(marks).to_contain_text("Question")
     choose_option(page, "Edit", "Delete the marked", page.locator("del"))
     expect(page.locator("del").first).to_contain_text("Question")
-    expect(page.get_by_text("nobody trained an explainer on it")).to_be_visible()
+    expect(page.get_by_text("no explainer was trained on it")).to_be_visible()
     run(page)
     expect(page.get_by_role("heading", name="What both checkpoints do")).to_be_visible()
     picture = page.get_by_role("figure").first

@@ -2,21 +2,16 @@
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
-from dashboard.examples.attribution_view import agreement
+from dashboard.examples.attribution_view import who_differs
 from dashboard.reading import data, example_rows
 from dashboard.widgets import parts
+from tests.dashboard.app import PAGES, Open, html, said
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
-
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
-Open = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +20,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "alpha", prompts=60, checkpoints=3)
     write_run(folder / "hostile", prompts=40, checkpoints=2, hostile=True)
     return folder
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
-    def open_page(folder: Path, page: str, **parameters: str) -> AppTest:
-        monkeypatch.setenv("COUPLING_RUNS", str(folder))
-        app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
-        app.query_params.update(parameters)
-        if page != "overview":
-            app.switch_page(f"../pages/{page}.py")
-        app.run()
-        return app
-
-    return open_page
-
-
-def said(app: AppTest) -> str:
-    """Everything on the page that is text."""
-    kinds = ("title", "header", "subheader", "markdown", "text", "caption", "error", "warning", "info", "code")
-    return "\n".join(str(e.value) for kind in kinds for e in app.get(kind)) + html(app)
-
-
-def html(app: AppTest) -> str:
-    return "\n".join(e.proto.body for e in app.get("html"))
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -199,7 +170,7 @@ def test_words_are_computed_on_demand_on_both_checkpoints(tmp_path: Path, opened
     table = next(t.value for t in app.dataframe if "Attribution" in t.value)
     assert list(table["At"]) == ["target", "target", "current", "current"]  # both edits of the prompt
     assert list(table["Signs"]) == [
-        agreement(claims) for claims in table[["Attribution", "Measured", "Explained"]].values
+        who_differs(claims) for claims in table[["Attribution", "Measured", "Explained"]].values
     ]
     tokens = next(t.value for t in app.dataframe if "Token" in t.value)
     assert list(tokens.columns) == ["Token", "Target", "Current"] and tokens.notna().all(axis=None)
@@ -220,7 +191,7 @@ def test_words_are_computed_on_demand_on_both_checkpoints(tmp_path: Path, opened
     ],
 )
 def test_who_differs_is_said(claims: tuple[float | None, ...], said: str) -> None:
-    assert agreement(claims) == said
+    assert who_differs(claims) == said
 
 
 def test_words_without_the_checkpoints_are_answered_in_words(sound: Path, opened: Open) -> None:

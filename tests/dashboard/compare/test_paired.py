@@ -8,15 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.compare.paired import compare, of_runs, shared
+from dashboard.compare.paired import compare, in_both, pair_runs, with_numbers
 from dashboard.reading import chosen, data
 from dashboard.selection import on_screen
 from tests.browser.server import link_samples
+from tests.dashboard.app import Open, said
 from tests.dashboard.refit.test_ridge import rows as some_rows
-from tests.dashboard.test_pages import Open, opened, said
 from tests.synthetic_run import write_run
-
-__all__ = ["opened"]
 
 
 def frame(seed: int = 0, noise: float = 0.0, n: int = 300) -> pd.DataFrame:
@@ -26,6 +24,10 @@ def frame(seed: int = 0, noise: float = 0.0, n: int = 300) -> pd.DataFrame:
     rows["error"] = (rows["explanation"] - rows["effect_current"]).abs()
     rows["example_id"] = [f"{i:016x}" for i in range(n)]
     return rows
+
+
+def shared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
+    return with_numbers(in_both(first, second))
 
 
 def test_a_run_does_not_differ_from_itself():
@@ -62,7 +64,7 @@ def test_more_shared_examples_than_are_measured_are_sampled(tmp_path, monkeypatc
     first, second = (write_run(tmp_path / name, prompts=60, checkpoints=2) for name in ("first", "second"))
     setting = data.Setting("gpt2--step-0100", "ridge", "frozen")
     monkeypatch.setattr(on_screen, "MEASURED", 12)
-    pairing = of_runs(first, second, setting, setting, "test_heldout", None)
+    pairing = pair_runs(first, second, setting, setting, "test_heldout", None)
     assert len(pairing.rows) == pairing.examples > 12
     assert pairing.found.n == 12
     assert pairing.rows["explanation"].tolist() == pairing.rows["explanation_2"].tolist()

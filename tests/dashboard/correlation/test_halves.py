@@ -30,7 +30,7 @@ def test_the_first_and_last_lines_are_the_gap_and_the_counterfactual_gap(rows: p
     assert effect.difference == known.gap
     assert given.difference.value == pytest.approx(known.counterfactual_gap.value)
     assert given.difference.low == pytest.approx(known.counterfactual_gap.low)
-    assert effect.null_current == pytest.approx((known.null_low, known.null_high))
+    assert effect.null_current == pytest.approx(known.null)
 
 
 def test_an_explanation_that_reads_the_output_goes_with_that_half_only(rows: pd.DataFrame) -> None:

@@ -16,9 +16,9 @@ from dashboard.charts.lab import Arrow, arrows, sentence_bars
 from dashboard.lab import draft as lab
 from dashboard.lab import measure, tables
 from dashboard.lab import text as lab_text
-from dashboard.lab import view as lab_view
-from dashboard.lab.draft import Draft, Mark
+from dashboard.lab.draft import Draft
 from dashboard.lab.measure import Question
+from dashboard.lab.results import far_out
 from dashboard.reading import data, models
 from dashboard.refit import new_prompts
 from engine.config import InputError
@@ -40,22 +40,26 @@ def test_sentences_are_those_found_around_their_characters(text: str) -> None:
 
 def test_marks_that_touch_become_one() -> None:
     draft = lab.marked(lab.marked(Draft(TEXT), (0, 2)), (10, 14))
-    assert [m.span for m in draft.marks] == [(0, 2), (10, 14)]
+    assert draft.marks == ((0, 2), (10, 14))
     draft = lab.marked(draft, (2, 11))
-    assert draft.marks == (Mark(0, 14, TEXT[:14]),)
+    assert draft.marks == ((0, 14),)
     assert lab.marked(draft, (5, 5)) == draft
-    assert lab.marked(Draft(TEXT), (-3, 10_000)).marks[0].text == TEXT
+    assert lab.marked(Draft(TEXT), (-3, 10_000)).marks == ((0, len(TEXT)),)
+
+
+def texts(draft: Draft) -> list[str]:
+    return [draft.prompt[start:end] for start, end in draft.marks]
 
 
 def test_a_mark_moves_with_its_words_and_is_given_up_when_they_are_gone() -> None:
     draft = lab.marked(lab.marked(Draft(TEXT), (3, 9)), (20, 31))
     moved, lost = lab.with_prompt(draft, "Well. " + TEXT)
-    assert [m.text for m in moved.marks] == ["friend", "Is it true?"]
-    assert moved.marks[0].start == 9
+    assert texts(moved) == ["friend", "Is it true?"]
+    assert moved.marks[0][0] == 9
     assert lost == ()
     kept, lost = lab.with_prompt(draft, TEXT.replace("friend", "enemy"))
     assert lost == ("friend",)
-    assert [m.text for m in kept.marks] == ["Is it true?"]
+    assert texts(kept) == ["Is it true?"]
     _, lost = lab.with_prompt(lab.marked(Draft("a b"), (0, 1)), "c a a")
     assert lost == ("a",)  # there twice: which of them is anybody's guess
 
@@ -90,10 +94,10 @@ GOOD = lab.marked(Draft(TEXT, (" yes", " no")), (0, 19))
         (replace(GOOD, prompt="x" * 200_001, marks=()), "200,001 characters"),
         (replace(GOOD, answers=("", " no")), "Answer a is empty"),
         (replace(GOOD, answers=(" no", " no")), "are the same"),
-        (replace(GOOD, edit="replace"), "replaced by"),
+        (replace(GOOD, edit="replace"), "text that replaces"),
         (lab.marked(GOOD, (0, len(TEXT))), "leaves nothing"),
         (replace(GOOD, edit="replace", value="x" * 200_001), "characters"),
-        (replace(GOOD, marks=(Mark(5, 9999, "gone"),)), "can't be made"),
+        (replace(GOOD, marks=((5, 9999),)), "can't be made"),
     ],
 )
 def test_what_can_not_be_computed_is_said_in_words(draft: Draft, words: str) -> None:
@@ -115,15 +119,15 @@ def test_what_is_odd_but_possible_is_remarked() -> None:
 
 
 def test_the_explainer_named_is_the_one_used() -> None:
-    assert "own kind's" in lab.say_explainer("delete_cue", "delete_cue")
-    assert "speaks of that edit" in lab.say_explainer("mask_asker", "delete_cue")
-    assert "nobody trained" in lab.say_explainer(None, "delete_cue")
+    assert "explainer of that kind of edit is used" in lab.explainer_remark("delete_cue", "delete_cue")
+    assert "predicts the effect of that edit" in lab.explainer_remark("mask_asker", "delete_cue")
+    assert "no explainer was trained on it" in lab.explainer_remark(None, "delete_cue")
 
 
 def test_an_example_of_the_run_is_not_called_unlike_the_run() -> None:
-    assert "among the 1% farthest out of the run's own" in lab_view.far_out("step-0", known=True)
-    assert "unlike the run's" in lab_view.far_out("step-0", known=False)
-    assert "unlike" not in lab_view.far_out("step-0", known=True)
+    assert "among the 1% farthest out of the run's own" in far_out("step-0", known=True)
+    assert "unlike the run's" in far_out("step-0", known=False)
+    assert "unlike" not in far_out("step-0", known=True)
 
 
 def test_marks_are_drawn_escaped_and_long_texts_cut() -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -11,19 +10,16 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.mechanism import maps as mechanism
-from dashboard.mechanism.view import by_control, in_words
+from dashboard.mechanism.view import agreement_sentence, by_control
 from engine.config import PatchingSpec
 from engine.patching import maps as patch_maps
 from engine.patching.stage import parts_of, patch_run
 from engine.runs.store import Run
-from tests.dashboard.test_pages import Open as Opened
-from tests.dashboard.test_pages import opened, said
+from tests.dashboard.app import Open, said
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
-Open = Callable[..., AppTest]
 SAMPLES = Path(__file__).parents[3] / "sample_runs"
-__all__ = ["opened"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mechanism_page(opened: Opened, runs: Path) -> Open:
+def mechanism_page(opened: Open, runs: Path) -> Open:
     """The page on one of `runs`, or of another folder."""
 
     def open_page(folder: Path = runs, **parameters: str) -> AppTest:
@@ -76,7 +72,7 @@ def test_a_checkpoint_without_maps_shows_another_and_says_so(mechanism_page: Ope
 
 def test_maps_of_a_models_own_words_say_what_they_are_of(mechanism_page: Open) -> None:
     app = mechanism_page(SAMPLES, run="verbal-sycophancy")
-    assert "what the model would rather say" in said(app) and "Both maps correlate by" in said(app)
+    assert "the model would rather say" in said(app) and "Both maps correlate by" in said(app)
     assert "probes on shuffled labels" not in said(app), "a control that these maps do not have"
     app = mechanism_page(SAMPLES, run="verbal-sycophancy-noise")
     assert "kept no weights to patch" in said(app) and any(c.value == "patching: {}" for c in app.code)
@@ -113,7 +109,7 @@ def test_the_map_of_an_example_ends_where_the_answer_is_said(runs: Path) -> None
     assert found.explanation is not None and found.probe_layer is not None and found.moved is not None
     assert found.explanation[found.probe_layer, -1] == pytest.approx(found.moved, abs=1e-4)
     assert set(found.groups) <= set(mechanism.GROUPS[1:])
-    table = mechanism.as_table(found)
+    table = found.table()
     assert len(table) == found.behavior.size
     assert table["behavior"].iloc[-1] == pytest.approx(found.behavior[-1, -1])
 
@@ -125,8 +121,8 @@ def found(r: float, low: float, high: float, band: float) -> dict[str, dict[str,
 
 
 def test_words_say_no_more_than_the_controls_allow() -> None:
-    assert "above the bands of all controls" in in_words(found(0.6, 0.5, 0.7, 0.3))
-    doubtful = in_words(found(0.6, 0.5, 0.7, 0.55))
+    assert "above the bands of all controls" in agreement_sentence(found(0.6, 0.5, 0.7, 0.3))
+    doubtful = agreement_sentence(found(0.6, 0.5, 0.7, 0.55))
     assert "not clear of" in doubtful and "above the bands" not in doubtful
     assert "beyond f(x): +0.10 [−0.10, +0.30]" in doubtful
 

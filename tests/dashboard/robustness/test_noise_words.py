@@ -11,10 +11,8 @@ from dashboard.reading import data
 from dashboard.refit import cached
 from dashboard.robustness import noise_words
 from dashboard.robustness.noise_words import Break, lines
-from tests.dashboard.test_pages import Open, opened
+from tests.dashboard.app import Open
 from tests.synthetic_run import write_run
-
-__all__ = ["opened"]
 
 
 def test_each_kind_has_its_line_and_what_breaks_at_once_has_one() -> None:
@@ -41,10 +39,10 @@ def test_the_page_says_the_level_of_every_kind_and_explains_null_and_ceiling(tmp
         name: app.session_state[f"option_{name}"]
         for name in ("kind", "level", "layer_live", "penalty", "size", "seeds")
     }
-    choice = cached.Choice(*own.values())
-    place = cached.Place(path, "gpt2--step-0000", "frozen", "delete_cue", "test_heldout", data.stamp(path))
+    sliders = cached.Sliders(*own.values())
+    case = cached.RefitCase(path, "gpt2--step-0000", "frozen", "delete_cue", "test_heldout", data.stamp(path))
     said = next(m.value for m in app.markdown if m.value.startswith("- ")).replace("\\", "")
-    at = {kind: cached.run(place, replace(choice, kind=kind)).breaks_at for kind in noise_words.KINDS}
+    at = {kind: cached.refit(case, replace(sliders, kind=kind)).breaks_at for kind in noise_words.KINDS}
     assert at["flip"] is not None and 0 < at["flip"] < 1
     for kind, name in noise_words.KINDS.items():
         told = f"{name}: no level breaks it" if at[kind] is None else f"{name} breaks it at {at[kind]:.0%}: "

@@ -1,0 +1,190 @@
+"""The ridge probe refitted live: sliders, the curve over noise, what breaks it, and predictions that changed sign."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts
+from dashboard.reading import data
+from dashboard.refit import cached
+from dashboard.robustness import noise_words
+from dashboard.robustness.noise_words import KINDS
+from dashboard.selection.state import Selection, bound
+from dashboard.text import markdown_escaped
+from dashboard.widgets.example_card import example_card
+from dashboard.widgets.figures import about, choose, chosen, keep, show
+from dashboard.widgets.parts import downloads, small_print
+
+AXES = {"noise": "level of noise", "noisy_clean": "corr(noisy, clean targets)"}
+AXES_HELP = (
+    "At the same level, different kinds of noise spoil the targets by different amounts. The correlation of noisy with "
+    "clean targets makes them comparable."
+)
+PERCENT, COUNT, SHORT = "{:.0%}".format, "{:,}".format, "{:g}".format
+SETTINGS: dict[str, tuple[str, Callable[[Any], str]]] = {
+    "kind": ("kind", str),
+    "level": ("level", PERCENT),
+    "layer": ("layer", str),
+    "penalty": ("penalty", SHORT),
+    "size": ("training examples", COUNT),
+    "seeds": ("seeds", str),
+}
+"""Field of `cached.Sliders` → its name and how its value is written."""
+SEEDS = (1, 2, 5, 10, 20)
+
+
+def choose_kind() -> str:
+    """The control for the kind of label noise."""
+    hint = (
+        "Shuffle: a share of the targets change places. Flip: a share change sign. Gaussian: noise is added; the level "
+        "is its standard deviation relative to that of the targets."
+    )
+    return choose("Kind of label noise", "kind", KINDS, "shuffle", widget="segments", help=hint)
+
+
+def slider(label: str, name: str, options: Sequence, default: object, help: str, text: Callable[[Any], str]) -> Any:
+    """A slider over listed values, kept in the URL. It reports on release."""
+    by_text = {text(o): o for o in options}
+    value = by_text[chosen(name, by_text, text(default) if text(default) in by_text else next(iter(by_text)))]
+    if len(options) < 2:
+        st.text_input(label, text(value), disabled=True, help=help)
+        return value
+    look = {"key": f"option_{name}", "format_func": text, "help": help}
+    return bound(
+        st.select_slider, label, options, value=value, change=lambda v: keep(name, text(v), text(default)), **look
+    )
+
+
+def nearest(options: Sequence, value: float) -> Any:
+    """The option nearest to a value on a log scale."""
+    return min(options, key=lambda o: abs(math.log(o) - math.log(value))) if value > 0 else options[0]
+
+
+def controls(selection: Selection, layers: Sequence[int], first: pd.Series | None, n_train: int) -> cached.Sliders:
+    """The sliders. first: the run's own noise-free row, whose layer and penalty are the defaults."""
+    spec = data.spec(selection.path)
+    left, middle, right = st.columns(3)
+    with left:
+        kind = choose_kind()
+        hint = "A share of the training targets; for Gaussian the relative standard deviation."
+        level = slider("Level of noise", "level", cached.LEVELS, 0.5, hint, PERCENT)
+    with middle:
+        own = layers[-1] if first is None or first["layer"] not in layers else int(first["layer"])
+        hint = "The layer whose hidden states the probe reads. 0: embeddings; k: after block k."
+        layer = slider("Layer", "layer_live", layers, own, hint, str)
+        grid = sorted({*spec.explainers.penalties, *(10.0**k for k in range(-3, 6))})
+        penalty = nearest(grid, 1.0 if first is None or pd.isna(first["penalty"]) else float(first["penalty"]))
+        penalty = slider("Ridge penalty", "penalty", grid, penalty, "Added to the eigenvalues of XᵀX.", SHORT)
+    with right:
+        sizes = sorted({*(max(10, round(n_train * s)) for s in (0.05, 0.1, 0.2, 0.35, 0.5, 0.75)), n_train})
+        size = slider("Training examples", "size", sizes, n_train, "Smaller sets are parts of larger ones.", COUNT)
+        hint = "The curve is the mean over seeds, its band their range."
+        seeds = slider("Seeds of the noise", "seeds", SEEDS, nearest(SEEDS, spec.noise.seeds), hint, str)
+    return cached.Sliders(kind, level, layer, penalty, size, seeds)
+
+
+@st.fragment
+def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> None:
+    """Sliders, refit and figure. They rerun together, without the rest of the page."""
+    s = selection
+    regime = "frozen" if s.regime == "frozen" else "refit"
+    case = cached.RefitCase(s.path, s.checkpoint, regime, edit, s.split, data.stamp(s.path))
+    rows = cached.rows(case)
+    if len(rows.train) < 10 or len(rows.test) < 5:
+        st.info(f"Too few examples to refit: {len(rows.train)} for training, {len(rows.test)} in {s.split}.")
+        return
+    _, first = cached.stored_curve(s.path, s.setting, s.split, edit, "shuffle")
+    sliders = controls(s, layers, first, len(rows.train))
+    found = cached.refit(case, sliders)
+    stored, _ = cached.stored_curve(s.path, s.setting, s.split, edit, sliders.kind)
+    at = found.curve.loc[found.curve["noise"] == sliders.level].iloc[0]
+    _draw(s, edit, rows.test, sliders, found, at, stored)
+    choose("Noise measured as", "x", AXES, "noise", widget="segments", help=AXES_HELP)
+    null = f"{charts.number(found.null[0])} to {charts.number(found.null[1])}"
+    words = f"At {sliders.level:.0%}: Self {charts.number(at['self'])}, Orig {charts.number(at['orig'])}, null {null}"
+    st.markdown(markdown_escaped(f"{words}, ceiling {charts.number(found.ceiling)}."), help=noise_words.NUMBERS_HELP)
+    st.caption(noise_words.NULL_AND_CEILING)
+    said = [markdown_escaped(line) for line in noise_words.lines(noise_words.breaks(case, sliders))]
+    mine = list(KINDS).index(sliders.kind) if len(said) > 1 else 0
+    st.markdown("\n".join(f"- **{line}**" if i == mine else f"- {line}" for i, line in enumerate(said)))
+    small_print(
+        f"Refitted in {found.milliseconds:.0f} ms: {sliders.size:,} training rows, {len(rows.test):,} test rows, "
+        f"{len(cached.LEVELS)} levels × {sliders.seeds} seeds."
+    )
+    flipped_examples(s, case, sliders, found.explanation)
+
+
+def _draw(
+    selection: Selection,
+    edit: str,
+    test: pd.DataFrame,
+    sliders: cached.Sliders,
+    found: cached.Refit,
+    at: pd.Series,
+    stored: pd.DataFrame,
+) -> None:
+    """The refitted curve over the run's own. at: the row of the curve at the selected level."""
+    axis, breaks_at = chosen("x", AXES, "noise"), found.breaks_at
+    if breaks_at is not None:
+        breaks_at = float(np.interp(breaks_at, found.curve["noise"], found.curve[axis]))
+    marks: dict[str, Any] = {"null": found.null, "ceiling": found.ceiling, "level": float(at[axis])}
+    columns = ["noise", "noisy_clean", "self", "self_low", "self_high", "orig", "orig_low", "orig_high"]
+    curves = {"refitted now": found.curve, "precomputed": stored}
+    show(
+        charts.noise_curve(stored, found.curve, x=axis, breaks_at=breaks_at, **marks),
+        key="robustness",
+        path=selection.path,
+        about=about(selection, n=len(test), n_groups=int(test["group"].nunique()), note=f"{edit}, ridge"),
+        alt=f"Self and Orig against {KINDS[sliders.kind].lower()} noise. At {sliders.level:.0%}: "
+        f"Self {at['self']:.2f}, Orig {at['orig']:.2f}; null up to {found.null[1]:.2f}; ceiling {found.ceiling:.2f}.",
+        table=pd.concat([curve[columns].assign(curve=name) for name, curve in curves.items()], ignore_index=True),
+    )
+
+
+def flipped_examples(
+    selection: Selection, case: cached.RefitCase, sliders: cached.Sliders, explanation: np.ndarray
+) -> None:
+    """The examples whose predicted effect changed sign since the previous setting of the sliders."""
+    memory = st.session_state.setdefault("robustness_last", {})
+    key = (case, sliders)
+    if memory.get("key") != key:
+        same = memory.get("key") and memory["key"][0] == case
+        memory["before"] = (memory["key"][1], memory["explanation"]) if same else None
+        memory.update(key=key, explanation=explanation)
+    st.subheader("Predictions that flipped", divider="grey")
+    if not memory.get("before"):
+        st.caption("Move a slider: examples whose predicted sign changes will be listed here.")
+        return
+    last, before = memory["before"]
+    rows = cached.flips(cached.rows(case), before, explanation)
+    moved = [
+        f"{label} {text(getattr(last, name))} → {text(getattr(sliders, name))}"
+        for name, (label, text) in SETTINGS.items()
+        if getattr(last, name) != getattr(sliders, name)
+    ]
+    st.markdown(markdown_escaped(f"{len(rows):,} of {len(explanation):,} changed sign: {', '.join(moved)}."))
+    if rows.empty:
+        return
+    labels = {"effect_current": "Δ current", "effect_target": "Δ target", "before": "before", "after": "after"}
+    picked = st.dataframe(
+        rows.head(1_000),
+        hide_index=True,
+        height=280,
+        key=f"flips_{hash(key)}",
+        column_config={c: st.column_config.NumberColumn(f"{labels[c]}, nats", format="%.3f") for c in labels},
+        on_select="rerun",
+        selection_mode="single-row",
+        alt="Examples that flipped; choose a row to look at it",
+    )["selection"]["rows"]
+    downloads(rows, "flipped", "flips_export")
+    if picked and picked[0] < len(rows):
+        with st.container(border=True):
+            example_card(selection, str(rows["example_id"].iloc[picked[0]]))
+    else:
+        st.caption("Choose a row to look at the example.")
