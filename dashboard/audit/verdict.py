@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.audit.item import Item
-from dashboard.audit.log import LONGEST_COMMENT, VERDICTS, AuditLog, Entry, packed
+from dashboard.audit.log import LONGEST_COMMENT, VERDICTS, AuditLog, Entry, Record, canonical_json
 from dashboard.audit.parts import attempt, heading, shares
 from dashboard.charts import style
 from dashboard.text import markdown_escaped, plain, signed
@@ -19,68 +19,50 @@ from dashboard.widgets.parts import provenance, small_print
 
 HELP = {
     "current": "The explanation says what the current model does.",
-    "target": "The explanation recites the target, whose effects it was trained on.",
+    "target": "The explanation repeats the target, whose effects it was trained on.",
     "neither": "The explanation says something else than both.",
     "undecidable": "Target and current lie too near to each other to be told apart, or nothing was explained.",
 }
 
 
-def explanation(item: Item, revealed: bool) -> None:
-    """What was predicted, and what the explanation says."""
-    said, mine = item.answer["explanation"], item.prediction
-    assert mine is not None and mine.predicted is not None
+def show_explanation(item: Item, mine: Record, revealed: bool) -> None:
+    """The prediction as recorded, and what the explanation says."""
     heading("The explanation")
     with st.container(horizontal=True):
-        st.metric(
-            "You predicted Δ, nats",
-            signed(mine.predicted),
-            help=f"Record {mine.id}, of {mine.created[:16].replace('T', ' ')} UTC. It can't be changed.",
-            width=190,
-        )
+        help_line = f"Record {mine.id}, of {mine.created[:16].replace('T', ' ')} UTC. It can't be changed."
+        st.metric("You predicted Δ, nats", signed(mine.predicted), help=help_line, width=190)
         help_line = "What the explainer says of the current checkpoint's effect, having seen x only."
-        st.metric("Explanation says Δ, nats", signed(said), help=help_line, width=210)
+        st.metric("Explanation says Δ, nats", signed(item.answer["explanation"]), help=help_line, width=210)
     if item.answer["text"]:
         st.html(plain(item.answer["text"]))
     if item.seen_before:
         small_print("Predicted in an earlier queue, where f(x′) of this example was seen: that prediction stands.")
     if not revealed:
-        st.button(
-            "Reveal f(x′)",
-            type="primary",
-            shortcut="F",
-            key="audit_reveal",
-            on_click=lambda: st.session_state["audit_revealed"].add(item.key),
-        )
+        act = {"key": "audit_reveal", "on_click": st.session_state["audit_revealed"].add, "args": (item.key,)}
+        st.button("Reveal f(x′)", type="primary", shortcut="F", **act)
 
 
-def behavior(item: Item) -> None:
+def show_behavior(item: Item, prediction: Record) -> None:
     """f(x′), and how far off everybody was."""
-    a, q = item.answer, item.question
-    mine = item.prediction.predicted if item.prediction else None
+    a, mine = item.answer, prediction.predicted
     heading("What the model does")
     with st.container(horizontal=True):
-        help_line = f"Behavior of the current checkpoint after the edit: {shares_of(item)}."
-        st.metric("f(x′), nats", signed(a["f_edited_current"]), help=markdown_escaped(help_line), width=130)
+        answers = markdown_escaped(f"Behavior of the current checkpoint after the edit: {shares_after(item)}.")
+        st.metric("f(x′), nats", signed(a["f_edited_current"]), help=answers, width=130)
         st.metric("Δ current, nats", signed(a["effect_current"]), help="f(x′) − f(x) now.", width=140)
         st.metric("Δ target, nats", signed(a["effect_target"]), help="What the explainer was trained on.", width=140)
+    sayings = (
+        ("You", mine, "Your prediction of Δ, and its distance from Δ current."),
+        ("Explanation", a["explanation"], "The explanation, and its distance from Δ current."),
+        ("−f(x), scaled", a["output"], output_help(a)),
+    )
     with st.container(horizontal=True):
-        for name, said, help_line in (
-            ("You", mine, "Your prediction of Δ, and its distance from Δ current."),
-            ("Explanation", a["explanation"], "The explanation, and its distance from Δ current."),
-            ("−f(x), scaled", a["output"], output_help(a)),
-        ):
+        for name, said, help_line in sayings:
             off = None if said is None else f"off by {abs(said - a['effect_current']):.2f} nats"
-            st.metric(
-                f"{name}, nats",
-                signed(said),
-                off,
-                delta_color="off",
-                delta_arrow="off",
-                help=help_line,
-                width=160,
-            )
+            look = {"delta_color": "off", "delta_arrow": "off", "help": help_line, "width": 160}
+            st.metric(f"{name}, nats", signed(said), off, **look)
     figures.draw(
-        picture(q, a, mine),
+        picture(item.question["f_current"], a, mine),
         key=f"audit_picture_{item.key}",
         name=f"audit-{item.entry['example_id']}",
         path=item.path,
@@ -90,51 +72,44 @@ def behavior(item: Item) -> None:
     provenance(item.path, extra=f"example {item.entry['example_id']} at {item.entry['checkpoint']}")
 
 
-def shares_of(item: Item) -> str:
-    return shares(item.answer["f_edited_current"], item.question["answer_a"], item.question["answer_b"])
+def shares_after(item: Item) -> str:
+    return shares(item.answer["f_edited_current"], item.question)
 
 
 def output_help(answer: Mapping[str, Any]) -> str:
     """How the control `output` came to a number of nats."""
     if answer["output"] is None:
         return "The run has no train split for this kind of edit to put the present output on the scale of Δ."
+    sign = "+" if answer["output_slope"] >= 0 else "−"
+    line = f"{signed(answer['output_intercept'])} {sign} {abs(answer['output_slope']):.2f} · f(x)"
     return (
-        "What f(x) alone would have said, knowing no edit: "
-        f"{signed(answer['output_intercept'])} {'+' if answer['output_slope'] >= 0 else '−'} "
-        f"{abs(answer['output_slope']):.2f} · f(x), a line fitted to Δ target on the {answer['output_n']:,} train "
-        "examples of this kind of edit. The bare control, −f(x), has no scale."
+        f"What f(x) alone would have said, knowing no edit: {line}, a line fitted to Δ target on the "
+        f"{answer['output_n']:,} train examples of this kind of edit. The bare control, −f(x), has no scale."
     )
 
 
-def picture(question: Mapping[str, Any], answer: Mapping[str, Any], mine: float | None) -> go.Figure:
+def picture(f: float, answer: Mapping[str, Any], mine: float | None) -> go.Figure:
     """Both models' effects, the explanation, the auditor and the output as moves of f, in nats."""
-    f = question["f_current"]
     target, current = (answer["f_target"], answer["f_edited_target"]), (f, answer["f_edited_current"])
     figure = charts.example_effects(target, current, answer["explanation"])
-    names = ["target", "current", *(["explanation"] if answer["explanation"] is not None else [])]
+    names = [trace.name for trace in figure.data]
     others = (("you", mine, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
     for name, effect, colour, symbol in others:
         if effect is None:
             continue
         names.append(name)
-        figure.add_trace(
-            go.Scatter(
-                x=[f, f + effect], y=[name, name], mode="lines+markers", name=name, line={"color": colour, "width": 3},
-                marker={"symbol": [f"{symbol}-open", symbol], "size": 12},
-                hovertemplate="%{x:.2f} nats<extra>" + name + "</extra>",
-            )
-        )  # fmt: skip
-        figure.add_annotation(
-            x=f + effect, y=name, text=f"Δ {style.number(effect, sign=True)}", showarrow=False, yshift=16,
-            font={"color": colour},
-        )  # fmt: skip
+        x, y, end = [f, f + effect], [name, name], f"Δ {style.number(effect, sign=True)}"
+        look = {"line": {"color": colour, "width": 3}, "marker": {"symbol": [f"{symbol}-open", symbol], "size": 12}}
+        hover = "%{x:.2f} nats<extra>" + name + "</extra>"
+        figure.add_trace(go.Scatter(x=x, y=y, mode="lines+markers", name=name, hovertemplate=hover, **look))
+        figure.add_annotation(x=x[1], y=name, text=end, showarrow=False, yshift=16, font={"color": colour})
     figure.update_layout(height=70 + 56 * len(names))
     figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
     return figure
 
 
 def undecidable(answer: Mapping[str, Any]) -> str | None:
-    """Why "undecidable" is advised; None where it is not."""
+    """Why the verdict "undecidable" is advised; None where it is not."""
     distance = abs(answer["effect_current"] - answer["effect_target"])
     if distance < answer["apart"]:
         return (
@@ -151,20 +126,13 @@ def judge(log: AuditLog, item: Item) -> None:
     heading("Your verdict on the explanation")
     if advice := undecidable(item.answer):
         st.info(markdown_escaped(advice), icon=":material/balance:")
-    st.text_area(
-        "Comment (optional; write it before the verdict)", key=comment_key(item), max_chars=LONGEST_COMMENT, height=80
-    )
+    label = "Comment (optional; write it before the verdict)"
+    st.text_area(label, key=comment_key(item), max_chars=LONGEST_COMMENT, height=80)
     with st.container(horizontal=True):
         for place, (verdict, label) in enumerate(VERDICTS.items(), start=1):
-            st.button(
-                label.capitalize(),
-                shortcut=str(place),
-                key=f"audit_verdict_{verdict}",
-                help=HELP[verdict],
-                type="primary" if advice and verdict == "undecidable" else "secondary",
-                on_click=record_verdict,
-                args=(log, item, verdict),
-            )
+            kind = "primary" if advice and verdict == "undecidable" else "secondary"
+            act = {"key": f"audit_verdict_{verdict}", "on_click": record_verdict, "args": (log, item, verdict)}
+            st.button(label.capitalize(), shortcut=str(place), help=HELP[verdict], type=kind, **act)
 
 
 def comment_key(item: Item) -> str:
@@ -172,41 +140,25 @@ def comment_key(item: Item) -> str:
 
 
 def record_verdict(log: AuditLog, item: Item, verdict: str) -> None:
-    entry = Entry(
-        kind="verdict",
-        predicted=None,
-        verdict=verdict,
-        comment=st.session_state.get(comment_key(item)) or "",
-        refers_to=item.prediction.id if item.prediction else None,
-        shown=packed({**item.question, **item.answer}),
-        **item.entry,
-    )
-    attempt(lambda: log.append(entry))
+    comment, seen = st.session_state.get(comment_key(item)) or "", canonical_json({**item.question, **item.answer})
+    prediction = item.prediction and item.prediction.id
+    given = {"verdict": verdict, "comment": comment, "refers_to": prediction, "shown": seen}
+    attempt(lambda: log.append(Entry(kind="verdict", **given, **item.entry)))
 
 
-def done(log: AuditLog, item: Item, next_item: Callable[[], None]) -> None:
+def done(log: AuditLog, item: Item, mine: Record, next_item: Callable[[], None]) -> None:
     """The verdict as recorded, a way on, and a way back."""
-    mine = item.verdict
-    assert mine is not None and mine.verdict is not None
-    st.success(f"Verdict: {VERDICTS[mine.verdict]} (record {mine.id}).", icon=":material/verified:")
+    st.success(f"Verdict: {VERDICTS[str(mine.verdict)]} (record {mine.id}).", icon=":material/verified:")
     if mine.comment:
         st.html(plain(mine.comment))
     with st.container(horizontal=True):
         st.button("Next open item", type="primary", shortcut="O", key="audit_next_open", on_click=next_item)
-        st.button(
-            "Undo the verdict",
-            shortcut="Z",
-            key="audit_undo",
-            help="Adds a record that takes the verdict back; nothing is erased.",
-            on_click=undo,
-            args=(log, item),
-        )
+        look = {"help": "Adds a record that takes the verdict back; nothing is erased.", "shortcut": "Z"}
+        st.button("Undo the verdict", key="audit_undo", on_click=undo, args=(log, item, mine), **look)
 
 
-def undo(log: AuditLog, item: Item) -> None:
+def undo(log: AuditLog, item: Item, mine: Record) -> None:
     """Takes the verdict back; its comment stands in the box again, and f(x′) stays in sight."""
-    mine = item.verdict
-    assert mine is not None
-    attempt(lambda: log.undo(mine, mine.reviewer))
+    attempt(lambda: log.undo(mine))
     st.session_state[comment_key(item)] = mine.comment
     st.session_state["audit_revealed"].add(item.key)

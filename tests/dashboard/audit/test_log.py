@@ -15,7 +15,7 @@ import pytest
 import sqlalchemy as sa
 
 from dashboard.audit import log as audit
-from dashboard.audit.log import AuditError, AuditLog, Entry, check, packed, standing
+from dashboard.audit.log import AuditError, AuditLog, Entry, canonical_json, check, standing_verdicts
 from tests.synthetic_run import HOSTILE
 
 NewLog = Callable[[], AuditLog]
@@ -58,8 +58,8 @@ def new_log(request: pytest.FixtureRequest, tmp_path: Path) -> NewLog:
 def entry(kind: str = "prediction", **changes: object) -> Entry:
     values: dict = {
         "kind": kind, "reviewer": "Ann", "run": "alpha", "run_hash": "0" * 12, "checkpoint": "gpt2--step-0100",
-        "setting": packed({"explainer": "ridge"}), "example_id": "e1", "seed": 0, "queue": packed({"items": 4}),
-        "shown": packed({"prompt": "x", "f_current": 0.1}),
+        "setting": canonical_json({"explainer": "ridge"}), "example_id": "e1", "seed": 0, "queue": canonical_json({"items": 4}),
+        "shown": canonical_json({"prompt": "x", "f_current": 0.1}),
     }  # fmt: skip
     values |= {"predicted": -1.5} if kind == "prediction" else {"verdict": "current"} if kind == "verdict" else {}
     return Entry(**(values | changes))
@@ -113,16 +113,16 @@ def test_an_undo_is_a_record_and_a_new_verdict_may_follow(new_log: NewLog) -> No
     first = both(log, comment="hasty")
     with pytest.raises(AuditError, match="undo it"):
         log.append(entry("verdict", refers_to=1, verdict="target"))
-    undo = log.undo(first, "Ann")
+    undo = log.undo(first)
     assert (undo.kind, undo.refers_to) == ("undo", first.id)
-    assert standing(log.records()) == []
+    assert standing_verdicts(log.records()) == []
     second = log.append(entry("verdict", refers_to=1, verdict="target"))
-    assert standing(log.records()) == [second]
+    assert standing_verdicts(log.records()) == [second]
     assert [r.kind for r in log.records()] == ["prediction", "verdict", "undo", "verdict"]
     with pytest.raises(AuditError, match="no standing verdict"):
-        log.undo(first, "Ann")
+        log.undo(first)
     with pytest.raises(AuditError, match="no standing verdict"):
-        log.undo(second, "Bob")
+        log.undo(replace(second, reviewer="Bob"))
     assert check(log.records()) is None
 
 
@@ -131,7 +131,7 @@ def test_a_prediction_is_made_once_and_before_a_verdict(new_log: NewLog) -> None
     with pytest.raises(AuditError, match="after a prediction"):
         log.append(entry("verdict", refers_to=1))
     first = log.append(entry())
-    for changes in ({}, {"predicted": 3.0}, {"setting": packed({"explainer": "mlp"})}, {"seed": 9}):
+    for changes in ({}, {"predicted": 3.0}, {"setting": canonical_json({"explainer": "mlp"})}, {"seed": 9}):
         with pytest.raises(AuditError, match="predicted this example before"):
             log.append(entry(**changes))
     log.append(entry(reviewer="Bob"))
@@ -174,7 +174,9 @@ def test_of_two_tabs_that_predict_the_same_example_one_wins(new_log: NewLog) -> 
 
 def test_text_that_databases_can_not_hold_is_kept_readable(new_log: NewLog) -> None:
     log = new_log()
-    made = both(log, comment="nul \0 and lone \ud800", shown=packed({"prompt": "nul \0 and lone \ud800", "x": -0.0}))
+    made = both(
+        log, comment="nul \0 and lone \ud800", shown=canonical_json({"prompt": "nul \0 and lone \ud800", "x": -0.0})
+    )
     assert new_log().records()[1] == made
     assert "\0" not in made.comment
     assert "\\u0000" in made.shown
@@ -208,7 +210,7 @@ def test_a_record_replaced_with_a_fitting_hash_breaks_the_chain_after_it(tmp_pat
         both(log, example_id=f"e{i}")
     records = log.records()
     forged = replace(records[1], verdict="target")
-    records[1] = replace(forged, hash=audit.seal(vars(forged)))
+    records[1] = replace(forged, hash=audit.record_hash(vars(forged)))
     assert "record 3 does not follow" in str(check(records))
 
 
