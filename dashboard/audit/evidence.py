@@ -54,7 +54,7 @@ def evidence(
 ) -> str:
     """The file's text. records: the whole log; chain: what `log.check` found, in words; provenance: label → value."""
     mine = [r for r in records if (r.run_hash, r.setting) == (run_hash, setting)]
-    predictions = {r.id: r for r in records if r.kind == "prediction"}
+    predictions: dict[int | None, Record] = {r.id: r for r in records if r.kind == "prediction"}
     verdicts = standing_verdicts(mine)
     by_example: dict[str, list[Record]] = {}
     for record in verdicts:
@@ -92,7 +92,7 @@ def evidence(
     )
 
 
-def _item(place: int, judged: Sequence[Record], predictions: Mapping[int, Record]) -> str:
+def _item(place: int, judged: Sequence[Record], predictions: Mapping[int | None, Record]) -> str:
     """One example with what each of its reviewers predicted and found."""
     shown: dict[str, Any] = json.loads(judged[0].shown)
     claims = [(r.reviewer, predictions[r.refers_to].predicted if r.refers_to in predictions else None) for r in judged]
@@ -146,14 +146,9 @@ def _kappas(kappas: Sequence[Kappa]) -> str:
 
 
 def _records(records: Sequence[Record]) -> str:
-    rows = "".join(
-        f"<tr><td class='number'>{r.id}</td><td>{escaped(r.kind)}</td><td>{escaped(r.created)}</td>"
-        f"<td>{escaped(r.reviewer)}</td><td><code>{escaped(r.example_id)}</code></td>"
-        f"<td>{escaped(_content(r))}</td><td><code>{escaped(r.hash)}</code></td></tr>"
-        for r in records
-    )
+    rows = [(str(r.id), r.kind, r.created, r.reviewer, r.example_id, _content(r), r.hash) for r in records]
     names = ("Id", "Kind", "When, UTC", "Reviewer", "Example", "Content", "SHA-256")
-    return f"<table><tr>{''.join(f'<th>{n}</th>' for n in names)}</tr>{rows}</table>"
+    return _table(names, rows, right=(0,), code=(4, 6))
 
 
 def _content(record: Record) -> str:
@@ -169,8 +164,15 @@ def _pairs(values: Mapping[str, str]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = ()) -> str:
-    looks = ["number" if i in right else "comment" if n == "Comment" else "" for i, n in enumerate(names)]
-    cells = ["".join(f"<td class='{c}'>{escaped(v)}</td>" for c, v in zip(looks, row, strict=True)) for row in rows]
-    titles = "".join(f"<th>{escaped(name)}</th>" for name in names)
-    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+def _table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), code: Sequence[int] = ()
+) -> str:
+    """right, code: places of the columns with numbers, and of those with code."""
+
+    def cell(place: int, text: str) -> str:
+        look = "number" if place in right else "comment" if names[place] == "Comment" else ""
+        return f"<td class='{look}'>{f'<code>{escaped(text)}</code>' if place in code else escaped(text)}</td>"
+
+    lines = ["".join(f"<th>{escaped(name)}</th>" for name in names)]
+    lines += ["".join(cell(place, text) for place, text in enumerate(row)) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

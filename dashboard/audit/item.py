@@ -12,7 +12,7 @@ import streamlit as st
 
 from dashboard.audit.log import Record, canonical_json
 from dashboard.audit.queue import OutputScale, draw, least_distance, output_scale, strata
-from dashboard.audit.results import prediction_of, verdicts_of
+from dashboard.audit.results import verdicts_of
 from dashboard.reading import data
 from dashboard.reading.example_rows import example
 from dashboard.selection import on_screen
@@ -117,16 +117,10 @@ def read_item(
         "output_n": scale and scale.n,
     }
     run_hash, setting = data.content_hash(s.path), judged_setting(s)
-    entry = {
-        "reviewer": reviewer,
-        "run": s.run.key,
-        "run_hash": run_hash,
-        "checkpoint": s.checkpoint,
-        "setting": setting,
-        "example_id": example_id,
-        "seed": sitting.seed,
-        "queue": canonical_json({"items": sitting.items, "split": s.split, "edit": s.edit}),
-    }
-    prediction = prediction_of(records, reviewer, run_hash, s.checkpoint, example_id)
+    asked = canonical_json({"items": sitting.items, "split": s.split, "edit": s.edit})
+    entry: dict[str, Any] = {"reviewer": reviewer, "run": s.run.key, "run_hash": run_hash, "checkpoint": s.checkpoint}
+    entry |= {"setting": setting, "example_id": example_id, "seed": sitting.seed, "queue": asked}
+    same = ("reviewer", "run_hash", "checkpoint", "example_id")  # in any queue: f(x′) is known after it
+    mine = [r for r in records if r.kind == "prediction" and all(getattr(r, n) == entry[n] for n in same)]
     verdict = verdicts_of(records, reviewer, run_hash, setting).get(example_id)
-    return Item(s.path, question, answer, entry, prediction, verdict)
+    return Item(s.path, question, answer, entry, mine[0] if mine else None, verdict)

@@ -73,5 +73,4 @@ def output_scale(behavior: pd.DataFrame, edit: str) -> OutputScale | None:
 def least_distance(effects: np.ndarray) -> float:
     """The distance of Δ_target and Δ_current from which on a verdict can tell them apart, nats: `UNDECIDABLE`, or a
     tenth of the spread of Δ_current [n] where that is more."""
-    spread = float(np.std(effects)) if len(effects) else 0.0
-    return max(UNDECIDABLE, SPREAD_SHARE * spread)
+    return max(UNDECIDABLE, SPREAD_SHARE * float(np.std(effects)))

@@ -46,8 +46,10 @@ def report(
     state = chain(log, records)
 
     def file() -> str:
-        kept = {"provenance": origin(selection), "chain": state, "errors": found, "kappas": pairs}
-        return evidence(records, run_hash=run_hash, setting=setting, **kept)
+        about = origin(selection)
+        return evidence(
+            records, run_hash=run_hash, setting=setting, provenance=about, chain=state, errors=found, kappas=pairs
+        )
 
     name = f"{selection.run.key}-audit".replace("/", "-")
     look = {"key": "audit_evidence", "icon": ":material/description:", "type": "primary", "on_click": "ignore"}
@@ -110,8 +112,7 @@ def agreement(pairs: Sequence[Kappa], done: pd.DataFrame) -> None:
     text = st.column_config.TextColumn
     columns = {
         "Cohen's kappa": text(help="Agreement beyond chance: 1 is perfect, 0 is what chance gives"),
-        "95% interval": text(help="Percentile bootstrap over examples"),
-        "Same verdict": text(help="Of the examples that both judged"),
+        "95% interval": text(help="Percentile bootstrap over the examples that both judged"),
         "In words": text(help="Landis and Koch's words, a convention", width="large"),
     }
     st.dataframe(table, hide_index=True, column_config=columns, alt="Cohen's kappa of each pair of reviewers")

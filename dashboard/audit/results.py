@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,15 +16,8 @@ from dashboard.text import signed
 WHO = {"auditor": "the auditor", "explanation": "the explanation", "output": "−f(x), scaled"}
 """Whose errors are compared."""
 DIFFERENCE = "auditor less explanation"
-
-
-def prediction_of(
-    records: Sequence[Record], reviewer: str, run_hash: str, checkpoint: str, example: str
-) -> Record | None:
-    """What a reviewer predicted of an example in any queue: after it, f(x′) of the example is known to them."""
-    wanted = ("prediction", reviewer, run_hash, checkpoint, example)
-    found = (r for r in records if (r.kind, r.reviewer, r.run_hash, r.checkpoint, r.example_id) == wanted)
-    return next(found, None)
+DRAWS = 2_000
+"""Bootstrap draws of each interval."""
 
 
 def verdicts_of(records: Sequence[Record], reviewer: str, run_hash: str, setting: str) -> dict[str, Record]:
@@ -38,19 +30,17 @@ def judged(records: Sequence[Record], run_hash: str, setting: str) -> pd.DataFra
     """One row a standing verdict on this setting: reviewer, example_id, verdict, stratum, and the errors of WHO
     (|predicted − Δ_current|, nats; NaN where there is no number)."""
     predicted = {r.id: r.predicted for r in records if r.kind == "prediction"}
+    names = ("explanation", "output", "effect_current")
     rows = []
     for r in standing_verdicts(records):
         if (r.run_hash, r.setting) == (run_hash, setting):
-            shown: dict[str, Any] = json.loads(r.shown)
-            said = {"auditor": predicted.get(r.refers_to or 0), **{w: shown.get(w) for w in ("explanation", "output")}}
-            errors = [_error(said[who], shown.get("effect_current")) for who in WHO]
-            rows.append((r.reviewer, r.example_id, r.verdict, shown.get("stratum"), *errors))
-    columns = ["reviewer", "example_id", "verdict", "stratum", *WHO]
-    return pd.DataFrame(rows, columns=columns).astype(dict.fromkeys(WHO, "float64"))
-
-
-def _error(said: float | None, measured: float | None) -> float:
-    return float("nan") if said is None or measured is None else abs(said - measured)
+            shown = json.loads(r.shown)
+            said = [predicted.get(r.refers_to or 0), *(shown.get(name) for name in names)]
+            rows.append((r.reviewer, r.example_id, r.verdict, shown.get("stratum"), *said))
+    frame = pd.DataFrame(rows, columns=["reviewer", "example_id", "verdict", "stratum", "auditor", *names])
+    numbers = frame[["auditor", *names]].astype("float64")
+    frame[list(WHO)] = numbers[list(WHO)].sub(numbers["effect_current"], axis=0).abs()
+    return frame.drop(columns="effect_current")
 
 
 @dataclass(frozen=True)
@@ -87,14 +77,14 @@ def mean_errors(rows: pd.DataFrame, sizes: Mapping[str, int], *, draws: int = 2_
     if not names:
         return []
     by_example = values.groupby(["stratum", "example_id"], dropna=False).mean().reset_index("stratum")
-    rng = np.random.default_rng(seed)
-    total, drawn, weight, lone = np.zeros(len(names)), np.zeros((draws, len(names))), 0.0, False
+    rng = np.random.default_rng(0)
+    total, drawn, weight, lone = np.zeros(len(names)), np.zeros((DRAWS, len(names))), 0.0, False
     for stratum, part in by_example.groupby("stratum", dropna=False):
         share = float(sizes.get(str(stratum), 1))
         x = part[names].to_numpy()
         weight, lone = weight + share, lone or len(x) < 2
         total += share * x.mean(axis=0)
-        drawn += share * x[rng.integers(0, len(x), (draws, len(x)))].mean(axis=1)
+        drawn += share * x[rng.integers(0, len(x), (DRAWS, len(x)))].mean(axis=1)
     n, ends = len(by_example), np.percentile(drawn / weight, [2.5, 97.5], axis=0).T.tolist()
     return [
         MeanError(name, n, value, *((None, None) if lone else interval))
@@ -118,14 +108,14 @@ class Kappa:
     high: float | None = None
 
 
-def kappas(rows: pd.DataFrame, *, draws: int = 2_000, seed: int = 0) -> list[Kappa]:
+def kappas(rows: pd.DataFrame) -> list[Kappa]:
     """Agreement of every pair of reviewers in `judged` rows that share an example."""
     wide = rows.pivot(index="example_id", columns="reviewer", values="verdict")
     pairs = ((a, b, wide[[a, b]].dropna()) for a, b in combinations(sorted(wide.columns), 2))
-    return [_kappa(a, b, both[a], both[b], draws, seed) for a, b, both in pairs if len(both)]
+    return [_kappa(a, b, both[a], both[b]) for a, b, both in pairs if len(both)]
 
 
-def _kappa(first: str, second: str, a: pd.Series, b: pd.Series, draws: int, seed: int) -> Kappa:
+def _kappa(first: str, second: str, a: pd.Series, b: pd.Series) -> Kappa:
     n, same = len(a), int((a == b).sum())
     if n < 2:
         return Kappa(first, second, n, same, "undefined: one shared example says nothing")
@@ -134,7 +124,7 @@ def _kappa(first: str, second: str, a: pd.Series, b: pd.Series, draws: int, seed
         return Kappa(first, second, n, same, words)
     names = list(VERDICTS)
     counts = pd.crosstab(a, b).reindex(index=names, columns=names, fill_value=0).to_numpy()
-    value, drawn = float(cohen_kappa(counts)), resampled_kappa(counts, draws, seed)
+    value, drawn = float(cohen_kappa(counts)), resampled_kappa(counts)
     undefined = float(np.isnan(drawn).mean())
     if undefined > 0.05:
         return Kappa(
@@ -153,10 +143,10 @@ def cohen_kappa(counts: np.ndarray) -> np.ndarray:
     return (observed - chance) / beyond
 
 
-def resampled_kappa(counts: np.ndarray, draws: int, seed: int) -> np.ndarray:
+def resampled_kappa(counts: np.ndarray, draws: int = DRAWS) -> np.ndarray:
     """Kappa in every bootstrap draw [draws]. It rests on the counts alone, so examples are resampled as counts."""
     n = int(counts.sum())
-    drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, draws)
+    drawn = np.random.default_rng(0).multinomial(n, counts.ravel() / n, draws)
     return cohen_kappa(drawn.reshape(draws, *counts.shape))
 
 

@@ -109,7 +109,7 @@ def test_the_interval_of_kappa_is_that_of_a_plain_bootstrap() -> None:
     a = rng.choice(list(audit.VERDICTS), 60)
     b = np.where(rng.random(60) < 0.6, a, rng.choice(list(audit.VERDICTS), 60))
     counts = pd.crosstab(a, b).reindex(index=list(audit.VERDICTS), columns=list(audit.VERDICTS)).to_numpy()
-    interval = np.percentile(results.resampled_kappa(counts, 4_000, 0), [2.5, 97.5])
+    interval = np.percentile(results.resampled_kappa(counts, 4_000), [2.5, 97.5])
     drawn = rng.integers(0, 60, (300, 60))
     plain = np.percentile([cohen_kappa_score(a[i], b[i], labels=list(audit.VERDICTS)) for i in drawn], [2.5, 97.5])
     assert interval == pytest.approx(plain, abs=0.06)
