@@ -11,10 +11,8 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.reading import data
 from dashboard.reading.example_rows import examples_page
-from tests.dashboard.test_pages import Open, opened, said
+from tests.dashboard.app import Open, said
 from tests.synthetic_run import write_run
-
-__all__ = ["opened"]
 
 
 @pytest.fixture(scope="module")

@@ -2,21 +2,16 @@
 
 import re
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dashboard.examples.attribution_view import agreement
 from dashboard.reading import data, example_rows
 from dashboard.widgets import parts
+from tests.dashboard.app import PAGES, Open, html, said
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
-
-ROOT = Path(__file__).parents[2]
-PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
-Open = Callable[..., AppTest]
 
 
 @pytest.fixture(scope="module")
@@ -25,30 +20,6 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "alpha", prompts=60, checkpoints=3)
     write_run(folder / "hostile", prompts=40, checkpoints=2, hostile=True)
     return folder
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
-    def open_page(folder: Path, page: str, **parameters: str) -> AppTest:
-        monkeypatch.setenv("COUPLING_RUNS", str(folder))
-        app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
-        app.query_params.update(parameters)
-        if page != "overview":
-            app.switch_page(f"../pages/{page}.py")
-        app.run()
-        return app
-
-    return open_page
-
-
-def said(app: AppTest) -> str:
-    """Everything on the page that is text."""
-    kinds = ("title", "header", "subheader", "markdown", "text", "caption", "error", "warning", "info", "code")
-    return "\n".join(str(e.value) for kind in kinds for e in app.get(kind)) + html(app)
-
-
-def html(app: AppTest) -> str:
-    return "\n".join(e.proto.body for e in app.get("html"))
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -8,10 +8,8 @@ import pytest
 
 from dashboard.reading import data
 from engine import pipeline
-from tests.dashboard.test_pages import PAGES, Open, opened, said
+from tests.dashboard.app import PAGES, Open, said
 from tests.engine.verbal.test_stage import verbal_spec
-
-__all__ = ["opened"]
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,9 @@ from dashboard.compare.paired import compare, of_runs, shared
 from dashboard.reading import chosen, data
 from dashboard.selection import on_screen
 from tests.browser.server import link_samples
+from tests.dashboard.app import Open, said
 from tests.dashboard.refit.test_ridge import rows as some_rows
-from tests.dashboard.test_pages import Open, opened, said
 from tests.synthetic_run import write_run
-
-__all__ = ["opened"]
 
 
 def frame(seed: int = 0, noise: float = 0.0, n: int = 300) -> pd.DataFrame:

@@ -7,10 +7,8 @@ from pathlib import Path
 import pytest
 
 from dashboard.selection import on_screen
-from tests.dashboard.test_pages import Open, opened
+from tests.dashboard.app import Open
 from tests.synthetic_run import write_run
-
-__all__ = ["opened"]
 
 
 def test_many_examples_are_watched_by_a_sample(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:

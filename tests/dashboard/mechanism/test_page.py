@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,14 +15,11 @@ from engine.config import PatchingSpec
 from engine.patching import maps as patch_maps
 from engine.patching.stage import parts_of, patch_run
 from engine.runs.store import Run
-from tests.dashboard.test_pages import Open as Opened
-from tests.dashboard.test_pages import opened, said
+from tests.dashboard.app import Open, said
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
-Open = Callable[..., AppTest]
 SAMPLES = Path(__file__).parents[3] / "sample_runs"
-__all__ = ["opened"]
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +35,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def mechanism_page(opened: Opened, runs: Path) -> Open:
+def mechanism_page(opened: Open, runs: Path) -> Open:
     """The page on one of `runs`, or of another folder."""
 
     def open_page(folder: Path = runs, **parameters: str) -> AppTest:

@@ -11,10 +11,8 @@ from dashboard.reading import data
 from dashboard.refit import cached
 from dashboard.robustness import noise_words
 from dashboard.robustness.noise_words import Break, lines
-from tests.dashboard.test_pages import Open, opened
+from tests.dashboard.app import Open
 from tests.synthetic_run import write_run
-
-__all__ = ["opened"]
 
 
 def test_each_kind_has_its_line_and_what_breaks_at_once_has_one() -> None:

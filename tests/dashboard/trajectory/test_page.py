@@ -8,9 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.browser.server import link_samples
-from tests.dashboard.test_pages import Open, html, opened
-
-__all__ = ["opened"]
+from tests.dashboard.app import Open, html
 
 
 @pytest.mark.parametrize("run", ["verbal-sycophancy", "verbal-sycophancy-noise"])
