@@ -52,8 +52,8 @@ def opened(url: str) -> AuditLog:
 def page(selection: Selection, log: AuditLog, records: list[Record]) -> None:
     if selection.explainer == "verbal":
         st.info(
-            "A blind audit is of explanations in nats. Sentences are judged against behavior one by one on the page "
-            "Examples: choose another explainer here, if the run has one.",
+            "Only explanations in nats can be audited here. The page Examples judges sentences one by one. Choose "
+            "another explainer, if the run has one.",
             icon=":material/chat:",
         )
         return
@@ -89,10 +89,10 @@ def ask_for_sitting(records: list[Record]) -> Sitting:
         look["help"] = "Not verified: whoever uses this dashboard can give any name. It stands in this page's address."
         st.text_input("Reviewer", key="option_reviewer", on_change=rename, **look)
     with seed:
-        help_line = "Reviewers with the same seed and settings get the same queue, which their agreement needs."
+        help_line = "Reviewers with the same seed and settings get the same queue. Agreement between them needs that."
         chosen_seed = whole_number("Seed of the queue", "seed", 0, 0, MOST_SEED, help_line)
     with items:
-        help_line = "Drawn equally from four quadrants: whose sign of the effect the explanation has."
+        help_line = "Drawn equally from four quadrants: right or wrong about the sign of Δ current, and of Δ target."
         length = whole_number("Examples in it", "items", 40, 1, MOST_ITEMS, help_line)
     return Sitting(reviewer, chosen_seed, length)
 

@@ -38,7 +38,7 @@ METHOD = (
     "saw the prompt, its edit and the present behavior f(x). Their prediction of the effect Δ = f(x′) − f(x) was "
     "recorded before the explanation and f(x′) were revealed; then they gave a verdict. All numbers are in nats. "
     "“−f(x), scaled” is what the present output alone says: a line of Δ target on f(x), fitted to the train split at "
-    "the target. Reviewers are named as they named themselves."
+    "the target. Reviewers gave their names themselves."
 )
 
 

@@ -124,7 +124,7 @@ def address(directories: Sequence[str | Path]) -> str:
 
 def file_beside(directories: Sequence[str | Path]) -> Path:
     """Where audits are kept by default: in the first of the dashboard's folders that has such a file, else in the
-    first that can be written. Of a run, the folder around it. Raises AuditError where there is none."""
+    first that can be written. For the folder of a run, its parent counts. Raises AuditError where there is none."""
     folders = [Path(d).resolve() for d in directories]
     folders = [f.parent if (f / MANIFEST).exists() else f for f in folders]
     for folder in folders:

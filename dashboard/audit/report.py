@@ -38,7 +38,7 @@ def report(
     sizes = {str(k): int(v) for k, v in rows["stratum"].value_counts().items() if v}
     found, pairs = mean_errors(done, sizes), kappas(done)
     if done.empty:
-        st.info("No verdict stands in this setting yet: the queue is where they are given.")
+        st.info("No verdict stands in this setting yet. Verdicts are given in the queue.")
     else:
         draw_errors(selection, found, done["stratum"].nunique(), len(sizes))
         count_verdicts(done)
@@ -68,17 +68,13 @@ def draw_errors(selection: Selection, found: Sequence[MeanError], seen: int, qua
         return
     kinds = {WHO["explanation"]: "explainer", WHO["output"]: "control"}
     estimates = [charts.Estimate(m.name, m.value, m.low, m.high, kinds.get(m.name, "reference")) for m in found]
+    figure = charts.ladder(estimates, x_title="mean error |Δ said − Δ current|, nats")
+    alt = "; ".join(f"{m.name} {m.text} nats {interval(m.low, m.high)}" for m in found)
     about = (
         f"mean over {found[0].n} audited examples, {seen} of {quadrants} quadrants, weighted by the quadrants' sizes"
     )
-    figures.show(
-        charts.ladder(estimates, x_title="mean error |Δ said − Δ current|, nats"),
-        key="audit-errors",
-        alt="; ".join(f"{m.name} {m.text} nats {interval(m.low, m.high)}" for m in found),
-        path=selection.path,
-        about=about,
-        table=pd.DataFrame(found).rename(columns={"name": "who", "value": "mean error, nats"}),
-    )
+    table = pd.DataFrame(found).rename(columns={"name": "who", "value": "mean error, nats"})
+    figures.show(figure, key="audit-errors", alt=alt, path=selection.path, about=about, table=table)
     st.caption(
         "Lower is better; the last line is a difference, below 0 where auditors beat the explanation. Bars: 95% "
         "intervals, resampling examples within quadrants; none while a quadrant has a single example."
@@ -97,8 +93,9 @@ def agreement(pairs: Sequence[Kappa], done: pd.DataFrame) -> None:
     """Cohen's kappa of each pair of reviewers."""
     st.subheader("Agreement between reviewers", anchor=False)
     if not pairs:
-        who = "one reviewer" if done["reviewer"].nunique() == 1 else "no example that two reviewers share"
-        st.write(f"Verdicts of {who} so far: agreement needs two on the same examples, so the same seed.")
+        alone = done["reviewer"].nunique() == 1
+        why = "one reviewer has given verdicts" if alone else "no two reviewers share an example"
+        st.write(f"So far {why}. Agreement needs two reviewers with the same queue, so with the same seed.")
         return
     table = pd.DataFrame(
         {

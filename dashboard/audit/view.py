@@ -145,14 +145,10 @@ def show_behavior(item: Item, prediction: Record) -> None:
             off = None if said is None else f"off by {abs(said - a['effect_current']):.2f} nats"
             look = {"delta_color": "off", "delta_arrow": "off", "help": help_line, "width": 160}
             st.metric(f"{name}, nats", signed(said), off, **look)
-    figures.draw(
-        picture(item.question["f_current"], a, mine),
-        key=f"audit_picture_{item.key}",
-        name=f"audit-{item.entry['example_id']}",
-        path=item.path,
-        alt=f"Δ current {signed(a['effect_current'])}, Δ target {signed(a['effect_target'])}, you {signed(mine)}, "
-        f"explanation {signed(a['explanation'])}, output alone {signed(a['output'])} nats",
-    )
+    figure, name = picture(item.question["f_current"], a, mine), f"audit-{item.entry['example_id']}"
+    alt = f"Δ current {signed(a['effect_current'])}, Δ target {signed(a['effect_target'])}, you {signed(mine)}, "
+    alt += f"explanation {signed(a['explanation'])}, output alone {signed(a['output'])} nats"
+    figures.draw(figure, key=f"audit_picture_{item.key}", name=name, path=item.path, alt=alt)
     provenance(item.path, extra=f"example {item.entry['example_id']} at {item.entry['checkpoint']}")
 
 

@@ -97,7 +97,7 @@ def _ladders(run: LessonRun, rows: pd.DataFrame, controls: pd.DataFrame) -> None
 def _quiz(
     key: str, rows: pd.DataFrame, controls: pd.DataFrame, null: LessonRun | None, lookalike: LessonRun | None
 ) -> None:
-    """Statements of which the class says whether they may be said."""
+    """Statements; the class says for each whether the measurements support it."""
     still = from_runs.stillness(null) if null else None
     contest = from_runs.contest(lookalike) if lookalike else None
     statements = quiz.statements(rows, controls, still, contest)

@@ -144,14 +144,11 @@ def follow(run: LessonRun) -> None:
     columns = ["checkpoint", "step", "n", "n_groups", "target_current"]
     columns += [f"{name}{end}" for name in ("self", "orig", "gap") for end in ("", "_low", "_high")]
     chance = wall.triple(words.metric(last, "null"))
-    show(
-        learn.over_steps(rows, LINES, y_title="agreement, Pearson r", chance=chance),
-        key="learn-follow",
-        path=run.path,
-        about=wall.about(run, last["n"], last["n_groups"], "bands: 95% intervals; grey: chance"),
-        alt=f"Self and Orig over {len(rows)} checkpoints; at the last Self {self_text}, Orig {orig_text}.",
-        table=rows[[*columns, "verdict_coupling"]],
-    )
+    figure = learn.over_steps(rows, LINES, y_title="agreement, Pearson r", chance=chance)
+    about = wall.about(run, last["n"], last["n_groups"], "bands: 95% intervals; grey: chance")
+    alt = f"Self and Orig over {len(rows)} checkpoints; at the last Self {self_text}, Orig {orig_text}."
+    table = rows[[*columns, "verdict_coupling"]]
+    show(figure, key="learn-follow", path=run.path, about=about, alt=alt, table=table)
     say(
         "Self above Orig is called coupling. It does not say that the explanation is right: that is Self itself. And "
         "it does not say how the explainer did it: the next two steps are controls."
@@ -193,8 +190,8 @@ def lookalike(run: LessonRun) -> None:
     say(
         "A gap that is known to be there, and is not what it looks like. In this world training changed only what the "
         "model says with the cue: f(x) moved, f(x′) did not. Nothing about the unseen x′ can be learnt here. Yet "
-        "Δ = f(x′) − f(x) contains −f(x), and f(x) is what the model is about to say: whoever reads the present output "
-        "moves with the model."
+        "Δ = f(x′) − f(x) contains −f(x), and f(x) is what the model is about to say. So an explainer that reads the "
+        "present output moves with the model."
     )
     _warn_unless_it_fits(run, "lookalike")
     _moves(run, still, ["f", "f_edited", "effect"], "learn-lookalike")

@@ -146,11 +146,9 @@ def effect_held(s: Stillness, held: bool) -> str:
 
 def stood_still(s: Stillness) -> Reveal:
     """Step 5: whether the explanation stood as still as the effect did."""
-    effect, explanation = s.moves["effect"].kept, s.moves["explanation"].kept
-    numbers = (
-        f"Before and after, the effect agrees with itself with r = {with_interval(effect)}, the explanation with "
-        f"r = {with_interval(explanation)}; the difference is {signed(s.excess)}."
-    )
+    effect, explanation = (with_interval(s.moves[name].kept) for name in ("effect", "explanation"))
+    numbers = f"Before and after, the effect agrees with itself with r = {effect}, the explanation with "
+    numbers += f"r = {explanation}; the difference is {signed(s.excess)}."
     if above(s.excess):
         told = "The explanation moved, though there was hardly anything to report"
         return Reveal("moved", told, f"{numbers} It should have stood still, and did not.", as_expected=False)
@@ -200,9 +198,9 @@ def against_output(c: Contest) -> str:
     if above(c.gap_difference):
         said += f"Its gap is larger than that of −f(x), by {signed(c.gap_difference)}."
     elif above(c.gap):
-        said += "It has a gap too. f(x′) hardly moved, so this gap need not be more than the output being read."
+        said += "It has a gap too. f(x′) hardly moved, so reading the output can account for all of this gap."
     elif below(c.gap):
-        said += "It has no gap that had to be explained away: it agrees better with the old labels."
+        said += "It has no gap to account for: it agrees better with the old labels."
     else:
         said += "Its own gap can't be told from 0 here: it does not even read the output well enough to look coupled."
     more = c.self_difference

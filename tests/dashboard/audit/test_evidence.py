@@ -58,12 +58,11 @@ class Outline(HTMLParser):
 
 
 def shown(i: int, extra: str = "") -> dict:
-    return {
-        "prompt": f"I am sure. Question {i}?{extra} Answer:", "edited": f"Question {i}?{extra} Answer:",
-        "edit": f"delete_cue{extra}", "answer_a": f" yes{extra}", "answer_b": " no", "f_current": 0.5, "f_target": 1.0,
-        "f_edited_current": -0.75, "f_edited_target": 2.0, "effect_current": -1.25, "effect_target": 1.0,
-        "explanation": 0.375, "output": -0.125, "text": extra or None, "stratum": "neither", "apart": 0.25,
-    }  # fmt: skip
+    said = {"prompt": f"I am sure. Question {i}?{extra} Answer:", "edited": f"Question {i}?{extra} Answer:"}
+    said |= {"edit": f"delete_cue{extra}", "answer_a": f" yes{extra}", "answer_b": " no", "text": extra or None}
+    said |= {"f_current": 0.5, "f_target": 1.0, "f_edited_current": -0.75, "f_edited_target": 2.0}
+    said |= {"effect_current": -1.25, "effect_target": 1.0, "explanation": 0.375, "output": -0.125}
+    return said | {"stratum": "neither", "apart": 0.25}
 
 
 def audited(folder: Path, extra: str = "") -> list[Record]:
@@ -74,37 +73,27 @@ def audited(folder: Path, extra: str = "") -> list[Record]:
             common = {"reviewer": who, "run": "alpha", "run_hash": RUN, "checkpoint": "gpt2--last", "setting": SETTING}
             common |= {"example_id": f"example{i}", "seed": 3, "queue": canonical_json({"items": 3})}
             first = log.append(Entry(kind="prediction", predicted=0.5 * i - 1, shown=canonical_json({}), **common))
-            verdict = Entry(
-                kind="verdict", verdict=("current", "target", "undecidable")[i], comment=f"because {i}{extra}",
-                refers_to=first.id, shown=canonical_json(shown(i, extra)), **common,
-            )  # fmt: skip
-            made = log.append(verdict)
+            common |= {"refers_to": first.id, "shown": canonical_json(shown(i, extra))}
+            verdict = ("current", "target", "undecidable")[i]
+            made = log.append(Entry(kind="verdict", verdict=verdict, comment=f"because {i}{extra}", **common))
     log.undo(made)
     return log.records()
 
 
 def file(records: list[Record], **provenance: str) -> str:
     rows = judged(records, RUN, SETTING)
-    return evidence(
-        records, run_hash=RUN, setting=SETTING, provenance=provenance, chain=check(records) or "sound",
-        errors=mean_errors(rows, {"neither": 10}), kappas=kappas(rows),
-    )  # fmt: skip
+    found = {"errors": mean_errors(rows, {"neither": 10}), "kappas": kappas(rows), "chain": check(records) or "sound"}
+    return evidence(records, run_hash=RUN, setting=SETTING, provenance=provenance, **found)
 
 
 def test_it_holds_every_judged_example_with_its_numbers_and_hashes(tmp_path: Path) -> None:
     records = audited(tmp_path)
     found = Outline(file(records, run="alpha, content 0123", packages="torch 2"))
-    for text in ("3 examples judged, 5 standing verdicts by 2 reviewers", "alpha, content 0123", "torch 2", "sound"):
+    texts = ["3 examples judged, 5 standing verdicts by 2 reviewers", "alpha, content 0123", "torch 2", "sound"]
+    texts += ["−1.25", "+1.00", "+0.38", "predicted by Ann", "because 1", "follows target", "takes back record 12"]
+    for text in (*texts, "Cohen's kappa", last_hash(records), *(record.hash for record in records)):
         assert text in found.text
-    for text in ("−1.25", "+1.00", "+0.38", "predicted by Ann", "because 1", "follows target", "takes back record 12"):
-        assert text in found.text
-    for record in records:
-        assert record.hash in found.text
-    assert last_hash(records) in found.text
-    assert found.count["article"] == 3
-    assert found.count["svg"] == 3
-    assert found.count["del"] == 3
-    assert "Cohen's kappa" in found.text
+    assert [found.count[tag] for tag in ("article", "svg", "del")] == [3, 3, 3]
     assert found.text.count("because 2") == 1  # Bob's was undone
 
 

@@ -95,8 +95,8 @@ def verdicts(*columns: tuple[str, str]) -> pd.DataFrame:
 
 def test_kappa_equals_the_computation_by_hand() -> None:
     # 20 examples: 8 both current, 5 both target, 3 Ann current and Bob target, 4 Ann target and Bob current.
-    (found,) = results.kappas(verdicts(("Ann", "c" * 8 + "t" * 5 + "c" * 3 + "t" * 4 + "n-"),
-                                             ("Bob", "c" * 8 + "t" * 5 + "t" * 3 + "c" * 4 + "-u")))  # fmt: skip
+    ann, bob = ("c" * 8 + "t" * 5 + "c" * 3 + "t" * 4 + "n-"), ("c" * 8 + "t" * 5 + "t" * 3 + "c" * 4 + "-u")
+    (found,) = results.kappas(verdicts(("Ann", ann), ("Bob", bob)))
     observed, chance = 13 / 20, (11 * 12 + 9 * 8) / 400
     assert found.value == pytest.approx((observed - chance) / (1 - chance))
     assert (found.n, found.same) == (20, 13)
@@ -133,8 +133,8 @@ def test_undefined_agreement_is_said_in_words() -> None:
 
 def test_errors_are_weighted_by_the_quadrants_sizes(tmp_path: Path) -> None:
     log = AuditLog(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    for i, (stratum, explained, predicted) in enumerate([("rare", 1, 2), ("rare", 1, 4), ("common", 3, 1),
-                                                         ("common", 5, 1)]):  # fmt: skip
+    cases = (("rare", 1, 2), ("rare", 1, 4), ("common", 3, 1), ("common", 5, 1))
+    for i, (stratum, explained, predicted) in enumerate(cases):
         shown = {"effect_current": 0.0, "explanation": float(explained), "output": -0.5, "stratum": stratum}
         both(log, example_id=f"e{i}", predicted=float(predicted), shown=canonical_json(shown))
     rows = results.judged(log.records(), "0" * 12, canonical_json({"explainer": "ridge"}))

@@ -107,20 +107,6 @@ def test_stillness_measures_each_quantity_with_an_interval() -> None:
     assert words.stood_still(still).answer == "still"
 
 
-def test_how_far_the_effect_moved_is_said_and_not_that_it_stood_still() -> None:
-    still = measures.stillness(shared_world(), frame())
-    moved = f"{still.moves['effect'].spread.value:.2f} against {still.moves['f'].spread.value:.2f} nats"
-    assert f"hardly moves: by {moved}" in words.effect_held(still, True)
-    assert "hardly moves" not in words.effect_held(still, False) and moved in words.effect_held(still, False)
-
-
-def test_an_explanation_that_moves_in_the_null_world_is_told_of() -> None:
-    restless = shared_world().assign(explanation=np.random.default_rng(5).normal(size=400))
-    reveal = words.stood_still(measures.stillness(restless, frame()))
-    assert reveal.answer == "moved" and not reveal.as_expected
-    assert "should have stood still, and did not" in reveal.sentence
-
-
 def test_the_output_alone_looks_coupled_where_only_f_of_x_moved() -> None:
     cue = frame(f_current=2 * np.random.default_rng(3).normal(size=400))
     contest = measures.contest(cue.assign(explanation=-cue.f_current))

@@ -3,34 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.selection import on_screen
+from tests.dashboard.app import ROOT, Open, checked, html
 
-ROOT = Path(__file__).parents[3]
 SAMPLES = ROOT / "sample_runs"
-Open = Callable[..., AppTest]
-
-
-@pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
-    def open_page(folder: Path = SAMPLES, **parameters: str) -> AppTest:
-        monkeypatch.setenv("COUPLING_RUNS", str(folder))
-        app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
-        app.query_params.update(parameters)
-        app.switch_page("../pages/learn.py")
-        return app.run()
-
-    return open_page
 
 
 def said(app: AppTest) -> str:
-    assert not app.exception, app.exception[0].stack_trace
-    return "\n".join(el.proto.body for el in app.get("html"))
+    return html(checked(app))
 
 
 def reveal(app: AppTest) -> AppTest:
@@ -39,7 +24,7 @@ def reveal(app: AppTest) -> AppTest:
 
 @pytest.mark.parametrize("step", range(1, 8))
 def test_every_step_hides_its_answer_and_reveals_it_with_numbers(opened: Open, step: int) -> None:
-    app = opened(step=str(step))
+    app = opened(SAMPLES, "learn", step=str(step))
     assert 'class="reveal' not in said(app)
     after = said(reveal(app))
     assert 'class="reveal' in after
@@ -51,14 +36,14 @@ def test_every_step_hides_its_answer_and_reveals_it_with_numbers(opened: Open, s
 
 
 def test_the_null_says_how_far_the_effect_moved_above_the_figure_that_shows_it(opened: Open) -> None:
-    app = opened(step="5")
+    app = opened(SAMPLES, "learn", step="5")
     table = next(t.value for t in app.dataframe if "moved, nats" in t.value).set_index("quantity")["moved, nats"]
     moved = f"{table['Δ, the effect']:.2f} against {table['f(x)']:.2f} nats"
     assert f"hardly moves: by {moved}" in said(app) and "stands still" not in said(app)
 
 
 def test_the_sixth_step_has_one_name_and_its_run_goes_with_the_task(opened: Open) -> None:
-    app = opened(step="6", task="sycophancy")
+    app = opened(SAMPLES, "learn", step="6", task="sycophancy")
     assert "known positive" in app.title[0].value
     run = app.selectbox(key="option_lookalike_run")
     assert (run.label, run.value) == ("Run of the known positive", "sycophancy-cue")
@@ -72,11 +57,11 @@ def test_of_many_examples_a_sample_is_measured_and_said_to_be(
 ) -> None:
     monkeypatch.setattr(on_screen, "MEASURED", 30)
     shutil.copytree(SAMPLES / run, tmp_path / run)  # what was measured elsewhere is remembered by its folder
-    assert "n = 30, a seeded sample of" in said(reveal(opened(tmp_path, step=step)))
+    assert "n = 30, a seeded sample of" in said(reveal(opened(tmp_path, "learn", step=step)))
 
 
 def test_predictions_are_kept_on_the_way_and_wiped_on_demand(opened: Open) -> None:
-    app = opened(step="4")
+    app = opened(SAMPLES, "learn", step="4")
     next(b for b in app.button if b.label == "The model as it is now").click().run()
     app.button(key="forward").click().run()
     assert app.query_params["step"] == "5"
@@ -87,7 +72,7 @@ def test_predictions_are_kept_on_the_way_and_wiped_on_demand(opened: Open) -> No
 
 
 def test_a_hand_is_counted(opened: Open) -> None:
-    app = opened(step="5")
+    app = opened(SAMPLES, "learn", step="5")
     app.number_input[0].set_value(12).run()
     app.number_input[1].set_value(4).run()
     assert "of 16 hands" in said(reveal(app))
@@ -96,17 +81,18 @@ def test_a_hand_is_counted(opened: Open) -> None:
 def test_a_missing_run_is_named_in_words(opened: Open, tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "refusal", tmp_path / "only")
     for step, needed in (("5", "world “shared”"), ("6", "world “cue”")):
-        assert needed in opened(tmp_path, step=step).info[0].value
-    assert "Step 2" in said(reveal(opened(tmp_path, step="7")))
+        assert needed in opened(tmp_path, "learn", step=step).info[0].value
+    assert "Step 2" in said(reveal(opened(tmp_path, "learn", step="7")))
 
 
 @pytest.mark.parametrize("step", ["0", "8", "<script>", "1.5", ""])
 def test_a_step_that_is_not_there_is_answered_in_words(opened: Open, step: str) -> None:
-    app = opened(step=step)
+    app = opened(SAMPLES, "learn", step=step)
     assert app.title[0].value.startswith("1. ")
     assert "there is no step" in app.warning[0].value
 
 
 def test_a_run_that_does_not_fit_its_role_is_said_not_to(opened: Open) -> None:
-    app = opened(step="5", task="refusal", null_run="refusal-cue")
+    app = opened(SAMPLES, "learn", step="5", task="refusal", null_run="refusal-cue")
     assert "does not do what this step needs" in app.warning[0].value
+    assert "should hardly move; here it moved" in said(app)
