@@ -156,7 +156,7 @@ def look_at_evidence(browser: Browser, file: Path) -> None:
     page.goto(file.as_uri())
     expect(page.get_by_role("heading", name="Audit of explanations")).to_be_visible()
     assert page.locator("article").count() == 2
-    assert page.locator("svg").count() == 4
+    assert page.locator("svg").count() == 2
     assert page.get_by_text("it recites <b>the target</b>").count() == 1
     assert page.get_by_text("seen <script>alert(1)</script>").count() == 2
     assert "line-through" in page.locator("del").first.evaluate("e => getComputedStyle(e).textDecorationLine")
