@@ -197,12 +197,6 @@ def edit_caption(selection: Selection, edit: str) -> None:
         st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
 
 
-def edit_caption(selection: Selection, edit: str) -> None:
-    """Name the kind of edit that the page shows, where the sidebar leaves the choice to the page."""
-    if selection.edit is None and len(selection.options.edits) > 1:
-        st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
-
-
 def problem(message: str) -> None:
     """An explained error: one line of plain text, escaped, and where to look further."""
     st.error(markdown_escaped(message), icon=":material/error:")
