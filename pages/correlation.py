@@ -8,8 +8,7 @@ import streamlit as st
 
 from dashboard.correlation import view
 from dashboard.correlation.halves import halves_on_screen
-from dashboard.correlation.scatters import scatters
-from dashboard.correlation.table import examples
+from dashboard.correlation.scatters import examples, scatters
 from dashboard.reading import chosen, data
 from dashboard.reading.agreement import FEW, Agreement
 from dashboard.selection import on_screen

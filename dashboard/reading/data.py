@@ -4,8 +4,6 @@ Effects and f are in nats. A run that can't be read (cut off, foreign, unfinishe
 text; pages show that line and never a traceback.
 """
 
-# ruff: noqa: S608 (values go in as parameters; column names are the schema's own, and quoted)
-
 from __future__ import annotations
 
 import hashlib
@@ -13,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
 from pathlib import Path
 
 import numpy as np
@@ -149,7 +148,7 @@ def options(path: Path) -> Options:
         [part(path, "metrics.parquet")],
         path,
     )
-    found = query("SELECT DISTINCT edit, split FROM read_parquet(?)", [part(path, "examples.parquet")], path)
+    edits, splits = (columns.category(path, column).categories for column in ("edit", "split"))
     regimes = _regimes(settings[settings.condition.isna()])
     conditions = sorted(settings.condition.dropna().unique())
     levels = {(str(k), float(n)) for k, n in zip(settings.noise_kind, settings.noise, strict=True) if n == n}
@@ -160,9 +159,9 @@ def options(path: Path) -> Options:
         explainers=tuple(regimes),
         regimes=regimes,
         layers=tuple(sorted(int(layer) for layer in settings.layer.dropna().unique())),
-        edits=tuple(sorted(found.edit.unique())),
+        edits=tuple(sorted(edits)),
         noises=tuple(sorted(levels, key=lambda pair: (pair[0] != "none", *pair))),
-        splits=tuple(s for s in SPLITS if s in set(found.split) and s != "train"),  # train is never explained
+        splits=tuple(s for s in SPLITS if s in splits and s != "train"),  # train is never explained
         columns=("group", "cue", "entity", *metadata_columns(path)),
         varied={c: _regimes(settings[settings.condition == c]) for c in conditions},
     )
@@ -180,12 +179,8 @@ def _regimes(settings: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 @cached_per_run(st.cache_data, max_entries=32)
 def values(path: Path, column: str, limit: int = 200) -> list[str]:
     """The most frequent values of a column of the examples, most frequent first."""
-    quoted = '"' + column.replace('"', '""') + '"'
-    sql = (
-        f"SELECT {quoted} AS v FROM read_parquet(?) WHERE v IS NOT NULL"
-        f" GROUP BY v ORDER BY count(*) DESC, v LIMIT {int(limit)}"
-    )
-    return query(sql, [part(path, "examples.parquet")], path).v.tolist()
+    counts = columns.category(path, column).value_counts()
+    return [value for _, value in nsmallest(limit, zip(-counts.to_numpy(), counts.index, strict=True))]
 
 
 @cached_per_run(st.cache_data, max_entries=8)

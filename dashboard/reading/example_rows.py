@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -42,14 +42,11 @@ SORTS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.nd
 first, undefined scores last; ties keep the run's order."""
 
 
-@dataclass(frozen=True)
-class Page:
-    """A page of examples."""
+class Page(NamedTuple):
+    """Examples with their texts, and the number of examples on all pages."""
 
     rows: pd.DataFrame
-    """The examples of the page, with their texts."""
     total: int
-    """The number of examples on all pages."""
 
 
 @dataclass(frozen=True)
@@ -128,19 +125,9 @@ def find(path: Path, example_id: str) -> int | None:
     return int(found["at"].iloc[0]) if len(found) else None
 
 
-def examples_page(
-    path: Path,
-    setting: Setting,
-    *,
-    split: str | None = None,
-    edit: str | None = None,
-    where: Slice | None = None,
-    sort: str = "order",
-    limit: int = 20,
-    offset: int = 0,
-) -> Page:
-    """`limit` explained examples from `offset` on, with their texts."""
-    numbers = order(path, Query(setting, split, edit, where or Slice(), sort))
+def examples_page(path: Path, setting: Setting, *, limit: int = 20, offset: int = 0, **asked: Any) -> Page:
+    """`limit` explained examples from `offset` on, with their texts. asked: other fields of `Query`."""
+    numbers = order(path, Query(setting, **asked))
     return Page(rows(path, setting, numbers[offset : offset + limit].tolist()), len(numbers))
 
 

@@ -91,7 +91,7 @@ def why_none(path: Path) -> str:
 def fitted(path: Path, choice: Choice) -> FittedRidge:
     """The explainer of one kind of edit; raises RunError."""
     start = explained_at(path)[0]
-    train = cached.rows(cached.RefitCase(path, start, "frozen", choice.edit, "train", data.stamp(path))).train
+    train, _ = cached.rows(cached.RefitCase(path, start, "frozen", choice.edit, "train", data.stamp(path)))
     x = data.hidden(path, start, choice.layer)[train["prompt_id"].to_numpy()].astype(np.float64)
     try:
         ridge = Ridge.fit(x)

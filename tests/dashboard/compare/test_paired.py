@@ -33,23 +33,23 @@ def shared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
 def test_a_run_does_not_differ_from_itself():
     found = compare(shared(frame(), frame()), draws=100)
     assert found is not None and found.same_effects and found.explanations.value == pytest.approx(1)
-    for one in found.numbers:
+    for one in found.numbers.values():
         assert one.difference.value == pytest.approx(0) and one.difference.low == pytest.approx(0)
     assert found.errors.value == 0 and found.nearer == 0
 
 
 def test_a_noisier_run_is_told_apart_by_pairing():
     found = compare(shared(frame(), frame(noise=1.0)), draws=200)
-    numbers = {c.name: c for c in found.numbers}
-    assert numbers["self"].difference.low > 0.1
+    own = found.numbers["self"]
+    assert own.difference.low > 0.1
     assert found.errors.high < 0 and found.nearer > 0.5
-    assert numbers["self"].first.value - numbers["self"].second.value == pytest.approx(numbers["self"].difference.value)
+    assert own.first.value - own.second.value == pytest.approx(own.difference.value)
 
 
 def test_pairing_narrows_the_interval():
     """Two runs with the same errors but a little: the difference is sharper than either number."""
     found = compare(shared(frame(), frame(noise=0.05)), draws=200)
-    own = next(c for c in found.numbers if c.name == "self")
+    own = found.numbers["self"]
     assert own.difference.high - own.difference.low < 0.3 * (own.first.high - own.first.low)
 
 

@@ -5,29 +5,41 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 
 from dashboard.reading import data
 from dashboard.refit import cached
 from dashboard.robustness import noise_words
-from dashboard.robustness.noise_words import Break, lines
 from tests.dashboard.app import Open
 from tests.synthetic_run import write_run
 
+NULL = (-0.1, 0.12)
 
-def test_each_kind_has_its_line_and_what_breaks_at_once_has_one() -> None:
-    null = (-0.1, 0.12)
-    shuffle, flip, gaussian = lines(
-        [
-            Break("shuffle", 0.8, null, 0.72, 0.3),
-            Break("flip", 0.8, null, 0.41, 0.2),
-            Break("gaussian", 0.8, null, None, None),
-        ]
-    )
-    assert shuffle.startswith("Shuffle breaks it at 72%: there Self enters the null band (−0.10 to 0.12).")
-    assert "(0.80) are left until 30%" in shuffle and "Flip breaks it at 41%" in flip
-    assert gaussian == "Gaussian: no level breaks it; at 100% Self is still above the null band (−0.10 to 0.12)."
-    (only,) = lines([Break(kind, 0.05, null, 0.0, 0.0) for kind in noise_words.KINDS])
+
+@pytest.mark.parametrize(
+    ("levels", "own", "text"),
+    [
+        (
+            (0, 0.3, 0.72),
+            (0.8, 0.72, 0.12),
+            "Flip breaks it at 72%: there Self enters the null band (−0.10 to 0.12). "
+            "Nine tenths of its noise-free Self (0.80) are left until 30%.",
+        ),
+        ((0, 1), (0.8, 0.79), "Flip: no level breaks it; at 100% Self is still above the null band (−0.10 to 0.12)."),
+    ],
+)
+def test_a_line_says_where_self_enters_the_null_band(levels: tuple, own: tuple, text: str) -> None:
+    found = cached.Refit(pd.DataFrame({"noise": levels, "self": own}), np.empty(0), NULL, 0.9)
+    assert noise_words.line("Flip", found, "−0.10 to 0.12") == text
+
+
+def test_what_is_broken_without_noise_has_one_line() -> None:
+    found = cached.Refit(pd.DataFrame({"noise": [0, 1], "self": [0.05, 0.0]}), np.empty(0), NULL, 0.9)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(cached, "refit", lambda case, sliders: found)
+        (only,) = noise_words.lines(None, cached.Sliders("flip", 0.5, 1, 1.0, 10, 1), found)
     assert only.startswith("Already without noise Self (0.05)")
 
 
