@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts import Estimate, Series, style
+from dashboard.charts import LadderRow, Series, style
 from dashboard.compare.paired import NAMES, Comparison, Pairing, of_runs
 from dashboard.reading import agreement, chosen, data
 from dashboard.reading.agreement import FEW
@@ -113,7 +113,7 @@ def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where:
     with left:
         st.subheader("Differences")
         differences = [
-            Estimate(NAMES[c.name], c.difference.value, c.difference.low, c.difference.high, "explainer")
+            LadderRow(NAMES[c.name], c.difference.value, c.difference.low, c.difference.high, "explainer")
             for c in found.numbers
         ]
         show(

@@ -110,27 +110,8 @@ def picture(question: Mapping[str, Any], answer: Mapping[str, Any], mine: float 
     """Both models' effects, the explanation, the auditor and the output as moves of f, in nats."""
     f = question["f_current"]
     target, current = (answer["f_target"], answer["f_edited_target"]), (f, answer["f_edited_current"])
-    figure = charts.example_effects(target, current, answer["explanation"])
-    names = ["target", "current", *(["explanation"] if answer["explanation"] is not None else [])]
     others = (("you", mine, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
-    for name, effect, colour, symbol in others:
-        if effect is None:
-            continue
-        names.append(name)
-        figure.add_trace(
-            go.Scatter(
-                x=[f, f + effect], y=[name, name], mode="lines+markers", name=name, line={"color": colour, "width": 3},
-                marker={"symbol": [f"{symbol}-open", symbol], "size": 12},
-                hovertemplate="%{x:.2f} nats<extra>" + name + "</extra>",
-            )
-        )  # fmt: skip
-        figure.add_annotation(
-            x=f + effect, y=name, text=f"Δ {style.number(effect, sign=True)}", showarrow=False, yshift=16,
-            font={"color": colour},
-        )  # fmt: skip
-    figure.update_layout(height=70 + 56 * len(names))
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    return figure
+    return charts.example_effects(target, current, answer["explanation"], others)
 
 
 def undecidable(answer: Mapping[str, Any]) -> str | None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from dashboard import PAGES
-from dashboard.charts.lab import Arrow, arrows, sentence_bars
+from dashboard.charts.examples import Arrow, arrows, sentence_bars
 from dashboard.lab import draft as lab
 from dashboard.lab import start, tables
 from dashboard.lab.draft import Draft

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.charts.lab import Arrow, arrows, sentence_bars
+from dashboard.charts.examples import Arrow, arrows, sentence_bars
 from dashboard.lab import draft as lab
 from dashboard.lab import measure, tables
 from dashboard.lab import text as lab_text
