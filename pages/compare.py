@@ -16,7 +16,7 @@ from dashboard.reading.agreement import FEW
 from dashboard.selection.resolve import default_noise
 from dashboard.selection.state import Selection, problem, sidebar, update
 from dashboard.text import markdown_escaped
-from dashboard.widgets.example_card import example_card
+from dashboard.widgets.example_view import example_card
 from dashboard.widgets.figures import about, choose, show
 from dashboard.widgets.parts import downloads, provenance, small_print
 from engine.runs.store import RunError

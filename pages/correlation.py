@@ -28,7 +28,7 @@ from dashboard.selection import on_screen
 from dashboard.selection.slice_controls import slice_controls
 from dashboard.selection.state import Selection, problem, sidebar, update
 from dashboard.text import markdown_escaped
-from dashboard.widgets.example_card import example_card
+from dashboard.widgets.example_view import example_card
 from dashboard.widgets.figures import about, choose, keep, picture_format, show
 from dashboard.widgets.parts import downloads, provenance
 from engine.runs.store import RunError

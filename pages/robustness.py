@@ -16,7 +16,7 @@ from dashboard.robustness import noise_words, verbal_noise
 from dashboard.robustness.noise_words import KINDS, NULL_AND_CEILING
 from dashboard.selection.state import Selection, problem, sidebar
 from dashboard.text import markdown_escaped
-from dashboard.widgets.example_card import example_card
+from dashboard.widgets.example_view import example_card
 from dashboard.widgets.figures import about, chosen, keep, show
 from dashboard.widgets.parts import downloads, small_print
 from engine.runs.store import RunError

@@ -1,11 +1,10 @@
 """DataFrame in, Plotly figure out. Pure: nothing here reads a run or calls Streamlit."""
 
+from dashboard.charts.curves import Series, heatmap, noise_curve, trajectory
 from dashboard.charts.examples import example_effects, example_moves, prompt_features
-from dashboard.charts.noise import noise_curve
 from dashboard.charts.overview import LadderRow, ladder
 from dashboard.charts.points import QUADRANTS, Limits, quadrants, scatter
-from dashboard.charts.style import config, interval, safe, stamp
-from dashboard.charts.trajectory import Series, heatmap, trajectory
+from dashboard.charts.style import interval
 from dashboard.text import number
 
 __all__ = [
@@ -13,7 +12,6 @@ __all__ = [
     "LadderRow",
     "Limits",
     "Series",
-    "config",
     "example_effects",
     "example_moves",
     "heatmap",
@@ -23,8 +21,6 @@ __all__ = [
     "number",
     "prompt_features",
     "quadrants",
-    "safe",
     "scatter",
-    "stamp",
     "trajectory",
 ]

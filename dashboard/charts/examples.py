@@ -20,7 +20,6 @@ Claim = tuple[str, float | None, str, str]
 class Arrow:
     """f(x) → f(x') at one checkpoint and its explanation, in nats."""
 
-    name: str
     is_target: bool
     f: float
     f_edited: float | None
@@ -71,7 +70,7 @@ def example_effects(
     figure = go.Figure()
     says: list[Claim] = [("explanation", explanation, style.EXPLANATION, "square"), *others]
     rows = [("target", *target, *_look(True)), ("current", *current, *_look(False))]
-    rows += [(name, current[0], current[0] + said, *look) for name, said, *look in says if said is not None]
+    rows += [(name, current[0], current[0] + said, c, s) for name, said, c, s in says if said is not None]
     for name, start, end, colour, symbol in rows:
         _add_arrow(figure, name, start, end, colour, symbol)
         text = f"Δ {style.number(end - start, sign=True)}"
@@ -104,6 +103,13 @@ def sentence_bars(labels: Sequence[str], effects: Sequence[tuple[str, bool, Sequ
     return figure
 
 
+def _panels(titles: Sequence[str], spacing: float, shared_yaxes: str | bool = False) -> go.Figure:
+    """Panels one above the other on one x axis, each with its title at the left."""
+    axes = {"shared_xaxes": True, "shared_yaxes": shared_yaxes}
+    figure = make_subplots(max(len(titles), 1), 1, vertical_spacing=spacing, subplot_titles=titles, **axes)
+    return figure.update_annotations(x=0, xanchor="left", font={"size": 12})
+
+
 def prompt_features(checkpoints: Sequence[pd.DataFrame], titles: Sequence[str]) -> go.Figure:
     """Measured effect and explanation of every edit of one prompt, in nats: one panel for each checkpoint.
 
@@ -112,8 +118,7 @@ def prompt_features(checkpoints: Sequence[pd.DataFrame], titles: Sequence[str]) 
     """
     order = checkpoints[-1].sort_values("effect_current", key=np.abs, kind="stable")["feature"]
     names = [style.safe(feature, 44) for feature in order]
-    headings = [style.safe(t, 60) for t in titles]
-    figure = make_subplots(len(checkpoints), 1, shared_xaxes=True, subplot_titles=headings, vertical_spacing=0.14)
+    figure = _panels([style.safe(t, 60) for t in titles], spacing=0.14)
     looks = {
         "effect_current": ("measured Δ", style.CURRENT, "circle"),
         "explanation": ("explanation", style.EXPLANATION, "diamond"),
@@ -127,7 +132,6 @@ def prompt_features(checkpoints: Sequence[pd.DataFrame], titles: Sequence[str]) 
             figure.add_scatter(x=x, y=names, marker=marks, hovertemplate=hover, row=panel, col=1, **about)
         figure.add_vline(x=0, line=style.ZERO_LINE, row=panel, col=1)
     style.finish(figure, height=110 + (70 + 34 * len(names)) * len(checkpoints))
-    figure.update_annotations(x=0, xanchor="left", font={"size": 12})
     figure.update_yaxes(type="category", categoryorder="array", categoryarray=names)
     figure.update_xaxes(showgrid=True)
     figure.update_xaxes(title="effect of the edit, nats", row=len(checkpoints), col=1)
@@ -147,10 +151,7 @@ def example_moves(frame: pd.DataFrame, order: Sequence[str], titles: Sequence[st
     frame: example_id, step and the columns of `MOVES`. order: ids of the panels. titles: their headings (data).
     """
     n = max(len(order), 1)
-    headings = [style.safe(t, 70) for t in titles]
-    figure = make_subplots(
-        n, 1, shared_xaxes=True, shared_yaxes="all", vertical_spacing=min(0.12, 0.32 / n), subplot_titles=headings
-    )
+    figure = _panels([style.safe(t, 70) for t in titles], spacing=min(0.12, 0.32 / n), shared_yaxes="all")
     for row, identity in enumerate(order, 1):
         mine = frame[frame["example_id"] == identity].sort_values("step")
         for column, (name, colour, symbol, dash) in MOVES.items():
@@ -162,7 +163,6 @@ def example_moves(frame: pd.DataFrame, order: Sequence[str], titles: Sequence[st
             figure.add_scatter(x=x, y=y, hovertemplate="%{y:.2f} nats", row=row, col=1, **about, **look)
         figure.add_hline(y=0, line=style.ZERO_LINE, row=row, col=1)
     style.finish(figure, height=130 + 190 * n)
-    figure.update_annotations(x=0, xanchor="left", font={"size": 12})
     figure.update_yaxes(title="nats")
     figure.update_xaxes(title="training step", row=n, col=1)
     figure.update_layout(hovermode="x unified")

@@ -68,7 +68,7 @@ def answers(f: float, f_edited: float | None, answer_a: str, answer_b: str) -> g
         figure.add_annotation(x=(f + f_edited) / 2, y=0, yshift=-38, text=middle, showarrow=False)
     for at, label, symbol, colour in points:
         marker = {"symbol": symbol, "size": 20, "color": colour, "line": {"width": 4, "color": colour}}
-        written = {"text": [f"{label} {style.number(at, sign=True)}"], "textposition": "top center"}
+        written: dict = {"text": [f"{label} {style.number(at, sign=True)}"], "textposition": "top center"}
         written |= {"textfont": {"size": FONT}, "hoverinfo": "skip", "mode": "markers+text"}
         figure.add_scatter(x=[at], y=[0], name=label, marker=marker, **written)
     reach = max(abs(point[0]) for point in points) * 1.25 + 0.6
@@ -196,7 +196,7 @@ def estimates(
 def hands(votes: Mapping[str, int], labels: Mapping[str, str], right: str | None) -> go.Figure:
     """A show of hands; a word and a frame mark the answer that the numbers support, in addition to its colour."""
     figure = go.Figure()
-    for row, (name, count) in enumerate(reversed(votes.items())):
+    for row, (name, count) in enumerate(reversed(list(votes.items()))):
         is_right = name == right
         marker = {"color": style.BLUE if is_right else style.GREY, "line": {"width": 3 if is_right else 0}}
         figure.add_bar(x=[count], y=[row], orientation="h", hoverinfo="skip", width=0.45, marker=marker)

@@ -9,7 +9,7 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from dashboard.charts import style
-from dashboard.charts.trajectory import Series, trajectory
+from dashboard.charts.curves import Series, trajectory
 
 MEASURES = {
     "self": ("Self", "Self, Pearson r"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,9 +19,8 @@ RASTER_POINTS = 1_500
 RASTER_BINS = 220
 DENSITY = "#6F8199"
 """Grey-blue; denser cells are more opaque, which reads on light and dark pages and keeps points on top visible."""
-LOOKS = ((3_000, (6, 0.75)), (10_000, (4, 0.4)), (RASTER_FROM, (3, 0.2)))
-"""(largest number of points, (size, opacity)): smaller and fainter where many points overlap."""
-ON_RASTER = (4, 0.55)
+LOOKS = ((3_000, (6, 0.75)), (10_000, (4, 0.4)), (RASTER_FROM, (3, 0.2)), (np.inf, (4, 0.55)))
+"""(largest number of rows, (size, opacity)): smaller and fainter where points overlap; the last is a sample."""
 MAX_CATEGORIES = 7
 QUADRANTS = tuple(SIGNS.values())
 
@@ -57,9 +57,7 @@ def quadrants(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) 
     return np.where(found < 0, "(no number)", np.asarray(QUADRANTS, dtype=object)[found])
 
 
-def categories(
-    values: Iterable[object], limit: int = MAX_CATEGORIES, first: Sequence[str] = ()
-) -> tuple[np.ndarray, list[str]]:
+def categories(values: Iterable[object], first: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
     """Codes [n] and names, the most frequent first; the rest becomes "other", missing values "(none)".
 
     first: names that always come first, in this order and even if absent, so that each keeps its colour.
@@ -67,8 +65,8 @@ def categories(
     column = pd.Series(list(values), dtype=object)
     column = column.where(column.notna(), "(none)").astype(str)
     names = [*first, *(name for name in column.value_counts().index if name not in first)]
-    if len(names) > limit:
-        names = [*names[: limit - 1], f"other ({len(names) - limit + 1} values)"]
+    if len(names) > MAX_CATEGORIES:
+        names = [*names[: MAX_CATEGORIES - 1], f"other ({len(names) - MAX_CATEGORIES + 1} values)"]
     lookup = {name: i for i, name in enumerate(names)}
     return column.map(lambda v: lookup.get(v, len(names) - 1)).to_numpy(np.int64), names
 
@@ -83,26 +81,14 @@ def _raster(x: np.ndarray, y: np.ndarray, limits: Limits) -> go.Heatmap:
     shade[(counts > 0) & (shade == 0)] = 1
     marks = [c for c in (1, 10, 100, 1_000, 10_000, 100_000) if c <= top]
     step = (limits.high - limits.low) / RASTER_BINS
-    bar = {
-        "title": {"text": "examples<br>a cell", "font": {"size": 11}},
-        "tickvals": [255 * np.log1p(c) / np.log1p(top) for c in marks],
-        "ticktext": [f"{c:,}" for c in marks],
-        "thickness": 10,
-        "len": 0.6,
-    }
+    title = {"text": "examples<br>a cell", "font": {"size": 11}}
+    ticks = {"tickvals": [255 * np.log1p(c) / np.log1p(top) for c in marks], "ticktext": [f"{c:,}" for c in marks]}
+    bar = {"title": title, "thickness": 10, "len": 0.6, **ticks}
     colours = [[0, style.TRANSPARENT], [0.0039, style.faded(DENSITY, 0.2)], [1, style.faded(DENSITY, 1)]]
     start = limits.low + step / 2
     place = {"x0": start, "dx": step, "y0": start, "dy": step}
     shades = {"zmin": 0, "zmax": 255, "colorscale": colours, "colorbar": bar}
     return go.Heatmap(z=shade, hoverinfo="skip", name="density", **place, **shades)
-
-
-def _add_line(
-    figure: go.Figure, slope: float, intercept: float, limits: Limits, name: str, colour: str, dash: str
-) -> None:
-    x = np.array([limits.low, limits.high])
-    line = {"color": colour, "width": 2, "dash": dash}
-    figure.add_scatter(x=x, y=intercept + slope * x, mode="lines", name=name, hoverinfo="skip", line=line)
 
 
 def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
@@ -157,20 +143,25 @@ def scatter(
     if len(frame) > RASTER_FROM:
         figure.add_trace(_raster(xs, ys, limits))
     _add_points(figure, frame, xs, ys, colour, selected, (x_title, y_title))
-    here = np.flatnonzero((frame["example_id"] == marked).to_numpy()) if marked else []
+    here = np.flatnonzero(frame["example_id"] == marked) if marked else np.empty(0, np.int64)
     if len(here):
         ring = {"symbol": "circle-open", "size": 18, "color": style.PURPLE, "line": {"width": 3}}
         about = {"name": "chosen example", "hoverinfo": "skip", "customdata": [marked]}
         figure.add_scatter(x=xs[here], y=ys[here], mode="markers", marker=ring, **about)
+    span = [limits.low, limits.high]
+
+    def add_line(slope: float, intercept: float, name: str, **look: Any) -> None:
+        y = intercept + slope * np.array(span)
+        figure.add_scatter(x=np.array(span), y=y, mode="lines", name=name, hoverinfo="skip", line={"width": 2, **look})
+
     if identity:
-        _add_line(figure, 1.0, 0.0, limits, "identity", style.GREY, "dash")
+        add_line(1.0, 0.0, "identity", color=style.GREY, dash="dash")
     inside = slice(None) if selected is None else selected
     fit = fit_line(xs[inside], ys[inside])
     if fit:
         name = f"fit{'' if selected is None else ' to the slice'}, slope {style.number(fit[0])}"
-        _add_line(figure, *fit, limits, name, "#C2557F", "solid")
+        add_line(*fit, name, color="#C2557F", dash="solid")
     style.finish(figure, height=height)
-    span = [limits.low, limits.high]
     figure.update_xaxes(title=x_title, range=span, dtick=limits.tick, showgrid=True)
     figure.update_yaxes(title=y_title, range=span, dtick=limits.tick)
     # Streamlit reports clicks only while dragging neither selects nor draws a lasso.
@@ -191,7 +182,7 @@ def _add_points(
     n = len(frame)
     is_sample = n > RASTER_FROM
     rows = sample_rows(n, selected) if is_sample else np.arange(n)
-    size, opacity = ON_RASTER if is_sample else next(look for most, look in LOOKS if n <= most)
+    size, opacity = next(look for most, look in LOOKS if n <= most)
     codes, names = np.zeros(len(rows), np.int64), ["sampled examples" if is_sample else "examples"]
     if colour is not None:
         codes, names = categories(frame[colour].iloc[rows], first=QUADRANTS if colour == "quadrant" else ())
@@ -204,7 +195,7 @@ def _add_points(
         here = rows[codes == code]
         if len(rows) and not len(here):
             continue
-        marker = {"color": style.CATEGORICAL[code % 8], "symbol": style.SYMBOLS[code % 8]}
+        marker: dict = {"color": style.CATEGORICAL[code % 8], "symbol": style.SYMBOLS[code % 8]}
         marker |= {"size": size, "opacity": opacity}
         chosen = None if selected is None else np.flatnonzero(selected[here])
         about = {"name": style.safe(name, 48), "customdata": ids[here], "hovertemplate": hover, "mode": "markers"}

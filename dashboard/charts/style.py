@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
 
 from dashboard.text import bracketed, number
 
@@ -56,7 +57,6 @@ IN_WORDS = {
     "other_model": Look("another model on the same labels", GREY, "square", "longdashdot"),
 }
 """Controls of a model that explains itself. A control that probes have too keeps its colour, symbol and dash."""
-SEQUENTIAL = "Cividis"
 DIVERGING = [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#DADDE0"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]]
 TRANSPARENT = "rgba(0,0,0,0)"
 
@@ -79,16 +79,6 @@ def safe(value: object, limit: int = 120) -> str:
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     return html.escape(text, quote=True).replace("$", "&#36;")
-
-
-def config(name: str, image_format: str = "png", *, selectable: bool = False) -> dict[str, Any]:
-    """Plotly's options: the camera in the modebar saves `name` as PNG (at twice the size) or SVG."""
-    return {
-        "displaylogo": False,
-        "scrollZoom": False,
-        "modeBarButtonsToRemove": ["autoScale2d"] if selectable else ["select2d", "lasso2d", "autoScale2d"],
-        "toImageButtonOptions": {"format": image_format, "filename": name, "scale": 2},
-    }
 
 
 def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: bool = True) -> go.Figure:
@@ -118,7 +108,7 @@ def finish_rows(figure: go.Figure, names: Sequence[str], *, height: int, x_title
 
 
 def add_band(
-    figure: go.Figure, x: np.ndarray, low: np.ndarray, high: np.ndarray, fill: str, name: str | None = None, **more: Any
+    figure: go.Figure, x: np.ndarray, low: ArrayLike, high: ArrayLike, fill: str, name: str | None = None, **more: Any
 ) -> None:
     """Fill between `low` and `high` [n] over `x` [n]; only a band with a name stands in the legend.
 
@@ -142,11 +132,6 @@ def stamp(figure: go.Figure, origin: str) -> go.Figure:
     place = {"x": 1, "y": 0, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
     font = {"size": 9, "color": GREY}
     return figure.add_annotation(text=safe(origin), font=font, textangle=-90, showarrow=False, **place)
-
-
-def cell_texts(values: np.ndarray, *, sign: bool) -> list[list[str]]:
-    """Numbers [rows, columns] as the cells of a heatmap show them; NaN is empty."""
-    return [[number(v, sign=sign, absent="") for v in row] for row in values]
 
 
 def interval(value: float | None, low: float | None, high: float | None, *, sign: bool = False) -> str:

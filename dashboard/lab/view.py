@@ -184,7 +184,7 @@ def _words(result: Result) -> None:
 
 
 def _picture(result: Result) -> None:
-    rows = [Arrow(r.checkpoint, r is result.target, r.f, r.f_edited, r.explanation) for r in result.readings]
+    rows = [Arrow(r is result.target, r.f, r.f_edited, r.explanation) for r in result.readings]
     described = "; ".join(
         f"{tables.role(result, r)}: f(x) {r.f:.2f}"
         + ("" if r.f_edited is None else f", f(x′) {r.f_edited:.2f}")

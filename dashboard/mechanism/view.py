@@ -16,7 +16,7 @@ from dashboard.refit import new_prompts
 from dashboard.selection.resolve import with_changes
 from dashboard.selection.state import Selection, problem
 from dashboard.text import diff, markdown_escaped, shown, visible
-from dashboard.widgets.example_card import PAGE as EXAMPLES_PAGE
+from dashboard.widgets.example_view import PAGE as EXAMPLES_PAGE
 from dashboard.widgets.figures import choose, show
 from dashboard.widgets.parts import small_print
 from engine.config import InputError

@@ -1,17 +1,18 @@
-"""One example on a page: its facts, its two texts, its effects in numbers, words and a small picture."""
+"""One example on a page: its facts, its two texts, its effects in numbers, words and a small picture; or as a card."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import example_effects
+from dashboard import PAGES, charts
 from dashboard.reading import data
-from dashboard.reading.example_rows import controls, nearer
-from dashboard.selection.state import Selection
-from dashboard.text import LONGEST, diff, escaped, plain, shown, signed
+from dashboard.reading.example_rows import controls, example, nearer
+from dashboard.selection.resolve import Selection, with_changes
+from dashboard.text import LONGEST, diff, escaped, markdown_escaped, plain, shown, signed
 from dashboard.widgets import figures, parts, sentences
 
+PAGE = PAGES / "examples.py"
 LONGEST_ANSWER = 300
 
 
@@ -74,7 +75,8 @@ def effects(selection: Selection, row: dict) -> None:
             off = None if claim is None else f"off by {abs(claim - current):.2f} nats"
             st.metric(f"{label}, nats", signed(value), off, help=help_line, width=165, **plain_delta)
     if not in_words:
-        _sentence(verdict(said, target, current, output), margin="0.3rem 0 0")
+        found = escaped(verdict(said, target, current, output))
+        st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{found}</p>')
     picture, others = st.columns([3, 2])
     with picture:
         effects_figure(selection, row, key=f"example-{row['example_id']}")
@@ -88,7 +90,7 @@ def effects_figure(selection: Selection, row: dict, *, key: str) -> None:
     said = None if pd.isna(row["explanation"]) else float(row["explanation"])
     target, current = ((float(row[f"f_{who}"]), float(row[f"f_edited_{who}"])) for who in ("target", "current"))
     figures.draw(
-        example_effects(target, current, said),
+        charts.example_effects(target, current, said),
         key=key,
         name=f"example-{row['example_id']}",
         path=selection.path,
@@ -111,11 +113,7 @@ def words(row: dict) -> None:
         st.html('<h2 style="font-size: 1rem; padding: 0">In its own words</h2>')
         st.html(plain(row["text"]))
         st.dataframe(sentences.table(row), hide_index=True, width="content", alt="Answers to x and x′, done and said")
-        _sentence(sentences.verdict(row), margin="0")
-
-
-def _sentence(text: str, margin: str) -> None:
-    st.html(f'<p style="font-size: 1.05rem; margin: {margin}">{escaped(text)}</p>')
+        st.html(f'<p style="font-size: 1.05rem; margin: 0">{escaped(sentences.verdict(row))}</p>')
 
 
 def verdict(said: float | None, target: float, current: float, output: float) -> str:
@@ -128,9 +126,8 @@ def verdict(said: float | None, target: float, current: float, output: float) ->
         )
     if said is None:
         return "This run keeps no number for this example in this setting."
-    (own, near), (other, far) = ("current model", current), ("target", target)
-    if which != "current":
-        (own, near), (other, far) = (other, far), (own, near)
+    models = [("current model", current), ("target", target)]
+    (own, near), (other, far) = models if which == "current" else models[::-1]
     sentence = (
         f"The explanation is nearer to the {own}'s effect ({abs(said - near):.2f} nats away) than to the {other}'s "
         f"({abs(said - far):.2f})."
@@ -150,5 +147,23 @@ def control_table(selection: Selection, row: dict, current: float) -> None:
         "says": st.column_config.TextColumn("Says, nats"),
         "off by": st.column_config.NumberColumn("Off by, nats", format="%.2f"),
     }
-    alt = "What each control said of this example"
-    st.dataframe(table, hide_index=True, column_config=columns, alt=alt)
+    st.dataframe(table, hide_index=True, column_config=columns, alt="What each control said of this example")
+
+
+def example_card(selection: Selection, identity: str) -> None:
+    """An example in a few lines with a link to its page; says so where the run has no such example."""
+    row = example(selection.path, selection.setting, identity)
+    if row is None:
+        st.info(f"This run has no explained example {markdown_escaped(identity)} in this setting.")
+        return
+    st.caption(" · ".join(markdown_escaped(row[name]) for name in ("edit", "group", "split")))
+    st.html(diff(row["prompt"], row["edited"]))
+    effects_figure(selection, row, key=f"card_{identity}")
+    output = charts.number(-row["f_current"], sign=True)
+    parts.small_print(
+        f"Error of the explanation {charts.number(row['error'])} nats; −f(x) alone would have said {output}."
+    )
+    parts.provenance(selection.path, extra=origin(selection, row))
+    if PAGE.exists():
+        link = with_changes(selection, example=identity)
+        st.page_link(PAGE, label="Open on the page Examples", icon=":material/open_in_new:", query_params=link)

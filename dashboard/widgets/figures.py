@@ -5,15 +5,14 @@ Page options that are not part of the selection (an axis, a colour) live in the 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import charts
+from dashboard.charts import style
 from dashboard.reading.data import content_hash
 from dashboard.selection.state import Selection
 from dashboard.text import markdown_escaped
@@ -48,7 +47,11 @@ def show(
     provenance(path, extra=about)
     if table is not None:
         with st.expander("The same as a table, and export", icon=":material/table:"):
-            as_table(table, key)
+            st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
+            if len(table) > TABLE_ROWS:
+                st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
+            downloads(table, key, key)
+            picture_format(key)
 
 
 def draw(
@@ -67,54 +70,38 @@ def draw(
     """
     origin = (path.name, content_hash(path))
     if not figure.layout.font.size:  # the lesson's figures are for a wall, where small type is illegible
-        charts.stamp(figure, " · ".join(origin))
+        style.stamp(figure, " · ".join(origin))
     image_format = st.session_state.get("image_format") or "png"
-    options = charts.config("-".join((name or key, *origin)), image_format, selectable=on_select is not None)
+    camera = {"format": image_format, "filename": "-".join((name or key, *origin)), "scale": 2}
+    hidden = ["autoScale2d"] if on_select else ["select2d", "lasso2d", "autoScale2d"]
+    options = {"displaylogo": False, "scrollZoom": False, "modeBarButtonsToRemove": hidden}
+    options["toImageButtonOptions"] = camera
     st.plotly_chart(figure, key=key, config=options, alt=alt, on_select=on_select or "ignore")
-
-
-def as_table(table: pd.DataFrame, key: str) -> None:
-    """A table, its export, and the choice of the camera's picture format."""
-    st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
-    if len(table) > TABLE_ROWS:
-        st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
-    downloads(table, key, key)
-    picture_format(key)
 
 
 def picture_format(key: str) -> None:
     """A switch for the format in which the camera of every figure saves."""
     name = f"{key}_format"
     st.session_state[name] = st.session_state.get("image_format") or "png"
-    st.segmented_control(
-        "Picture format of the camera",
-        ["png", "svg"],
-        key=name,
-        required=True,
-        wrap=True,
-        format_func=str.upper,
-        on_change=lambda: st.session_state.update(image_format=st.session_state[name] or "png"),
-        help="The camera in the bar above a figure saves the picture on the screen in this format.",
-    )
+
+    def kept() -> None:
+        st.session_state["image_format"] = st.session_state[name] or "png"
+
+    about = "The camera in the bar above a figure saves the picture on the screen in this format."
+    look: dict = {"required": True, "wrap": True, "format_func": str.upper, "help": about}
+    st.segmented_control("Picture format of the camera", ["png", "svg"], key=name, on_change=kept, **look)
 
 
-def _remembered(name: str, default: str) -> str:
-    """A page option from the URL, else from an earlier visit in this session, else the default."""
-    return st.query_params.get(name, st.session_state.get("page_options", {}).get(name, default))
+def chosen(name: str, choices: Container[str] | None, default: str) -> str:
+    """A page option from the URL, else from an earlier visit in this session; outside `choices` it is the default.
 
-
-def _into_the_url(name: str, value: str, default: str) -> None:
-    """A value remembered from an earlier visit affects the page, so the page's link has to contain it."""
-    if value != default and name not in st.query_params:
-        st.query_params[name] = value
-
-
-def chosen(name: str, choices: Mapping[str, Any] | Sequence[str], default: str) -> str:
-    """A page option as the URL or this session has it; a value outside `choices` becomes the default."""
-    value = _remembered(name, default)
-    if value not in choices:
+    A value from an earlier visit affects the page, so it goes into the URL, which is the page's link.
+    """
+    value = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, default))
+    if choices is not None and value not in choices:
         return default
-    _into_the_url(name, value, default)
+    if value != default:
+        st.query_params.setdefault(name, value)
     return value
 
 
@@ -144,9 +131,8 @@ def several(
 ) -> list[str]:
     """Any of `choices` (value → label) as pills, in their order, kept in the URL."""
     key, start = f"option_{name}", ",".join(dict.fromkeys(default))
-    given = _remembered(name, start)
-    _into_the_url(name, given, start)
-    st.session_state[key] = [c for c in choices if c in given.split(",")]
+    given = chosen(name, None, start).split(",")
+    st.session_state[key] = [c for c in choices if c in given]
 
     def kept() -> None:
         keep(name, ",".join(st.session_state[key]) or "none", start)

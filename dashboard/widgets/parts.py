@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -31,20 +30,13 @@ def downloads(
         )
         return
 
-    def table() -> pd.DataFrame:
-        return frame() if callable(frame) else frame
-
-    def as_csv() -> bytes:
-        return harmless(table()).to_csv(index=False).encode()
-
-    def as_parquet() -> bytes:
-        buffer = io.BytesIO()
-        table().to_parquet(buffer, index=False)
-        return buffer.getvalue()
-
-    kinds = (("CSV", as_csv, "text/csv"), ("Parquet", as_parquet, "application/vnd.apache.parquet"))
+    table = frame if callable(frame) else lambda: frame
+    kinds = {
+        "CSV": (lambda: harmless(table()).to_csv(index=False).encode(), "text/csv"),
+        "Parquet": (lambda: table().to_parquet(index=False), "application/vnd.apache.parquet"),
+    }
     with st.container(horizontal=True):
-        for label, made, kind in kinds:
+        for label, (made, kind) in kinds.items():
             ending = label.lower()
             # "ignore": a rerun on the click would forget the file before the browser has fetched it.
             look = {"key": f"{key}_{ending}", "icon": ":material/download:", "on_click": "ignore"}

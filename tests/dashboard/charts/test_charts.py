@@ -135,7 +135,7 @@ def test_hostile_text_is_escaped_everywhere():
 
 
 def test_safe_cuts_long_text():
-    assert len(charts.safe("a" * 1_000_000, 50)) == 50
+    assert len(style.safe("a" * 1_000_000, 50)) == 50
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ def test_one_example_moves_in_a_panel_of_its_own():
 
 
 def test_what_has_no_interval_has_no_error_bar():
-    trace = charts.ladder([charts.LadderRow("with", 0.5, 0.4, 0.7), charts.LadderRow("without", 0.5)], x_title="r").data[
-        0
-    ]
+    trace = charts.ladder(
+        [charts.LadderRow("with", 0.5, 0.4, 0.7), charts.LadderRow("without", 0.5)], x_title="r"
+    ).data[0]
     assert trace.error_x.array[1] is None and trace.error_x.arrayminus[1] is None
     assert trace.error_x.array[0] == pytest.approx(0.2)
     bars = [learn.Bar("with", (0.5, 0.4, 0.7)), learn.Bar("without", (0.5, None, None))]

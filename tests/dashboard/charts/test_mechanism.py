@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dashboard.charts import mechanism, monitoring
+from dashboard.charts import mechanism
 from dashboard.charts.mechanism import Column, MapCorrelation
 
 HOSTILE = "<b>x</b> $y$ <a href='https://canary.invalid'>"
@@ -55,7 +55,7 @@ def test_hostile_text_is_text():
     figures = [
         mechanism.patch_maps([Column(HOSTILE, "g")], [0], [("t", np.ones((1, 1)))], unit="nats"),
         mechanism.agreements([MapCorrelation(HOSTILE, 0.5, 0.4, 0.6, False, False)]),
-        monitoring.shifts(_table(), 0.5, {}),
+        mechanism.shifts(_table(), 0.5, {}),
     ]
     for figure in figures:
         text = figure.to_json()
@@ -77,7 +77,7 @@ def _table() -> pd.DataFrame:
 
 def test_monitoring_draws_every_pair_and_both_detectors():
     curve = pd.DataFrame({"false_alarms": [0, 0.5, 1], "detected": [0, 0.9, 1]})
-    figure = monitoring.shifts(_table(), 0.5, {"predicted": curve, "drift": curve})
+    figure = mechanism.shifts(_table(), 0.5, {"predicted": curve, "drift": curve})
     points = [t for t in figure.data if t.mode == "markers"]
     assert sum(len(t.x) for t in points) == 3
     names = [t.name for t in figure.data]
