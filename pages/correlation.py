@@ -15,7 +15,7 @@ from dashboard.selection import on_screen
 from dashboard.selection.slice_controls import slice_controls
 from dashboard.selection.state import Selection, bound, edit_caption, problem, with_selection
 from dashboard.text import markdown_escaped
-from dashboard.widgets.example_card import example_card
+from dashboard.widgets.example_view import example_card
 from dashboard.widgets.figures import keep
 
 

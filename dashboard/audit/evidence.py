@@ -17,7 +17,7 @@ from typing import Any
 from dashboard.audit.effects_svg import effects_svg
 from dashboard.audit.log import VERDICTS, Record, last_hash, sha256, standing_verdicts
 from dashboard.audit.results import Kappa, MeanError
-from dashboard.text import STYLE, diff, escaped, interval, signed
+from dashboard.text import STYLE, bracketed, diff, escaped, signed
 
 CSS = """
 :root { color-scheme: light dark; }
@@ -128,7 +128,7 @@ def _item(place: int, judged: Sequence[Record], predictions: Mapping[int | None,
 def _errors(errors: Sequence[MeanError]) -> str:
     if not errors:
         return ""
-    rows = [(m.name, m.text, interval(m.low, m.high).replace("+", ""), str(m.n)) for m in errors]
+    rows = [(m.name, m.text, bracketed(m.low, m.high).replace("+", ""), str(m.n)) for m in errors]
     table = _table(("Mean error |Δ said − Δ current|", "nats", "95% interval", "examples"), rows, right=(1, 3))
     note = "Each quadrant counts by its share of all examples; intervals resample examples within quadrants."
     return f"<h3>Errors</h3>{table}<p class='small'>{note}</p>"
@@ -138,7 +138,7 @@ def _kappas(kappas: Sequence[Kappa]) -> str:
     if not kappas:
         return "<p>Agreement between reviewers: no example was judged by two of them yet.</p>"
     rows = [
-        (f"{k.first} and {k.second}", signed(k.value), interval(k.low, k.high), f"{k.same} of {k.n}", k.words)
+        (f"{k.first} and {k.second}", signed(k.value), bracketed(k.low, k.high), f"{k.same} of {k.n}", k.words)
         for k in kappas
     ]
     names = ("Reviewers", "Cohen's kappa", "95% interval", "same verdict", "in words")

@@ -17,7 +17,7 @@ from dashboard.audit.log import VERDICTS, AuditLog, Record, check, last_hash, st
 from dashboard.audit.results import WHO, Kappa, MeanError, judged, kappas, mean_errors
 from dashboard.reading import data
 from dashboard.selection.state import Selection
-from dashboard.text import interval, markdown_escaped, shown, signed
+from dashboard.text import bracketed, markdown_escaped, shown, signed
 from dashboard.widgets import figures
 from dashboard.widgets.parts import downloads, small_print
 
@@ -67,9 +67,9 @@ def draw_errors(selection: Selection, found: Sequence[MeanError], seen: int, qua
         st.write("These explanations are words: there is no number to compare.")
         return
     kinds = {WHO["explanation"]: "explainer", WHO["output"]: "control"}
-    estimates = [charts.Estimate(m.name, m.value, m.low, m.high, kinds.get(m.name, "reference")) for m in found]
+    estimates = [charts.LadderRow(m.name, m.value, m.low, m.high, kinds.get(m.name, "reference")) for m in found]
     figure = charts.ladder(estimates, x_title="mean error |Δ said − Δ current|, nats")
-    alt = "; ".join(f"{m.name} {m.text} nats {interval(m.low, m.high)}" for m in found)
+    alt = "; ".join(f"{m.name} {m.text} nats {bracketed(m.low, m.high)}" for m in found)
     about = (
         f"mean over {found[0].n} audited examples, {seen} of {quadrants} quadrants, weighted by the quadrants' sizes"
     )
@@ -101,7 +101,7 @@ def agreement(pairs: Sequence[Kappa], done: pd.DataFrame) -> None:
         {
             "Reviewers": [f"{shown(p.first)} and {shown(p.second)}" for p in pairs],
             "Cohen's kappa": [signed(p.value) for p in pairs],
-            "95% interval": [interval(p.low, p.high) for p in pairs],
+            "95% interval": [bracketed(p.low, p.high) for p in pairs],
             "Same verdict": [f"{p.same} of {p.n}" for p in pairs],
             "In words": [p.words for p in pairs],
         }

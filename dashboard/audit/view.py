@@ -167,21 +167,8 @@ def output_help(answer: Mapping[str, Any]) -> str:
 def picture(f: float, answer: Mapping[str, Any], mine: float | None) -> go.Figure:
     """Both models' effects, the explanation, the auditor and the output as moves of f, in nats."""
     target, current = (answer["f_target"], answer["f_edited_target"]), (f, answer["f_edited_current"])
-    figure = charts.example_effects(target, current, answer["explanation"])
-    names = [trace.name for trace in figure.data]
     others = (("you", mine, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
-    for name, effect, colour, symbol in others:
-        if effect is None:
-            continue
-        names.append(name)
-        x, y, end = [f, f + effect], [name, name], f"Δ {style.number(effect, sign=True)}"
-        look = {"line": {"color": colour, "width": 3}, "marker": {"symbol": [f"{symbol}-open", symbol], "size": 12}}
-        hover = "%{x:.2f} nats<extra>" + name + "</extra>"
-        figure.add_trace(go.Scatter(x=x, y=y, mode="lines+markers", name=name, hovertemplate=hover, **look))
-        figure.add_annotation(x=x[1], y=name, text=end, showarrow=False, yshift=16, font={"color": colour})
-    figure.update_layout(height=70 + 56 * len(names))
-    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
-    return figure
+    return charts.example_effects(target, current, answer["explanation"], others)
 
 
 def undecidable(answer: Mapping[str, Any]) -> str | None:

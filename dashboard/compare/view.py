@@ -16,7 +16,7 @@ from dashboard.reading import chosen, data
 from dashboard.reading.agreement import Estimate
 from dashboard.selection.resolve import default_noise
 from dashboard.selection.state import Selection
-from dashboard.widgets.example_card import example_card
+from dashboard.widgets.example_view import example_card
 from dashboard.widgets.figures import about, choose, show
 from dashboard.widgets.parts import downloads
 
@@ -111,7 +111,7 @@ def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where:
     with left:
         st.subheader("Differences")
         figure = charts.ladder(
-            [charts.Estimate(NAMES[name], *c.difference, "explainer") for name, c in found.numbers.items()],
+            [charts.LadderRow(NAMES[name], *c.difference, "explainer") for name, c in found.numbers.items()],
             x_title="first − second, paired 95% interval",
         )
         alt = "Paired differences of Self, Orig and the gaps with intervals; the table above has the numbers."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard.charts.lab import Arrow, arrows, sentence_bars
+from dashboard.charts.examples import Arrow, arrows, sentence_bars
 from dashboard.lab import start, tables
 from dashboard.lab.measure import MOST_SENTENCES, Question, Reading, Result
 from dashboard.lab.text import label
@@ -127,7 +127,7 @@ def _verdict(result: Result) -> None:
 
 
 def _picture(result: Result) -> None:
-    rows = [Arrow(r.checkpoint, r is result.target, r.f, r.f_edited, r.explanation) for r in result.readings]
+    rows = [Arrow(r is result.target, r.f, r.f_edited, r.explanation) for r in result.readings]
     described = "; ".join(
         f"{tables.role(result, r)}: f(x) {r.f:.2f}"
         + ("" if r.f_edited is None else f", f(x′) {r.f_edited:.2f}")

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts.monitoring import shifts as drawn
+from dashboard.charts.mechanism import shifts as drawn
 from dashboard.reading import data
 from dashboard.reading.agreement import resamples
 from dashboard.reading.data import Setting

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import charts
-from dashboard.charts.mechanism import Agreement, Column, agreements, patch_maps
+from dashboard.charts.mechanism import Column, MapCorrelation, agreements, patch_maps
 from dashboard.mechanism import maps
 from dashboard.mechanism.monitoring import monitor
 from dashboard.mechanism.one_example import TITLES, one_example
@@ -141,7 +141,7 @@ def agreement(selection: Selection, rows: pd.DataFrame) -> None:
         st.info("Too few cells count here for a correlation: the explainer reads too low a layer.")
         return
     drawn = [
-        Agreement(NAMES[name], row["r"], row["low"], row["high"], not np.isnan(row["draws"]), name != "")
+        MapCorrelation(NAMES[name], row["r"], row["low"], row["high"], not np.isnan(row["draws"]), name != "")
         for name, row in found.items()
         if not np.isnan(row["r"])
     ]

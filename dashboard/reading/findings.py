@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from dashboard.text import interval, signed
+from dashboard.text import bracketed, signed
 
 GOOD, FAIR = 0.7, 0.4
 """Self is graded by the lower end of its interval."""
@@ -41,7 +41,7 @@ def estimate(row: Mapping, name: str) -> str:
     value, low, high = row.get(name), row.get(f"{name}_low"), row.get(f"{name}_high")
     sign = name not in ("self", "orig", "target_current")
     text = signed(value) if sign else signed(value).lstrip("+")
-    span = interval(low, high)
+    span = bracketed(low, high)
     return f"{text} {span if sign else span.replace('+', '')}".strip()
 
 

@@ -18,7 +18,7 @@ from dashboard.robustness import noise_words
 from dashboard.robustness.noise_words import KINDS
 from dashboard.selection.state import Selection, bound
 from dashboard.text import markdown_escaped
-from dashboard.widgets.example_card import example_card
+from dashboard.widgets.example_view import example_card
 from dashboard.widgets.figures import about, choose, chosen, keep, show
 from dashboard.widgets.parts import downloads, small_print
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.charts.lab import Arrow, arrows, sentence_bars
+from dashboard.charts.examples import Arrow, arrows, sentence_bars
 from dashboard.lab import draft as lab
 from dashboard.lab import measure, tables
 from dashboard.lab import text as lab_text
@@ -261,7 +261,7 @@ def test_a_ridge_of_more_features_than_rows_has_the_same_leverage() -> None:
 
 
 def test_the_pictures_hold_the_numbers() -> None:
-    figure = arrows([Arrow("t", True, 1.0, 3.0, 1.5), Arrow("c", False, 0.5, None, None)])
+    figure = arrows([Arrow(True, 1.0, 3.0, 1.5), Arrow(False, 0.5, None, None)])
     assert [list(t.x) for t in figure.data] == [[1.0, 3.0], [1.0, 2.5], [0.5]]
     bars = sentence_bars(["<b>x</b>", "y"], [("target", True, [1, -2]), ("current", False, [0, 3])])
     assert [list(t.x) for t in bars.data] == [[1, -2], [0, 3]]
