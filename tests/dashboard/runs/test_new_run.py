@@ -14,7 +14,7 @@ from dashboard.runs.spec_draft import check, free_name, from_yaml, put, template
 from engine import SAMPLES
 from engine.config import CheckpointSpec, InputError, SpecError
 from engine.spec_files import load_spec, resolve_paths
-from tests.dashboard.test_pages import Open, opened, said
+from tests.dashboard.app import Open, opened, said
 from tests.synthetic_run import HOSTILE, write_run
 from tests.tiny_run import examples, write_spec
 
