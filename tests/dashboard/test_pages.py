@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from dashboard.examples.attribution_view import who_differs
-from dashboard.reading import data, example_rows
+from dashboard.reading import data
 from dashboard.widgets import parts
-from tests.dashboard.app import PAGES, Open, html, said
+from tests.dashboard.app import PAGES, Open, examples, html, said
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -95,7 +95,7 @@ def test_a_widget_moves_the_url_and_the_next_page_remembers(sound: Path, opened:
 def test_next_and_previous_walk_the_order(sound: Path, opened: Open) -> None:
     app = opened(sound, "examples", run="alpha", sort="error")
     setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
-    wanted = example_rows.examples_page(sound / "alpha", setting, split="test_heldout", sort="error").rows.example_id
+    wanted = examples(sound / "alpha", setting, split="test_heldout", sort="error").example_id
     app.button(key="next").click().run()
     assert app.query_params["example"] == wanted[1]
     app.button(key="next").click().run()
@@ -106,7 +106,7 @@ def test_next_and_previous_walk_the_order(sound: Path, opened: Open) -> None:
 
 def test_an_example_shows_its_numbers(sound: Path, opened: Open) -> None:
     setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
-    row = example_rows.examples_page(sound / "alpha", setting, split="test_iid", sort="shift").rows.iloc[0]
+    row = examples(sound / "alpha", setting, split="test_iid", sort="shift").iloc[0]
     app = opened(sound, "examples", run="alpha", split="test_iid", example=row.example_id)
     shown = {m.label: m.value for m in app.metric}
     assert shown["Δ current, nats"] == f"{row.effect_current:+.2f}".replace("-", "−")

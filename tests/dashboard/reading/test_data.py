@@ -12,6 +12,7 @@ import pytest
 from dashboard.reading import data, example_rows
 from dashboard.reading.slices import Slice
 from engine.runs.store import Run, RunError
+from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 
 
@@ -66,29 +67,19 @@ def test_explanations_come_with_their_error_and_the_output(run: Path) -> None:
     assert frame.example_id.is_unique
 
 
-@pytest.mark.parametrize("sort", list(example_rows.SORTS))
-def test_pages_join_to_the_whole(run: Path, sort: str) -> None:
-    whole = example_rows.examples_page(run, SETTING, sort=sort, limit=1000)
-    pages = [example_rows.examples_page(run, SETTING, sort=sort, limit=13, offset=o) for o in range(0, whole.total, 13)]
-    assert pd.concat([p.rows for p in pages]).example_id.tolist() == whole.rows.example_id.tolist()
-    assert whole.total == len(whole.rows) == len(data.explanations(run, SETTING))
-
-
 def test_sorts_order_as_they_say(run: Path) -> None:
-    def rows(sort: str) -> pd.DataFrame:
-        return example_rows.examples_page(run, SETTING, sort=sort, limit=1000).rows
-
     def margin(frame: pd.DataFrame) -> pd.Series:
         return (frame.explanation - frame.effect_target).abs() - frame.error
 
-    assert rows("error").error.is_monotonic_decreasing
-    assert margin(rows("nearest_current")).is_monotonic_decreasing
-    assert margin(rows("nearest_target")).is_monotonic_increasing
-    shifts = rows("shift")
-    assert (shifts.effect_current - shifts.effect_target).abs().is_monotonic_decreasing
-    flips = rows("sign_flips")
-    flipped = np.sign(flips.effect_target) != np.sign(flips.effect_current)
-    assert flipped.is_monotonic_decreasing
+    found = {sort: examples(run, SETTING, sort=sort) for sort in example_rows.SORTS}
+    assert all(sorted(f.example_id) == sorted(data.explanations(run, SETTING).example_id) for f in found.values())
+    assert found["order"].row_number.is_monotonic_increasing
+    assert found["error"].error.is_monotonic_decreasing
+    assert margin(found["nearest_current"]).is_monotonic_decreasing
+    assert margin(found["nearest_target"]).is_monotonic_increasing
+    assert (found["shift"].effect_current - found["shift"].effect_target).abs().is_monotonic_decreasing
+    signs = np.sign(found["sign_flips"][["effect_target", "effect_current"]])
+    assert (signs.effect_target != signs.effect_current).is_monotonic_decreasing
 
 
 @pytest.mark.parametrize(
@@ -101,10 +92,11 @@ def test_sorts_order_as_they_say(run: Path) -> None:
         Slice(text="'; DROP TABLE x; --"),
     ],
 )
-def test_a_slice_of_pages_is_the_slice_of_the_whole_frame(run: Path, where: Slice) -> None:
-    whole = example_rows.examples_page(run, SETTING, limit=1000).rows
-    page = example_rows.examples_page(run, SETTING, where=where, limit=1000)
-    assert page.rows.example_id.tolist() == whole[where.mask(whole)].example_id.tolist()
+def test_a_slice_is_cut_from_all_examples(run: Path, where: Slice) -> None:
+    every = examples(run, SETTING)
+    texts = every.prompt + "\n" + every.edited
+    inside = every[where.mask(every) & texts.str.contains(where.text, case=False, regex=False)]
+    assert examples(run, SETTING, where=where).example_id.tolist() == inside.example_id.tolist()
 
 
 def test_one_example_whatever_its_split(run: Path) -> None:

@@ -9,7 +9,14 @@ from engine.records import INTERVALS
 
 def row(step: int, **values: object) -> dict:
     """A metrics row; `name=(value, half width)` sets an estimate with its interval."""
-    made: dict = {"checkpoint": f"m--{step}", "target": "m--0", "step": step, "control": None, "null_high": 0.1}
+    made: dict = {
+        "checkpoint": f"m--{step}",
+        "target": "m--0",
+        "step": step,
+        "explainer": "ridge",
+        "control": None,
+        "null_high": 0.1,
+    }
     made |= {"verdict_coupling": "inconclusive", "verdict_counterfactual": "inconclusive"}
     for name in INTERVALS:
         made |= {name: None, f"{name}_low": None, f"{name}_high": None}

@@ -8,8 +8,7 @@ import pandas as pd
 import pytest
 
 from dashboard.reading import data
-from dashboard.reading.lasso import Lasso
-from dashboard.reading.slices import SIGNS, Slice, SliceError, parse
+from dashboard.reading.slices import SIGNS, Lasso, Slice, SliceError, parse
 from dashboard.selection.resolve import Selection, noise_text, resolve
 from engine.runs.store import RunError
 
