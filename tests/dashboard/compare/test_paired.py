@@ -13,7 +13,7 @@ from dashboard.reading import chosen, data
 from dashboard.selection import on_screen
 from tests.browser.server import link_samples
 from tests.dashboard.app import Open, said
-from tests.dashboard.refit.test_ridge import rows as some_rows
+from tests.dashboard.reading.test_agreement import rows as some_rows
 from tests.synthetic_run import write_run
 
 

@@ -78,20 +78,15 @@ def test_clicks_boxes_and_empty_events_are_told_apart():
     click = {"selection": {"points": [{"customdata": ["abc"]}], "box": [], "lasso": []}}
     empty = {"selection": {"points": [], "box": [], "lasso": []}}
     assert on_screen.clicked(click) == "abc" and on_screen.clicked(BOX) is None and on_screen.clicked(empty) is None
-    assert (
-        on_screen.from_event(click, "x", "y", Slice()) is None
-        and on_screen.from_event(empty, "x", "y", Slice()) is None
-    )
+    assert all(on_screen.from_event(event, "x", "y", Slice()) is None for event in (click, empty))
 
 
 def test_a_slice_asks_all_that_it_holds():
     frame = points().assign(meta_topic=lambda f: np.where(f["explanation"] > 0, "a", "b"))
     frame.loc[3, "effect_current"] = np.nan
     part = Slice(values={"meta_topic": ("a",)}, ranges={"effect_current": (-1.0, None)}, lasso=STAR)
-    expected = (
-        (frame["explanation"] > 0) & (frame["effect_current"] >= -1.0)
-        & STAR.mask(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
-    )  # fmt: skip
+    expected = (frame["explanation"] > 0) & (frame["effect_current"] >= -1.0)
+    expected &= STAR.mask(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
     assert (part.mask(frame) == expected).all() and expected.any()
 
 
