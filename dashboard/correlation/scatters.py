@@ -56,7 +56,7 @@ def on_select(selection: Selection, key: str, x: str) -> None:
 
 
 def colours(selection: Selection, frame: pd.DataFrame) -> dict[str, str]:
-    """What points may be coloured by: value → label."""
+    """The columns that may colour the points: value → label."""
     names = {"edit": "kind of edit", "quadrant": "agreement in sign", "none": "nothing"}
     usable = [c for c in selection.options.columns if c in frame and frame[c].notna().any()]
     return names | {c: c.removeprefix("meta_") for c in usable}

@@ -73,9 +73,6 @@ class Options:
         return self.regimes if condition is None else self.varied[condition]
 
 
-# Runs and their manifests
-
-
 def directories() -> tuple[str, ...]:
     """The folders with runs: those after `--` on the command line, else those in COUPLING_RUNS, else the defaults."""
     if Path(sys.argv[0]).parts[-2:] == ("dashboard", "app.py") and len(sys.argv) > 1:
@@ -123,9 +120,6 @@ def manifest(path: Path) -> dict:
 def spec(path: Path) -> RunSpec:
     """The resolved spec of a run; raises RunError."""
     return Run.open(path).spec
-
-
-# Tables
 
 
 def metadata_columns(path: Path) -> tuple[str, ...]:
