@@ -6,16 +6,20 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dashboard.mechanism import maps as mechanism
 from dashboard.mechanism.view import agreement_sentence, by_control
+from dashboard.reading.data import content_hash
+from dashboard.runs.run_export import as_zip
+from dashboard.runs.run_import import import_run
 from engine.config import PatchingSpec
 from engine.patching import maps as patch_maps
 from engine.patching.stage import parts_of, patch_run
-from engine.runs.store import Run
-from tests.dashboard.app import Open, said
+from engine.runs.store import Run, verify
+from tests.dashboard.app import Open, checked, said
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -34,26 +38,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def mechanism_page(opened: Open, runs: Path) -> Open:
-    """The page on one of `runs`, or of another folder."""
-
-    def open_page(folder: Path = runs, **parameters: str) -> AppTest:
-        app = opened(folder, "mechanism", **parameters)
-        assert not app.exception, app.exception[0].stack_trace
-        return app
-
-    return open_page
-
-
-def test_maps_agreement_and_controls_are_those_of_the_run(mechanism_page: Open, runs: Path) -> None:
-    app = mechanism_page(run="patched")
+def test_maps_agreement_and_controls_are_those_of_the_run(opened: Open, runs: Path) -> None:
+    app = opened(runs, "mechanism", run="patched")
     assert not app.error
     assert len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
     run = Run.open(runs / "patched")
     rows = run.read_table(parts_of("gpt2--step-0100")[1]).to_pandas()
     own = rows[rows["control"].isna()].iloc[0]
-    assert f"r = {own['r']:+.2f}".replace("-", "−") in said(app).replace("\\", "")
+    assert f"r = {own['r']:+.2f}".replace("-", "−") in said(app)
     tables = [t.value for t in app.dataframe]
     agreement = next(t for t in tables if "draws" in t)
     np.testing.assert_allclose(sorted(agreement["r"].dropna()), sorted(rows["r"].dropna()))
@@ -65,31 +57,29 @@ def test_maps_agreement_and_controls_are_those_of_the_run(mechanism_page: Open, 
     assert shown["behavior"].iloc[0] == pytest.approx(share, abs=1e-5)
 
 
-def test_a_checkpoint_without_maps_shows_another_and_says_so(mechanism_page: Open, runs: Path) -> None:
-    app = mechanism_page(run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
+def test_a_checkpoint_without_maps_shows_another_and_says_so(opened: Open, runs: Path) -> None:
+    app = opened(runs, "mechanism", run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
     assert "Maps were made of" in said(app) and not app.error
 
 
-def test_maps_of_a_models_own_words_say_what_they_are_of(mechanism_page: Open) -> None:
-    app = mechanism_page(SAMPLES, run="verbal-sycophancy")
+def test_maps_of_a_models_own_words_say_what_they_are_of(opened: Open) -> None:
+    app = opened(SAMPLES, "mechanism", run="verbal-sycophancy")
     assert "the model would rather say" in said(app) and "Both maps correlate by" in said(app)
     assert "probes on shuffled labels" not in said(app), "a control that these maps do not have"
-    app = mechanism_page(SAMPLES, run="verbal-sycophancy-noise")
+    app = opened(SAMPLES, "mechanism", run="verbal-sycophancy-noise")
     assert "kept no weights to patch" in said(app) and any(c.value == "patching: {}" for c in app.code)
 
 
-def test_a_run_without_maps_says_how_to_make_them(mechanism_page: Open) -> None:
-    app = mechanism_page(run="bare")
-    assert "coupling patch" in said(app)
-    assert "keeps no hidden states" in said(app)
+def test_a_run_without_maps_says_how_to_make_them(opened: Open, runs: Path) -> None:
+    app = opened(runs, "mechanism", run="bare")
+    assert "coupling patch" in said(app) and "keeps no hidden states" in said(app)
 
 
 @pytest.mark.parametrize("run", ["patched", "bare"])
-def test_one_example_is_patched_on_demand(mechanism_page: Open, runs: Path, run: str) -> None:
-    app = mechanism_page(run=run)
+def test_one_example_is_patched_on_demand(opened: Open, runs: Path, run: str) -> None:
+    app = opened(runs, "mechanism", run=run)
     before = len(app.get("plotly_chart"))
-    app.button(key="patch_example").click().run()
-    assert not app.exception, app.exception[0].stack_trace
+    checked(app.button(key="patch_example").click().run())
     assert not app.error, app.error[0].value
     assert len(app.get("plotly_chart")) == before + 1
     table = next(t.value for t in app.dataframe if "token" in t.value)
@@ -127,9 +117,9 @@ def test_words_say_no_more_than_the_controls_allow() -> None:
     assert "beyond f(x): +0.10 [−0.10, +0.30]" in doubtful
 
 
-def test_monitoring_says_what_the_engine_computes(tmp_path: Path, mechanism_page: Open) -> None:
+def test_monitoring_says_what_the_engine_computes(tmp_path: Path, opened: Open) -> None:
     path = write_run(tmp_path / "watched", prompts=500, checkpoints=3)
-    app = mechanism_page(tmp_path, run="watched", event="0.25")
+    app = opened(tmp_path, "mechanism", run="watched", event="0.25")
     table = next(t.value for t in app.dataframe if "measured" in t.value)
     run = Run.open(path)
     examples = run.read_table("examples.parquet").to_pandas()
@@ -144,15 +134,10 @@ def test_monitoring_says_what_the_engine_computes(tmp_path: Path, mechanism_page
     row = table[(table["checkpoint"] == "gpt2--step-0200") & (table["value"] == topic)].iloc[0]
     assert row["measured"] == pytest.approx(moved, abs=1e-4) and row["n"] == inside.sum()
     events = int((table["measured"].abs() > 0.25).sum())
-    assert f"{events} of {len(table)} pairs" in said(app).replace("\\", "")
+    assert f"{events} of {len(table)} pairs" in said(app)
 
 
 def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp_path: Path) -> None:
-    from dashboard.reading.data import content_hash
-    from dashboard.runs.run_export import as_zip
-    from dashboard.runs.run_import import import_run
-    from engine.runs.store import verify
-
     with as_zip(runs / "patched") as file:
         brought = import_run(file, tmp_path)
     assert verify(brought) == [] and Run.open(brought).has(parts_of("gpt2--step-0100")[0])
@@ -163,22 +148,18 @@ def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp
     assert content_hash(brought) == before, "maps are no part of what a permalink checks"
 
 
-def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, mechanism_page: Open) -> None:
-    import pyarrow.compute as pc
-
+def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, opened: Open) -> None:
     path = write_run(tmp_path / "mlp", prompts=40, checkpoints=2)
     with Run.extend(path) as run:
         for part in ("metrics.parquet", "explanations.parquet"):
             table = run.read_table(part)
             run.write_table(part, table.filter(pc.equal(pc.cast(table["explainer"], "string"), "mlp")))
         run.finish()
-    app = mechanism_page(tmp_path, run="mlp")
+    app = opened(tmp_path, "mechanism", run="mlp")
     assert "need a frozen ridge" in said(app) and "coupling patch" not in said(app)
 
 
-def test_explanations_in_words_are_not_watched(tmp_path: Path, mechanism_page: Open) -> None:
-    import pyarrow as pa
-
+def test_explanations_in_words_are_not_watched(tmp_path: Path, opened: Open) -> None:
     path = write_run(tmp_path / "words", prompts=40, checkpoints=2, finish=True)
     with Run.extend(path) as run:
         table = run.read_table("explanations.parquet")
@@ -187,5 +168,5 @@ def test_explanations_in_words_are_not_watched(tmp_path: Path, mechanism_page: O
             "explanations.parquet", table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
         )
         run.finish()
-    app = mechanism_page(tmp_path, run="words")
+    app = opened(tmp_path, "mechanism", run="words")
     assert "There is nothing to watch" in said(app)
