@@ -15,6 +15,7 @@ from dashboard.mechanism.view import agreement_sentence, by_control
 from dashboard.reading.data import content_hash
 from dashboard.runs.run_export import as_zip
 from dashboard.runs.run_import import import_run
+from dashboard.selection import on_screen
 from engine.config import PatchingSpec
 from engine.patching import maps as patch_maps
 from engine.patching.stage import parts_of, patch_run
@@ -40,16 +41,13 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_maps_agreement_and_controls_are_those_of_the_run(opened: Open, runs: Path) -> None:
     app = opened(runs, "mechanism", run="patched")
-    assert not app.error
-    assert len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
+    assert not app.error and len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
     run = Run.open(runs / "patched")
     rows = run.read_table(parts_of("gpt2--step-0100")[1]).to_pandas()
     own = rows[rows["control"].isna()].iloc[0]
     assert f"r = {own['r']:+.2f}".replace("-", "−") in said(app)
-    tables = [t.value for t in app.dataframe]
-    agreement = next(t for t in tables if "draws" in t)
+    agreement, restored = (next(t.value for t in app.dataframe if name in t.value) for name in ("draws", "region"))
     np.testing.assert_allclose(sorted(agreement["r"].dropna()), sorted(rows["r"].dropna()))
-    restored = next(t for t in tables if "region" in t)
     maps = run.read_table(parts_of("gpt2--step-0100")[0]).to_pandas()
     cell = maps[(maps["layer"] == 1) & (maps["region"] == patch_maps.ALL)]
     share = (cell["behavior"] * cell["effect"]).sum() / (cell["effect"] ** 2).sum()
@@ -85,10 +83,9 @@ def test_one_example_is_patched_on_demand(opened: Open, runs: Path, run: str) ->
     table = next(t.value for t in app.dataframe if "token" in t.value)
     assert ("explanation" in table) == (run == "patched")
     assert table["layer"].max() == 3
-    last = table[(table["layer"] == 3) & (table["position"] == table["position"].max())]
-    above = table[(table["layer"] == 3) & (table["position"] < table["position"].max())]
-    np.testing.assert_allclose(above["behavior"], 0, atol=1e-4)
-    assert abs(last["behavior"].iloc[0]) > 1e-4
+    *above, last = table[table["layer"] == 3].sort_values("position")["behavior"]
+    np.testing.assert_allclose(above, 0, atol=1e-4)
+    assert abs(last) > 1e-4
 
 
 def test_the_map_of_an_example_ends_where_the_answer_is_said(runs: Path) -> None:
@@ -99,9 +96,7 @@ def test_the_map_of_an_example_ends_where_the_answer_is_said(runs: Path) -> None
     assert found.explanation is not None and found.probe_layer is not None and found.moved is not None
     assert found.explanation[found.probe_layer, -1] == pytest.approx(found.moved, abs=1e-4)
     assert set(found.groups) <= set(mechanism.GROUPS[1:])
-    table = found.table()
-    assert len(table) == found.behavior.size
-    assert table["behavior"].iloc[-1] == pytest.approx(found.behavior[-1, -1])
+    np.testing.assert_allclose(found.table()["behavior"], found.behavior.ravel())
 
 
 def found(r: float, low: float, high: float, band: float) -> dict[str, dict[str, float]]:
@@ -123,18 +118,23 @@ def test_monitoring_says_what_the_engine_computes(tmp_path: Path, opened: Open) 
     table = next(t.value for t in app.dataframe if "measured" in t.value)
     run = Run.open(path)
     examples = run.read_table("examples.parquet").to_pandas()
-    effects = {}
-    for checkpoint in ("gpt2--step-0000", "gpt2--step-0200"):
-        behavior = run.read_table(f"behavior/{checkpoint}.parquet").to_pandas()
-        effects[checkpoint] = behavior["f_edited"] - behavior["f"]
+    first, last = (run.read_table(f"behavior/gpt2--step-{step}.parquet").to_pandas() for step in ("0000", "0200"))
     mine = (examples["split"] == "test_heldout") & (examples["edit"] == "delete_cue")
     topic = examples.loc[mine, "meta_topic"].iloc[0]
     inside = mine & (examples["meta_topic"] == topic)
-    moved = (effects["gpt2--step-0200"] - effects["gpt2--step-0000"])[inside].mean()
+    moved = (last["f_edited"] - last["f"] - first["f_edited"] + first["f"])[inside].mean()
     row = table[(table["checkpoint"] == "gpt2--step-0200") & (table["value"] == topic)].iloc[0]
     assert row["measured"] == pytest.approx(moved, abs=1e-4) and row["n"] == inside.sum()
     events = int((table["measured"].abs() > 0.25).sum())
     assert f"{events} of {len(table)} pairs" in said(app)
+
+
+def test_many_examples_are_watched_by_a_sample(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_screen, "MEASURED", 25)
+    write_run(tmp_path / "watched", prompts=200, checkpoints=3)
+    app = opened(tmp_path, "mechanism", run="watched")
+    assert next(t.value for t in app.dataframe if "measured" in t.value)["n"].max() == 25
+    assert "a seeded sample of 25 of the examples" in said(app)
 
 
 def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp_path: Path) -> None:
@@ -155,8 +155,8 @@ def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, opened: 
             table = run.read_table(part)
             run.write_table(part, table.filter(pc.equal(pc.cast(table["explainer"], "string"), "mlp")))
         run.finish()
-    app = opened(tmp_path, "mechanism", run="mlp")
-    assert "need a frozen ridge" in said(app) and "coupling patch" not in said(app)
+    text = said(opened(tmp_path, "mechanism", run="mlp"))
+    assert "need a frozen ridge" in text and "coupling patch" not in text
 
 
 def test_explanations_in_words_are_not_watched(tmp_path: Path, opened: Open) -> None:
@@ -164,9 +164,7 @@ def test_explanations_in_words_are_not_watched(tmp_path: Path, opened: Open) -> 
     with Run.extend(path) as run:
         table = run.read_table("explanations.parquet")
         at = table.schema.get_field_index("explanation")
-        run.write_table(
-            "explanations.parquet", table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
-        )
+        in_words = table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
+        run.write_table("explanations.parquet", in_words)
         run.finish()
-    app = opened(tmp_path, "mechanism", run="words")
-    assert "There is nothing to watch" in said(app)
+    assert "There is nothing to watch" in said(opened(tmp_path, "mechanism", run="words"))
