@@ -47,9 +47,7 @@ def test_defaults_are_the_last_checkpoint_of_the_first_sound_run() -> None:
 
 def test_parameters_give_the_selection_back() -> None:
     query = "run=two&second=one&checkpoint=gpt2--a&explainer=ridge&regime=refit&layer=4&noise=shuffle-0.5"
-    query += (
-        "&split=validation&edit=mask_cue&slice=text:Rome;meta_topic:a|b&sort=error&example=0123456789abcdef&hash=abc"
-    )
+    query += "&split=validation&edit=mask_cue&slice=text:Rome;meta_topic:a|b&sort=error&example=0123&hash=abc"
     full = dict(parse_qsl(query))
     selection, complaints = selected(**full)
     assert not complaints
