@@ -40,11 +40,9 @@ def attribution(selection: Selection, row: dict) -> None:
             return
         answers = (row["answer_a"], row["answer_b"])
         names = {"target": selection.options.target, "current": selection.checkpoint}
+        path, prompt = selection.path, row["prompt"]
         try:
-            found = {
-                who: models.token_attribution(selection.path, name, row["prompt"], answers)
-                for who, name in names.items()
-            }
+            found = {who: models.token_attribution(path, name, prompt, answers) for who, name in names.items()}
         except InputError as error:
             problem(str(error))
             return
@@ -61,7 +59,7 @@ def attribution(selection: Selection, row: dict) -> None:
                 f"{signed(one.f_baseline)}; the scores miss their difference by {one.completeness_error:.3f} nats."
             )
         for name in names.values():
-            if models.is_as_measured(selection.path, name) is False:
+            if models.is_as_measured(path, name) is False:
                 warn_of_another_model(name)
         token_table(found, f"words_{row['example_id']}")
         st.subheader("Do they agree?", anchor=False)
@@ -76,13 +74,9 @@ def token_table(found: Mapping[str, TokenAttribution], key: str) -> None:
         scores = pd.Series(scores_of(one), pd.MultiIndex.from_tuples(places), name=who.capitalize())
         columns.append(scores.groupby(level=[0, 1, 2]).sum())
     table = pd.concat(columns, axis=1).rename_axis(["start", "end", "Token"]).sort_index().reset_index("Token")
-    st.dataframe(
-        table,
-        hide_index=True,
-        height=240,
-        column_config={who.capitalize(): st.column_config.NumberColumn(format="%+.3f", help="Nats") for who in found},
-        alt="Attribution of every token at both checkpoints, in nats",
-    )
+    number = st.column_config.NumberColumn(format="%+.3f", help="Nats")
+    look, alt = {who.capitalize(): number for who in found}, "Attribution of every token at both checkpoints, in nats"
+    st.dataframe(table, hide_index=True, height=240, column_config=look, alt=alt)
     parts.downloads(table, "token-attribution", key)
 
 

@@ -76,17 +76,13 @@ def start_from(selection: Selection) -> None:
             st.session_state["lab_origin"] = (selection.run.key, None)
         update(example=chosen)
 
-    bound(
-        st.selectbox,
-        "Start from",
-        ["", *titles],
-        key="lab_start",
-        value=here if here in titles else "",
-        change=started,
-        format_func=lambda i: titles.get(i, "a prompt of your own"),
-        help="The list has the examples whose effect moved most from the target to the current checkpoint. The page "
-        "Examples can send any other example here.",
+    help_line = (
+        "The list has the examples whose effect moved most from the target to the current checkpoint. The page "
+        "Examples can send any other example here."
     )
+    look = {"format_func": lambda i: titles.get(i, "a prompt of your own"), "help": help_line}
+    value = here if here in titles else ""
+    bound(st.selectbox, "Start from", ["", *titles], key="lab_start", value=value, change=started, **look)
     if st.session_state.get("lab_set_aside") is not None:
         st.button("Bring back what I typed", icon=":material/undo:", key="lab_back", on_click=_bring_back)
 
@@ -103,8 +99,8 @@ def texts(draft: Draft) -> None:
     bound(st.text_area, "Prompt x", key="lab_prompt", value=draft.prompt, change=_prompt_changed, **look)
     help_line = "f is log p(a) − log p(b) after the prompt. Give the answer as it continues x, with its leading space."
     for column, name, value in zip(st.columns(2), "ab", draft.answers, strict=True):
-        label, key = f"Answer {name}", f"lab_{name}"
-        bound(column.text_input, label, key=key, value=value, change=_answers_changed, help=help_line)
+        title, key = f"Answer {name}", f"lab_{name}"
+        bound(column.text_input, title, key=key, value=value, change=_answers_changed, help=help_line)
 
 
 def _prompt_changed(prompt: str) -> None:
@@ -133,16 +129,16 @@ def marking(draft: Draft) -> None:
     if not draft.marks:
         st.caption("Nothing is marked.")
         return
-    bound(
-        st.multiselect,
-        "Marked",
-        range(len(draft.marks)),
-        key=f"lab_marks_{_hash(str(draft.marks))}",
-        value=list(range(len(draft.marks))),
-        change=lambda kept: keep(replace(draft, marks=tuple(draft.marks[i] for i in sorted(kept)))),
-        format_func=lambda i: label(draft.prompt[slice(*draft.marks[i])], 48),
-        help="The edit changes all of these. Take one out to unmark it.",
-    )
+
+    def unmarked(kept: list[int]) -> None:
+        keep(replace(draft, marks=tuple(draft.marks[i] for i in sorted(kept))))
+
+    def text_of(i: int) -> str:
+        return label(draft.prompt[slice(*draft.marks[i])], 48)
+
+    every, key = range(len(draft.marks)), f"lab_marks_{_hash(str(draft.marks))}"
+    look = {"format_func": text_of, "help": "The edit changes all of these. Take one out to unmark it."}
+    bound(st.multiselect, "Marked", every, key=key, value=list(every), change=unmarked, **look)
 
 
 def _mark(span: Span) -> None:

@@ -70,25 +70,24 @@ def far_out(checkpoint: str, known: bool) -> str:
 
 def _warnings(result: Result, known: bool) -> None:
     for reading in result.readings:
-        name, n_shared = markdown_escaped(reading.checkpoint), reading.next.shared
+        name, n_shared = reading.checkpoint, reading.next.shared
         if reading.as_measured is False:
-            warn_of_another_model(reading.checkpoint)
+            warn_of_another_model(name)
         if n_shared:
-            st.info(
+            _note(
                 f"At {name} both answers begin with the same {n_shared} token{'s' if n_shared > 1 else ''}: f compares "
                 "only what comes after, and the next tokens below don't tell the answers apart.",
-                icon=":material/call_split:",
             )
         if result.question.explainer is not None and reading.explanation is None:
-            st.info(
-                f"{name} is another model than the one whose hidden states the explainer reads: there is no "
-                "explanation at it.",
-                icon=":material/info:",
-            )
+            _note(f"The explainer reads the hidden states of another model than {name}: there is no explanation at it.")
         if reading.unlike:
-            st.info(markdown_escaped(far_out(reading.checkpoint, known)), icon=":material/explore:")
+            _note(far_out(name, known))
     if result.target is result.current:
-        st.info("The target and the current checkpoint are the same here: choose a later one to see behavior move.")
+        _note("The target and the current checkpoint are the same here: choose a later one to see behavior move.")
+
+
+def _note(text: str) -> None:
+    st.info(markdown_escaped(text), icon=":material/info:")
 
 
 def _effects(result: Result) -> None:

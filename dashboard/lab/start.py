@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pandas as pd
 import streamlit as st
 
 from dashboard.reading import data, example_rows
+from dashboard.reading.tables import cached_per_run, part, query
 from dashboard.selection import on_screen
 from dashboard.selection.state import Selection
 from engine.records import example_id
@@ -33,22 +33,19 @@ def read(selection: Selection, identity: str) -> dict | None:
         return None
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _first(path: Path, stamp: str) -> pd.DataFrame:
+@cached_per_run(st.cache_data, max_entries=16)
+def _first(path: Path) -> dict:
     sql = "SELECT task, answer_a, answer_b FROM read_parquet(?) LIMIT 1"
-    return data.query(sql, [data.part(path, "examples.parquet")], path)
+    return query(sql, [part(path, "examples.parquet")], path).iloc[0].to_dict()
 
 
 def answers(path: Path) -> tuple[str, str]:
     """The answers of the run's first example, with which a blank prompt starts. Raises RunError."""
-    first = _first(path, data.stamp(path))
-    return ("", "") if first.empty else (first["answer_a"].iloc[0], first["answer_b"].iloc[0])
+    return _first(path)["answer_a"], _first(path)["answer_b"]
 
 
 def recognised(selection: Selection, prompt: str, edited: str | None, answers: tuple[str, str]) -> dict | None:
     """The example of the run that has exactly these texts, as `read` gives it; None if there is none."""
-    first = _first(selection.path, data.stamp(selection.path))
-    if edited is None or first.empty:
+    if edited is None:
         return None
-    identity = example_id(first["task"].iloc[0], prompt, edited, answers)
-    return read(selection, identity)
+    return read(selection, example_id(_first(selection.path)["task"], prompt, edited, answers))

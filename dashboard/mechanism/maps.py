@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import data, models
-from dashboard.reading.tables import part, query
+from dashboard.reading.tables import cached_per_run, part, query
 from dashboard.refit import new_prompts
 from dashboard.refit.new_prompts import Choice
 from engine.patching import maps
@@ -29,33 +29,24 @@ LONGEST = 160
 """Tokens of x from the edit to its end that are patched one by one on demand."""
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _agreement(path: Path, stamp: str) -> pd.DataFrame:
+@cached_per_run(st.cache_data, max_entries=16)
+def agreement(path: Path) -> pd.DataFrame:
+    """Rows of records.PATCHING_AGREEMENT of all checkpoints that have maps; empty where none has. Raises RunError."""
     return agreements(Run.open(path))
 
 
-def agreement(path: Path) -> pd.DataFrame:
-    """Rows of records.PATCHING_AGREEMENT of all checkpoints that have maps; empty where none has. Raises RunError."""
-    return _agreement(path, data.stamp(path))
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _restored(path: Path, checkpoint: str, edit: str, stamp: str) -> pd.DataFrame:
-    sql = "SELECT * FROM read_parquet(?) WHERE CAST(edit AS VARCHAR) = ?"
-    return maps.restored(query(sql, [part(path, parts_of(checkpoint)[0]), edit], path))
-
-
+@cached_per_run(st.cache_data, max_entries=32)
 def restored(path: Path, checkpoint: str, edit: str) -> pd.DataFrame:
     """Shares restored by layer and region (`engine.patching.maps.restored`), in the order of the regions. Raises
     RunError."""
-    return _restored(path, checkpoint, edit, data.stamp(path))
+    sql = "SELECT * FROM read_parquet(?) WHERE CAST(edit AS VARCHAR) = ?"
+    return maps.restored(query(sql, [part(path, parts_of(checkpoint)[0]), edit], path))
 
 
 @dataclass(frozen=True)
 class ExampleMap:
     """One example patched token by token from the edit on; L layers (0: embeddings), P positions of x."""
 
-    checkpoint: str
     tokens: tuple[str, ...]
     """The token at each position."""
     positions: tuple[int, ...]
@@ -96,15 +87,9 @@ def explains_in_words(path: Path) -> bool:
     return verbal is not None and not verbal.probes
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@cached_per_run(st.cache_data, max_entries=32)
 def _example(
-    path: Path,
-    checkpoint: str,
-    edit: str,
-    texts: tuple[str, str],
-    answers: tuple[str, str],
-    choice: Choice | None,
-    stamp: str,
+    path: Path, checkpoint: str, edit: str, texts: tuple[str, str], answers: tuple[str, str], choice: Choice | None
 ) -> ExampleMap:
     from engine.model.behavior import tokenised
     from engine.patching import hooks
@@ -133,7 +118,6 @@ def _example(
     named = {p: PLACES[name][0] for name in maps.REGIONS if name != maps.ALL for p in by_region[name]}
     moved = {name: float(found.edited[name][0] - found.clean[name][0]) for name in scores}
     return ExampleMap(
-        checkpoint=checkpoint,
         tokens=tokens,
         positions=kept,
         groups=tuple(named[p] for p in kept),
@@ -151,4 +135,4 @@ def example_map(path: Path, checkpoint: str, row: dict) -> ExampleMap:
     """Patch one example of the run (a row of its examples). Raises InputError."""
     choices = {c.edit: c for c in new_prompts.choices(path)}
     texts, answers = (row["prompt"], row["edited"]), (row["answer_a"], row["answer_b"])
-    return _example(path, checkpoint, row["edit"], texts, answers, choices.get(row["edit"]), data.stamp(path))
+    return _example(path, checkpoint, row["edit"], texts, answers, choices.get(row["edit"]))

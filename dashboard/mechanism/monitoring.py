@@ -13,6 +13,7 @@ from dashboard.charts.monitoring import shifts as drawn
 from dashboard.reading import data
 from dashboard.reading.agreement import resamples
 from dashboard.reading.data import Setting
+from dashboard.reading.tables import cached_per_run
 from dashboard.selection import on_screen
 from dashboard.selection.state import Selection
 from dashboard.text import markdown_escaped
@@ -25,9 +26,9 @@ DRAWS, MANY, DRAWS_OF_MANY = 500, 20_000, 200
 THRESHOLDS = {"0.25": "0.25 nats", "0.5": "0.5 nats", "1": "1 nat"}
 
 
-@st.cache_data(max_entries=16, show_spinner="Slicing all checkpoints")
+@cached_per_run(st.cache_data, max_entries=16, show_spinner="Slicing all checkpoints")
 def _detect(
-    path: Path, settings: tuple[Setting, ...], split: str, edit: str, threshold: float, stamp: str
+    path: Path, settings: tuple[Setting, ...], split: str, edit: str, threshold: float
 ) -> tuple[pd.DataFrame, Detection, int, int] | None:
     """Shifts of slices (without draws), their detection, and the numbers of groups and of draws; None if there is
     nothing to watch. Many examples are replaced by a seeded sample, the same at every checkpoint."""
@@ -61,7 +62,7 @@ def monitor(selection: Selection, edit: str) -> None:
     label = "An event is a measured shift above"
     help_line = "The shift of a slice's mean effect Δ between the first checkpoint and a later one."
     threshold = float(choose(label, "event", THRESHOLDS, "0.5", widget="segments", help=help_line))
-    found = _detect(s.path, settings, s.split, edit, threshold, data.stamp(s.path))
+    found = _detect(s.path, settings, s.split, edit, threshold)
     if found is None:
         st.info(
             "There is nothing to watch: a single checkpoint, explanations that were not kept for all of them, or "

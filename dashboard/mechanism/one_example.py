@@ -70,7 +70,7 @@ def draw_example(selection: Selection, found: ExampleMap, identity: str) -> None
     moved = "" if found.moved is None else f"; the explanation moves by {charts.number(found.moved, sign=True)}"
     total = f"From x to x′ f moves by {charts.number(found.effect, sign=True)} nats{moved}."
     figure = patch_maps(columns, list(range(len(found.behavior))), panels, unit="nats", own_scales=True)
-    origin = f"one example, {found.checkpoint}, each position patched by itself"
+    origin = f"one example, {selection.checkpoint}, each position patched by itself"
     alt = f"Heatmaps over layers and {len(found.tokens)} tokens of one example, in nats. {total}"
     table = found.table().assign(token=lambda t: t["token"].map(shown))
     show(figure, key="patched_tokens", path=selection.path, about=origin, alt=alt, table=table)

@@ -41,9 +41,9 @@ HELP = (
 def page(selection: Selection) -> None:
     run_maps(selection)
     one_example(selection)
-    wanted = {"explainer": selection.explainer, "split": selection.split, "condition": selection.condition}
-    measured = data.metrics(selection.path, control=None, **wanted)
-    monitor(selection, selection.edit or chosen.default_edit(measured) or selection.options.edits[0])
+    s = selection
+    measured = data.metrics(s.path, control=None, explainer=s.explainer, split=s.split, condition=s.condition)
+    monitor(s, s.edit or chosen.default_edit(measured) or s.options.edits[0])
 
 
 def run_maps(selection: Selection) -> None:

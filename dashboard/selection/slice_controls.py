@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
@@ -50,33 +51,21 @@ def _put(part: Slice, **changes: Any) -> None:
 
 
 def _text_and_name(part: Slice) -> None:
-    def search(text: str) -> None:
-        _put(part, text=text)
-
-    def rename(name: str) -> None:
-        _put(part, name=name)
-
-    bound(st.text_input, "Text in x or x′", key="slice_text", value=part.text, change=search)
-    more = {"help": "The link carries the name, so that others can read what the slice is.", "max_chars": 60}
-    label, value = "Name of this slice", part.name
-    bound(st.text_input, label, key="slice_name", value=value, change=rename, disabled=not part, **more)
+    value, look = part.text, {"help": "The link carries the name, so that others can read what the slice is."}
+    bound(st.text_input, "Text in x or x′", key="slice_text", value=value, change=lambda text: _put(part, text=text))
+    value, widget = part.name, partial(st.text_input, "Name of this slice", disabled=not part, max_chars=60, **look)
+    bound(widget, key="slice_name", value=value, change=lambda name: _put(part, name=name))
 
 
 def _saved(selection: Selection) -> None:
     """The run's saved slices in a select box, and buttons to save and remove."""
     part, kept = selection.slice, saved_slices.of_run(selection.path, selection.options.columns)
     if kept:
-        bound(
-            st.selectbox,
-            "Saved slices",
-            list(kept),
-            key="slice_saved",
-            value=next((name for name, text in kept.items() if text == str(part)), None),
-            change=lambda name: update(slice=kept.get(name)),
-            placeholder="Choose one",
-            format_func=shown,
-            help="Slices of this run, in a file beside the runs, for all users of this dashboard.",
-        )
+        help_line = "Slices of this run, in a file beside the runs, for all users of this dashboard."
+        look = {"placeholder": "Choose one", "format_func": shown, "help": help_line}
+        here = next((name for name, text in kept.items() if text == str(part)), None)
+        widget = partial(st.selectbox, "Saved slices", list(kept), **look)
+        bound(widget, key="slice_saved", value=here, change=lambda name: update(slice=kept.get(name)))
     unnamed, help_line = not (part and part.name), "First give the slice a name."
     with st.container(horizontal=True):
         save, remove = (lambda: _save(selection, str(part))), (lambda: _save(selection, None))
@@ -97,13 +86,9 @@ def _save(selection: Selection, text: str | None) -> None:
 
 
 def _signs(part: Slice) -> None:
-    def kept(signs: list[str]) -> None:
-        _put(part, signs=tuple(signs))
-
     help_line = "The model whose effect has the sign of the explanation. The middle two: effects that flipped."
-    more = {"format_func": SIGNS.get, "help": help_line}
-    value = list(part.signs)
-    bound(st.multiselect, "Agreement in sign", list(SIGNS), key="slice_signs", value=value, change=kept, **more)
+    widget = partial(st.multiselect, "Agreement in sign", list(SIGNS), format_func=SIGNS.get, help=help_line)
+    bound(widget, key="slice_signs", value=list(part.signs), change=lambda kept: _put(part, signs=tuple(kept)))
 
 
 def _values(selection: Selection) -> None:

@@ -1,9 +1,8 @@
 """The one selection, bound to the URL.
 
 The URL decides. Each page reads its query parameters, checks every value against the run and writes the valid ones
-back. The session remembers the parameters that a page does not use, for the next page; they do not affect this page,
-because its link would not carry them. (Streamlit's own `bind="query-params"` drops a parameter as soon as its widget
-is not on the page, and refuses other writes to it.)
+back. The session remembers the parameters of other pages, but they do not affect this page: its link lacks them.
+(Streamlit's own `bind="query-params"` drops a parameter when its widget leaves the page, and refuses other writes.)
 """
 
 from __future__ import annotations
@@ -82,14 +81,14 @@ def _from_widget(name: str, value: Any) -> None:
 
 
 def bound(
-    widget: Callable[..., Any], *label: Any, key: str, value: Any, change: Callable[[Any], None], **options: Any
+    widget: Callable[..., Any], *label: Any, key: str, value: Any, change: Callable[[Any], None], **look: Any
 ) -> Any:
     """Draw a widget that shows `value`, whatever it showed before; `change` gets the value that the reader sets.
 
     label: the widget's label, and its choices if it has some.
     """
     st.session_state[key] = value
-    return widget(*label, key=key, on_change=lambda: change(st.session_state[key]), **options)
+    return widget(*label, key=key, on_change=lambda: change(st.session_state[key]), **look)
 
 
 def with_selection(draw: Callable[[Selection], None], *needs: str) -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import agreement, data
+from dashboard.reading.tables import cached_per_run
 from engine.stats.correlation import interval
 
 MOST_EXPLAINED = 200_000
@@ -51,8 +52,12 @@ def mean_tau(rows: pd.DataFrame, draws: int = 400, seed: int = 0) -> dict[str, f
     return {"tau": mean, "tau_low": low, "tau_high": high, "n": len(prompts), "n_groups": groups}
 
 
-@st.cache_data(max_entries=32, show_spinner="Ranking the edits of each prompt")
-def _over(path: Path, setting: data.Setting, split: str, stamp: str) -> pd.DataFrame:
+@cached_per_run(st.cache_data, max_entries=32, show_spinner="Ranking the edits of each prompt")
+def over_checkpoints(path: Path, setting: data.Setting, split: str) -> pd.DataFrame:
+    """regime, checkpoint, step and the numbers of `mean_tau`, one row for each checkpoint, whichever the setting has.
+
+    Empty if no prompt has two edits, or above `MOST_EXPLAINED` examples.
+    """
     run, found = data.options(path), []
     for name in run.checkpoints:
         at = replace(setting, checkpoint=name)
@@ -63,9 +68,3 @@ def _over(path: Path, setting: data.Setting, split: str, stamp: str) -> pd.DataF
             return pd.DataFrame()
         found.append({"regime": setting.regime, "checkpoint": name, "step": run.steps[name]} | made)
     return pd.DataFrame(found)
-
-
-def over_checkpoints(path: Path, setting: data.Setting, split: str) -> pd.DataFrame:
-    """regime, checkpoint, step and the numbers of `mean_tau`, one row for each checkpoint; empty if no prompt has two
-    edits, or above `MOST_EXPLAINED` examples."""
-    return _over(path, replace(setting, checkpoint=""), split, data.stamp(path))

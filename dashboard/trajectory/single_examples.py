@@ -36,17 +36,14 @@ def single_examples(selection: Selection) -> None:
     say_not_drawn(asked, titles)
     given = [i for i in asked[:MOST_DRAWN] if i in titles]
     start = dict.fromkeys([i for i in (selection.example, *list(titles)[:3]) if i in titles])
+    help_line = (
+        "The list has the examples whose effect moved most from the target to the current checkpoint, and any example "
+        "that a link names. Type to search."
+    )
+    look = {"format_func": titles.get, "max_selections": MOST_DRAWN, "help": help_line}
+    widget, value = partial(st.multiselect, "Examples", list(titles), **look), given or list(start)[:3]
     picked = bound(
-        st.multiselect,
-        "Examples",
-        list(titles),
-        key="option_examples",
-        value=given or list(start)[:3],
-        change=lambda chosen: keep("examples", ",".join(chosen) or None),
-        format_func=titles.get,
-        max_selections=MOST_DRAWN,
-        help="The list has the examples whose effect moved most from the target to the current checkpoint, and any "
-        "example that a link names. Type to search.",
+        widget, key="option_examples", value=value, change=lambda ids: keep("examples", ",".join(ids) or None)
     )
     if not picked:
         st.caption("Choose an example to see it move.")
@@ -78,7 +75,7 @@ def say_not_drawn(asked: Sequence[str], known: Collection[str]) -> None:
 
 def mean_ranking(selection: Selection) -> None:
     """Mean rank agreement over prompts at every checkpoint, a line for each regime."""
-    settings = {regime: replace(selection.setting, regime=regime) for regime in selection.regimes}
+    settings = {r: replace(selection.setting, regime=r, checkpoint="") for r in selection.regimes}
     found = {r: ranking.over_checkpoints(selection.path, s, selection.split) for r, s in settings.items()}
     found = {regime: rows for regime, rows in found.items() if len(rows)}
     if not found:

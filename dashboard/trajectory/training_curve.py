@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -61,16 +62,9 @@ def training(
     """
     from engine.probes.neural import NeuralExplainers
 
-    probes = NeuralExplainers(
-        asked.kind,
-        x.shape[1],
-        spec.seeds,
-        weight_decays=asked.weight_decay,
-        width=spec.width,
-        learning_rate=spec.learning_rate,
-        batch=spec.batch,
-        seed=seed,
-    )
+    options: dict[str, Any] = {"width": spec.width, "learning_rate": spec.learning_rate, "batch": spec.batch}
+    options |= {"weight_decays": asked.weight_decay, "seed": seed}
+    probes = NeuralExplainers(asked.kind, x.shape[1], spec.seeds, **options)
     replicated = np.repeat(np.asarray(targets, np.float64)[:, None], spec.seeds, axis=1)
     done = 0
     for step in steps:
@@ -127,14 +121,13 @@ def curve(asked: Asked, progress: Callable[[float], None], draws: int = 300) -> 
 
 @st.cache_resource
 def curves() -> dict[tuple[Asked, str], pd.DataFrame]:
-    """The curves that any session has trained, by the question and the run's stamp; the last `KEPT` of them."""
+    """The last `KEPT` curves that any session has trained, by the question and the run's stamp."""
     return {}
 
 
 def trained(asked: Asked, stamp: str, progress: Callable[[float], None]) -> pd.DataFrame:
     """The curve, trained now; kept in `curves`."""
-    kept = curves()
-    kept[asked, stamp] = found = curve(asked, progress)
-    for old in list(kept)[:-KEPT]:
-        kept.pop(old, None)
+    curves()[asked, stamp] = found = curve(asked, progress)
+    for old in list(curves())[:-KEPT]:
+        curves().pop(old, None)
     return found

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pandas as pd
 import streamlit as st
 
@@ -43,14 +45,9 @@ AS_NUMBERS = (
 
 
 def page(selection: Selection) -> None:
-    every = data.metrics(
-        selection.path,
-        control=None,
-        explainer=selection.explainer,
-        split=selection.split,
-        noise_kind=chosen.noise_kinds(selection.explainer),
-        condition=selection.condition,
-    )
+    s, noise_kind = selection, chosen.noise_kinds(selection.explainer)
+    wanted = {"explainer": s.explainer, "split": s.split, "condition": s.condition}
+    every = data.metrics(s.path, control=None, noise_kind=noise_kind, **wanted)
     edit = selection.edit or chosen.default_edit(every)
     if every.empty or edit is None:
         problem(f"Nothing was measured for {selection.explainer} on {selection.split}.")
@@ -107,11 +104,8 @@ def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Serie
 
 
 def _all_regimes() -> bool:
-    def changed(on: bool) -> None:
-        keep("regimes", "all" if on else None)
-
-    value = st.query_params.get("regimes") == "all"
-    return bound(st.toggle, "All regimes", key="option_regimes", value=value, change=changed)
+    widget, on = partial(st.toggle, "All regimes"), st.query_params.get("regimes") == "all"
+    return bound(widget, key="option_regimes", value=on, change=lambda on: keep("regimes", "all" if on else None))
 
 
 def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:

@@ -39,9 +39,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
 
 
 def said(app: AppTest) -> str:
-    """Everything on the page that is text."""
+    """All text on the page, without Markdown's escapes."""
     kinds = ("title", "header", "subheader", "markdown", "text", "caption", "error", "warning", "info", "code")
-    return "\n".join(str(e.value) for kind in kinds for e in app.get(kind)) + html(app)
+    return "\n".join(str(e.value) for kind in kinds for e in app.get(kind)).replace("\\", "") + html(app)
 
 
 def html(app: AppTest) -> str:
