@@ -14,6 +14,7 @@ import streamlit as st
 
 from dashboard.reading import agreement, data
 from dashboard.reading.agreement import Estimate, estimate
+from dashboard.reading.tables import cached_per_run
 from dashboard.selection import on_screen
 from engine.stats.correlation import bootstrap_pearson, pearson
 
@@ -111,18 +112,12 @@ def _compared(first: tuple[float, np.ndarray] | None, second: tuple[float, np.nd
     return Compared(*(estimate(*pair) if pair else Estimate(None) for pair in (first, second, difference)))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Pairing the examples")
-def _pair_runs(
-    first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None, stamps: str
-) -> Pairing:
-    said, said_second = data.explanations(first, mine, split, edit), data.explanations(second, theirs, split, edit)
-    every = in_both(said, said_second)
-    rows = with_numbers(every)
-    return Pairing(rows, len(every), compare(on_screen.measured(rows), draws=1000 if len(rows) <= 20_000 else 200))
-
-
+@cached_per_run(st.cache_resource, max_entries=2, show_spinner="Pairing the examples")
 def pair_runs(
     first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None
 ) -> Pairing:
     """The examples that two runs share, and their paired statistics; cached."""
-    return _pair_runs(first, second, mine, theirs, split, edit, data.stamp(first) + data.stamp(second))
+    said, said_second = data.explanations(first, mine, split, edit), data.explanations(second, theirs, split, edit)
+    every = in_both(said, said_second)
+    rows = with_numbers(every)
+    return Pairing(rows, len(every), compare(on_screen.measured(rows), draws=1000 if len(rows) <= 20_000 else 200))

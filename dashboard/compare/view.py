@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -110,24 +111,16 @@ def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where:
     left, right = st.columns(2)
     with left:
         st.subheader("Differences")
-        figure = charts.ladder(
-            [charts.LadderRow(NAMES[name], *c.difference, "explainer") for name, c in found.numbers.items()],
-            x_title="first − second, paired 95% interval",
-        )
+        bars = [charts.LadderRow(NAMES[name], *c.difference, "explainer") for name, c in found.numbers.items()]
+        figure = charts.ladder(bars, x_title="first − second, paired 95% interval")
         alt = "Paired differences of Self, Orig and the gaps with intervals; the table above has the numbers."
         show(figure, key="differences", path=selection.path, about=where, alt=alt)
     with right:
         st.subheader("Explanations of the same examples")
         r = charts.interval(*found.explanations)
-        figure = charts.scatter(
-            rows,
-            "explanation_2",
-            x_title="explanation in the second run, nats",
-            y_title="in the first run, nats",
-            limits=charts.Limits.of(rows["explanation"].to_numpy(), rows["explanation_2"].to_numpy()),
-            colour="edit",
-            height=400,
-        )
+        limits = charts.Limits.of(rows["explanation"].to_numpy(), rows["explanation_2"].to_numpy())
+        titles: dict[str, Any] = {"x_title": "explanation in the second run, nats", "y_title": "in the first run, nats"}
+        figure = charts.scatter(rows, "explanation_2", **titles, limits=limits, colour="edit", height=400)
         alt = f"Scatter of the explanations of both runs, r = {r}."
         show(figure, key="explanations", path=selection.path, about=f"{where} · r = {r}", alt=alt)
 

@@ -56,7 +56,7 @@ def on_select(selection: Selection, key: str, x: str) -> None:
 
 
 def colours(selection: Selection, frame: pd.DataFrame) -> dict[str, str]:
-    """What points may be coloured by: value → label."""
+    """The columns that may colour the points: value → label."""
     names = {"edit": "kind of edit", "quadrant": "agreement in sign", "none": "nothing"}
     usable = [c for c in selection.options.columns if c in frame and frame[c].notna().any()]
     return names | {c: c.removeprefix("meta_") for c in usable}
@@ -94,6 +94,8 @@ def scatters(
         "marked": selection.example,
     }
     half, symbol = halves.get(against), SYMBOLS[against]
+    if half and against == "f":
+        half = half.turned()
     names = {"current": selection.checkpoint, "target": selection.options.target}
     counts = about(selection, n=found.n, n_groups=found.n_groups)
     for place, (who, name) in zip(st.columns(2), names.items(), strict=True):
@@ -103,10 +105,11 @@ def scatters(
             st.subheader(f"Against the {who} model", help=f"The checkpoint {markdown_escaped(name)}.")
             r = "not defined"
             if half:
-                one_kind = who == "current" and against == "effect" and len(retrained) == 1
-                r = _numbers(half.turned() if against == "f" else half, who, found, retrained if one_kind else {})
-            alt = f"Scatter of the explanation against {what}; r = {r}, n = {found.n}. The table below lists the same "
-            alt += "examples."
+                r, null = shown(getattr(half, who)), f"pairs shuffled) {band(getattr(half, f'null_{who}'))}"
+                if who == "current" and against == "effect" and len(retrained) == 1:
+                    null = f"explainers retrained) {next(iter(retrained.values()))}"
+                st.markdown(f"**r = {r}** · n = {found.n:,} · {found.n_groups:,} groups · null ({null}")
+            alt = f"Scatter of the explanation against {what}; r = {r}, n = {found.n}. The table below has its points."
             select = partial(on_select, selection, key, x)
             show(figure, key=key, path=selection.path, about=counts, alt=alt, on_select=select)
     raster = f" {len(frame):,} examples: a raster of counts, with a sample of points on top."
@@ -115,16 +118,6 @@ def scatters(
         f"Solid: least-squares fit. Ring: the chosen example.{raster if len(frame) > RASTER_FROM else ''}"
     )
     picture_format("scatter")
-
-
-def _numbers(half: Half, who: str, found: Agreement, retrained: Mapping[str, str]) -> str:
-    """Draw r with its interval, n and null above a panel, and return r."""
-    estimate, ends = (half.current, half.null_current) if who == "current" else (half.target, half.null_target)
-    null = f"null (pairs shuffled) {band(ends)}"
-    for text in retrained.values():
-        null = f"null (explainers retrained) {text}"
-    st.markdown(f"**r = {shown(estimate)}** · n = {found.n:,} · {found.n_groups:,} groups · {null}")
-    return shown(estimate)
 
 
 def pick_row(selection: Selection, key: str, ids: list[str]) -> None:

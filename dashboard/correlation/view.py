@@ -33,9 +33,6 @@ COLUMN_HELP = {
     "gap": TILES["gap"][1],
     "counterfactual gap": TILES["counterfactual_gap"][1],
     "ρ": TILES["target_current"][1],
-    "r, current model": "Pearson r with the current model's quantity; in the last line the partial r.",
-    "r, target": "The same with the target's quantity.",
-    "current − target": "Their difference with a paired interval.",
 }
 
 

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from heapq import nsmallest
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +31,6 @@ from engine.runs.store import Run, RunError
 
 UNDECIDABLE = 0.25
 """Nats. If Δ_target and Δ_current are closer than this, no explanation can be said to follow one of them."""
-
-DEFAULT_DIRECTORIES = ("runs", "sample_runs")
 
 
 @dataclass(frozen=True)
@@ -75,24 +74,18 @@ class Options:
         return self.regimes if condition is None else self.varied[condition]
 
 
-# Runs and their manifests
-
-
 def directories() -> tuple[str, ...]:
     """The folders with runs: those after `--` on the command line, else those in COUPLING_RUNS, else the defaults."""
     if Path(sys.argv[0]).parts[-2:] == ("dashboard", "app.py") and len(sys.argv) > 1:
         return tuple(sys.argv[1:])
     given = os.environ.get("COUPLING_RUNS", "")
-    return tuple(d for d in given.split(os.pathsep) if d) or DEFAULT_DIRECTORIES
+    return tuple(d for d in given.split(os.pathsep) if d) or ("runs", "sample_runs")
 
 
 def _keys(paths: Sequence[Path]) -> list[str]:
-    """The shortest tail of each path that no other path shares."""
-    for length in range(1, 1 + max((len(p.parts) for p in paths), default=0)):
-        tails = ["/".join(p.parts[-length:]) for p in paths]
-        if len(set(tails)) == len(tails):
-            return tails
-    return [str(p) for p in paths]
+    """The ends of different paths, each with as many parts as make all of them unique."""
+    length = next(n for n in count(1) if len({p.parts[-n:] for p in paths}) == len(paths))
+    return ["/".join(p.parts[-length:]) for p in paths]
 
 
 def runs() -> list[RunEntry]:
@@ -128,9 +121,6 @@ def manifest(path: Path) -> dict:
 def spec(path: Path) -> RunSpec:
     """The resolved spec of a run; raises RunError."""
     return Run.open(path).spec
-
-
-# Tables
 
 
 def metadata_columns(path: Path) -> tuple[str, ...]:

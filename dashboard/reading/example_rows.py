@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,13 +40,6 @@ SORTS: dict[str, tuple[str, Callable[[np.ndarray, np.ndarray, np.ndarray], np.nd
 }
 """Orders of examples: key → (label, score of (explanation, target's effect, current effect)). The largest score comes
 first, undefined scores last; ties keep the run's order."""
-
-
-class Page(NamedTuple):
-    """Examples with their texts, and the number of examples on all pages."""
-
-    rows: pd.DataFrame
-    total: int
 
 
 @dataclass(frozen=True)
@@ -83,7 +76,7 @@ def _fits(path: Path, asked: Query) -> np.ndarray:
     wanted = (*where.ranges, *drawn, *(OF_SIGNS if where.signs else ()))
     frame: dict[str, Any] = dict(_numbers(path, asked.setting, [name for name in RANGES if name in wanted]))
     frame |= {name: columns.category(path, name)[rows] for name in where.values}
-    return keep & where.mask(pd.DataFrame(frame, index=range(len(rows)), copy=False), texts=False) if frame else keep
+    return keep & where.mask(pd.DataFrame(frame, index=range(len(rows)), copy=False)) if frame else keep
 
 
 @cached_per_run(st.cache_resource, max_entries=6, hash_funcs={Query: repr})
@@ -123,12 +116,6 @@ def find(path: Path, example_id: str) -> int | None:
     sql = "SELECT file_row_number AS at FROM read_parquet(?, file_row_number=true) WHERE example_id = ?"
     found = query(sql, [part(path, "examples.parquet"), example_id], path)
     return int(found["at"].iloc[0]) if len(found) else None
-
-
-def examples_page(path: Path, setting: Setting, *, limit: int = 20, offset: int = 0, **asked: Any) -> Page:
-    """`limit` explained examples from `offset` on, with their texts. asked: other fields of `Query`."""
-    numbers = order(path, Query(setting, **asked))
-    return Page(rows(path, setting, numbers[offset : offset + limit].tolist()), len(numbers))
 
 
 def example(path: Path, setting: Setting, example_id: str) -> dict | None:

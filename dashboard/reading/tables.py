@@ -23,7 +23,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = "150MB"
 """Memory limit of DuckDB for all sessions together. A larger query spills to files. One thread: each has buffers."""
 
-
 # Arrow's own pool keeps memory that it has once had; the system's pool gives it back.
 pa.set_memory_pool(pa.system_memory_pool())
 
@@ -37,7 +36,7 @@ def stamp(path: Path) -> str:
 
 
 def cached_per_run(cache: Callable[..., Any], **options: Any) -> Callable[[F], F]:
-    """Cache a function whose first argument is a run's path. A run that changed on disk is read again.
+    """Cache a function of one or more runs' paths. A run that changed on disk is read again.
 
     cache: `st.cache_data` (each caller gets a copy) or `st.cache_resource` (all sessions share one object).
     options: those of the cache; no spinner is shown unless they say so.
@@ -50,8 +49,9 @@ def cached_per_run(cache: Callable[..., Any], **options: Any) -> Callable[[F], F
             return function(*args, **named)
 
         @functools.wraps(function)
-        def call(path: Path, *args: Any, **named: Any) -> Any:
-            return kept(path, *args, stamp=stamp(path), **named)
+        def call(*args: Any, **named: Any) -> Any:
+            stamps = (stamp(path) for path in args if isinstance(path, Path))
+            return kept(*args, stamp=" ".join(stamps), **named)
 
         call.clear = kept.clear  # type: ignore[attr-defined]
         return cast(F, call)

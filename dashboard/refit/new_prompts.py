@@ -38,9 +38,6 @@ class FittedRidge:
     """The explainer of one kind of edit. `says` and `leverage` take h [width]."""
 
     choice: Choice
-    trained_at: str
-    n: int
-    """Training examples."""
     weights: np.ndarray
     """[width]"""
     intercept: float
@@ -98,7 +95,7 @@ def fitted(path: Path, choice: Choice) -> FittedRidge:
     except ValueError as error:
         raise RunError(f"{path.name}: the explainer of {choice.edit} can't be fitted again: {error}") from None
     weights, intercepts = ridge.coefficients(train["effect_target"].to_numpy(np.float64), choice.penalty)
-    return FittedRidge(choice, start, len(train), weights[:, 0], float(intercepts[0]), ridge)
+    return FittedRidge(choice, weights[:, 0], float(intercepts[0]), ridge)
 
 
 @cached_per_run(st.cache_data, max_entries=64)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -37,7 +36,6 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seeds": ("seeds", str),
 }
 """Field of `cached.Sliders` → its name and how its value is written."""
-SEEDS = (1, 2, 5, 10, 20)
 
 
 def choose_kind() -> str:
@@ -52,19 +50,13 @@ def choose_kind() -> str:
 def slider(label: str, name: str, options: Sequence, default: object, help: str, text: Callable[[Any], str]) -> Any:
     """A slider over listed values, kept in the URL. It reports on release."""
     by_text = {text(o): o for o in options}
-    value = by_text[chosen(name, by_text, text(default) if text(default) in by_text else next(iter(by_text)))]
+    first = text(default) if text(default) in by_text else next(iter(by_text))
+    value = by_text[chosen(name, by_text, first)]
     if len(options) < 2:
         st.text_input(label, text(value), disabled=True, help=help)
         return value
     look: dict[str, Any] = {"key": f"option_{name}", "format_func": text, "help": help}
-    return bound(
-        st.select_slider, label, options, value=value, change=lambda v: keep(name, text(v), text(default)), **look
-    )
-
-
-def nearest(options: Sequence, value: float) -> Any:
-    """The option nearest to a value on a log scale."""
-    return min(options, key=lambda o: abs(math.log(o) - math.log(value))) if value > 0 else options[0]
+    return bound(st.select_slider, label, options, value=value, change=lambda v: keep(name, text(v), first), **look)
 
 
 def controls(selection: Selection, layers: Sequence[int], first: pd.Series | None, n_train: int) -> cached.Sliders:
@@ -76,17 +68,18 @@ def controls(selection: Selection, layers: Sequence[int], first: pd.Series | Non
         hint = "A share of the training targets; for Gaussian the relative standard deviation."
         level = slider("Level of noise", "level", cached.LEVELS, 0.5, hint, PERCENT)
     with middle:
-        own = layers[-1] if first is None or first["layer"] not in layers else int(first["layer"])
+        layer = layers[-1] if first is None or first["layer"] not in layers else int(first["layer"])
         hint = "The layer whose hidden states the probe reads. 0: embeddings; k: after block k."
-        layer = slider("Layer", "layer_live", layers, own, hint, str)
+        layer = slider("Layer", "layer_live", layers, layer, hint, str)
         grid = sorted({*spec.explainers.penalties, *(10.0**k for k in range(-3, 6))})
-        penalty = nearest(grid, 1.0 if first is None or pd.isna(first["penalty"]) else float(first["penalty"]))
-        penalty = slider("Ridge penalty", "penalty", grid, penalty, "Added to the eigenvalues of XᵀX.", SHORT)
+        own = 1.0 if first is None or pd.isna(first["penalty"]) else float(first["penalty"])
+        penalty = slider("Ridge penalty", "penalty", grid, own, "Added to the eigenvalues of XᵀX.", SHORT)
     with right:
         sizes = sorted({*(max(10, round(n_train * s)) for s in (0.05, 0.1, 0.2, 0.35, 0.5, 0.75)), n_train})
         size = slider("Training examples", "size", sizes, n_train, "Smaller sets are parts of larger ones.", COUNT)
         hint = "The curve is the mean over seeds, its band their range."
-        seeds = slider("Seeds of the noise", "seeds", SEEDS, nearest(SEEDS, spec.noise.seeds), hint, str)
+        offered = sorted({1, 2, 5, 10, 20, spec.noise.seeds})
+        seeds = slider("Seeds of the noise", "seeds", offered, spec.noise.seeds, hint, str)
     return cached.Sliders(kind, level, layer, penalty, size, seeds)
 
 

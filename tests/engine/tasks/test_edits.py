@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.tasks.edits import EDITS, EditError, delete_sentence, delete_span, mask, replace, sentence_around
+from engine.tasks.edits import EDITS, EditError, delete_sentence, delete_span, mask, replace, sentence_around, sentences
 
 TEXT = "Is it true? My aunt is sure, and begs you. Answer now:"
 
@@ -90,3 +90,11 @@ def test_outside_the_spans_only_whitespace_changes(name, data, text):
 
     assert outside(edited.text, edited.edited_spans) == outside(text, edited.spans)
     assert all(0 <= s <= e <= len(edited.text) for s, e in edited.edited_spans)
+
+
+@pytest.mark.parametrize("text", ["Yes? No.\nSo:", "", "  \n", "a.b. c", "…", "x\n\n\ny!  ", "שלום. 🙂 ok", "no end"])
+def test_sentences_are_those_found_around_their_characters(text: str) -> None:
+    found = sentences(text)
+    assert all(sentence_around(text, span) == span for span in found)
+    covered = "".join(text[a:b] for a, b in found)
+    assert "".join(covered.split()) == "".join(text.split())
