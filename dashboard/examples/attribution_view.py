@@ -15,7 +15,7 @@ from dashboard.reading.example_rows import same_prompt
 from dashboard.selection.state import Selection, problem
 from dashboard.text import heat, markdown_escaped, shown, signed
 from dashboard.widgets import parts
-from dashboard.widgets.on_demand import requested, warn_of_another_model
+from dashboard.widgets.on_demand import requested, warn_if_replaced
 from engine.config import InputError
 from engine.records import Span, spans_of
 
@@ -58,9 +58,7 @@ def attribution(selection: Selection, row: dict) -> None:
                 f"f(x) = {signed(one.f)} nats (recorded: {signed(float(row[f'f_{who}']))}), baseline "
                 f"{signed(one.f_baseline)}; the scores miss their difference by {one.completeness_error:.3f} nats."
             )
-        for name in names.values():
-            if models.is_as_measured(path, name) is False:
-                warn_of_another_model(name)
+        warn_if_replaced(path, names.values())
         token_table(found, f"words_{row['example_id']}")
         st.subheader("Do they agree?", anchor=False)
         agreement_table(selection, row, found)

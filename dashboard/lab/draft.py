@@ -54,10 +54,8 @@ def marked(draft: Draft, span: Span) -> Draft:
 
 
 def with_prompt(draft: Draft, prompt: str) -> tuple[Draft, tuple[str, ...]]:
-    """The draft with another prompt, and the texts of the removed marks.
-
-    A mark is removed if its text is gone, or is no longer in place and stands in the prompt more than once.
-    """
+    """The draft with another prompt, and the texts of the removed marks: those that are gone, or are no longer in place
+    and stand in the prompt more than once."""
     kept, lost = replace(draft, prompt=prompt, marks=()), []
     for start, end in draft.marks:
         text = draft.prompt[start:end]

@@ -117,7 +117,13 @@ def marking(draft: Draft) -> None:
     """Mark a sentence, words or characters, by select boxes; and remove marks."""
     by = choose("Mark by", "mark_by", MARK_BY, "sentences", widget="segments", help="Marks are what the edit changes.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        span = {"sentences": _sentence, "words": _words, "characters": _characters}[by](draft)
+        match by:
+            case "sentences":
+                span = _pick(draft, sentences(draft.prompt), by, "Sentence")
+            case "words":
+                span = _pick(draft, [found.span() for found in re.finditer(r"\S+", draft.prompt)], by, "From", "To")
+            case _:
+                span = _characters(draft)
         icon = ":material/ink_highlighter:"
         st.button("Mark", icon=icon, key="lab_mark", disabled=span is None, on_click=_mark, args=(span,))
     for text in st.session_state.get("lab_lost", ()):
@@ -146,17 +152,21 @@ def _mark(span: Span) -> None:
     keep(lab.marked(current(), span))
 
 
-def _sentence(draft: Draft) -> Span | None:
-    found = sentences(draft.prompt)
-    return _one_of("Sentence", found, draft) if _few(found, "sentences") else None
-
-
-def _words(draft: Draft) -> Span | None:
-    found = [match.span() for match in re.finditer(r"\S+", draft.prompt)]
-    if not _few(found, "words"):
+def _pick(draft: Draft, spans: Sequence[Span], what: str, *names: str) -> Span | None:
+    """From the first to the last of the spans that the reader picks, in a select box for each of `names`."""
+    if not 0 < len(spans) <= MOST_PIECES:
+        many = f"This prompt has {len(spans):,} {what}, too many for a list: mark by characters."
+        st.caption(many if spans else "There is no text to mark.")
         return None
-    first, last = _one_of("From", found, draft), _one_of("To", found, draft)
-    return (min(first[0], last[0]), max(first[1], last[1])) if first and last else None
+
+    def title(i: int) -> str:
+        return f"{i + 1}. {label(draft.prompt[slice(*spans[i])])}"
+
+    # The key holds the text, because the same number means another place in another text.
+    keys = {name: f"lab_{name}_{_hash(draft.prompt)}" for name in names}
+    look = {"format_func": title, "width": "stretch"}
+    picked = [st.selectbox(name, range(len(spans)), key=key, **look) for name, key in keys.items()]
+    return None if None in picked else (spans[min(picked)][0], spans[max(picked)][1])
 
 
 def _characters(draft: Draft) -> Span | None:
@@ -171,25 +181,6 @@ def _characters(draft: Draft) -> Span | None:
         st.caption("The end has to stand behind the start.")
         return None
     return int(first), int(last)
-
-
-def _few(found: Sequence[Span], what: str) -> bool:
-    """Whether a list of these is of use; says so where it is not."""
-    if len(found) > MOST_PIECES:
-        st.caption(f"This prompt has {len(found):,} {what}, too many for a list: mark by characters.")
-    elif not found:
-        st.caption("There is no text to mark.")
-    return 0 < len(found) <= MOST_PIECES
-
-
-def _one_of(name: str, spans: Sequence[Span], draft: Draft) -> Span | None:
-    def title(i: int) -> str:
-        return f"{i + 1}. {label(draft.prompt[slice(*spans[i])])}"
-
-    # The key holds the text, because the same number means another place in another text.
-    key = f"lab_{name}_{_hash(draft.prompt)}"
-    place = st.selectbox(name, range(len(spans)), key=key, format_func=title, width="stretch")
-    return None if place is None else spans[place]
 
 
 def editing(draft: Draft) -> None:

@@ -110,8 +110,7 @@ def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explaine
 
     name, hidden = checkpoint.name, None
     if explainer is not None and name in new_prompts.explained_at(question.path):
-        # In the run's own precision, so that a prompt of the run gets the explanation that was recorded.
-        dtype = data.spec(question.path).hidden.dtype
+        dtype = data.spec(question.path).hidden.dtype  # so a prompt of the run gets its recorded explanation
         hidden = HiddenSpec(layers=(explainer.choice.layer,), dtype=dtype)
     texts = [question.prompt if question.edited is None else question.edited]
     texts += draft.without_each(question.prompt, kept)

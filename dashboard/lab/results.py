@@ -21,8 +21,7 @@ HELP = {
     "Δ": "The effect of the edit: f(x′) − f(x), in nats.",
     "Explanation": "The run's frozen explainer's prediction of Δ, from h(x) at this checkpoint. It never sees x′.",
     "Off by": "|explanation − Δ|, in nats.",
-    "−f(x)": "The control `output`: the prediction from the present output alone, without the edit. An explanation "
-    "that comes no nearer to Δ than this has shown nothing.",
+    "−f(x)": "The control `output`: the present output alone. An explanation no nearer to Δ has shown nothing.",
 }
 
 

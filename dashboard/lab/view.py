@@ -87,9 +87,8 @@ def question(selection: Selection, draft: Draft) -> Question:
         explainer = choices[chosen]
     else:
         st.caption(new_prompts.why_none(selection.path))
-    checkpoints = (selection.options.target, selection.checkpoint)
-    stamp = data.stamp(selection.path)
-    return Question(selection.path, stamp, checkpoints, draft.prompt, edited, draft.answers, explainer)
+    path, checkpoints = selection.path, (selection.options.target, selection.checkpoint)
+    return Question(path, data.stamp(path), checkpoints, draft.prompt, edited, draft.answers, explainer)
 
 
 def compute(asked: Question) -> None:

@@ -9,7 +9,6 @@ from dashboard import PAGES, charts
 from dashboard.charts.mechanism import Column, patch_maps
 from dashboard.mechanism import maps
 from dashboard.mechanism.maps import ExampleMap
-from dashboard.reading import models
 from dashboard.reading.example_rows import example
 from dashboard.refit import new_prompts
 from dashboard.selection.on_screen import offered
@@ -17,7 +16,7 @@ from dashboard.selection.resolve import with_changes
 from dashboard.selection.state import Selection, problem
 from dashboard.text import diff, markdown_escaped, shown, visible
 from dashboard.widgets.figures import choose, show
-from dashboard.widgets.on_demand import can_load, requested, warn_of_another_model
+from dashboard.widgets.on_demand import can_load, requested, warn_if_replaced
 from dashboard.widgets.parts import small_print
 from engine.config import InputError
 
@@ -51,8 +50,7 @@ def one_example(selection: Selection) -> None:
     except InputError as error:
         problem(str(error))
         return
-    if models.is_as_measured(path, checkpoint) is False:
-        warn_of_another_model(checkpoint)
+    warn_if_replaced(path, [checkpoint])
     draw_example(selection, found, identity)
 
 

@@ -37,9 +37,7 @@ def page(selection: Selection) -> None:
     o, s = selection.options, selection
     rows, controls = headline(s.path, o.checkpoints, s.explainer, s.regime, s.split, s.condition)
     if rows.empty:
-        st.info(
-            "No setting of this explainer and regime is marked as chosen on this split: look at Trajectory instead."
-        )
+        st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
         return
     parts.small_print(f"{s.run.key} · {s.run.task} · target {o.target} · {len(o.checkpoints)} checkpoints")
     answers(rows, controls)

@@ -59,8 +59,7 @@ def of_run(path: Path, columns: Collection[str]) -> dict[str, str]:
 
 
 def save(path: Path, name: str, text: str | None) -> None:
-    """Save a slice (text form) of a run under a name, in place of one of that name; None removes it. Raises RunError,
-    one line."""
+    """Save or replace the slice (text form) that a run has under a name; None removes it. Raises RunError, one line."""
     where = file()
     try:
         with FileLock(where.with_suffix(".lock"), timeout=5):

@@ -105,9 +105,9 @@ def with_selection(draw: Callable[[Selection], None], *needs: str) -> None:
 def sidebar(*needs: str) -> Selection | None:
     """Read the selection, draw the widgets that the page needs into the sidebar, and update the URL.
 
-    needs: names among `NAMES`; `run` is always added, as the first. "slice", "example" and "hash" have no widget here
-    but stay in the URL of a page that names them. A parameter that is not among the needs has its default value,
-    whatever another page chose. Returns None, and says why on the page, where there is nothing to show.
+    needs: names among `NAMES`; `run` is always the first. "slice", "example" and "hash" have no widget here but stay in
+    the URL of a page that names them. A parameter that is not needed has its default value, whatever another page
+    chose. Returns None, and says why on the page, where there is nothing to show.
     """
     runs = data.runs()
     if not runs:

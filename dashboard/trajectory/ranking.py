@@ -61,9 +61,8 @@ def over_checkpoints(path: Path, setting: data.Setting, split: str) -> pd.DataFr
     run, found = data.options(path), []
     for name in run.checkpoints:
         at = replace(setting, checkpoint=name)
-        if len(data.explained_rows(path, at, split)) > MOST_EXPLAINED:
-            return pd.DataFrame()
-        made = mean_tau(data.explanations(path, at, split=split))
+        few = len(data.explained_rows(path, at, split)) <= MOST_EXPLAINED
+        made = mean_tau(data.explanations(path, at, split=split)) if few else {}
         if not made:
             return pd.DataFrame()
         found.append({"regime": setting.regime, "checkpoint": name, "step": run.steps[name]} | made)

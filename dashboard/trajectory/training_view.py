@@ -100,8 +100,7 @@ def _draw(selection: Selection, asked: Asked, found: pd.DataFrame, steps: dict[s
     st.markdown(markdown_escaped(sentence))
     st.caption(
         "Each line is the same explainer, asked about another checkpoint of the drifting model. If Self goes on rising "
-        "at the first checkpoint but falls back at a later one, the rest of the training fitted what held at the first "
-        "only."
+        "at the first checkpoint but falls at a later one, the rest of the training fitted the first only."
     )
 
 

@@ -28,8 +28,12 @@ def can_load(path: Path, names: Iterable[str]) -> bool:
 
 def warn_of_another_model(name: str) -> None:
     """Warn that the checkpoint on this disk is not the one that the run measured."""
-    st.warning(
-        f"The checkpoint {markdown_escaped(name)} on disk is not the one that this run measured: these numbers are of "
-        "another model.",
-        icon=":material/difference:",
-    )
+    said = f"The checkpoint {markdown_escaped(name)} on disk is not the one that this run measured"
+    st.warning(f"{said}: these numbers are of another model.", icon=":material/difference:")
+
+
+def warn_if_replaced(path: Path, names: Iterable[str]) -> None:
+    """The same warning for each checkpoint whose files are not those that the run measured."""
+    for name in names:
+        if models.is_as_measured(path, name) is False:
+            warn_of_another_model(name)
