@@ -317,9 +317,7 @@ def test_ctrl_c_leaves_a_run_that_goes_on(folder):
     assert Run.open(out).state == "interrupted"
 
 
-@pytest.mark.parametrize(
-    ("error", "state"), [(ValueError("no\nluck"), "failed"), (SystemExit(1), "interrupted")], ids=["fault", "exit"]
-)
+@pytest.mark.parametrize(("error", "state"), [(ValueError("no\nluck"), "failed"), (SystemExit(1), "interrupted")])
 def test_any_exception_gives_the_lock_back(folder, tmp_path, monkeypatch, error, state):
     monkeypatch.setattr(pipeline, "measure", Mock(side_effect=error))
     with pytest.raises(type(error)):
@@ -344,11 +342,6 @@ def refused_spec(capsys, folder: Path, tmp_path: Path, **changes) -> str:
     """The message about a changed spec. It lies in the fixture's folder, so that its paths still lead to the models."""
     path = write(folder, tmp_path.name, **changes)
     return refused(capsys, "run", path, "--out", tmp_path / "run", "--quiet")
-
-
-def test_no_such_run(capsys, tmp_path):
-    assert "no such folder" in refused(capsys, "report", tmp_path / "absent")
-    assert "not a run" in refused(capsys, "report", tmp_path)
 
 
 def test_bad_specs(capsys, folder, tmp_path):
@@ -391,6 +384,7 @@ def test_a_run_that_is_still_running(capsys, folder, tmp_path):
     with Run.create(out, relative_paths(load_spec(folder / "whole.yaml"), out), provenance={}):
         assert "another process" in refused(capsys, "run", folder / "whole.yaml", "--out", out, "--quiet")
         assert "no metrics yet" in refused(capsys, "report", out)
+    assert "not a run" in refused(capsys, "report", tmp_path)
 
 
 def test_a_busy_port_is_said_and_the_next_one_taken():

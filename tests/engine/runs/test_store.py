@@ -32,10 +32,6 @@ def a_spec(seed: int = 0) -> RunSpec:
     return RunSpec(name="a-run", seed=seed, task=TaskSpec(name="sycophancy"), checkpoints=checkpoints)
 
 
-def some_examples() -> pa.Table:
-    return examples_table(examples(6))
-
-
 def behavior_of(examples: pa.Table, first: float = 0.5) -> pa.Table:
     n = examples.num_rows
     numbers = pa.array([first] + [1.0] * (n - 1), pa.float32())
@@ -45,9 +41,9 @@ def behavior_of(examples: pa.Table, first: float = 0.5) -> pa.Table:
 def finished(path: Path) -> Run:
     run = Run.create(path, a_spec(), provenance={"content": {"m": "abc"}})
     run.note(batch_size={CHECKPOINT: 64})
-    examples = some_examples()
-    run.write_table("examples.parquet", examples)
-    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(examples))
+    table = examples_table(examples(6))
+    run.write_table("examples.parquet", table)
+    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(table))
     for i in range(2):
         states = {"last.0": np.full((3, 4), i, np.float32), "last.2": np.full((3, 4), 10 + i, np.float16)}
         run.write_arrays(f"hidden/{CHECKPOINT}/{i:05d}.safetensors", states)
@@ -87,14 +83,9 @@ def test_same_command_again_returns_the_finished_run(tmp_path):
         Run.create(tmp_path, a_spec(), provenance={"content": {"m": "abd"}})
 
 
-def test_same_inputs_give_the_same_bytes(tmp_path):
-    finished(tmp_path / "one"), finished(tmp_path / "two")
-    assert sha256_of(tmp_path / "one") == sha256_of(tmp_path / "two")
-
-
 def test_an_unfinished_run_goes_on(tmp_path):
     run = Run.create(tmp_path, a_spec(), provenance={})
-    run.write_table("examples.parquet", some_examples())
+    run.write_table("examples.parquet", examples_table(examples(6)))
     assert Run.open(tmp_path).state == "running"
     with pytest.raises(RunError, match="another process is writing"):
         Run.create(tmp_path, a_spec(), provenance={})
@@ -164,9 +155,9 @@ def test_damage_is_named(tmp_path):
 
 def test_verify_reads_what_the_hashes_cannot_tell(tmp_path):
     run = Run.create(tmp_path, a_spec(), provenance={})
-    examples = some_examples()
-    run.write_table("examples.parquet", pa.concat_tables([examples, examples.slice(0, 1)]))
-    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(examples, first=float("nan")))
+    table = examples_table(examples(6))
+    run.write_table("examples.parquet", pa.concat_tables([table, table.slice(0, 1)]))
+    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(table, first=float("nan")))
     run.write_table("metrics.parquet", pa.table({"self": [0.1]}))
     run.finish()
     problems = verify(tmp_path)
@@ -228,7 +219,7 @@ def full_disk(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_said_and_the_run_goes_on_later(full_disk):
     run = Run.create(full_disk / "r", a_spec(), provenance={})
-    run.write_table("examples.parquet", some_examples())
+    run.write_table("examples.parquet", examples_table(examples(6)))
     noise = np.random.default_rng(0).normal(size=20_000)
     for write in (
         lambda: run.write_table("big.parquet", pa.table({"x": noise})),
@@ -248,6 +239,7 @@ def test_runs_are_found_and_contents_hashed(tmp_path):
     finished(tmp_path / "runs" / "b"), finished(tmp_path / "runs" / "study" / "a"), finished(tmp_path / "runs" / ".old")
     assert find_runs([tmp_path / "runs", tmp_path / "absent"]) == [tmp_path / "runs/b", tmp_path / "runs/study/a"]
     assert find_runs([tmp_path / "runs" / "b"]) == [tmp_path / "runs/b"]
+    assert sha256_of(tmp_path / "runs/b") == sha256_of(tmp_path / "runs/study/a"), "same inputs, same bytes"
     before = sha256_of(tmp_path / "runs")
     (tmp_path / "runs" / "README.md").write_text("not part of it")
     assert sha256_of(tmp_path / "runs") == before

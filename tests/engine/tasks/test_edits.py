@@ -63,9 +63,6 @@ def test_sentence_around_ignores_a_full_stop_inside_a_number():
 def test_bad_spans_are_refused(name, spans):
     with pytest.raises(EditError):
         EDITS[name](TEXT, spans, "x")
-
-
-def test_replace_needs_a_value():
     with pytest.raises(EditError, match="value"):
         replace(TEXT, [(0, 2)], None)
 

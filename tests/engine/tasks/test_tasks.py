@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from engine.config import InputError, PromptCounts, TaskSpec
-from engine.tasks import FACTORS, TASKS, task_examples
+from engine.tasks import FACTORS, task_examples
 from engine.tasks.factors import Scene
 from engine.tasks.from_file import diff_spans, read_dialogues
 
@@ -74,9 +74,8 @@ def test_text_edits_agree_with_the_scenes_they_lead_to(name):
 def test_draws_are_seeded(name):
     one, same, other = (task_examples(TaskSpec(name=name, prompts=COUNTS, seed=seed)) for seed in (0, 0, 1))
     assert one == same
-    assert {e.entity for e in one if e.split == "test_heldout"} != {
-        e.entity for e in other if e.split == "test_heldout"
-    }
+    held_out = [factor(examples, ["test_heldout"], lambda e: e.entity) for examples in (one, other)]
+    assert held_out[0] != held_out[1]
 
 
 def test_only_the_edits_asked_for(name):
@@ -84,15 +83,8 @@ def test_only_the_edits_asked_for(name):
     assert {e.edit for e in task_examples(spec)} == {"delete_cue"}
     with pytest.raises(InputError, match="delete_cue"):
         task_examples(TaskSpec(name=name, edits=("delete_quce",)))
-
-
-def test_too_many_prompts(name):
     with pytest.raises(InputError, match="lower"):
         task_examples(TaskSpec(name=name, prompts=PromptCounts(validation=10**6)))
-
-
-def test_registry_matches_the_spec():
-    assert set(TASKS) == {"sycophancy", "refusal", "from_file"}
 
 
 LINE = {
@@ -121,9 +113,7 @@ def test_lines_end_at_line_feeds_only(tmp_path, mark):
     assert example.prompt == text
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"prompt": "x"}', '{"prompt": "x", "answer": ""}', '{"prompt": 1, "answer": "y"}', ""]
-)
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"prompt": "x"}', '{"prompt": "x", "answer": ""}'])
 def test_bad_dialogues_say_where(tmp_path, line):
     (tmp_path / "dialogues.jsonl").write_text(line)
     with pytest.raises(InputError, match=r"dialogues\.jsonl(, line 1)?: "):
