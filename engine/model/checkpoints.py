@@ -77,12 +77,13 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> 
     where = _device(device)
     config = _config(spec)
     tokenizer = _tokenizer(spec)
-    model = _untrained(spec, config, dtype) if spec.untrained else _trained(spec, config, dtype)
-    if spec.adapter:
-        model = _with_adapter(model, spec)
-    model = model.to(where).eval().requires_grad_(False)
+    model = _model(spec, config, DTYPES[dtype]).to(where).eval().requires_grad_(False)
     _refuse_unless_causal(model, spec)
-    _refuse_unless_they_fit(model, tokenizer, spec)
+    known = model.get_input_embeddings().num_embeddings
+    if max(tokenizer("The quick brown fox, 12 à Ω.").input_ids, default=0) >= known:
+        raise CheckpointError(
+            f"{spec.path}: the tokenizer has tokens beyond the model's {known} embeddings: not a pair"
+        )
     return Checkpoint(model, tokenizer, spec, where, checkpoint_hash(spec, getattr(config, "_commit_hash", None)))
 
 
@@ -178,25 +179,20 @@ def _tokenizer(spec: CheckpointSpec) -> Any:
     return tokenizer
 
 
-def _trained(spec: CheckpointSpec, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
-    with _in_one_line(f"{spec.path}: its weights can't be loaded"):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            **_source(spec), config=config, dtype=DTYPES[dtype], output_loading_info=True
-        )
-    if missing := sorted(report["missing_keys"]):
-        raise CheckpointError(
-            f"{spec.path}: {len(missing)} weights are missing ({missing[0]} …): not saved from a causal language model?"
-        )
-    return model
-
-
-def _untrained(spec: CheckpointSpec, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(UNTRAINED_SEED)
-        return AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=spec.trust_remote_code)
-
-
-def _with_adapter(model: PreTrainedModel, spec: CheckpointSpec) -> PreTrainedModel:
+def _model(spec: CheckpointSpec, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    if spec.untrained:
+        with torch.random.fork_rng():
+            torch.manual_seed(UNTRAINED_SEED)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=spec.trust_remote_code)
+    else:
+        with _in_one_line(f"{spec.path}: its weights can't be loaded"):
+            options = _source(spec) | {"config": config, "dtype": dtype, "output_loading_info": True}
+            model, report = AutoModelForCausalLM.from_pretrained(**options)
+        if missing := sorted(report["missing_keys"]):
+            why = f"{len(missing)} weights are missing ({missing[0]} …): not saved from a causal language model?"
+            raise CheckpointError(f"{spec.path}: {why}")
+    if not spec.adapter:
+        return model
     try:
         from peft import PeftModel
     except ImportError:
@@ -215,10 +211,3 @@ def _refuse_unless_causal(model: PreTrainedModel, spec: CheckpointSpec) -> None:
         raise CheckpointError(
             f"{spec.path}: {model.config.model_type} reads later tokens too (an encoder): give a causal language model"
         )
-
-
-def _refuse_unless_they_fit(model: PreTrainedModel, tokenizer: Any, spec: CheckpointSpec) -> None:
-    rows = model.get_input_embeddings().num_embeddings
-    probe = tokenizer("The quick brown fox, 12 à Ω.").input_ids
-    if max(probe, default=0) >= rows:
-        raise CheckpointError(f"{spec.path}: the tokenizer has tokens beyond the model's {rows} embeddings: not a pair")
