@@ -74,7 +74,12 @@ def measure(
     prompts: dict[str, np.ndarray] = {}
     per_example: dict[str, np.ndarray] = {}
     for at, layer in enumerate(layers):
-        states = _stored(scored.states[:, at], hidden, checkpoint, layer)
+        states = scored.states[:, at]
+        if hidden and hidden.dtype == "float16":
+            if np.abs(states).max(initial=0.0) > FLOAT16_MAX:
+                why = f"hidden states of layer {layer} are too large for float16: set hidden.dtype: float32"
+                raise BehaviorError(f"{checkpoint.name}: {why}")
+            states = states.astype(np.float16)
         prompts[f"last.{layer}"] = states[plan.prompt_reads]
         for name, reads in plan.reads.items():
             per_example[f"{name}.{layer}"] = states[reads]
@@ -168,13 +173,3 @@ def _span(checkpoint: Checkpoint, tokens: Tokens, spans: list[dict]) -> tuple[in
         return span_positions(tokens.offsets, spans_of(spans))
     except TokenError as error:
         raise BehaviorError(f"{checkpoint.name}: {error}") from None
-
-
-def _stored(states: np.ndarray, hidden: HiddenSpec | None, checkpoint: Checkpoint, layer: int) -> np.ndarray:
-    if hidden is None or hidden.dtype == "float32":
-        return states
-    if np.abs(states).max(initial=0.0) > FLOAT16_MAX:
-        raise BehaviorError(
-            f"{checkpoint.name}: hidden states of layer {layer} are too large for float16: set hidden.dtype: float32"
-        )
-    return states.astype(np.float16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from engine.config import CheckpointSpec, InputError
-from engine.runs.files import content_hash
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
@@ -30,13 +28,12 @@ class CheckpointError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model in evaluation mode with its tokenizer. `content_hash` identifies weights, configuration and tokenizer."""
+    """A model in evaluation mode with its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: Any
     spec: CheckpointSpec
     device: torch.device
-    content_hash: str
 
     @property
     def name(self) -> str:
@@ -84,28 +81,21 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> 
         raise CheckpointError(
             f"{spec.path}: the tokenizer has tokens beyond the model's {known} embeddings: not a pair"
         )
-    return Checkpoint(model, tokenizer, spec, where, checkpoint_hash(spec, getattr(config, "_commit_hash", None)))
-
-
-def checkpoint_hash(spec: CheckpointSpec, commit: str | None = None) -> str:
-    """SHA-256 in hex that identifies a checkpoint: over the files of a local folder, or over a hub id at its commit."""
-    digest = hashlib.sha256(b"untrained" if spec.untrained else b"")
-    for path, revision in ((spec.path, commit or spec.revision), (spec.adapter, None)):
-        if path:
-            local = Path(path).expanduser()
-            digest.update((content_hash(local) if local.exists() else f"{path}@{revision}").encode())
-    return digest.hexdigest()
+    return Checkpoint(model, tokenizer, spec, where)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
-    """Save a checkpoint in the format of `save_pretrained`. If the process is killed, no half-written folder is left
-    under this name: the files are written to a hidden folder, which is renamed last."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    """Save a checkpoint in the format of `save_pretrained`. If the process is killed, the folder is complete or absent:
+    files are only written and removed in hidden folders beside it, and complete folders are renamed."""
+    temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
+    for rest in (temporary, old):
+        shutil.rmtree(rest, ignore_errors=True)
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
     os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _device(name: str) -> torch.device:

@@ -173,14 +173,13 @@ class Stretch:
 
     def layer(self, number: int) -> KeysValues:
         """Keys and values of one layer up to the greatest length, for every row."""
-        keys, values = self.layers[number]
-        return self._of_rows(keys), self._of_rows(values)
-
-    def _of_rows(self, cached: Tensor) -> Tensor:
-        first, used = self.owners[0], cached[:, :, : max(self.lengths)]
+        keys, values = (cached[:, :, : max(self.lengths)] for cached in self.layers[number])
+        first = self.owners[0]
         if all(owner == first for owner in self.owners):
-            return used[first : first + 1].expand(len(self.owners), -1, -1, -1)
-        return used.index_select(0, torch.tensor(self.owners, device=cached.device))
+            sizes = (len(self.owners), -1, -1, -1)
+            return keys[first : first + 1].expand(sizes), values[first : first + 1].expand(sizes)
+        owners = torch.tensor(self.owners, device=keys.device)
+        return keys.index_select(0, owners), values.index_select(0, owners)
 
 
 class _PrefixLayer(DynamicLayer):

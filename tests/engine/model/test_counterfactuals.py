@@ -162,7 +162,7 @@ def test_rows_on_both_sides_of_a_change_of_rotary_embedding_never_meet():
         for weight in model.parameters():
             if weight.ndim > 1:
                 torch.nn.init.normal_(weight, std=0.3)
-    given = Checkpoint(model, None, CheckpointSpec(name="phi3--tiny", path="-"), torch.device("cpu"), "")
+    given = Checkpoint(model, None, CheckpointSpec(name="phi3--tiny", path="-"), torch.device("cpu"))
     rng = np.random.default_rng(6)
     short, long = edits(rng, n=1, length=16, k=3, first=0.5), edits(rng, n=1, length=18, k=3, first=0.5)
     for drawn, path in ((short, "shared"), (short + long, "full: its rotary embedding")):
