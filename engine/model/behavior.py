@@ -67,11 +67,19 @@ def measure(
 
     f = (scored.log_probs[:, 0] - scored.log_probs[:, 1]).astype(np.float32)
     f_x, f_edited = f[plan.texts], f[plan.edited_texts]
-    _refuse_unless_finite(checkpoint, f_x, f_edited, examples["example_id"].to_pylist())
+    bad = np.flatnonzero(~np.isfinite(f_x) | ~np.isfinite(f_edited))
+    if len(bad):
+        name, why = examples["example_id"][bad[0]], "broken weights, or a dtype too small: try dtype: float32"
+        raise BehaviorError(f"example {name}: {checkpoint.name} gives no finite f (as for {len(bad)} examples): {why}")
     prompts: dict[str, np.ndarray] = {}
     per_example: dict[str, np.ndarray] = {}
     for at, layer in enumerate(layers):
-        states = _stored(scored.states[:, at], hidden, checkpoint, layer)
+        states = scored.states[:, at]
+        if hidden and hidden.dtype == "float16":
+            if np.abs(states).max(initial=0.0) > FLOAT16_MAX:
+                why = f"hidden states of layer {layer} are too large for float16: set hidden.dtype: float32"
+                raise BehaviorError(f"{checkpoint.name}: {why}")
+            states = states.astype(np.float16)
         prompts[f"last.{layer}"] = states[plan.prompt_reads]
         for name, reads in plan.reads.items():
             per_example[f"{name}.{layer}"] = states[reads]
@@ -165,22 +173,3 @@ def _span(checkpoint: Checkpoint, tokens: Tokens, spans: list[dict]) -> tuple[in
         return span_positions(tokens.offsets, spans_of(spans))
     except TokenError as error:
         raise BehaviorError(f"{checkpoint.name}: {error}") from None
-
-
-def _refuse_unless_finite(checkpoint: Checkpoint, f: np.ndarray, f_edited: np.ndarray, names: Sequence[str]) -> None:
-    bad = np.flatnonzero(~np.isfinite(f) | ~np.isfinite(f_edited))
-    if len(bad):
-        raise BehaviorError(
-            f"example {names[bad[0]]}: {checkpoint.name} gives no finite f (as for {len(bad)} examples): "
-            "broken weights, or a dtype too small: try dtype: float32"
-        )
-
-
-def _stored(states: np.ndarray, hidden: HiddenSpec | None, checkpoint: Checkpoint, layer: int) -> np.ndarray:
-    if hidden is None or hidden.dtype == "float32":
-        return states
-    if np.abs(states).max(initial=0.0) > FLOAT16_MAX:
-        raise BehaviorError(
-            f"{checkpoint.name}: hidden states of layer {layer} are too large for float16: set hidden.dtype: float32"
-        )
-    return states.astype(np.float16)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import shutil
 from collections.abc import Iterator
@@ -17,7 +16,6 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from engine.config import CheckpointSpec, InputError
-from engine.runs.files import sha256_of
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
@@ -30,13 +28,12 @@ class CheckpointError(InputError):
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """A model in evaluation mode with its tokenizer. `content_hash` identifies weights, configuration and tokenizer."""
+    """A model in evaluation mode with its tokenizer."""
 
     model: PreTrainedModel
     tokenizer: Any
     spec: CheckpointSpec
     device: torch.device
-    content_hash: str
 
     @property
     def name(self) -> str:
@@ -77,34 +74,28 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> 
     where = _device(device)
     config = _config(spec)
     tokenizer = _tokenizer(spec)
-    model = _untrained(spec, config, dtype) if spec.untrained else _trained(spec, config, dtype)
-    if spec.adapter:
-        model = _with_adapter(model, spec)
-    model = model.to(where).eval().requires_grad_(False)
+    model = _model(spec, config, DTYPES[dtype]).to(where).eval().requires_grad_(False)
     _refuse_unless_causal(model, spec)
-    _refuse_unless_they_fit(model, tokenizer, spec)
-    return Checkpoint(model, tokenizer, spec, where, checkpoint_hash(spec, getattr(config, "_commit_hash", None)))
-
-
-def checkpoint_hash(spec: CheckpointSpec, commit: str | None = None) -> str:
-    """SHA-256 in hex that identifies a checkpoint: over the files of a local folder, or over a hub id at its commit."""
-    digest = hashlib.sha256(b"untrained" if spec.untrained else b"")
-    for path, revision in ((spec.path, commit or spec.revision), (spec.adapter, None)):
-        if path:
-            local = Path(path).expanduser()
-            digest.update((sha256_of(local) if local.exists() else f"{path}@{revision}").encode())
-    return digest.hexdigest()
+    known = model.get_input_embeddings().num_embeddings
+    if max(tokenizer("The quick brown fox, 12 à Ω.").input_ids, default=0) >= known:
+        raise CheckpointError(
+            f"{spec.path}: the tokenizer has tokens beyond the model's {known} embeddings: not a pair"
+        )
+    return Checkpoint(model, tokenizer, spec, where)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
-    """Save a checkpoint in the format of `save_pretrained`. If the process is killed, no half-written folder is left
-    under this name: the files are written to a hidden folder, which is renamed last."""
-    temporary = folder.with_name(f".{folder.name}.tmp")
-    shutil.rmtree(temporary, ignore_errors=True)
+    """Save a checkpoint in the format of `save_pretrained`. If the process is killed, the folder is complete or absent:
+    files are only written and removed in hidden folders beside it, and complete folders are renamed."""
+    temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
+    for rest in (temporary, old):
+        shutil.rmtree(rest, ignore_errors=True)
     model.save_pretrained(temporary)
     tokenizer.save_pretrained(temporary)
-    shutil.rmtree(folder, ignore_errors=True)
+    if folder.exists():
+        os.replace(folder, old)
     os.replace(temporary, folder)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def _device(name: str) -> torch.device:
@@ -178,25 +169,20 @@ def _tokenizer(spec: CheckpointSpec) -> Any:
     return tokenizer
 
 
-def _trained(spec: CheckpointSpec, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
-    with _in_one_line(f"{spec.path}: its weights can't be loaded"):
-        model, report = AutoModelForCausalLM.from_pretrained(
-            **_source(spec), config=config, dtype=DTYPES[dtype], output_loading_info=True
-        )
-    if missing := sorted(report["missing_keys"]):
-        raise CheckpointError(
-            f"{spec.path}: {len(missing)} weights are missing ({missing[0]} …): not saved from a causal language model?"
-        )
-    return model
-
-
-def _untrained(spec: CheckpointSpec, config: PreTrainedConfig, dtype: str) -> PreTrainedModel:
-    with torch.random.fork_rng():
-        torch.manual_seed(UNTRAINED_SEED)
-        return AutoModelForCausalLM.from_config(config, dtype=DTYPES[dtype], trust_remote_code=spec.trust_remote_code)
-
-
-def _with_adapter(model: PreTrainedModel, spec: CheckpointSpec) -> PreTrainedModel:
+def _model(spec: CheckpointSpec, config: PreTrainedConfig, dtype: torch.dtype) -> PreTrainedModel:
+    if spec.untrained:
+        with torch.random.fork_rng():
+            torch.manual_seed(UNTRAINED_SEED)
+            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=spec.trust_remote_code)
+    else:
+        with _in_one_line(f"{spec.path}: its weights can't be loaded"):
+            options = _source(spec) | {"config": config, "dtype": dtype, "output_loading_info": True}
+            model, report = AutoModelForCausalLM.from_pretrained(**options)
+        if missing := sorted(report["missing_keys"]):
+            why = f"{len(missing)} weights are missing ({missing[0]} …): not saved from a causal language model?"
+            raise CheckpointError(f"{spec.path}: {why}")
+    if not spec.adapter:
+        return model
     try:
         from peft import PeftModel
     except ImportError:
@@ -215,10 +201,3 @@ def _refuse_unless_causal(model: PreTrainedModel, spec: CheckpointSpec) -> None:
         raise CheckpointError(
             f"{spec.path}: {model.config.model_type} reads later tokens too (an encoder): give a causal language model"
         )
-
-
-def _refuse_unless_they_fit(model: PreTrainedModel, tokenizer: Any, spec: CheckpointSpec) -> None:
-    rows = model.get_input_embeddings().num_embeddings
-    probe = tokenizer("The quick brown fox, 12 à Ω.").input_ids
-    if max(probe, default=0) >= rows:
-        raise CheckpointError(f"{spec.path}: the tokenizer has tokens beyond the model's {rows} embeddings: not a pair")

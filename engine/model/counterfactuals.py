@@ -22,7 +22,7 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from engine.model.batching import Batch, Limits, Row, Text, distinct_rows, full_plan, row_tails, shared_plan
+from engine.model.batching import Batch, Limits, Text, distinct_rows, full_plan, shared_plan
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import (
     Ask,
@@ -33,7 +33,6 @@ from engine.model.forward import (
     can_share,
     continue_prefixes,
     forward,
-    padded,
     rotary_limit,
     takes,
 )
@@ -54,7 +53,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class Report:
-    """The work that was done. `tokens` includes padding; `naive_tokens` counts every text in full, without padding."""
+    """The work that was done. `tokens` includes padding."""
 
     path: str
     """"shared", or "full: " and the reason."""
@@ -62,7 +61,6 @@ class Report:
     rows: int
     forwards: int
     tokens: int
-    naive_tokens: int
 
 
 @dataclass(frozen=True)
@@ -91,25 +89,22 @@ def score_texts(
     make larger batches with the same number of tokens. If memory runs out, the batch size is halved with a warning.
     Raises ForwardError if not even one row fits, or if the path is "shared" and the model can't share.
     """
-    rows = distinct_rows(groups)
-    longest = max(len(row.tokens) for row in rows)
-    batch_size = batch_size or find_batch_size(checkpoint, [row.tokens for row in rows])
-    obstacle = can_share(checkpoint.model, longest)
+    work = _Work(checkpoint, groups, layers, progress)
+    batch_size = batch_size or find_batch_size(checkpoint, [row.tokens for row in work.rows])
+    obstacle = can_share(checkpoint.model, work.longest)
     if path == "shared" and obstacle:
         raise ForwardError(f"{checkpoint.name}: prefixes can't be shared: {obstacle}")
     while True:
         try:
-            chosen, reason = _choose(checkpoint, rows, groups, obstacle, batch_size, path)
-            work = _Work(checkpoint, rows, groups, layers, batch_size * longest, progress)
-            work.shared() if chosen == "shared" else work.full()
-            taken = chosen + (f": {reason}" if reason else "")
-            report = Report(taken, batch_size, len(rows), work.forwards, work.tokens, work.naive)
-            return TextScores(work.log_probs, work.states, report)
+            if path != "auto":
+                return work.run(path, batch_size)
+            reason = obstacle or _unsafe(work, groups, batch_size)
+            return work.run(f"full: {reason}" if reason else "shared", batch_size)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             if batch_size == 1:
-                raise ForwardError(f"{checkpoint.name}: out of memory on one row of {longest} tokens") from None
+                raise ForwardError(f"{checkpoint.name}: out of memory on one row of {work.longest} tokens") from None
             batch_size //= 2
         # This stands outside the handler, because only here are the failed batch's tensors free.
         log.warning("%s: out of memory, continuing with batches of %d", checkpoint.name, batch_size)
@@ -122,45 +117,25 @@ def _is_out_of_memory(error: BaseException) -> bool:
     return isinstance(error, torch.OutOfMemoryError | MemoryError) or any(m in str(error) for m in messages)
 
 
-def _choose(
-    checkpoint: Checkpoint,
-    rows: Sequence[Row],
-    groups: Sequence[Sequence[Text]],
-    obstacle: str,
-    batch_size: int,
-    path: ForwardPath,
-) -> tuple[str, str]:
-    """The path to take, and the reason if it is "full". The shared path is tested on the first group with two texts,
-    and on a batch whose prefixes differ in length as much as these rows allow."""
-    if path != "auto":
-        return path, ""
-    if obstacle:
-        return "full", obstacle
+def _unsafe(work: _Work, groups: Sequence[Sequence[Text]], batch_size: int) -> str:
+    """The reason against the shared path, empty if there is none. It is tested on the first group with two texts, and
+    on a batch whose prefixes differ in length as much as these rows allow."""
     group = next((g for g in groups if len(g) > 1), None)
     if group is None:
-        return "full", "no two texts share a beginning"
+        return "no two texts share a beginning"
     try:
-        apart = [_trial(checkpoint, [group[:3]], batch_size)]
-        longest = max(rows, key=lambda row: len(row.tokens))
-        apart.append(_ragged_trial(checkpoint, longest.tokens, longest.asks[0][1]))
+        trial = _Work(work.checkpoint, [group[:3]])
+        full, shared = (trial.run(path, batch_size).log_probs for path in ("full", "shared"))
+        longest = max(work.rows, key=lambda row: len(row.tokens))
+        apart = np.max(
+            [np.abs(full - shared).max(), _ragged_trial(work.checkpoint, longest.tokens, longest.asks[0][1])]
+        )
     except (IndexError, ValueError, RuntimeError) as error:  # the masks of an unknown architecture may raise these
         if _is_out_of_memory(error):
             raise
-        return "full", f"sharing failed on a trial ({type(error).__name__})"
-    if not np.max(apart) <= AGREEMENT[checkpoint.model.dtype]:
-        return "full", f"sharing changed a log-probability by {np.max(apart):.2g} on a trial"
-    return "shared", ""
-
-
-def _trial(checkpoint: Checkpoint, groups: Sequence[Sequence[Text]], batch_size: int) -> float:
-    """Largest |Δ log p| between the two paths on these groups, in nats."""
-    rows = distinct_rows(groups)
-    both = []
-    for way in (_Work.full, _Work.shared):
-        work = _Work(checkpoint, rows, groups, (), batch_size * max(len(row.tokens) for row in rows), None)
-        way(work)
-        both.append(work.log_probs)
-    return float(np.abs(both[0] - both[1]).max())
+        return f"sharing failed on a trial ({type(error).__name__})"
+    safe = apart <= AGREEMENT[work.checkpoint.model.dtype]  # False for NaN too
+    return "" if safe else f"sharing changed a log-probability by {apart:.2g} on a trial"
 
 
 def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int], answer: int) -> float:
@@ -175,7 +150,9 @@ def _ragged_trial(checkpoint: Checkpoint, tokens: Sequence[int], answer: int) ->
         return 0.0
     early, late = 1, end - 2
     asks = [Ask(0, at, answer) for at in (early, early + 1, end // 2, late, end - 1)]
-    right, _, kept = _whole_rows(checkpoint, [tokens], asks, (), (), keep=True)
+    cache = DynamicCache()
+    right, _, _ = forward(model, [tokens], asks, past_key_values=cache)
+    kept = [(layer.keys, layer.values) for layer in cache.layers]
     again = [Ask(0, ask.position - early, answer) for ask in asks]
     again += [Ask(1, ask.position - late, answer) for ask in asks[3:]]
     suffixes = [tokens[early:end], tokens[late:end]]
@@ -197,33 +174,37 @@ class _Work:
     def __init__(
         self,
         checkpoint: Checkpoint,
-        rows: Sequence[Row],
         groups: Sequence[Sequence[Text]],
-        layers: Sequence[int],
-        most_tokens: int,
-        progress: OnProgress | None,
+        layers: Sequence[int] = (),
+        progress: OnProgress | None = None,
     ):
-        self.checkpoint, self.rows, self.layers, self.progress = checkpoint, rows, layers, progress
+        self.checkpoint, self.layers, self.progress = checkpoint, layers, progress
+        self.rows = distinct_rows(groups)
+        self.longest = max(len(row.tokens) for row in self.rows)
+        self.texts = [text for group in groups for text in group]
+
+    def run(self, path: str, batch_size: int) -> TextScores:
+        """Run all rows; every path but "shared" runs each row in full."""
+        checkpoint, layers = self.checkpoint, self.layers
         most_logits = max(1, MOST_LOGITS // checkpoint.model.config.get_text_config().vocab_size)
-        self.limits = Limits(most_tokens, most_logits, not takes(checkpoint.model, "logits_to_keep"))
-        texts = [text for group in groups for text in group]
-        self.log_probs = np.zeros((len(texts), max(len(text.answers) for text in texts)))
-        n_reads = sum(len(text.reads) for text in texts) if layers else 0
+        limits = Limits(batch_size * self.longest, most_logits, not takes(checkpoint.model, "logits_to_keep"))
+        self.log_probs = np.zeros((len(self.texts), max(len(text.answers) for text in self.texts)))
+        n_reads = sum(len(text.reads) for text in self.texts) if layers else 0
         self.states = np.zeros((n_reads, len(layers), checkpoint.width if layers else 0), np.float32)
-        self.naive = sum(len(text.prompt) + len(tail) for text in texts for tail in row_tails(text.answers))
         self.forwards = self.tokens = self.done = 0
+        if path == "shared":
+            self._run_shared(limits)
+        else:
+            for batch in full_plan(self.rows, limits, rotary_limit(checkpoint.model)):
+                self._run(batch)
+        report = Report(path, batch_size, len(self.rows), self.forwards, self.tokens)
+        return TextScores(self.log_probs, self.states, report)
 
-    def full(self) -> None:
-        """Run every row in full."""
-        for batch in full_plan(self.rows, self.limits, rotary_limit(self.checkpoint.model)):
-            self._run(batch)
-
-    def shared(self) -> None:
+    def _run_shared(self, limits: Limits) -> None:
         """Run originals, then the rows that continue their keys and values, then the rows that continue those."""
-        longest = max(len(row.tokens) for row in self.rows)
-        two_deep = not can_share(self.checkpoint.model, longest, stretches=2)
+        two_deep = not can_share(self.checkpoint.model, self.longest, stretches=2)
         rescore = self.checkpoint.model.dtype != torch.float32
-        for first in shared_plan(self.rows, self.limits, two_deep=two_deep, rescore=rescore):
+        for first in shared_plan(self.rows, limits, two_deep=two_deep, rescore=rescore):
             kept = self._run(first)
             for second in first.continued_by:
                 prefix = Stretch(kept, second.owners, [piece.start for piece in second.pieces])
@@ -250,7 +231,10 @@ class _Work:
         if stretches:
             log_probs, states, kept = continue_prefixes(model, stretches, tokens, asks, reads, self.layers, keep=keep)
         else:
-            log_probs, states, kept = _whole_rows(self.checkpoint, tokens, asks, reads, self.layers, keep=keep)
+            cache = DynamicCache()
+            more = {"past_key_values": cache} if keep else {}
+            log_probs, states, _ = forward(model, tokens, asks, reads, self.layers, **more)
+            kept = [(layer.keys, layer.values) for layer in cache.layers]
         if ask_targets:
             texts, answers = np.array(ask_targets).T
             np.add.at(self.log_probs, (texts, answers), log_probs.double().numpy())
@@ -264,23 +248,6 @@ class _Work:
         return kept
 
 
-def _whole_rows(
-    checkpoint: Checkpoint,
-    rows: Sequence[Sequence[int]],
-    asks: Sequence[Ask],
-    reads: Sequence[Read],
-    layers: Sequence[int],
-    *,
-    keep: bool,
-) -> tuple[torch.Tensor, torch.Tensor, list[KeysValues]]:
-    """Like `continue_prefixes` for rows without a prefix."""
-    input_ids = padded(rows, checkpoint.device)
-    cache = DynamicCache() if keep else None
-    more = {"past_key_values": cache} if keep else {}
-    log_probs, states, _ = forward(checkpoint.model, input_ids, asks, reads, layers, use_cache=keep, **more)
-    return log_probs, states, [(layer.keys, layer.values) for layer in cache.layers] if cache else []
-
-
 def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> int:
     """Rows per batch, by trial on the longest rows: doubled until the time per row no longer falls by 5%.
 
@@ -291,22 +258,19 @@ def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> in
     order = sorted(rows, key=lambda tokens: (-len(tokens), tuple(tokens)))[:most]
     best, best_time, size = 1, float("inf"), min(4, len(order))
     while size <= len(order):
-        input_ids = padded(order[:size], checkpoint.device)
         asks = [Ask(i, len(row) - 1, 0) for i, row in enumerate(order[:size])]
         try:
-            elapsed = min(_seconds(checkpoint, input_ids, asks) for _ in range(2)) / size
+            times = []
+            for _ in range(2):
+                started = time.perf_counter()
+                forward(checkpoint.model, order[:size], asks)  # ends with a copy to the CPU
+                times.append(time.perf_counter() - started)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             log.warning("%s: batches of %d do not fit into memory", checkpoint.name, size)
             return max(1, best // 2)  # leave memory for other work
-        if elapsed > 0.95 * best_time:
+        if min(times) / size > 0.95 * best_time:
             break
-        best, best_time, size = size, elapsed, size * 2
+        best, best_time, size = size, min(times) / size, size * 2
     return best
-
-
-def _seconds(checkpoint: Checkpoint, input_ids: torch.Tensor, asks: Sequence[Ask]) -> float:
-    started = time.perf_counter()
-    forward(checkpoint.model, input_ids, asks, (), (), use_cache=False)  # ends with a copy to the CPU
-    return time.perf_counter() - started

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -56,39 +56,39 @@ def padded(rows: Sequence[Sequence[float]], device: torch.device) -> Tensor:
 
 def forward(
     model: PreTrainedModel,
-    input_ids: Tensor,
+    rows: Sequence[Sequence[int]],
     asks: Sequence[Ask],
-    reads: Sequence[Read],
-    layers: Sequence[int],
+    reads: Sequence[Read] = (),
+    layers: Sequence[int] = (),
     **more: Any,
 ) -> tuple[Tensor, Tensor, Any]:
-    """log p [asks] in fp32, hidden states [reads, layers, width], and the model's output (for its cache).
+    """log p [asks] in fp32, hidden states [reads, layers, width], and the model's output.
 
-    `input_ids` is [rows, length]; positions count within it. Layers are numbered as in transformers: 0 is the
-    embeddings, k is after block k, the last one is after the final norm.
+    `rows` are token ids; positions count within them. Layers are numbered as in transformers: 0 is the embeddings, k is
+    after block k, the last one is after the final norm. `more` are arguments of the model, such as past_key_values.
     """
-    keep, column = _kept_positions(input_ids.shape[0], asks)
-    if not takes(model, "use_cache"):
-        more.pop("use_cache", None)
+    input_ids = padded(rows, model.device)
+    positions, columns = _kept_positions(len(rows), asks)
+    keep = torch.tensor(positions, device=model.device)
+    if takes(model, "use_cache"):
+        more["use_cache"] = "past_key_values" in more
+    if takes(model, "logits_to_keep"):
+        more["logits_to_keep"] = keep
     found: dict[int, Tensor] = {}
-    with torch.inference_mode(), ExitStack() as stack:
-        if reads:
-            gather = _gatherer(reads, input_ids.device)
-            stack.enter_context(visiting(model, layers, lambda layer, hidden: found.update({layer: gather(hidden)})))
-        if takes(model, "logits_to_keep"):
-            more["logits_to_keep"] = torch.tensor(keep, device=input_ids.device)
+    gather = _gatherer(reads, model.device) if reads else None
+    visits = visiting(model, layers, lambda layer, h: found.update({layer: gather(h)})) if gather else nullcontext()
+    with torch.inference_mode(), visits:
         output = model(input_ids=input_ids, **more)
         logits = output.logits
         if "logits_to_keep" not in more:
-            logits = logits.take_along_dim(torch.tensor(keep, device=input_ids.device)[..., None], dim=1)
+            logits = logits.take_along_dim(keep[..., None], dim=1)
         log_probs = torch.zeros(0)
         if asks:
-            rows = torch.tensor([a.row for a in asks], device=logits.device)
-            columns = torch.tensor(column, device=logits.device)
-            tokens = torch.tensor([a.token for a in asks], device=logits.device)
-            asked = logits.float()
-            log_probs = asked[rows, columns, tokens] - asked.logsumexp(-1)[rows, columns]
-        states = torch.stack([found[layer] for layer in layers], dim=1) if reads else torch.zeros(0)
+            logits = logits.float()
+            wanted = [(ask.row, column, ask.token) for ask, column in zip(asks, columns, strict=True)]
+            row, column, token = torch.tensor(wanted, device=logits.device).T
+            log_probs = logits[row, column, token] - logits.logsumexp(-1)[row, column]
+        states = torch.stack([found[layer] for layer in layers], dim=1) if gather else torch.zeros(0)
     return log_probs.cpu(), states.cpu(), output
 
 
@@ -173,14 +173,13 @@ class Stretch:
 
     def layer(self, number: int) -> KeysValues:
         """Keys and values of one layer up to the greatest length, for every row."""
-        keys, values = self.layers[number]
-        return self._of_rows(keys), self._of_rows(values)
-
-    def _of_rows(self, cached: Tensor) -> Tensor:
-        first, used = self.owners[0], cached[:, :, : max(self.lengths)]
+        keys, values = (cached[:, :, : max(self.lengths)] for cached in self.layers[number])
+        first = self.owners[0]
         if all(owner == first for owner in self.owners):
-            return used[first : first + 1].expand(len(self.owners), -1, -1, -1)
-        return used.index_select(0, torch.tensor(self.owners, device=cached.device))
+            sizes = (len(self.owners), -1, -1, -1)
+            return keys[first : first + 1].expand(sizes), values[first : first + 1].expand(sizes)
+        owners = torch.tensor(self.owners, device=keys.device)
+        return keys.index_select(0, owners), values.index_select(0, owners)
 
 
 class _PrefixLayer(DynamicLayer):
@@ -223,9 +222,7 @@ def continue_prefixes(
     suffix. With `keep`, the third result holds the suffixes' keys and values of each layer, so that further rows can
     continue them.
     """
-    device = stretches[0].layers[0][0].device
-    input_ids = padded(suffixes, device)
-    longest = input_ids.shape[1]
+    device, longest = model.device, max(map(len, suffixes))
     starts = [sum(stretch.lengths[row] for stretch in stretches) for row in range(len(suffixes))]
     prefix = sum(max(stretch.lengths) for stretch in stretches)
     begin = torch.tensor(starts, device=device)[:, None]
@@ -234,12 +231,11 @@ def continue_prefixes(
     more: dict[str, Any] = {"position_ids": torch.minimum(begin + torch.arange(longest, device=device), ends)}
     if min(starts) < prefix:
         columns = [stretch.columns(device) for stretch in stretches]
-        more["attention_mask"] = torch.cat([*columns, torch.ones_like(input_ids, dtype=torch.bool)], dim=1).long()
+        own = torch.ones(len(suffixes), longest, dtype=torch.bool, device=device)
+        more["attention_mask"] = torch.cat([*columns, own], dim=1).long()
     continued = DynamicCache()
     continued.layers = [_PrefixLayer(stretches, number, keep) for number in range(len(stretches[0].layers))]
-    log_probs, states, _ = forward(
-        model, input_ids, asks, reads, layers, past_key_values=continued, use_cache=True, **more
-    )
+    log_probs, states, _ = forward(model, suffixes, asks, reads, layers, past_key_values=continued, **more)
     return log_probs, states, [layer.new for layer in continued.layers if layer.new is not None]
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from engine.model.batching import common_prefix
 from engine.model.behavior import tokenised
 from engine.model.checkpoints import Checkpoint
-from engine.model.forward import Ask, forward, padded
+from engine.model.forward import Ask, forward
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ def next_tokens(
     rows = []
     for tokens in encoded:
         last = len(tokens.prompt) - 1
-        ids = padded([tokens.prompt], checkpoint.device)
-        _, _, output = forward(checkpoint.model, ids, [Ask(0, last, 0)], (), (), use_cache=False)
+        _, _, output = forward(checkpoint.model, [tokens.prompt], [Ask(0, last, 0)])
         rows.append(output.logits[0, -1].float().softmax(-1).double().cpu().numpy())
     p = np.stack(rows)
     firsts = [answer[0] for answer in encoded[0].answers]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -93,12 +94,12 @@ PatchedExplainer = LinearExplainer | OwnWords
 def edits_of(run: Run, spec: PatchingSpec) -> tuple[str, ...]:
     """The kinds of edit to patch; default: that of the chosen explainer. Raises InputError if one has no explainer."""
     metrics = _explained(run)
-    edits = spec.edits or tuple(metrics.loc[metrics["chosen"], "edit"].unique()[:1])
-    what = "explanations in words of" if _in_words(run) else "frozen ridge for"
-    for edit in edits:
-        if edit not in set(metrics["edit"]):
-            have = ", ".join(sorted(set(metrics["edit"]))) or "none"
-            raise InputError(f"{run.path}: has no {what} the edit {edit!r} (it has: {have})")
+    known, chosen = sorted(set(metrics["edit"])), metrics.loc[metrics["chosen"], "edit"].unique()[:1]
+    edits = spec.edits or tuple(chosen)
+    if unknown := [edit for edit in edits if edit not in known]:
+        what = "explanations in words of" if _in_words(run) else "frozen ridge for"
+        have = ", ".join(known) or "none"
+        raise InputError(f"{run.path}: has no {what} the edit {unknown[0]!r} (it has: {have})")
     if not edits:
         raise InputError(f"{run.path}: has no chosen explainer to patch: name a kind of edit")
     return edits
@@ -153,7 +154,7 @@ def _read_hidden(
     prompts = table["prompt"].to_pylist()
     hidden = HiddenSpec(layers=(layer,), dtype=run.spec.hidden.dtype)
     checkpoint = load_checkpoint(run, observed.start, spec)
-    told = lambda done, total: progress("reading hidden states", done, total)  # noqa: E731
+    told = partial(progress, "reading hidden states")
     measured = measure(checkpoint, table, hidden=hidden, batch_size=spec.batch_size, progress=told)
     number = {prompt: i for i, prompt in enumerate(dict.fromkeys(prompts))}
     return measured.prompts[f"last.{layer}"][[number[prompt] for prompt in prompts]].astype(np.float64)
@@ -169,10 +170,8 @@ def weights_are_there(run: Run, name: str) -> None:
     """Raise InputError if the run did not keep the weights that it trained."""
     wanted = checkpoint_spec(run, name)
     if wanted.trained and not Path(wanted.path).is_dir():
-        raise InputError(
-            f"{run.path}: the weights of {name} were not kept: make the run with verbal.keep_checkpoints: true, or "
-            "with a section patching: in its spec"
-        )
+        how = "make the run with verbal.keep_checkpoints: true, or with a section patching: in its spec"
+        raise InputError(f"{run.path}: the weights of {name} were not kept: {how}")
 
 
 def load_checkpoint(run: Run, name: str, spec: PatchingSpec) -> Any:

@@ -30,7 +30,7 @@ from torch import Tensor
 
 from engine.model.batching import common_prefix, log_odds_terms
 from engine.model.checkpoints import Checkpoint
-from engine.model.forward import Ask, Read, forward, padded, visiting
+from engine.model.forward import Ask, Read, forward, visiting
 from engine.model.tokens import Tokens
 
 Positions = tuple[int, ...]
@@ -235,7 +235,7 @@ def _states(checkpoint: Checkpoint, rows: Sequence[Positions], layers: Sequence[
     for start in range(0, len(rows), batch_size):
         batch = rows[start : start + batch_size]
         reads = [Read(i, (p,)) for i, tokens in enumerate(batch) for p in range(len(tokens))]
-        _, states, _ = forward(checkpoint.model, padded(batch, checkpoint.device), [], reads, layers, use_cache=False)
+        _, states, _ = forward(checkpoint.model, batch, [], reads, layers)
         out += torch.split(states, [len(tokens) for tokens in batch])
     return out
 
@@ -262,8 +262,7 @@ def _scored(
         layers = sorted({layer for *_, layer, _ in probes})
         reads, asks = [Read(i, (lasts[i],)) for _, i, *_ in probes], [ask for *_, ask in terms]
         with patched(checkpoint.model, [Patch(i, *patch) for i, patch in enumerate(patches) if patch]):
-            input_ids = padded(ids, checkpoint.device)
-            log_probs, states, _ = forward(checkpoint.model, input_ids, asks, reads, layers, use_cache=False)
+            log_probs, states, _ = forward(checkpoint.model, ids, asks, reads, layers)
         for (key, sign, _), value in zip(terms, log_probs.double().tolist(), strict=True):
             found[key] = found[key] + sign * value
         for (key, _, layer, from_state), state in zip(probes, states, strict=True):

@@ -8,7 +8,6 @@ it (`patching:` in its spec). A stopped call resumes at the next checkpoint; oth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +67,11 @@ def agreements(run: Run) -> pd.DataFrame:
 def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
     """Write the missing parts of a run that has its metrics. Parts made with other options are dropped first, but only
     if the new ones can be made."""
-    spec = _resolved(run, spec)
+    known = [c.name for c in run.spec.checkpoints]
+    for name in spec.checkpoints:
+        if name not in known:
+            raise InputError(f"{run.path}: has no current checkpoint {name!r}: give one of {', '.join(known)}")
+    spec = spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": patched(run.spec, spec)})
     options = spec.model_dump(mode="json", exclude={"device", "batch_size"})
     same = run.manifest["notes"].get(NOTE) == options
     left = [name for name in spec.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
@@ -88,15 +91,6 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
             run.write_table(part, table)
 
 
-def _resolved(run: Run, spec: PatchingSpec) -> PatchingSpec:
-    """The spec with its defaults filled in. Raises InputError for a checkpoint or edit that the run does not have."""
-    known = [c.name for c in run.spec.checkpoints]
-    for name in spec.checkpoints:
-        if name not in known:
-            raise InputError(f"{run.path}: has no current checkpoint {name!r}: give one of {', '.join(known)}")
-    return spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": patched(run.spec, spec)})
-
-
 def _checkpoint(
     run: Run,
     observed: Observed,
@@ -114,11 +108,13 @@ def _checkpoint(
     for explainer, chosen in zip(explainers, drawn, strict=True):
         told = lambda done, _, begun=begun: progress(stage_of(name), begun + done, total)  # noqa: E731
         begun += len(chosen)
-        found = patch_examples(checkpoint, observed.examples.iloc[chosen], explainer, spec.batch_size, told)
-        tables.append(found.table)
-        named = {"checkpoint": name, "step": step, "split": spec.split, "n": len(chosen), "probe_layer": found.layer}
+        examples = observed.examples.iloc[chosen]
+        table, own, beyond, null = patch_examples(checkpoint, examples, explainer, spec.batch_size, told)
+        tables.append(table)
+        named = {"checkpoint": name, "step": step, "split": spec.split, "n": len(chosen)}
         named |= {"edit": explainer.edit, "explainer": explainer.name, "penalty": explainer.penalty}
-        rows += [named | row for row in agreement_rows(found, observed.factors(chosen), spec)]
+        named["probe_layer"] = explainer.layer_at(checkpoint)
+        rows += [named | row for row in agreement_rows(own, beyond, null, observed.factors(chosen), spec)]
     columns = [pa.array([row[f.name] for row in rows], f.type, from_pandas=True) for f in PATCHING_AGREEMENT]
     return pa.concat_tables(tables).unify_dictionaries(), pa.Table.from_arrays(columns, schema=PATCHING_AGREEMENT)
 
@@ -132,25 +128,14 @@ def _drawn(observed: Observed, edit: str, spec: PatchingSpec) -> np.ndarray:
     return np.sort(rng.permutation(rows)[: spec.examples])
 
 
-@dataclass(frozen=True)
-class PatchedExamples:
-    """The results of patching n examples of one kind of edit."""
-
-    table: pa.Table
-    """records.PATCHING"""
-    maps: Maps
-    beyond: Maps
-    """Maps of the explanation beyond a linear reading of f(x)."""
-    null: Maps
-    """Maps of the explainers on shuffled labels, of which there may be none."""
-    layer: int
-    """The explanation reads the layers below this one."""
-
-
 def patch_examples(
     checkpoint: Any, examples: pd.DataFrame, explainer: PatchedExplainer, batch_size: int, progress: Any = None
-) -> PatchedExamples:
-    """Patch some examples (rows of records.EXAMPLES) region by region at every layer."""
+) -> tuple[pa.Table, Maps, Maps, Maps]:
+    """Patch some examples (rows of records.EXAMPLES) region by region at every layer.
+
+    Returns rows of records.PATCHING, and three maps of the compared regions: of the explainer, of the explainer beyond
+    a linear reading of f(x), and of the explainers on shuffled labels (there may be none).
+    """
     from engine.model.behavior import tokenised
     from engine.patching import hooks
 
@@ -178,15 +163,14 @@ def patch_examples(
     tokens = np.array([[len(positions) for positions in group.values()] for group in groups])
     everywhere = Maps(behavior, said[..., 0], differs, effect, moved[:, 0])
 
-    layer = explainer.layer_at(checkpoint)
     columns = [patch_maps.REGIONS.index(region) for region in patch_maps.COMPARED]
-    compared = differs[:, :, columns] & (np.arange(len(layers)) < layer)[None, :, None]
+    compared = differs[:, :, columns] & (np.arange(len(layers)) < explainer.layer_at(checkpoint))[:, None]
     own, null = (
         Maps(behavior[:, :, columns], said[:, :, columns, which], compared, effect, moved[:, which])
         for which in (0, slice(1, None))
     )
     beyond = patch_maps.beyond_output(own, at_x[:, 0], f)
-    return PatchedExamples(_table(names, explainer.edit, everywhere, tokens), own, beyond, null, layer)
+    return _table(names, explainer.edit, everywhere, tokens), own, beyond, null
 
 
 def _table(names: Sequence[str], edit: str, maps: Maps, tokens: np.ndarray) -> pa.Table:
@@ -212,20 +196,22 @@ def _table(names: Sequence[str], edit: str, maps: Maps, tokens: np.ndarray) -> p
     return pa.Table.from_pydict(columns, schema=PATCHING)
 
 
-def agreement_rows(found: PatchedExamples, factors: dict[str, np.ndarray], spec: PatchingSpec) -> list[dict[str, Any]]:
+def agreement_rows(
+    own: Maps, beyond: Maps, null: Maps, factors: dict[str, np.ndarray], spec: PatchingSpec
+) -> list[dict[str, Any]]:
     """Agreement of both maps with its interval, and its controls, as columns of records.PATCHING_AGREEMENT."""
     rng = np.random.default_rng([spec.seed, 12])
     resamples = bootstrap_weights(rng, spec.bootstrap, **factors)
     rows: list[dict[str, Any]] = []
-    for control, maps in ((None, found.maps), ("beyond the output", found.beyond)):
+    for control, maps in ((None, own), ("beyond the output", beyond)):
         r, low, high = patch_maps.mean_interval(patch_maps.agreement(maps), resamples)
         rows.append({"control": control, "r": r, "low": low, "high": high, "draws": None})
     drawn = {
-        "another example": patch_maps.with_another_example(found.maps, spec.shuffles, rng),
-        "positions permuted": patch_maps.with_positions_permuted(found.maps, spec.shuffles, rng),
+        "another example": patch_maps.with_another_example(own, spec.shuffles, rng),
+        "positions permuted": patch_maps.with_positions_permuted(own, spec.shuffles, rng),
     }
-    if found.null.explanation.shape[-1]:
-        drawn["shuffled labels"] = patch_maps.means(patch_maps.agreement(found.null))
+    if null.explanation.shape[-1]:
+        drawn["shuffled labels"] = patch_maps.means(patch_maps.agreement(null))
     for control, draws in drawn.items():
         r, low, high = patch_maps.mean_band(draws)
         rows.append({"control": control, "r": r, "low": low, "high": high, "draws": len(draws)})

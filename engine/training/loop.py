@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -55,7 +55,7 @@ def train_tokenizer(texts: Iterable[str], vocabulary: int, *, bos: bool = False)
 
 
 def new_model(family: str, vocabulary: int, *, width: int, layers: int, heads: int, seed: int) -> PreTrainedModel:
-    """An untrained GPT-2 or Llama with tied embeddings. Raises ValueError for another family."""
+    """An untrained model with tied embeddings. `family`: gpt2 or llama."""
     sizes = {
         "vocab_size": vocabulary,
         "hidden_size": width,
@@ -69,12 +69,9 @@ def new_model(family: str, vocabulary: int, *, width: int, layers: int, heads: i
         torch.manual_seed(seed)
         if family == "gpt2":
             return GPT2LMHeadModel(GPT2Config(**sizes, resid_pdrop=0.0, embd_pdrop=0.0, attn_pdrop=0.0))
-        if family == "llama":
-            inner = 8 * (width * 8 // 3 // 8)
-            return LlamaForCausalLM(
-                LlamaConfig(**sizes, intermediate_size=inner, tie_word_embeddings=True, pad_token_id=0)
-            )
-    raise ValueError(f"no model family {family!r}: gpt2 or llama")
+        inner = 8 * (width * 8 // 3 // 8)
+        config = LlamaConfig(**sizes, intermediate_size=inner, tie_word_embeddings=True, pad_token_id=0)
+        return LlamaForCausalLM(config)
 
 
 @dataclass(frozen=True)
@@ -90,8 +87,7 @@ class Dialogues:
     prompt_length: int
 
 
-@dataclass(frozen=True)
-class DialogueBatch:
+class DialogueBatch(NamedTuple):
     """n rows of `length` tokens, padded on the right, and m first tokens of further answers."""
 
     ids: Tensor  # [n, length]
@@ -102,9 +98,6 @@ class DialogueBatch:
     @property
     def total_weight(self) -> float:
         return float(self.weights[:, 1:].sum() + self.more_weights.sum())
-
-    def to(self, device: torch.device) -> DialogueBatch:
-        return DialogueBatch(*(t.to(device) for t in (self.ids, self.weights, self.more, self.more_weights)))
 
 
 def encode_dialogues(
@@ -153,7 +146,7 @@ def next_token_loss(model: PreTrainedModel, batch: DialogueBatch) -> Tensor:
 
     Right padding needs no attention mask in a causal model, because no real token sees it.
     """
-    batch = batch.to(model.device)
+    batch = DialogueBatch(*(tensor.to(model.device) for tensor in batch))
     hidden = model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
     row, position = (batch.weights[:, 1:] > 0).nonzero(as_tuple=True)
     # The output head takes a large share of a small model's time, so it runs only where the loss needs it.
@@ -247,13 +240,6 @@ class OnlineProbe:
         return (standard * self.scale + self.shift).numpy()
 
 
-class SecondLoss(Protocol):
-    """A second loss in the training loop beside the next-token loss: an explainer that learns, or a penalty."""
-
-    def step(self, model: PreTrainedModel) -> float:
-        """Process one batch after the language model's. It may add to the model's gradients. Returns a loss."""
-
-
 def optimizers_of(model: PreTrainedModel, rate: float) -> list[torch.optim.Optimizer]:
     """Muon for the matrices in the blocks (it needs half the steps here), AdamW for the rest."""
     embeddings = {id(module.weight) for module in model.modules() if isinstance(module, nn.Embedding)}
@@ -274,14 +260,15 @@ def train(
     learning_rate: float,
     warmup: int = 30,
     parts: int = 2,
-    probe: SecondLoss | None = None,
+    probe: Any = None,
     on_step: Callable[[int, float], None] | None = None,
 ) -> list[float]:
     """Train in place; returns the loss of each step.
 
-    `sample(step)` gives the rows of a step and has its own randomness. `on_step(steps done, loss)` may save or report.
-    The learning rate warms up linearly, then falls to 0 along a cosine. The same seeds, thread count and machine give
-    the same weights.
+    `sample(step)` gives the rows of a step and has its own randomness. `probe` is an `OnlineProbe` or a penalty: its
+    method `step(model)` is called once in each step and may add to the gradients. `on_step(steps done, loss)` may save
+    or report. The learning rate warms up linearly, then falls to 0 along a cosine. The same seeds, thread count and
+    machine give the same weights.
     """
 
     def rate(step: int) -> float:

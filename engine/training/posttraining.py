@@ -48,7 +48,6 @@ def post_train(observed: Observed, progress: Progress) -> None:
     saved = {c.step: c for c in spec.checkpoints if c.trained}
     concurrent = _Concurrent(observed, post.concurrent, start) if post.concurrent else None
     if concurrent:
-        concurrent.warm_up(model, spec.explainers.steps)
         concurrent.write(model, spec.checkpoints[0].name)
 
     def on_step(done: int, _: float) -> None:
@@ -69,6 +68,7 @@ class _Concurrent:
     """An `OnlineProbe` on the run's training examples of one edit, which explains the evaluated examples."""
 
     def __init__(self, observed: Observed, concurrent: ConcurrentSpec, start: Any):
+        """Train the explainer at the first checkpoint; the model does not change."""
         import torch
 
         from engine.training.loop import OnlineProbe
@@ -88,16 +88,11 @@ class _Concurrent:
             hidden_units=observed.spec.explainers.width,
             learning_rate=concurrent.learning_rate,
             weight=concurrent.weight,
-            flow=concurrent.gradient == "flowing",
             seed=observed.spec.seed,
         )
-
-    def warm_up(self, model: Any, steps: int) -> None:
-        """Train the explainer at the first checkpoint; the model does not change."""
-        flow, self.probe.flow = self.probe.flow, False
-        for _ in range(steps):
-            self.probe.step(model)
-        self.probe.flow = flow
+        for _ in range(observed.spec.explainers.steps):
+            self.probe.step(start.model)
+        self.probe.flow = concurrent.gradient == "flowing"
 
     def write(self, model: Any, checkpoint: str) -> None:
         """Store the explanations of the evaluated examples with the model as it is now, in nats."""

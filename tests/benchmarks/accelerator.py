@@ -117,7 +117,7 @@ def effects(log_probs: np.ndarray) -> np.ndarray:
 
 def measured(name: str, dtype: torch.dtype, tolerance: float) -> list[dict[str, Any]]:
     model = llama(dtype)
-    checkpoint = Checkpoint(model, None, CheckpointSpec(name="llama--1b", path="-"), torch.device(DEVICE), "")
+    checkpoint = Checkpoint(model, None, CheckpointSpec(name="llama--1b", path="-"), torch.device(DEVICE))
     multiplied = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
     head = model.get_output_embeddings().weight.numel()
     out = []

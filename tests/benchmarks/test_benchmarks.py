@@ -76,7 +76,7 @@ def tiny_llama(monkeypatch):
 
 
 def test_captum_on_the_accelerator_is_compared_with_ours(tiny_llama, monkeypatch):
-    checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"), "")
+    checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"))
     given = accelerator.groups(0.0)
     log_probs = score_texts(checkpoint, given, batch_size=4, path="shared").log_probs
     assert np.abs(accelerator.effects(log_probs)).max() > 1e-3
@@ -145,7 +145,7 @@ def test_the_rows_of_inseq_say_how_often_it_runs(monkeypatch):
 
 
 def test_ours_beside_inseq_are_effects_of_f_where_that_takes_one_pass(tiny_llama):
-    checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"), "")
+    checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"))
     prompt = np.arange(10, 26)
     by_answer = [inseq_occlusion.ours_everywhere(checkpoint, prompt, 1, [[a]], 4, 8) for a in (2, 3)]
     both = inseq_occlusion.ours_everywhere(checkpoint, prompt, 1, [[2], [3]], 4, 8)

@@ -104,7 +104,7 @@ def test_work_is_within_five_percent_of_the_cost_model(first):
         rows = {text.prompt for text in group[1:]} - {group[0].prompt}
         limit += len(x) + sum(len(x) - int(np.argmax(np.array(row) != x)) for row in rows)
     assert limit <= report.tokens <= limit / 0.95
-    assert report.path == "shared" and report.naive_tokens == 16 * 17 * 256
+    assert report.path == "shared"
 
 
 @pytest.mark.parametrize("path", ["full", "shared"])
@@ -162,7 +162,7 @@ def test_rows_on_both_sides_of_a_change_of_rotary_embedding_never_meet():
         for weight in model.parameters():
             if weight.ndim > 1:
                 torch.nn.init.normal_(weight, std=0.3)
-    given = Checkpoint(model, None, CheckpointSpec(name="phi3--tiny", path="-"), torch.device("cpu"), "")
+    given = Checkpoint(model, None, CheckpointSpec(name="phi3--tiny", path="-"), torch.device("cpu"))
     rng = np.random.default_rng(6)
     short, long = edits(rng, n=1, length=16, k=3, first=0.5), edits(rng, n=1, length=18, k=3, first=0.5)
     for drawn, path in ((short, "shared"), (short + long, "full: its rotary embedding")):
@@ -281,10 +281,10 @@ def test_low_precision_scores_both_sides_of_an_effect_by_the_same_kernels():
 def test_out_of_memory_halves_the_batch_with_a_message(monkeypatch, caplog):
     model, real = checkpoint("gpt2"), counterfactuals.forward
 
-    def small_machine(network, input_ids, *rest, **more):
-        if input_ids.shape[0] > 3:
+    def small_machine(network, rows, *rest, **more):
+        if len(rows) > 3:
             raise torch.OutOfMemoryError("out of memory")
-        return real(network, input_ids, *rest, **more)
+        return real(network, rows, *rest, **more)
 
     drawn = edits(np.random.default_rng(3), n=12, length=20, k=1, first=0.0)
     want = score_texts(model, drawn, batch_size=4, path="full").log_probs

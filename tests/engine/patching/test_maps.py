@@ -28,6 +28,7 @@ class Places(nn.Module):
         self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(num_hidden_layers=2), model_type="places")
         self.layers = nn.ModuleList([Gather(behavior, explanation), nn.Identity()])
         self.values = torch.tensor(values)  # [tokens, 2]
+        self.device = torch.device("cpu")
 
     def get_decoder(self):
         return Body(self)

@@ -64,8 +64,7 @@ def test_what_is_patched_is_what_the_run_measured(made):
 def test_the_explanation_is_the_runs_own_frozen_ridge(made):
     run = Run.open(made)
     observed = Observed(run, run.spec)
-    spec = mechanism._resolved(run, SPEC.model_copy(update={"split": "test_heldout"}))
-    explainer = explainers.explainer_of(run, observed, "delete_cue", spec, lambda *_: None)
+    explainer = explainers.explainer_of(run, observed, "delete_cue", SPEC, lambda *_: None)
     stored = run.read_table("explanations.parquet").to_pandas()
     own = stored[stored["control"].isna() & (stored["explainer"] == "ridge") & (stored["noise"] == 0)]
     own = own[own["checkpoint"] == "gpt2--step-0100"].set_index("example_id")["explanation"]

@@ -110,11 +110,6 @@ def test_a_saved_model_loads_and_takes_long_prompts(tmp_path, model, tokenizer):
     assert 100 < ids.shape[1] <= 256 and torch.isfinite(loaded(input_ids=ids).logits).all()
 
 
-def test_an_unknown_family_is_named():
-    with pytest.raises(ValueError, match="bert"):
-        new_model("bert", 300, width=16, layers=1, heads=2, seed=0)
-
-
 def probe_for(tokenizer, **options):
     targets = torch.tensor([float("true" in p) for p in PROMPTS])
     return OnlineProbe(tokenizer(PROMPTS)["input_ids"], targets, layer=-1, batch=6, learning_rate=3e-2, **options)

@@ -264,7 +264,7 @@ def test_explanations_are_learnt(base: Path, checkpoint: Checkpoint) -> None:
     with torch.no_grad():
         loss = explanation_loss(logits_of(trainer.model, trainer.material.labels))
     assert loss < 0.5 * np.log(len(tokenizer()))
-    own = Checkpoint(trainer.model, tokenizer(), CheckpointSpec(name="a--b", path="x"), torch.device("cpu"), "")
+    own = Checkpoint(trainer.model, tokenizer(), CheckpointSpec(name="a--b", path="x"), torch.device("cpu"))
     texts, frame = texts_of(base, own)
     words = texts.say(np.arange(len(frame)))
     pairs = list(zip(frame.answer_a, frame.answer_b, strict=True))
@@ -306,7 +306,7 @@ def test_the_answer_is_read_on_the_way_where_the_row_holds_it(base: Path, checkp
 def test_a_chat_template_is_used_where_there_is_one(base: Path, checkpoint: Checkpoint) -> None:
     words = tokenizer()
     words.chat_template = "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}<assistant>"
-    chatty = Checkpoint(checkpoint.model, words, checkpoint.spec, checkpoint.device, "")
+    chatty = Checkpoint(checkpoint.model, words, checkpoint.spec, checkpoint.device)
     texts, frame = texts_of(base, chatty)
     plain, _ = texts_of(base, chatty, chat=False)
     row = np.array([0])
@@ -398,7 +398,7 @@ def test_a_model_that_reads_its_own_answers_scores_one() -> None:
     words = tokenizer()
     config = GPT2Config(vocab_size=len(words), n_layer=1, n_head=1, n_embd=4)
     spec = CheckpointSpec(name="honest--model", path="x")
-    honest, target = (Checkpoint(Honest(config, words, s).eval(), words, spec, torch.device("cpu"), "") for s in (1, 2))
+    honest, target = (Checkpoint(Honest(config, words, s).eval(), words, spec, torch.device("cpu")) for s in (1, 2))
     texts, frame = texts_of(Path(), honest)
     rows = np.flatnonzero(frame["split"] != "train")
     frame = frame.iloc[rows]
