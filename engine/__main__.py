@@ -134,7 +134,7 @@ def study(
     if resolved.verbal:
         with bars(quiet) as progress:
             base = spec.resolve().parent
-            rows = verbal_study.run(
+            rows = verbal_study.run_verbal_study(
                 resolved.verbal, resolved.seeds, base, folder, progress, make=not done, workers=workers
             )
         typer.echo(verbal_tables.markdown(rows, resolved.verbal, split, every_checkpoint=every))

@@ -1,7 +1,7 @@
 """The self-explanation stages of a run: train and save the checkpoints, then ask each of them.
 
-Training goes on from the last saved step, asking from the last checkpoint asked. What a sentence is compared with
-(`judge`) is the behavior that the run measured, at every checkpoint, as for probes.
+Training resumes from the last saved step, asking from the last checkpoint asked. At every checkpoint a sentence is
+compared (`tables.judge`) with the behavior that the run measured, as for probes.
 """
 
 from __future__ import annotations
@@ -32,34 +32,29 @@ def train(record: Run, spec: RunSpec, progress: Progress) -> None:
     """Train and save the checkpoints marked `trained`. The behavior of the target must have been measured."""
     if spec.verbal is None or record.manifest["notes"].get(DONE):
         return
-    from engine.model.checkpoints import load
     from engine.verbal.drift import sampler
     from engine.verbal.train import Trainer
 
     observed = Observed(record, spec)
     labels = labels_of(observed)
-    first = load(spec.checkpoints[0], device=spec.device, dtype="float32")
-    texts = Texts(observed, first)
+    first = spec.checkpoints[0]
+    texts = _texts(observed, first)
+    tokenizer = texts.checkpoint.tokenizer
     saved = {c.step: c for c in spec.checkpoints if c.trained}
     drift = None
     if spec.verbal.drift:
-        drift = sampler(
-            spec.verbal.drift,
-            spec.task,
-            first.tokenizer,
-            family=spec.checkpoints[0].family,
-            labelled=observed.examples["entity"].iloc[labels.rows],
-            seed=spec.seed,
-        )
+        entities = observed.examples["entity"].iloc[labels.rows]
+        names: dict[str, Any] = {"family": first.family, "labelled": entities, "seed": spec.seed}
+        drift = sampler(spec.verbal.drift, spec.task, tokenizer, **names)
     material = texts.material(labels)
-    trainer = Trainer(first.model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
+    trainer = Trainer(texts.checkpoint.model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
     if record.has(STATE):
         trainer.load(record.read_arrays(STATE))
 
     def on_step(done: int) -> None:
         progress("explanation training", done, max(saved))
         if done in saved:
-            _save(trainer.plain(), first.tokenizer, Path(saved[done].path))
+            _save(trainer.plain(), tokenizer, Path(saved[done].path))
             if done < max(saved):
                 record.write_arrays(STATE, trainer.state())
 
@@ -74,8 +69,14 @@ def train(record: Run, spec: RunSpec, progress: Progress) -> None:
         record.drop(STATE)
 
 
+def _texts(observed: Observed, checkpoint: CheckpointSpec) -> Texts:
+    from engine.model.checkpoints import load
+
+    return Texts(observed, load(checkpoint, device=observed.spec.device, dtype="float32"))
+
+
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
-    """A checkpoint as any program loads it; it is there as a whole or not at all."""
+    """Save a checkpoint as any program loads it. The rename makes the folder complete or absent."""
     temporary = folder.with_name(f".{folder.name}.tmp")
     for old in (temporary, folder):
         shutil.rmtree(old, ignore_errors=True)
@@ -84,28 +85,24 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     os.replace(temporary, folder)
 
 
-def train_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
-    """The words of a model trained on the same labels and nothing else, on examples [rows]."""
-    from engine.model.checkpoints import load
+def say_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
+    """Explanations of examples [rows] by a control: a model trained on the same labels and nothing else."""
     from engine.verbal.train import Trainer
 
     assert spec.verbal is not None
     untrained = {"name": f"{spec.checkpoints[0].family}--untrained", "untrained": True}
     which = spec.checkpoints[0].model_copy(update=untrained) if name == "small_lm" else spec.other_model
     assert which is not None
-    checkpoint = load(which, device=spec.device, dtype="float32")
-    texts = Texts(observed, checkpoint)
+    texts = _texts(observed, which)
     alone = spec.verbal.model_copy(update={"beta": 0.0, "drift": None, "schedule": "concurrent"})
     labels_first = spec.verbal.schedule == "labels_first"
     steps = spec.verbal.label_steps if labels_first else max(c.step for c in spec.checkpoints)
-    Trainer(checkpoint.model, texts.material(labels), alone, steps=steps, seed=spec.seed).run()
+    Trainer(texts.checkpoint.model, texts.material(labels), alone, steps=steps, seed=spec.seed).run()
     return texts.say(rows)
 
 
 def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> None:
-    """Write the words of every checkpoint, and of every control's model, on the evaluated examples."""
-    from engine.model.checkpoints import load
-
+    """Write the explanations of every checkpoint, and of every control's model, for the evaluated examples."""
     assert spec.verbal is not None
     rows = evaluated(observed)
     asked: list[CheckpointSpec | str] = [*spec.checkpoints, *spec.verbal.controls]
@@ -115,15 +112,15 @@ def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> N
         if record.has(said_part(name)):
             continue
         if isinstance(who, str):
-            words = train_control(spec, observed, labels_of(observed), who, rows)
+            words = say_control(spec, observed, labels_of(observed), who, rows)
         else:
-            words = Texts(observed, load(who, device=spec.device, dtype="float32")).say(rows)
+            words = _texts(observed, who).say(rows)
         record.write_table(said_part(name), pa.table({"row": pa.array(rows), "text": pa.array(words)}))
     progress("explaining in words", len(asked), len(asked))
 
 
 def drop_parts(record: Run, spec: RunSpec) -> None:
-    """Remove what only the making of the run needed."""
+    """Remove the parts that were only needed to make the run."""
     for part in [p for p in record.parts if p.startswith("said/")]:
         record.drop(part)
     if spec.verbal and not spec.verbal.keep_checkpoints:

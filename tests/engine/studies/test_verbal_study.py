@@ -13,7 +13,8 @@ import yaml
 from engine.config import InputError, load_spec
 from engine.studies import samples, verbal_study
 from engine.studies.study import load_study
-from engine.studies.verbal_study import Cell, VerbalStudySpec, cells, changed, is_done
+from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells, with_changes
+from engine.studies.verbal_study import is_done
 from engine.studies.verbal_tables import markdown
 from tests.engine.test_pipeline import call
 from tests.engine.verbal.test_stage import verbal_spec
@@ -29,7 +30,7 @@ def study_file(folder: Path, **verbal: object) -> Path:
 
 def test_changes_reach_into_sections_and_leave_the_base_alone() -> None:
     base = {"verbal": {"beta": 1.0, "lora": None}, "name": "x"}
-    out = changed(base, {"verbal.beta": 0, "verbal.lora.rank": 4, "seed": 3})
+    out = with_changes(base, {"verbal.beta": 0, "verbal.lora.rank": 4, "seed": 3})
     assert out == {"verbal": {"beta": 0, "lora": {"rank": 4}}, "name": "x", "seed": 3}
     assert base["verbal"] == {"beta": 1.0, "lora": None}
 
@@ -64,7 +65,7 @@ def test_seeds_worlds_and_settings_are_crossed_in_order(tmp_path: Path) -> None:
     ("verbal", "said"),
     [
         ({"base": ["absent.yaml"]}, "absent.yaml: can't be read"),
-        ({"base": ["data.jsonl"]}, "is no run spec"),
+        ({"base": ["data.jsonl"]}, "is not a run spec"),
         ({"settings": [{"name": "x", "changes": {"verbal.betta": 1}}]}, r"unknown key 'verbal\.betta'"),
     ],
 )
@@ -135,7 +136,7 @@ def test_the_sentences_that_are_kept_are_those_that_were_scored(tmp_path: Path) 
     path, out = study_file(tmp_path, settings=[{"name": "free", "changes": {"verbal.beta": 0}}]), tmp_path / "out"
     spec = load_study(path).verbal
     assert spec
-    metrics = verbal_study.run(spec, (0,), tmp_path, out)
+    metrics = verbal_study.run_verbal_study(spec, (0,), tmp_path, out)
     said = pd.read_parquet(out / "explanations.parquet").astype(str)
     head = metrics[metrics["control"].isna() & (metrics["metric"] == "exact_match")]
     for row in head[head["split"] != "test_iid"].to_dict("records"):
@@ -152,7 +153,7 @@ def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        one, two = (verbal_study.run(spec, (0, 1), tmp_path, tmp_path / str(n), workers=n) for n in (1, 2))
+        one, two = (verbal_study.run_verbal_study(spec, (0, 1), tmp_path, tmp_path / str(n), workers=n) for n in (1, 2))
     finally:
         torch.set_num_threads(threads)
     pd.testing.assert_frame_equal(one, two)
@@ -174,7 +175,7 @@ def test_a_shape_trains_a_start_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     config = json.loads((Path(resolved.checkpoints[0].path) / "config.json").read_text())
     assert (config["n_embd"], config["n_layer"]) == (16, 2)
     assert "seed-0" in resolved.checkpoints[0].path, "what it has learnt is what the given one has"
-    with pytest.raises(ValueError, match="no multiple of heads"):
+    with pytest.raises(ValueError, match="not a multiple of heads"):
         VerbalStudySpec.model_validate({"base": ["x"], "settings": [small | {"shape": {"width": 17, "layers": 1}}]})
 
 

@@ -10,7 +10,7 @@ from engine.stats.correlation import Resamples, bootstrap_weights
 from engine.stats.faithfulness import Behavior
 from engine.verbal import controls
 from engine.verbal.labels import Answers, draw_labels
-from engine.verbal.score import COUNTS, METRICS, Said, null, score, warnings
+from engine.verbal.score import COUNTS, METRIC_NAMES, Said, null_of_words, score_words, warnings_of
 
 N = 800
 
@@ -42,7 +42,7 @@ def somebody(seed: int, now: Answers, then: Answers) -> Said:
 @pytest.mark.parametrize("seed", range(4))
 def test_gap_is_disagreement_times_the_gap_on_it(seed: int) -> None:
     now, then = answers(seed), answers(seed + 10)
-    own = score(somebody(seed, now, then), now, then, resamples())
+    own = score_words(somebody(seed, now, then), now, then, resamples())
     for metric, agreement in (("exact_match", "label_agreement"), ("content_match", "content_agreement")):
         disagree = 1 - own[agreement]["self"]
         assert own[metric]["gap"] == pytest.approx(disagree * own[f"{metric}_disagreeing"]["gap"], abs=1e-12)
@@ -52,7 +52,7 @@ def test_gap_is_disagreement_times_the_gap_on_it(seed: int) -> None:
 
 def test_labels_of_the_model_itself_give_self_equal_to_orig() -> None:
     now = answers(0)
-    own = score(somebody(1, now, now), now, now, resamples())
+    own = score_words(somebody(1, now, now), now, now, resamples())
     for metric in ("exact_match", "has_changed_f1", "content_match"):
         assert own[metric].values["self"] == own[metric].values["orig"]
         assert (own[metric]["gap"], own[metric]["gap_low"], own[metric]["gap_high"]) == (0, 0, 0)
@@ -64,30 +64,30 @@ def test_labels_of_the_model_itself_give_self_equal_to_orig() -> None:
 def test_who_knows_who_repeats_and_who_reads_the_output() -> None:
     now, then = answers(0), answers(1)
     drawn = resamples()
-    knows = score(Said(everything(), now.edited, now.changed), now, then, drawn)
-    assert [knows[m]["self"] for m in METRICS] == [1.0] * len(METRICS)
+    knows = score_words(Said(everything(), now.edited, now.changed), now, then, drawn)
+    assert [knows[m]["self"] for m in METRIC_NAMES] == [1.0] * len(METRIC_NAMES)
     assert (knows["exact_match"]["counterfactual_gap"], knows["exact_match"]["change_tracking"]) == (1, 1)
-    contradicts = score(Said(everything(), ~then.edited, now.changed), now, then, drawn)["exact_match"]
+    contradicts = score_words(Said(everything(), ~then.edited, now.changed), now, then, drawn)["exact_match"]
     assert contradicts["counterfactual_gap"] == 1, "who contradicts the labels has the gap too"
     assert contradicts["change_tracking"] == 0, "and follows nothing"
-    repeats = score(Said(everything(), then.edited, then.changed), now, then, drawn)
+    repeats = score_words(Said(everything(), then.edited, then.changed), now, then, drawn)
     assert repeats["exact_match"]["orig"] == 1
     assert (repeats["exact_match"]["counterfactual_gap"], repeats["exact_match"]["change_tracking"]) == (-1, 0)
     assert repeats["content_match_moved"]["self"] == 0
     for control in (controls.copy(now), controls.contrary(now)):
-        reads = score(control, now, then, drawn)
+        reads = score_words(control, now, then, drawn)
         assert reads["exact_match"]["counterfactual_gap"] == 0, "the present answer alone gives nothing"
         assert reads["exact_match"]["change_tracking"] == 0
         assert reads["content_match_balanced"]["self"] == 0.5
-    assert score(controls.copy(now), now, then, drawn)["content_match_moved"]["self"] == 0
-    assert score(controls.copy(now), now, then, drawn)["exact_match"]["gap"] > 0, "and yet it 'couples'"
+    assert score_words(controls.copy(now), now, then, drawn)["content_match_moved"]["self"] == 0
+    assert score_words(controls.copy(now), now, then, drawn)["exact_match"]["gap"] > 0, "and yet it 'couples'"
 
 
 def test_consistency_keeps_the_content_and_reads_the_rest() -> None:
     now, then = answers(0), answers(1)
     wrong_flag = Said(everything(), now.edited, ~now.changed)
     mended = controls.consistency(wrong_flag, now)
-    assert score(mended, now, then, resamples())["exact_match"]["self"] == 1
+    assert score_words(mended, now, then, resamples())["exact_match"]["self"] == 1
     assert (mended.edited_is_a == wrong_flag.edited_is_a).all()
 
 
@@ -95,46 +95,46 @@ def test_macro_f1_is_scikit_learns_and_what_is_not_parsed_is_wrong() -> None:
     now, then = answers(2), answers(3)
     said = somebody(4, now, then)
     guess = np.where(said.parsed, said.changed.astype(int), 2)
-    own = score(said, now, then, resamples())
+    own = score_words(said, now, then, resamples())
     for who, truth in (("self", now.changed), ("orig", then.changed)):
         expected = f1_score(truth.astype(int), guess, labels=[0, 1], average="macro")
         assert own["has_changed_f1"][who] == pytest.approx(expected)
     assert own["parse_rate"]["self"] == pytest.approx(said.parsed.mean())
-    mute = score(Said(~everything(), now.edited, now.changed), now, then, resamples())
+    mute = score_words(Said(~everything(), now.edited, now.changed), now, then, resamples())
     assert [mute[m]["self"] for m in ("exact_match", "content_match", "has_changed_f1")] == [0, 0, 0]
 
 
 def test_intervals_hold_the_estimate_and_widen_with_fewer_groups() -> None:
     now, then = answers(2), answers(3)
     said = somebody(4, now, then)
-    narrow = score(said, now, then, resamples())["exact_match"]
+    narrow = score_words(said, now, then, resamples())["exact_match"]
     few = bootstrap_weights(np.random.default_rng(0), 300, np.arange(N) % 4)
-    wide = score(said, now, then, few)["exact_match"]
+    wide = score_words(said, now, then, few)["exact_match"]
     assert narrow["gap_low"] < narrow["gap"] < narrow["gap_high"]
     assert narrow["self_low"] < narrow["self"] < narrow["self_high"]
     alone = bootstrap_weights(np.random.default_rng(0), 300, np.zeros(N))
-    assert score(said, now, then, alone)["exact_match"].values["gap_low"] is None, "one group tells no interval"
+    assert score_words(said, now, then, alone)["exact_match"].values["gap_low"] is None, "one group tells no interval"
     assert wide.values["n_groups"] == 4
 
 
 def test_stale_is_what_was_said_before_the_drift() -> None:
     now, then = answers(0), answers(1)
     knows, repeats = Said(everything(), now.edited, now.changed), Said(everything(), then.edited, then.changed)
-    own = score(knows, now, then, resamples(), stale=repeats)["exact_match"]
+    own = score_words(knows, now, then, resamples(), stale=repeats)["exact_match"]
     assert own["self_minus_stale"] == pytest.approx(1 - own["target_current"])
 
 
 def test_collapse_imbalance_and_gibberish_are_warned_of() -> None:
     now, then = answers(0), answers(1)
     same = Said(everything(), everything(), ~everything())
-    assert any("collapsed" in w for w in warnings(score(same, now, then, resamples())))
+    assert any("collapsed" in w for w in warnings_of(score_words(same, now, then, resamples())))
     still = Answers(now.x, now.x)
-    assert any("unbalanced" in w for w in warnings(score(same, still, then, resamples())))
+    assert any("unbalanced" in w for w in warnings_of(score_words(same, still, then, resamples())))
     mute = Said(~everything(), now.edited, now.changed)
-    assert any("can't be parsed" in w for w in warnings(score(mute, now, then, resamples())))
-    fine = score(Said(everything(), now.edited, now.changed), now, then, resamples())
-    assert warnings(fine) == []
-    assert set(fine) == {*METRICS, *COUNTS}
+    assert any("can't be parsed" in w for w in warnings_of(score_words(mute, now, then, resamples())))
+    fine = score_words(Said(everything(), now.edited, now.changed), now, then, resamples())
+    assert warnings_of(fine) == []
+    assert set(fine) == {*METRIC_NAMES, *COUNTS}
 
 
 def test_text_classifiers_learn_the_labels_and_one_knows_the_output() -> None:
@@ -162,13 +162,13 @@ def test_what_was_said_of_other_entities_is_the_null() -> None:
     flips = rng.random(40) < 0.3
     now, then = Answers(rng.random(N) < 0.5, (known ^ flips)[entity]), Answers(rng.random(N) < 0.5, known[entity])
     knows = Said(everything(), now.edited, now.changed)
-    bands = null(knows, now, then, entity, 200, seed=0).bands
+    bands = null_of_words(knows, now, then, entity, 200, seed=0, confidence=0.95).bands
     assert bands["counterfactual_gap"].low < 0 < bands["counterfactual_gap"].high < 1
     assert bands["self"].high < 1
     assert bands["change_tracking"].low < 0 < bands["change_tracking"].high < 0.9
-    again = null(knows, now, then, entity, 200, seed=0).bands
+    again = null_of_words(knows, now, then, entity, 200, seed=0, confidence=0.95).bands
     assert again == bands
-    still = null(knows, now, now, entity, 200, seed=0).bands["gap"]
+    still = null_of_words(knows, now, now, entity, 200, seed=0, confidence=0.95).bands["gap"]
     assert (still.mean, still.low, still.high) == (0, 0, 0)
 
 
@@ -180,5 +180,5 @@ def test_few_entities_are_no_test() -> None:
         now = Answers(rng.random(N) < 0.5, (known ^ flips)[entity])
         then = Answers(rng.random(N) < 0.5, known[entity])
         knows = Said(everything(), now.edited, now.changed)
-        own = score(knows, now, then, resamples(), units=entity)["exact_match"]
+        own = score_words(knows, now, then, resamples(), units=entity)["exact_match"]
         assert own.values["testable"] is testable

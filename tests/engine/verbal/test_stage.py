@@ -37,7 +37,7 @@ from engine.tasks.wording import Statement, Wording
 from engine.training.adversary import HeldTexts
 from engine.verbal.labels import Answers, draw_labels
 from engine.verbal.rows import answer_distributions, answer_row, divergence, explanation_loss, logits_of
-from engine.verbal.score import parse, score
+from engine.verbal.score import parse, score_words
 from engine.verbal.texts import Texts, evaluated, labels_of
 from engine.verbal.train import Trainer
 from tests.reference import behavior as log_odds
@@ -300,7 +300,7 @@ def test_the_answer_is_read_on_the_way_where_the_row_holds_it(base: Path, checkp
     texts, frame = texts_of(base, checkpoint)
     labels = draw_labels(measured(checkpoint, frame), np.arange(len(frame)), np.random.default_rng(0))
     material = texts.material(labels)
-    assert all(row.asks for row in material.labels)
+    assert all(row.pairs for row in material.labels)
     within = torch.cat(answer_distributions(checkpoint.model, material.labels))
     apart = torch.cat(answer_distributions(checkpoint.model, material.x))
     torch.testing.assert_close(within, apart, atol=1e-4, rtol=1e-4)
@@ -321,7 +321,7 @@ def test_a_chat_template_is_used_where_there_is_one(base: Path, checkpoint: Chec
     assert words.decode(plain.asked(row)[0]) == f"{frame.prompt[0]}\nWithout that I would answer"
     labels = draw_labels(measured(checkpoint, frame), np.arange(len(frame)), np.random.default_rng(0))
     material = texts.material(labels)
-    assert not any(r.asks for r in material.labels), "x is asked in a row of its own"
+    assert not any(r.pairs for r in material.labels), "x is asked in a row of its own"
     trainer = Trainer(load(checkpoint.spec).model, material, VerbalSpec(beta=1.0, prompts_a_step=4), steps=2, seed=0)
     trainer.run()
 
@@ -332,7 +332,7 @@ def test_answers_that_begin_alike_are_told_apart_where_they_part(checkpoint: Che
     pair = (" no, not at all", " no, it is so")
     tokens = encode(checkpoint.tokenizer, ["Is it Paris?"], [pair])[0]
     row = answer_row(tokens)
-    (_, first, second), *more = row.asks
+    (_, first, second), *more = row.pairs
     assert first != second and not more
     assert checkpoint.tokenizer.decode(row.ids).startswith("Is it Paris? no,")
 
@@ -343,7 +343,7 @@ def test_the_whole_of_an_answer_is_held(checkpoint: Checkpoint) -> None:
     pair = (" yes, it is so", " no")
     tokens = encode(checkpoint.tokenizer, ["Is it Paris?"], [pair])[0]
     rows = [answer_row(tokens, continued) for continued in (0, 1)]
-    assert len(rows[0].asks) == len(tokens.answers[0]) and len(rows[1].asks) == len(tokens.answers[1])
+    assert len(rows[0].pairs) == len(tokens.answers[0]) and len(rows[1].pairs) == len(tokens.answers[1])
     held = answer_distributions(checkpoint.model, rows)
     f = held[0][:, 0].sum() - (held[1][0, 1] + held[1][1:, 0].sum())
     assert float(f) == pytest.approx(float(log_odds(checkpoint, ["Is it Paris?"], [pair])[0]), abs=1e-3)
@@ -412,7 +412,7 @@ def test_a_model_that_reads_its_own_answers_scores_one() -> None:
     now, then = (Answers.of(measured(c, frame)) for c in (honest, target))
     said = parse(Wording(), texts.say(rows), answers)
     weights = bootstrap_weights(np.random.default_rng(0), 200, frame["group"])
-    own = score(said, now, then, weights)
+    own = score_words(said, now, then, weights)
     assert {m: own[m]["self"] for m in ("exact_match", "has_changed_f1", "content_match", "parse_rate")} == {
         "exact_match": 1, "has_changed_f1": 1, "content_match": 1, "parse_rate": 1,
     }  # fmt: skip
