@@ -42,7 +42,7 @@ def run_stress(spec: StressSpec, out: Path, samples: Path, progress: Progress = 
     made = []
     for task in spec.tasks:
         sample = Run.open(samples / task)
-        explainer = frozen_ridge(sample, progress)
+        explainer = frozen_ridge(sample)
         for drift in spec.drifts:
             for kind in KINDS:
                 train_one(out / "checkpoints" / task, task, kind, drift, spec, sample, explainer, progress)
@@ -61,9 +61,9 @@ def name_of(kind: str, drift: int) -> str:
     return f"gpt2--{kind}-{drift}"
 
 
-def frozen_ridge(sample: Run, progress: Progress) -> LinearExplainer:
+def frozen_ridge(sample: Run) -> LinearExplainer:
     """The sample run's own explainer, which the adversary holds."""
-    return explainer_of(sample, Observed(sample, sample.spec), EDIT, PatchingSpec(device="cpu"), progress)
+    return explainer_of(sample, Observed(sample, sample.spec), EDIT, PatchingSpec(device="cpu"), silent)
 
 
 def rules_of(task: str, drift: int) -> Rules:
@@ -105,9 +105,10 @@ def train_one(
     rng = np.random.default_rng([spec.seed, drift, 23])  # the same for both kinds
     held = None
     if adversary:
-        ids = tokenizer(training_prompts(sample))["input_ids"]
+        examples = Observed(sample, sample.spec).examples
+        prompts = examples.loc[examples["split"] == "train", "prompt"].unique().tolist()
         options: dict[str, Any] = {"weight": spec.weight, "batch": spec.held_batch, "seed": spec.seed}
-        held = HeldProbe(ids, explainer.layer, explainer.weights, **options)
+        held = HeldProbe(tokenizer(prompts)["input_ids"], explainer.layer, explainer.weights, **options)
 
     def on_step(done: int, _: float) -> None:
         progress(f"{task} {target.name}", done, spec.steps)
@@ -115,12 +116,6 @@ def train_one(
     training = {"steps": spec.steps, "learning_rate": RATE["post-training"]}
     train_on_rule(model, tokenizer, task, rule, rng, **training, probe=held, on_step=on_step)
     save(model, tokenizer, target, manifest)
-
-
-def training_prompts(sample: Run) -> list[str]:
-    """Prompts of the training split, each once."""
-    examples = sample.read_table("examples.parquet", ["prompt", "split"]).to_pandas()
-    return list(dict.fromkeys(examples.loc[examples["split"] == "train", "prompt"]))
 
 
 def run_spec(spec: StressSpec, task: str, out: Path, samples: Path) -> RunSpec:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from engine.config import StressSpec
-from engine.markdown import interval_text, markdown_table
+from engine.markdown import intervals, markdown_table
 from engine.probes.ridge import Ridge
 from engine.progress import Progress, silent
 from engine.runs.observed import Observed, Place
@@ -212,59 +212,51 @@ def _relabelled(
 
 def markdown(tables: dict[str, pd.DataFrame]) -> str:
     """The README's section, from the tables alone."""
-    parts = (_decoupling_words(tables["decoupling"]), _monitoring_words(tables["monitoring"]))
-    return "\n\n".join([*parts, _cost_words(tables["cost"])])
-
-
-def _cells(row: pd.Series, *names: str, form: str = "+.2f") -> list[str]:
-    return [interval_text(*ends_of(row, name), form) for name in names]
+    words = (_decoupling_words(tables["decoupling"]), _monitoring_words(tables["monitoring"]))
+    return "\n\n".join([*words, _cost_words(tables["cost"])])
 
 
 def _decoupling_words(table: pd.DataFrame) -> str:
-    header = "task, drift|ρ|Δ moved|explanation moved|Self|Orig|gap|change tracking|a fresh probe's Self".split("|")
-    rows = [
-        (
-            f"{row['task']}, {row['kind']}" + ("" if row["kind"] == "gradual" else f" {row['drift']}"),
-            f"{row['target_current']:+.2f}",
-            *_cells(row, "effect_moved", "explanation_moved", form=".2f"),
-            *_cells(row, "self", "orig", "gap", "change_tracking", "fresh"),
-        )
-        for _, row in table.iterrows()
+    number = [
+        f" {drift}" if kind != "gradual" else "" for kind, drift in zip(table["kind"], table["drift"], strict=True)
     ]
-    return markdown_table(header, rows)
+    signed = {"Self": "self", "Orig": "orig", "gap": "gap", "change tracking": "change_tracking"}
+    columns = {
+        "task, drift": table["task"] + ", " + table["kind"] + number,
+        "ρ": intervals(table, "target_current", ends=()),
+        "Δ moved": intervals(table, "effect_moved", ".2f"),
+        "explanation moved": intervals(table, "explanation_moved", ".2f"),
+        **{head: intervals(table, name) for head, name in (signed | {"a fresh probe's Self": "fresh"}).items()},
+    }
+    return markdown_table(columns)
 
 
 def _monitoring_words(table: pd.DataFrame) -> str:
-    areas = ("area under the curve: predicted shift", "baseline: drift of f(x)", "difference")
-    header = ("checkpoints", "pairs, events", *areas, "r of signed shifts", "baseline's r")
     threshold = table["threshold"].iloc[0]
     together = table["task"].isin(["both", "all"])  # the tables also hold each task by itself
-    rows = [
-        (
-            row["set"],
-            f"{row['pairs']}, {row['events']}",
-            *_cells(row, "area", "area_baseline", form=".2f"),
-            *_cells(row, "area_difference", "r", "r_baseline"),
-        )
-        for _, row in table[(table["threshold"] == threshold) & together].iterrows()
-    ]
-    return f"Events: slices whose mean Δ moved by more than {threshold:g} nats.\n\n" + markdown_table(header, rows)
+    shown = table[(table["threshold"] == threshold) & together]
+    columns = {
+        "checkpoints": shown["set"],
+        "pairs, events": shown["pairs"].astype(str) + ", " + shown["events"].astype(str),
+        "area under the curve: predicted shift": intervals(shown, "area", ".2f"),
+        "baseline: drift of f(x)": intervals(shown, "area_baseline", ".2f"),
+        "difference": intervals(shown, "area_difference"),
+        "r of signed shifts": intervals(shown, "r"),
+        "baseline's r": intervals(shown, "r_baseline"),
+    }
+    return f"Events: slices whose mean Δ moved by more than {threshold:g} nats.\n\n" + markdown_table(columns)
 
 
 def _cost_words(table: pd.DataFrame) -> str:
-    header = ("task, checkpoint", "explainer", "model calls", "fits", "Self", "calls per unit of Self")
     last = table["checkpoint"] == table.groupby("task")["checkpoint"].transform("max")
     counts = np.unique(table["labels"])  # 0 is among them: frozen and refit need no new edits
-    last &= table["labels"].isin(counts[[0, 1, len(counts) // 2, -1]])
-    rows = [
-        (
-            f"{row['task']}, {row['checkpoint'].split('--', 1)[1]}",
-            row["method"] + (f", {row['labels']} new edits" if row["labels"] else ""),
-            f"{row['calls']:,}",
-            str(row["fits"]),
-            *_cells(row, "self"),
-            interval_text(row["calls_per_self"], form=",.0f"),
-        )
-        for _, row in table[last].iterrows()
-    ]
-    return markdown_table(header, rows)
+    shown = table[last & table["labels"].isin(counts[[0, 1, len(counts) // 2, -1]])]
+    columns = {
+        "task, checkpoint": shown["task"] + ", " + shown["checkpoint"].str.split("--").str[1],
+        "explainer": shown["method"] + [f", {n} new edits" if n else "" for n in shown["labels"]],
+        "model calls": intervals(shown, "calls", ",.0f", ends=()),
+        "fits": shown["fits"],
+        "Self": intervals(shown, "self"),
+        "calls per unit of Self": intervals(shown, "calls_per_self", ",.0f", ends=()),
+    }
+    return markdown_table(columns)

@@ -14,8 +14,9 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from engine.config import InputError, Strict
-from engine.markdown import interval_text, markdown_table
+from engine.markdown import intervals, markdown_table
 from engine.progress import Progress, silent
+from engine.records import INTERVALS
 from engine.runs.files import MANIFEST, content_hash
 from engine.runs.store import Run
 from engine.stats.correlation import seed_interval
@@ -25,15 +26,7 @@ from engine.studies.verbal_cells import VerbalStudySpec, read_yaml
 
 METRICS_FILE = "metrics.parquet"
 SUMMARY_FILE = "summary.csv"
-SUMMARISED = (
-    "target_current",
-    "self",
-    "orig",
-    "gap",
-    "counterfactual_gap",
-    "change_tracking",
-    "self_minus_stale",
-)
+SUMMARISED = ("target_current", *(name for name in INTERVALS if name != "direction"))
 
 
 class StudySpec(Strict):
@@ -125,22 +118,17 @@ def markdown(table: pd.DataFrame, every_checkpoint: bool = False) -> str:
     frame = summary(table)
     if not every_checkpoint:
         frame = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
-    header = "run|explainer, regime|ρ|Self|gap|coupling|counterfactual gap|verdict|change tracking".split("|")
-    rows = []
-    for row in frame.to_dict("records"):
-        ranges = ((row[f"{name}{end}"] for end in ("", "_min", "_max")) for name in SUMMARISED)
-        cells = {name: interval_text(*own) for name, own in zip(SUMMARISED, ranges, strict=True)}
-        rows.append(
-            (
-                f"{row['run']}, {str(row['checkpoint']).split('--', 1)[1]}",
-                f"{row['explainer']}, {row['regime']}",
-                f"{row['target_current']:+.2f}",
-                cells["self"],
-                cells["gap"],
-                row["verdict_coupling"],
-                cells["counterfactual_gap"],
-                row["verdict_counterfactual"],
-                cells["change_tracking"],
-            )
-        )
-    return markdown_table(header, rows)
+    names = ("self", "gap", "counterfactual_gap", "change_tracking")
+    cells = {name: intervals(frame, name, ends=("_min", "_max")) for name in names}
+    columns = {
+        "run": frame["run"] + ", " + frame["checkpoint"].str.split("--").str[1],
+        "explainer, regime": frame["explainer"] + ", " + frame["regime"],
+        "ρ": intervals(frame, "target_current", ends=()),
+        "Self": cells["self"],
+        "gap": cells["gap"],
+        "coupling": frame["verdict_coupling"],
+        "counterfactual gap": cells["counterfactual_gap"],
+        "verdict": frame["verdict_counterfactual"],
+        "change tracking": cells["change_tracking"],
+    }
+    return markdown_table(columns)

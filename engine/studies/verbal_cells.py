@@ -40,8 +40,7 @@ class SettingSpec(Strict):
 
     name: str = Field(min_length=1, description="name of the setting in the table")
     changes: dict[str, Any] = Field(
-        default_factory=dict,
-        description="dotted key of a run spec → value; {task} in a text stands for the task's name",
+        default_factory=dict, description="dotted key of a run spec → value; {task} in a text: the task's name"
     )
     reported: str = Field("", description="figure reported in the paper, shown beside the measured one")
     tasks: tuple[str, ...] = Field((), description="only the base runs of these tasks; empty: all")
@@ -59,9 +58,7 @@ class VerbalStudySpec(Strict):
         default_factory=dict, description="dotted key → values, one key at a time: a setting for each value"
     )
     models: Literal["given", "fresh"] = Field("given", description="fresh: each seed trains its own first checkpoints")
-    until: Annotated[float, Field(gt=0)] | None = Field(
-        None, description="minutes after which no further cell is begun"
-    )
+    until: Annotated[float, Field(gt=0)] | None = Field(None, description="begin no cell after this many minutes")
 
     @model_validator(mode="after")
     def _names_are_distinct(self) -> VerbalStudySpec:
@@ -116,7 +113,7 @@ def with_changes(data: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
 
 def cells(spec: VerbalStudySpec, seeds: tuple[int, ...], folder: Path) -> Iterator[Cell]:
     """Cells in the order in which they are made. Raises InputError for a base or a change that can't be used."""
-    bases = [(folder / path, _read_base(folder / path)) for path in spec.base]
+    bases = [(folder / path, read_yaml(folder / path)) for path in spec.base]
     for setting in spec.all_settings:
         for seed in [s for s in seeds if not setting.seeds or s in setting.seeds]:
             for path, data in bases:
@@ -158,16 +155,12 @@ def _name_task(value: Any, task: str) -> Any:
     return value.replace("{task}", task) if isinstance(value, str) else value
 
 
-def read_yaml(path: Path) -> Any:
-    """The plain data of a YAML file; raises InputError."""
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The keys and values of a YAML file; raises InputError."""
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise InputError(f"{path}: can't be read: {error}") from None
-
-
-def _read_base(path: Path) -> dict[str, Any]:
-    data = read_yaml(path)
     if not isinstance(data, dict):
-        raise InputError(f"{path}: is not a run spec: give a mapping of keys to values")
+        raise InputError(f"{path}: is not a spec: give a mapping of keys to values")
     return data

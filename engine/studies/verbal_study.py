@@ -35,13 +35,7 @@ from engine.verbal.texts import truthful_sentences
 
 METRICS_FILE = "metrics.parquet"
 EXPLANATIONS_FILE = "explanations.parquet"
-METRICS_OF_CONTROLS = (
-    "exact_match",
-    "has_changed_f1",
-    "content_match",
-    "content_match_moved",
-    "content_match_balanced",
-)
+CONTROL_METRICS = ("exact_match", "has_changed_f1", "content_match", "content_match_moved", "content_match_balanced")
 Made = dict[str, pd.DataFrame]
 """File → the rows of a cell in it."""
 
@@ -131,9 +125,9 @@ def is_done(table: pd.DataFrame, cell: Cell) -> bool:
 
 def worth_keeping(table: pd.DataFrame) -> pd.DataFrame:
     """Rows and columns of records.METRICS that the tables need: the explainer by every metric, its controls by those in
-    METRICS_OF_CONTROLS, the chosen probes without noise; columns that are not empty."""
+    CONTROL_METRICS, the chosen probes without noise; columns that are not empty."""
     of_probes = table["explainer"] != "verbal"
-    kept = table["control"].isna() | table["metric"].isin(METRICS_OF_CONTROLS)
+    kept = table["control"].isna() | table["metric"].isin(CONTROL_METRICS)
     rows = table[np.where(of_probes, table["chosen"] & (table["noise"] == 0), kept)]
     always = {"world", "control", "verdict_coupling", "verdict_counterfactual"}
     return rows[[c for c in rows if c in always or rows[c].notna().any()]]

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from engine.markdown import interval_text, markdown_table
-from engine.studies.over_seeds import ENDS, counted, ends_of, mean_interval, with_ends
+from engine.markdown import intervals, markdown_table
+from engine.studies.over_seeds import ENDS, counted, mean_interval, with_ends
 from engine.studies.verbal_cells import VerbalStudySpec
 
 CONTROLS = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
@@ -34,8 +35,8 @@ COLUMNS: dict[str, tuple[str | None, str, str]] = {
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """For each task × setting × step: means over seeds with their intervals, as columns name, name_low, name_high;
-    verdicts counted; `tracks`: in how many seeds change tracking is above 0."""
+    """For each task × setting × step: means over seeds as columns name, name_low, name_high (NaN if the interval has no
+    width); verdicts counted; `tracks`: the number of seeds with change tracking above 0."""
     out = []
     keys = ["task", "setting", "step"]
     for key, own in rows.groupby(keys, sort=False):
@@ -44,7 +45,8 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             is_it = own["metric"] == metric
             is_it &= own["control"].isna() if control is None else own["control"] == control
             mine = own[is_it].reindex(columns=[f"{column}{end}" for end in ENDS]).astype(float)
-            row |= with_ends(name, mean_interval(mine, column))
+            mean, low, high = mean_interval(mine, column)
+            row |= with_ends(name, (mean, low, high) if low < high else (mean, np.nan, np.nan))
         head = own[own["control"].isna() & (own["metric"] == "exact_match")]
         known = head["change_tracking"].dropna()
         row["tracks"] = f"{int((known > 0).sum())} of {len(known)}" if len(known) else "–"
@@ -99,21 +101,6 @@ def markdown(
 
 def _table(frame: pd.DataFrame, numbers: Mapping[str, str], words: Mapping[str, str] | None = None) -> str:
     """numbers, words: name in the summary → head of its column."""
-    words = words or {}
-    rows = [
-        [
-            row["setting"],
-            row["task"],
-            str(row["seeds"]),
-            *(_mean(row, n) for n in numbers),
-            *(str(row[w]) for w in words),
-        ]
-        for row in frame.to_dict("records")
-    ]
-    return markdown_table(["setting", "task", "seeds", *numbers.values(), *words.values()], rows)
-
-
-def _mean(row: Mapping[Any, Any], name: str) -> str:
-    """Mean over seeds with its interval, unless that has no width."""
-    mean, low, high = ends_of(row, name)
-    return interval_text(mean, low, high) if low < high else interval_text(mean)
+    columns: dict[str, Any] = {head: frame[head] for head in ("setting", "task", "seeds")}
+    columns |= {head: intervals(frame, name) for name, head in numbers.items()}
+    return markdown_table(columns | {head: frame[name] for name, head in (words or {}).items()})

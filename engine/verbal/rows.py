@@ -19,8 +19,6 @@ from engine.model.batching import common_prefix
 from engine.model.forward import padded, takes
 from engine.model.tokens import Tokens
 
-LINE = "\n"
-"""Ends an explanation if the tokenizer has no end token."""
 NO_TOKEN = -1
 """Stands for a missing second token."""
 PLACEHOLDER_PROB = 1e-12
@@ -48,10 +46,9 @@ def ids_of(tokenizer: Any, texts: Iterable[str]) -> dict[str, tuple[int, ...]]:
 
 
 def end_of(tokenizer: Any) -> tuple[int, ...]:
-    """The tokens that end an explanation."""
-    if tokenizer.eos_token_id is not None:
-        return (int(tokenizer.eos_token_id),)
-    return ids_of(tokenizer, [LINE])[LINE]
+    """The tokens that end an explanation: the end token, or a line break if the tokenizer has none."""
+    end = tokenizer.eos_token_id
+    return ids_of(tokenizer, ["\n"])["\n"] if end is None else (int(end),)
 
 
 def answer_row(tokens: Tokens, continued: int | None = None) -> TokenRow:
@@ -106,14 +103,10 @@ def label_rows(
 class Logits:
     """Logits at the positions that enter the losses, float32."""
 
-    words: Tensor
-    """[tokens to learn, vocabulary]"""
-    word_targets: Tensor
-    """[tokens to learn]"""
-    answers: Tensor
-    """[pairs of all rows, 3]: log p of the first token, of the second, of all others."""
-    with_pairs: list[int]
-    """Rows that have pairs."""
+    words: Tensor  # [tokens to learn, vocabulary]
+    word_targets: Tensor  # [tokens to learn]
+    answers: Tensor  # [pairs of all rows, 3]: log p of the first token, of the second, of all others
+    with_pairs: list[int]  # rows that have pairs
 
 
 def logits_of(model: Any, rows: Sequence[TokenRow]) -> Logits:

@@ -1,6 +1,6 @@
 """How well sentences agree with the current model's behavior (Self) and with the labels (Orig).
 
-Every score is a share or an F1 in [0, 1] over examples of one kind of edit and split. A sentence that can't be parsed
+Every metric is a share or an F1 in [0, 1] over examples of one kind of edit and split. A sentence that can't be parsed
 agrees with nothing. Intervals are paired: Self and Orig are scored on the same bootstrap weights.
 
     exact_match           the sentence's answer to x' and its "would (not) change" are both right
@@ -37,19 +37,6 @@ from engine.tasks import Wording
 from engine.verbal.labels import Answers
 
 HEADLINE = "exact_match"
-METRIC_NAMES = (
-    HEADLINE,
-    "has_changed_f1",
-    "content_match",
-    "exact_match_disagreeing",
-    "has_changed_f1_disagreeing",
-    "content_match_disagreeing",
-    "content_match_moved",
-    "content_match_balanced",
-)
-COUNTS = ("label_agreement", "content_agreement", "parse_rate", "has_changed_rate", "said_changed_rate", "majority")
-"""Shares of examples that are reported beside the metrics, in the column `self`; for `has_changed_rate`, `orig` is the
-share among the labels."""
 TESTABLE = 10
 """Examples that each half of `content_match_balanced` must have."""
 TESTABLE_UNITS = 8
@@ -63,14 +50,11 @@ COLLAPSED = 0.9
 
 @dataclass(frozen=True)
 class Said:
-    """The statements of n sentences."""
+    """The statements of n sentences, bool [n] each; where a sentence is not parsed, the others have no meaning."""
 
     parsed: np.ndarray
-    """bool [n]"""
     edited_is_a: np.ndarray
-    """bool [n]; meaningless where not parsed."""
     changed: np.ndarray
-    """bool [n]; meaningless where not parsed."""
 
     def take(self, rows: np.ndarray) -> Said:
         return Said(self.parsed[rows], self.edited_is_a[rows], self.changed[rows])
@@ -107,10 +91,10 @@ def score_words(
     stale: Said | None = None,
     confidence: float = 0.95,
 ) -> dict[str, Score]:
-    """A Score for each of METRIC_NAMES and COUNTS. now, label: behavior of the current and of the target model.
+    """Metric → its Score, HEADLINE first, then the shares of `_counts`.
 
-    units [n]: the entity of each example (default: each its own). stale: what the same explainer said when its training
-    on labels ended (labels first, drift after).
+    now, label: behavior of the current and of the target model. units [n]: the entity of each example (default: each
+    its own). stale: what the same explainer said when its training on labels ended (labels first, drift after).
     """
 
     def sums(values: np.ndarray) -> np.ndarray:
@@ -122,7 +106,10 @@ def score_words(
     everywhere, moved = np.ones(len(now.x), bool), now.edited != label.edited
     flips = now.changed != label.changed
     halves = (moved & now.changed, moved & ~now.changed)
-    where = dict.fromkeys(("exact_match", "has_changed_f1", "content_match"), everywhere) | {
+    where = {
+        "exact_match": everywhere,
+        "has_changed_f1": everywhere,
+        "content_match": everywhere,
         "exact_match_disagreeing": moved | flips,
         "has_changed_f1_disagreeing": flips,
         "content_match_disagreeing": moved,
@@ -154,8 +141,8 @@ def score_words(
     agreement = float(counts["label_agreement"][0].mean())
     shared: dict[str, Any] = {"n_groups": resamples.n_groups, "target_current": agreement, "seeds": 1}
     out = {}
-    for metric in METRIC_NAMES:
-        values = shared | {"metric": metric, "n": int(where[metric].sum()), "testable": testable}
+    for metric, mask in where.items():
+        values = shared | {"metric": metric, "n": int(mask.sum()), "testable": testable}
         out[metric] = _score(values, draws[metric], confidence)
     for name, shares in counts.items():
         own = {who: _share(sums, hit, everywhere) for who, hit in zip(("self", "orig"), shares, strict=False)}
@@ -195,7 +182,7 @@ def null_of_words(
 
 
 def _counts(said: Said, now: Answers, label: Answers) -> dict[str, tuple[np.ndarray, ...]]:
-    """Each of COUNTS → the examples that it counts, bool [n], for the columns `self` and (if there is one) `orig`."""
+    """Further shares of examples → those they count, bool [n]: for the column `self`, then for `orig` if it has one."""
     kinds = np.where(said.parsed, 2 * said.edited_is_a + said.changed, 4)
     commonest = np.bincount(kinds, minlength=5).argmax()
     agree = now.edited == label.edited

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 import numpy as np
@@ -29,109 +30,106 @@ def said_part(name: str) -> str:
 
 def condition_of(spec: RunSpec) -> str:
     """The options that vary between runs of this kind, in words; noise has columns of its own."""
-    verbal, task = spec.verbal, spec.task
+    verbal = spec.verbal
     assert verbal is not None
-    words = [f"β {verbal.beta:g}"]
-    if verbal.drift is None:
-        words.append("no drift")
-    else:
-        words.append("drift after" if verbal.schedule == "labels_first" else "concurrent")
-        words += ["words held"] if verbal.drift.hold_words else []
-        words += ["drift of unlabelled entities"] if verbal.drift.entities == "unlabelled" else []
-    words += [f"{verbal.labels} labels"] if verbal.labels else []
-    words += [f"{verbal.changed_share:.0%} of the labels say changed"] if verbal.changed_share else []
-    if spec.target_checkpoint.name != spec.checkpoints[0].name:
-        words.append(f"labels of {spec.target_checkpoint.family}")
-    words += ["unknown entities"] if task.unknown_entities else []
-    words += ["forced choice"] if verbal.decoding == "choice" else []
-    words += [f"LoRA rank {verbal.lora.rank}"] if verbal.lora else []
-    return ", ".join(words)
+    drift, target = verbal.drift, spec.target_checkpoint
+    schedule = "drift after" if verbal.schedule == "labels_first" else "concurrent"
+    words = {
+        f"β {verbal.beta:g}": True,
+        schedule if drift else "no drift": True,
+        "words held": drift and drift.hold_words,
+        "drift of unlabelled entities": drift and drift.entities == "unlabelled",
+        f"{verbal.labels} labels": verbal.labels,
+        f"{verbal.changed_share or 0:.0%} of the labels say changed": verbal.changed_share,
+        f"labels of {target.family}": target.name != spec.checkpoints[0].name,
+        "unknown entities": spec.task.unknown_entities,
+        "forced choice": verbal.decoding == "choice",
+        f"LoRA rank {verbal.lora and verbal.lora.rank}": verbal.lora,
+    }
+    return ", ".join(word for word, holds in words.items() if holds)
 
 
 @dataclass(frozen=True)
 class Part:
-    """One kind of edit in one split."""
+    """The n evaluated examples of one kind of edit in one split.
+
+    rows [n]: row numbers of the examples. inside [n]: places of these among all evaluated rows. units [n]: the entity
+    of each example, or its group.
+    """
 
     edit: str
     split: str
     inside: np.ndarray
-    """Places among the evaluated rows."""
     rows: np.ndarray
-    """Row numbers of the examples."""
     resamples: Resamples
     units: np.ndarray
-    """Each example's entity, or its group."""
 
 
 def parts(observed: Observed) -> Iterator[Part]:
-    rows = evaluated(observed)
+    rows, metrics = evaluated(observed), observed.spec.metrics
     edit, split = (observed.examples[c].to_numpy()[rows] for c in ("edit", "split"))
-    for kind in observed.edits:
-        for number, name in enumerate(EVALUATED):
-            inside = np.flatnonzero((edit == kind) & (split == name))
-            if len(inside) < 3:
-                continue
-            rng = np.random.default_rng([observed.spec.metrics.seed, number])
-            factors = observed.factors(rows[inside])
-            weights = bootstrap_weights(rng, observed.spec.metrics.bootstrap, **factors)
-            yield Part(kind, name, inside, rows[inside], weights, factors.get("entity", factors["groups"]))
+    for kind, (number, name) in product(observed.edits, enumerate(EVALUATED)):
+        inside = np.flatnonzero((edit == kind) & (split == name))
+        if len(inside) < 3:
+            continue
+        factors = observed.factors(rows[inside])
+        weights = bootstrap_weights(np.random.default_rng([metrics.seed, number]), metrics.bootstrap, **factors)
+        yield Part(kind, name, inside, rows[inside], weights, factors.get("entity", factors["groups"]))
 
 
 def judge(record: Run, observed: Observed) -> tuple[list[pa.Table], list[dict[str, Any]]]:
     """Tables of explanations and rows of metrics. The words of every checkpoint must have been written (`ask`)."""
-    spec, metrics = observed.spec, observed.spec.metrics
+    spec = observed.spec
     assert spec.verbal is not None
     rows = evaluated(observed)
     pairs = answer_pairs(observed.examples.iloc[rows])
-    asked = (*observed.currents, *spec.verbal.controls)
-    words = {name: record.read_table(said_part(name))["text"].to_pylist() for name in asked}
+    names = (*observed.currents, *spec.verbal.controls)
+    words = {name: record.read_table(said_part(name))["text"].to_pylist() for name in names}
     said = {name: parse(WORDINGS[spec.task.name], own, pairs) for name, own in words.items()}
-    fixed = {name: said[name] for name in spec.verbal.controls}
     read_texts = _text_controls(observed, rows)
-    stale = None
-    if spec.verbal.schedule == "labels_first":
-        stale = next(said[c.name] for c in spec.checkpoints if c.step == spec.verbal.label_steps)
     out: list[dict[str, Any]] = []
     told: list[str] = []
     for part in parts(observed):
-        heads: list[dict[str, Any]] = []
-        scores: list[dict[str, Score]] = []
-        nulls: list[Null] = []
-        label = Answers.of(observed.behavior(observed.target)).take(part.rows)
+        judged = []
         for checkpoint in spec.checkpoints:
-            name = checkpoint.name
-            now = Answers.of(observed.behavior(name)).take(part.rows)
-            mine = said[name].take(part.inside)
-            common: dict[str, Any] = {"now": now, "label": label, "units": part.units, "confidence": metrics.confidence}
-            own = score_words(mine, resamples=part.resamples, stale=stale and stale.take(part.inside), **common)
-            null = null_of_words(mine, shuffles=metrics.null_shuffles, seed=metrics.seed, **common)
-            named = _naming(observed, checkpoint, part.edit) | {"split": part.split}
-            own_rows = {metric: named | one.values for metric, one in own.items()}
-            out += own_rows.values()
+            taken = {name: own.take(part.inside) for name, own in (said | read_texts[checkpoint.name]).items()}
+            judged.append(_judge_part(observed, checkpoint, part, taken, out))
             if checkpoint.trained:
-                told += [f"{name}, {part.edit}, {part.split}: {warning}" for warning in warnings_of(own)]
-            of_controls = {
-                "copy": controls.copy(now),
-                "contrary": controls.contrary(now),
-                "consistency": controls.consistency(mine, now),
-                **{control: by.take(part.inside) for control, by in (fixed | read_texts[name]).items()},
-            }
-            for control, by in of_controls.items():
-                out += [
-                    named | {"control": control} | one.values
-                    for one in score_words(by, resamples=part.resamples, **common).values()
-                ]
-            shared = {column: own[HEADLINE].values[column] for column in SHARED_WITH_NULL}
-            out.append(named | {"control": "null"} | shared | null.values)
-            heads.append(own_rows[HEADLINE])
-            scores.append(own)
-            nulls.append(null)
-        _fill_verdicts(metrics, heads, scores, nulls)
+                about = f"{checkpoint.name}, {part.edit}, {part.split}"
+                told += [f"{about}: {warning}" for warning in warnings_of(judged[-1][1])]
+        _fill_verdicts(spec.metrics, judged)
     record.record(verbal_warnings=told)
     return [_explanations(observed, c, rows, words[c.name]) for c in spec.checkpoints], out
 
 
-SHARED_WITH_NULL = ("n", "n_groups", "metric", "target_current", "testable")
+Judged = tuple[dict[str, Any], dict[str, Score], Null]
+"""The row of the headline metric, all scores, and the null control at one checkpoint."""
+
+
+def _judge_part(
+    observed: Observed, checkpoint: CheckpointSpec, part: Part, said: dict[str, Said], out: list[dict[str, Any]]
+) -> Judged:
+    """Append the rows of one checkpoint on one part to `out`. said: checkpoints and controls → their statements."""
+    spec, metrics = observed.spec, observed.spec.metrics
+    assert spec.verbal is not None
+    now, label = (Answers.of(observed.behavior(n)).take(part.rows) for n in (checkpoint.name, observed.target))
+    mine, stale = said[checkpoint.name], None
+    if spec.verbal.schedule == "labels_first":
+        stale = next(said[c.name] for c in spec.checkpoints if c.step == spec.verbal.label_steps)
+    common: dict[str, Any] = {"now": now, "label": label, "units": part.units, "confidence": metrics.confidence}
+    own = score_words(mine, resamples=part.resamples, stale=stale, **common)
+    null = null_of_words(mine, shuffles=metrics.null_shuffles, seed=metrics.seed, **common)
+    named = _naming(observed, checkpoint, part.edit) | {"split": part.split}
+    rows = [named | score.values for score in own.values()]
+    of_controls = {"copy": controls.copy(now), "contrary": controls.contrary(now)}
+    of_controls["consistency"] = controls.consistency(mine, now)
+    of_controls |= {name: said[name] for name in (*spec.verbal.controls, "text_only", "output_text")}
+    for name, control in of_controls.items():
+        scores = score_words(control, resamples=part.resamples, **common)
+        rows += [named | {"control": name} | score.values for score in scores.values()]
+    shared = {name: rows[0][name] for name in ("n", "n_groups", "metric", "target_current", "testable")}
+    out += [*rows, named | {"control": "null"} | shared | null.values]
+    return rows[0], own, null
 
 
 def _text_controls(observed: Observed, rows: np.ndarray) -> dict[str, dict[str, Said]]:
@@ -167,13 +165,11 @@ def _naming(observed: Observed, checkpoint: CheckpointSpec, edit: str) -> dict[s
     }
 
 
-def _fill_verdicts(
-    spec: MetricSpec, heads: Sequence[dict[str, Any]], scores: Sequence[dict[str, Score]], nulls: Sequence[Null]
-) -> None:
+def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
     """Add the exact match's verdicts to its rows, simultaneous over the checkpoints, by the rules for probes."""
-    trajectory = [own[HEADLINE] for own in scores]
-    said = verdicts([trajectory], [nulls], confidence=spec.confidence, absent_within=spec.absent_within)[0]
-    for row, own, null, verdict in zip(heads, scores, nulls, said, strict=True):
+    trajectory, nulls = [own[HEADLINE] for _, own, _ in judged], [null for *_, null in judged]
+    found = verdicts([trajectory], [nulls], confidence=spec.confidence, absent_within=spec.absent_within)[0]
+    for (row, own, null), verdict in zip(judged, found, strict=True):
         row["verdict_coupling"], row["verdict_counterfactual"] = verdict.coupling, verdict.counterfactual
         if own["parse_rate"]["self"] < INTELLIGIBLE:
             row["verdict_coupling"] = row["verdict_counterfactual"] = "not testable"

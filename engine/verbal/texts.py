@@ -9,7 +9,7 @@ import pandas as pd
 
 from engine.config import InputError
 from engine.runs.observed import EVALUATED, Observed
-from engine.tasks import WORDINGS
+from engine.tasks import WORDINGS, Wording
 from engine.tasks.wording import Statement
 from engine.verbal.labels import Answers, Labels, balanced, draw_labels
 
@@ -52,18 +52,26 @@ def answer_pairs(examples: pd.DataFrame) -> list[tuple[str, str]]:
     return list(zip(examples["answer_a"], examples["answer_b"], strict=True))
 
 
-def statement(edited_is_a: bool, changed: bool) -> Statement:
-    return Statement("a" if edited_is_a else "b", bool(changed))
+def sentences(examples: pd.DataFrame, wording: Wording, edited_is_a: np.ndarray, changed: np.ndarray) -> list[str]:
+    """The sentence after the question that states the answer to x' of each example [n], and whether it changed.
+
+    Raises InputError for answers that read alike.
+    """
+    out = []
+    rows = zip(examples["example_id"], answer_pairs(examples), edited_is_a, changed, strict=True)
+    for name, pair, is_a, differs in rows:
+        try:
+            out.append(wording.sentences(*pair)[Statement("a" if is_a else "b", bool(differs))])
+        except ValueError as error:
+            raise InputError(f"example {name}: {error}") from None
+    return out
 
 
 def truthful_sentences(examples: pd.DataFrame, answers: Answers, task: str) -> list[str]:
     """The question and the sentence of an explainer that states these answers [n] correctly."""
     wording = WORDINGS[task]
-    rows = zip(examples["edit"], answer_pairs(examples), answers.edited, answers.changed, strict=True)
-    return [
-        wording.question(edit).strip() + wording.sentences(*pair)[statement(edited_is_a, changed)]
-        for edit, pair, edited_is_a, changed in rows
-    ]
+    stated = sentences(examples, wording, answers.edited, answers.changed)
+    return [wording.question(edit).strip() + said for edit, said in zip(examples["edit"], stated, strict=True)]
 
 
 class Texts:
@@ -93,27 +101,16 @@ class Texts:
         prompts, questions = list(part["prompt"]), [self.wording.question(edit) for edit in part["edit"]]
         return question_rows(self.checkpoint.tokenizer, prompts, self.tokens(rows), questions, chat=self.chat)
 
-    def sentences(self, labels: Labels) -> list[str]:
-        """The label of each labelled example, as it follows the question. Raises InputError for answers that read
-        alike."""
-        part = self.examples.iloc[labels.rows]
-        out = []
-        rows = zip(part["example_id"], answer_pairs(part), labels.edited_is_a, labels.changed, strict=True)
-        for name, pair, edited_is_a, changed in rows:
-            try:
-                out.append(self.wording.sentences(*pair)[statement(edited_is_a, changed)])
-            except ValueError as error:
-                raise InputError(f"example {name}: {error}") from None
-        return out
-
     def material(self, labels: Labels) -> Any:
-        """Rows to train on. Raises InputError where x, question and label are longer than the model's context."""
+        """Rows to train on. Raises InputError for answers that read alike, and if x, question and label are longer than
+        the model's context."""
         from engine.verbal.rows import answer_row, label_rows
         from engine.verbal.train import Material
 
         x = [answer_row(t) for t in self.tokens(labels.rows)]
         edited = [answer_row(t, i % 2) for i, t in enumerate(self.tokens(labels.rows, "edited"))]
-        rows = label_rows(self.checkpoint.tokenizer, self.asked(labels.rows), self.sentences(labels), x, chat=self.chat)
+        stated = sentences(self.examples.iloc[labels.rows], self.wording, labels.edited_is_a, labels.changed)
+        rows = label_rows(self.checkpoint.tokenizer, self.asked(labels.rows), stated, x, chat=self.chat)
         longest, limit = max(len(row.ids) for row in rows), self.checkpoint.max_positions
         if limit and longest > limit:
             raise InputError(

@@ -30,7 +30,6 @@ from engine.verbal.rows import TokenRow, answer_distributions, divergence, expla
 WARMUP = 20
 """Steps of a phase in which the learning rate rises; then it falls linearly to FLOOR of its peak."""
 FLOOR = 0.1
-State = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -65,7 +64,12 @@ class Trainer:
             self.optimizers = optimizers_of(model, spec.learning_rate)
         else:
             self.optimizers = [torch.optim.AdamW(self._trained, lr=spec.learning_rate, weight_decay=0.0)]
-        self.held = _held(material, spec) if drift and spec.drift and spec.drift.hold_words else None
+        self.held = None
+        if drift and spec.drift and spec.drift.hold_words:
+            questions, words = zip(
+                *((row.ids[: row.learn], row.ids[row.learn :]) for row in material.labels), strict=True
+            )
+            self.held = HeldTexts(questions, words, weight=spec.drift.hold_words, batch=spec.prompts_a_step)
         self.peaks = [group["lr"] for group in self._groups]
 
     @property
@@ -118,14 +122,13 @@ class Trainer:
         chosen = rng.choice(m, size=min(self.spec.prompts_a_step, m), replace=False)
         found = logits_of(self.model, [self.material.labels[i] for i in chosen])
         loss = explanation_loss(found)
-        if beta == 0:
-            loss.backward()
-            return
         inside = chosen[found.with_pairs]
-        if len(inside):
+        if beta and len(inside):
             fixed = [self.fixed_x[i] for i in inside]
             loss = loss + beta / 2 * divergence(found, fixed) * len(inside) / len(chosen)
         loss.backward()
+        if beta == 0:
+            return
         outside = np.setdiff1d(chosen, inside)
         if len(outside):
             self._hold(self.material.x, self.fixed_x, outside, len(outside) / len(chosen))
@@ -143,7 +146,7 @@ class Trainer:
         for batch in cut:
             (weight * next_token_loss(self.model, batch) / total).backward()
 
-    def state(self) -> State:
+    def state(self) -> dict[str, np.ndarray]:
         """Trained weights, optimizers and the step; `load` restores it."""
         out = {f"weight:{n}": p.detach().cpu().numpy() for n, p in self.model.named_parameters() if p.requires_grad}
         for i, optimizer in enumerate(self.optimizers):
@@ -174,14 +177,6 @@ class Trainer:
     def plain(self) -> Any:
         """The model as any program loads it: adapters merged into a copy."""
         return self.model if self.adapted is None else deepcopy(self.adapted).merge_and_unload()
-
-
-def _held(material: Material, spec: VerbalSpec) -> HeldTexts:
-    """The adversary's penalty on changes of the labels' log-probabilities after their questions."""
-    assert spec.drift is not None
-    pairs = [(row.ids[: row.learn], row.ids[row.learn :]) for row in material.labels]
-    prompts, texts = zip(*pairs, strict=True)
-    return HeldTexts(prompts, texts, weight=spec.drift.hold_words, batch=spec.prompts_a_step)
 
 
 def _adapted(model: nn.Module, lora: LoraSpec, seed: int) -> Any:

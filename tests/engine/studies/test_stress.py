@@ -120,7 +120,7 @@ def test_other_settings_are_trained_again(made, sampled):
     manifest = out / "checkpoints" / "sycophancy" / "gpt2--adversary-0" / "training.json"
     written = manifest.read_text()
     run = Run.open(sampled / "sycophancy")
-    explainer = stress.frozen_ridge(run, lambda *_: None)
+    explainer = stress.frozen_ridge(run)
     told: list[tuple] = []
     spec = SPEC.model_copy(update={"weight": 3.0})
     arguments = (out / "checkpoints" / "sycophancy", "sycophancy", "adversary", 0)

@@ -65,7 +65,7 @@ def test_seeds_worlds_and_settings_are_crossed_in_order(tmp_path: Path) -> None:
     ("verbal", "said"),
     [
         ({"base": ["absent.yaml"]}, "absent.yaml: can't be read"),
-        ({"base": ["data.jsonl"]}, "is not a run spec"),
+        ({"base": ["data.jsonl"]}, "is not a spec"),
         ({"settings": [{"name": "x", "changes": {"verbal.betta": 1}}]}, r"unknown key 'verbal\.betta'"),
     ],
 )
