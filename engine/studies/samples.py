@@ -28,7 +28,6 @@ from engine.tasks.worlds import Measurements, Rule, WorldName, check_world, draw
 from engine.verbal.drift import LEARN_PROMPT_OF
 
 MANIFEST = "training.json"
-WORLDS_REPORT = "worlds.json"
 REBUILD = ".rebuild"
 """File that stands in the folder during a rebuild; it holds the seed."""
 SPECS = SAMPLES / "specs"
@@ -189,7 +188,7 @@ def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Pat
     from engine.model.behavior import measure
     from engine.model.checkpoints import load
 
-    report = folder / WORLDS_REPORT
+    report = folder / "worlds.json"
     counts = PromptCounts(train=1, validation=1, test_heldout=1000, test_iid=600)
     spec = TaskSpec.model_validate({"name": task, "prompts": counts, "edits": ["delete_cue"]})
     examples = examples_table(task_examples(spec))
@@ -226,21 +225,6 @@ def run_specs(out: Path, task: str, seed: int = 0, *, verbal: bool = False) -> l
     return paths + (sorted(folder.glob(f"verbal-{task}*.yaml")) if verbal else [])
 
 
-def _build_task(out: Path, task: str, seed: int, verbal: bool, progress: Progress) -> Iterator[Path]:
-    from engine.patching.stage import patch_run
-    from engine.pipeline import run
-
-    folder, plan = out / "checkpoints" / task, jobs()
-    for job in plan:
-        yield train_job(folder, task, seed, job, progress)
-    check_worlds(folder, task, seed, plan)
-    for spec in map(load_spec, run_specs(out, task, seed, verbal=verbal)):
-        yield run(spec, out / spec.name).path
-    if seed == 0 and (out / task).is_dir():  # the committed runs show the maps; a study keeps only metrics
-        patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
-    shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
-
-
 def one_thread() -> None:
     """Make this process compute with one thread."""
     import torch
@@ -251,10 +235,21 @@ def one_thread() -> None:
 
 def _work(out: Path, task: str, seed: int, verbal: bool, messages: Any) -> None:
     """Build one task in a process of its own; the queue `messages` reports the progress and the folders."""
+    from engine.patching.stage import patch_run
+    from engine.pipeline import run
+
     one_thread()
+    folder, plan = out / "checkpoints" / task, jobs()
     try:
-        for folder in _build_task(out, task, seed, verbal, lambda *told: messages.put(("step", told))):
-            messages.put(("ready", str(folder)))
+        for job in plan:
+            made = train_job(folder, task, seed, job, lambda *told: messages.put(("step", told)))
+            messages.put(("ready", made))
+        check_worlds(folder, task, seed, plan)
+        for spec in map(load_spec, run_specs(out, task, seed, verbal=verbal)):
+            messages.put(("ready", run(spec, out / spec.name).path))
+        if seed == 0 and (out / task).is_dir():  # the committed runs show the maps; a study keeps only metrics
+            patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
+        shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
     except InputError as error:
         messages.put(("failed", str(error)))
     except KeyboardInterrupt:
@@ -306,11 +301,10 @@ def build(out: Path, seed: int = 0, progress: Progress = silent, *, verbal: bool
                 done[told[0]] = told[1]
                 progress("sample checkpoints, steps", sum(done.values()), all_steps)
                 continue
-            folder = Path(told)
-            if folder.parent == out:
+            if told.parent == out:
                 finished += 1
                 progress("sample runs", finished, specs)
-            yield folder
+            yield told
         if any(worker.exitcode for worker in workers):
             raise InputError(f"{out}: a worker process was stopped; the same command resumes from there")
     finally:

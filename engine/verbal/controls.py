@@ -24,18 +24,14 @@ STRENGTH = 1.0
 """Inverse penalty of the classifiers: scikit-learn's default, not tuned."""
 
 
-def copy(now: Answers) -> Said:
-    n = len(now.x)
-    return Said(np.ones(n, bool), now.x, np.zeros(n, bool))
-
-
-def contrary(now: Answers) -> Said:
-    n = len(now.x)
-    return Said(np.ones(n, bool), ~now.x, np.ones(n, bool))
-
-
-def consistency(said: Said, now: Answers) -> Said:
-    return Said(said.parsed, said.edited_is_a, said.edited_is_a != now.x)
+def of_output(said: Said, now: Answers) -> dict[str, Said]:
+    """`copy`, `contrary` and `consistency` of n examples, whose model's own sentences are `said`."""
+    every = np.ones(len(now.x), bool)
+    return {
+        "copy": Said(every, now.x, ~every),
+        "contrary": Said(every, ~now.x, every),
+        "consistency": Said(said.parsed, said.edited_is_a, said.edited_is_a != now.x),
+    }
 
 
 class TextClassifier:

@@ -101,7 +101,6 @@ def score_words(
         values = values.astype(np.float64)
         return np.concatenate([values.sum(axis=0, keepdims=True), resamples.sums(values)])
 
-    (content, exact), (content_orig, exact_orig) = said.right(now), said.right(label)
     units = np.arange(len(now.x)) if units is None else units
     everywhere, moved = np.ones(len(now.x), bool), now.edited != label.edited
     flips = now.changed != label.changed
@@ -114,20 +113,19 @@ def score_words(
         "has_changed_f1_disagreeing": flips,
         "content_match_disagreeing": moved,
         "content_match_moved": halves[0],
+        "content_match_balanced": halves[1],
     }
-    draws: dict[str, Draws] = {}
-    for metric, mask in where.items():
-        if metric.startswith("has_changed"):
-            truths = {"self": now.changed, "orig": label.changed}
-            draws[metric] = {who: _macro_f1(sums, said, truth, mask) for who, truth in truths.items()}
-        else:
-            right = (exact, exact_orig) if metric.startswith("exact") else (content, content_orig)
-            draws[metric] = {who: _share(sums, hit, mask) for who, hit in zip(("self", "orig"), right, strict=True)}
+    draws: dict[str, Draws] = {metric: {} for metric in where}
+    for who, truth in (("self", now), ("orig", label)):
+        content, exact = said.right(truth)
+        for metric, mask in where.items():
+            if metric.startswith("has_changed"):
+                draws[metric][who] = _macro_f1(sums, said, truth.changed, mask)
+            else:
+                draws[metric][who] = _share(sums, exact if metric.startswith("exact") else content, mask)
+        draws["content_match_balanced"][who] += draws["content_match_moved"][who]
+        draws["content_match_balanced"][who] /= 2
     where["content_match_balanced"] = moved
-    draws["content_match_balanced"] = {
-        who: (draws["content_match_moved"][who] + _share(sums, hit, halves[1])) / 2
-        for who, hit in (("self", content), ("orig", content_orig))
-    }
     for own in draws.values():
         own["gap"] = own["self"] - own["orig"]
     head = draws[HEADLINE]

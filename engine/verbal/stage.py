@@ -44,10 +44,10 @@ def train(record: Run, spec: RunSpec, progress: Progress) -> None:
     drift = None
     if spec.verbal.drift:
         entities = observed.examples["entity"].iloc[labels.rows]
-        names: dict[str, Any] = {"family": first.family, "labelled": entities, "seed": spec.seed}
-        drift = sampler(spec.verbal.drift, spec.task, tokenizer, **names)
-    material = texts.material(labels)
-    trainer = Trainer(texts.checkpoint.model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
+        world, family = spec.verbal.drift, first.family
+        drift = sampler(world, spec.task, tokenizer, family=family, labelled=entities, seed=spec.seed)
+    model, material = texts.checkpoint.model, texts.material(labels)
+    trainer = Trainer(model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
     if record.has(STATE):
         trainer.load(record.read_arrays(STATE))
 

@@ -121,10 +121,8 @@ def _judge_part(
     null = null_of_words(mine, shuffles=metrics.null_shuffles, seed=metrics.seed, **common)
     named = _naming(observed, checkpoint, part.edit) | {"split": part.split}
     rows = [named | score.values for score in own.values()]
-    of_controls = {"copy": controls.copy(now), "contrary": controls.contrary(now)}
-    of_controls["consistency"] = controls.consistency(mine, now)
-    of_controls |= {name: said[name] for name in (*spec.verbal.controls, "text_only", "output_text")}
-    for name, control in of_controls.items():
+    beside = {name: said[name] for name in (*spec.verbal.controls, "text_only", "output_text")}
+    for name, control in (controls.of_output(mine, now) | beside).items():
         scores = score_words(control, resamples=part.resamples, **common)
         rows += [named | {"control": name} | score.values for score in scores.values()]
     shared = {name: rows[0][name] for name in ("n", "n_groups", "metric", "target_current", "testable")}

@@ -74,19 +74,21 @@ def test_who_knows_who_repeats_and_who_reads_the_output() -> None:
     assert repeats["exact_match"]["orig"] == 1
     assert (repeats["exact_match"]["counterfactual_gap"], repeats["exact_match"]["change_tracking"]) == (-1, 0)
     assert repeats["content_match_moved"]["self"] == 0
-    for control in (controls.copy(now), controls.contrary(now)):
-        reads = score_words(control, now, then, drawn)
+    reading = controls.of_output(Said(everything(), now.edited, now.changed), now)
+    for name in ("copy", "contrary"):
+        reads = score_words(reading[name], now, then, drawn)
         assert reads["exact_match"]["counterfactual_gap"] == 0, "the present answer alone gives nothing"
         assert reads["exact_match"]["change_tracking"] == 0
         assert reads["content_match_balanced"]["self"] == 0.5
-    assert score_words(controls.copy(now), now, then, drawn)["content_match_moved"]["self"] == 0
-    assert score_words(controls.copy(now), now, then, drawn)["exact_match"]["gap"] > 0, "and yet it 'couples'"
+    copied = score_words(reading["copy"], now, then, drawn)
+    assert copied["content_match_moved"]["self"] == 0
+    assert copied["exact_match"]["gap"] > 0, "and yet it 'couples'"
 
 
 def test_consistency_keeps_the_content_and_reads_the_rest() -> None:
     now, then = answers(0), answers(1)
     wrong_flag = Said(everything(), now.edited, ~now.changed)
-    mended = controls.consistency(wrong_flag, now)
+    mended = controls.of_output(wrong_flag, now)["consistency"]
     assert score_words(mended, now, then, resamples())["exact_match"]["self"] == 1
     assert (mended.edited_is_a == wrong_flag.edited_is_a).all()
 
