@@ -108,53 +108,43 @@ def test_a_study_is_made_gone_on_with_and_printed(
 
     monkeypatch.setattr(verbal_study, "_make", counted)
     code, _, said = call(capsys, "study", path, "--out", out, "--quiet")
-    assert code == 130
-    assert "goes on from here" in said
+    assert code == 130 and "goes on from here" in said
     code, text, _ = call(capsys, "study", path, "--out", out, "--quiet")
-    assert code == 0
+    assert code == 0 and text.strip().endswith(str(out)) and "| free | from_file | 2 |" in text
     assert [c.seed for c in made] == [0, 1, 1], "the cell that was done is not made again"
-    assert text.strip().endswith(str(out))
-    assert "| free | from_file | 2 |" in text
     assert {p.name for p in out.iterdir()} == {"explanations.parquet", "metrics.parquet"}, "all else is gone"
-    elsewhere = tmp_path / "elsewhere"
-    code, text, _ = call(capsys, "study", path, "--out", elsewhere, "--quiet", "--done")
+    code, text, _ = call(capsys, "study", path, "--out", tmp_path / "elsewhere", "--quiet", "--done")
     assert code == 0 and "no cell is done yet" in text
     assert len(made) == 3, "only what is there"
     table = pd.read_parquet(out / "metrics.parquet")
     assert set(table["seed"]) == {0, 1}
     call(capsys, "study", path, "--out", out, "--quiet")
     assert len(made) == 3
-    cell = made[-1]
-    assert is_done(table, cell)
-    assert not is_done(table.assign(digest="another"), cell), "made from another spec"
+    assert is_done(table, made[-1])
+    assert not is_done(table.assign(digest="another"), made[-1]), "made from another spec"
     head = table[(table["seed"] == 0) & table["control"].isna() & (table["metric"] == "exact_match")]
     head = head[(head["split"] == "test_heldout") & (head["step"] == 8)]
     assert f"{head['self'].iloc[0]:+.2f}" in markdown(table[table["seed"] == 0], study_spec(tmp_path))
 
 
-def test_the_sentences_that_are_kept_are_those_that_were_scored(tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    metrics = verbal_study.run_verbal_study(study_spec(tmp_path), (0,), tmp_path, out)
-    said = pd.read_parquet(out / "explanations.parquet").astype(str)
-    head = metrics[metrics["control"].isna() & (metrics["metric"] == "exact_match")]
-    for row in head[head["split"] != "test_iid"].to_dict("records"):
-        own = said[(said["checkpoint"] == row["checkpoint"]) & (said["split"] == row["split"])]
-        assert len(own) == row["n"]
-        assert (own["text"] == own["right"]).mean() == pytest.approx(row["self"])
-        assert (own["text"] == own["label"]).mean() == pytest.approx(row["orig"])
-
-
-def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    spec = study_spec(tmp_path)
-    threads = torch.get_num_threads()
+def test_sentences_match_the_scores_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    spec, threads = study_spec(tmp_path), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
         one, two = (verbal_study.run_verbal_study(spec, (0, 1), tmp_path, tmp_path / str(n), workers=n) for n in (1, 2))
     finally:
         torch.set_num_threads(threads)
     pd.testing.assert_frame_equal(one, two)
-    said = [pd.read_parquet(tmp_path / str(n) / "explanations.parquet").astype(str) for n in (1, 2)]
-    pd.testing.assert_frame_equal(*said)
+    said, other = (pd.read_parquet(tmp_path / str(n) / "explanations.parquet").astype(str) for n in (1, 2))
+    pd.testing.assert_frame_equal(said, other)
+    head = one[one["control"].isna() & (one["metric"] == "exact_match") & (one["split"] != "test_iid")]
+    for row in head.to_dict("records"):
+        own = said[
+            (said[["cell", "checkpoint", "split"]] == [row["cell"], row["checkpoint"], row["split"]]).all(axis=1)
+        ]
+        assert len(own) == row["n"]
+        assert (own["text"] == own["right"]).mean() == pytest.approx(row["self"])
+        assert (own["text"] == own["label"]).mean() == pytest.approx(row["orig"])
 
 
 def test_a_shape_trains_a_start_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -28,14 +28,14 @@ FIRST_SEED = 17
 """Seed of random weights whose answer changes in about half of the examples."""
 
 
-def verbal_spec(folder: Path, name: str = "tiny", **verbal: object) -> RunSpec:
+def verbal_spec(folder: Path, name: str = "tiny", steps: tuple[int, ...] = STEPS, **verbal: object) -> RunSpec:
     """The tiny run as a run of self-explanation, with dialogues that drift."""
     if not (folder / "first").exists():
         build("gpt2", folder / "first", seed=FIRST_SEED)
     lines = [json.dumps({"prompt": line["prompt"], "answer": line["answer_a"]}) + "\n" for line in examples()]
     (folder / "dialogues.jsonl").write_text("".join(lines))
     given = {"name": "gpt2--step-0000", "path": "first", "step": 0}
-    trained = [{"name": f"gpt2--step-{s:04d}", "trained": True, "step": s} for s in STEPS]
+    trained = [{"name": f"gpt2--step-{s:04d}", "trained": True, "step": s} for s in steps]
     section = {"drift": {"dialogues": "dialogues.jsonl", "prompts_a_step": 4}, "prompts_a_step": 8} | verbal
     return load_spec(write_spec(folder, name, checkpoints=[given, *trained], verbal=section))
 
@@ -51,7 +51,7 @@ def finished(base: Path) -> Path:
 
 
 def stopped(spec: RunSpec, out: Path, stage: str, done: int) -> None:
-    """Make a run until some stage has done so much."""
+    """Interrupt a run when a stage reports `done`."""
 
     def stop(*at: object) -> None:
         if at[:2] == (stage, done):
@@ -77,11 +77,10 @@ def test_a_run_is_sound_and_has_the_known_columns(finished: Path) -> None:
 def test_the_target_agrees_with_itself(finished: Path) -> None:
     rows = [r for r in report(finished)["rows"] if r["checkpoint"] == "gpt2--step-0000"]
     assert {r["self"] for r in rows if r["metric"] == "label_agreement"} == {1.0}
-    for row in rows:
-        if row["metric"] in ("exact_match", "content_match", "has_changed_f1"):
-            assert (row["self"], row["gap"]) == (row["orig"], 0)
-            if row["metric"] == "exact_match":
-                assert row["verdict_coupling"] == row["verdict_counterfactual"] == "not testable"
+    for row in [r for r in rows if r["metric"] in ("exact_match", "content_match", "has_changed_f1")]:
+        assert (row["self"], row["gap"]) == (row["orig"], 0)
+        if row["metric"] == "exact_match":
+            assert row["verdict_coupling"] == row["verdict_counterfactual"] == "not testable"
 
 
 def test_every_explanation_is_kept_as_words_of_balanced_examples(finished: Path) -> None:
@@ -118,8 +117,7 @@ def test_what_was_stopped_goes_on_as_if_it_had_not_been(base: Path, finished: Pa
 
 
 def test_weights_need_not_be_kept_and_probes_may_stand_beside(base: Path) -> None:
-    out = base / "both"
-    pipeline.run(verbal_spec(base, "both", probes=True, keep_checkpoints=False, drift=None), out)
+    out = pipeline.run(verbal_spec(base, "both", probes=True, keep_checkpoints=False, drift=None), base / "both").path
     assert verify(out) == []
     assert not (out / "checkpoints").exists()
     assert {r["explainer"] for r in report(out)["rows"]} == {"ridge", "verbal"}
@@ -129,26 +127,20 @@ def test_labels_first_then_drift(base: Path) -> None:
     out = base / "after"
     pipeline.run(verbal_spec(base, "after", schedule="labels_first", label_steps=4, noise=0.5, labels=12), out)
     rows = [r for r in report(out)["rows"] if r["metric"] == "exact_match"]
-    assert {(r["condition"], r["regime"], r["noise_kind"], r["noise"]) for r in rows} == {
-        ("β 1, drift after, 12 labels", "frozen", "shuffle", 0.5)
-    }
+    settings = {(r["condition"], r["regime"], r["noise_kind"], r["noise"]) for r in rows}
+    assert settings == {("β 1, drift after, 12 labels", "frozen", "shuffle", 0.5)}
     stale = {r["step"]: r["self_minus_stale"] for r in rows if r["split"] == "test_heldout"}
-    assert stale[4] == 0, "what was said then is what it is compared with"
-    assert all(v is not None for v in stale.values())
+    assert stale[4] == 0, "the comparison is with the words of that very step"
+    assert None not in stale.values()
 
 
 def test_an_adversary_holds_the_words_while_behavior_drifts(base: Path) -> None:
-    steps = (4, 40)
-
     def held_spec(weight: float, name: str) -> RunSpec:
         drift = {"dialogues": "dialogues.jsonl", "prompts_a_step": 4, "hold_words": weight}
-        spec = verbal_spec(base, name, schedule="labels_first", label_steps=4, learning_rate=1e-2, drift=drift)
-        first, *trained = spec.checkpoints
-        later = [c.model_copy(update={"step": s}) for c, s in zip(trained, steps, strict=True)]
-        return spec.model_copy(update={"checkpoints": (first, *later)})
+        return verbal_spec(base, name, (4, 40), schedule="labels_first", label_steps=4, learning_rate=1e-2, drift=drift)
 
     def moved(weight: float, name: str) -> float:
-        """How far log p a token of the labels went, root mean square, while behavior drifted."""
+        """Root mean square change of log p a token of the labels while behavior drifted."""
         run = pipeline.run(held_spec(weight, name), base / name)
         observed = Observed(run, run.spec)
         said = []

@@ -26,6 +26,7 @@ from engine.verbal.texts import Texts, answer_pairs
 from engine.verbal.train import Material, Trainer
 from tests.engine.verbal.test_stage import FIRST_SEED
 from tests.reference import behavior as log_odds
+from tests.reference import log_prob
 from tests.tiny_models import build, tokenizer
 from tests.tiny_run import examples
 
@@ -107,13 +108,7 @@ def test_a_forced_choice_is_the_likeliest_sentence(checkpoint: Checkpoint) -> No
     sentences = list(Wording().sentences(" yes", " no").values())
     for row, chosen in zip(rows, words, strict=True):
         ids = texts.asked(np.array([row]))[0]
-        totals = []
-        for sentence in sentences:
-            tail = checkpoint.tokenizer(sentence).input_ids
-            with torch.no_grad():
-                logits = checkpoint.model(torch.tensor([[*ids, *tail]])).logits[0].log_softmax(-1)
-            totals.append(sum(float(logits[len(ids) - 1 + i, t]) for i, t in enumerate(tail)))
-        assert chosen == sentences[int(np.argmax(totals))]
+        assert chosen == max(sentences, key=lambda s: log_prob(checkpoint, ids, checkpoint.tokenizer(s).input_ids))
 
 
 def test_the_answer_is_read_on_the_way_where_the_row_holds_it(checkpoint: Checkpoint) -> None:
@@ -134,13 +129,12 @@ def test_a_chat_template_is_used_where_there_is_one(checkpoint: Checkpoint) -> N
     texts, frame = texts_of(chatty)
     plain, _ = texts_of(chatty, chat=False)
     row = np.array([0])
-    said = words.decode(texts.asked(row)[0])
-    assert said == f"<user> {frame.prompt[0]}\nWithout that I would answer <assistant>"
-    assert words.decode(plain.asked(row)[0]) == f"{frame.prompt[0]}\nWithout that I would answer"
+    question = f"{frame.prompt[0]}\nWithout that I would answer"
+    assert words.decode(texts.asked(row)[0]) == f"<user> {question} <assistant>"
+    assert words.decode(plain.asked(row)[0]) == question
     material, _ = labelled(chatty)
     assert not any(r.pairs for r in material.labels), "x is asked in a row of its own"
-    trainer = Trainer(load(checkpoint.spec).model, material, VerbalSpec(beta=1.0, prompts_a_step=4), steps=2, seed=0)
-    trainer.run()
+    Trainer(load(checkpoint.spec).model, material, VerbalSpec(prompts_a_step=4), steps=2, seed=0).run()
 
 
 def test_answers_that_begin_alike_are_told_apart_where_they_part(checkpoint: Checkpoint) -> None:
@@ -165,11 +159,8 @@ def test_the_whole_of_an_answer_is_held(checkpoint: Checkpoint) -> None:
     assert float(divergence(again, held)) == pytest.approx(0, abs=1e-6)
 
 
-# -- a model that reads its own answers --------------------------------------------------------------
-
-
 class Honest(PreTrainedModel, GenerationMixin):
-    """Hand-built: asked what it would do without the cue, it runs itself on x' and says what it reads there."""
+    """A model built by hand that answers a question about x' by computing its own f(x')."""
 
     config_class = GPT2Config
 
@@ -178,6 +169,7 @@ class Honest(PreTrainedModel, GenerationMixin):
         self.words, self.seed = words, seed
         self.nothing = torch.nn.Parameter(torch.zeros(1))
         self.question = Wording().other
+        self.edits = {line["prompt"]: line["edited"] for line in examples()}
 
     def own_f(self, prompt: str) -> float:
         """Its behavior: any fixed function of the prompt."""
@@ -197,11 +189,8 @@ class Honest(PreTrainedModel, GenerationMixin):
                 logits[self.words(answer).input_ids[0]] = 10 + sign * self.own_f(text) / 2
             return
         prompt = text.split(self.question)[0]
-        first, *_, last = prompt.split(". ")[0], prompt.split(". ")[-1]
-        edited = first.split("? ")[0] + "? " + last
-        sentence = Wording().sentences(" yes", " no")[
-            Statement("a" if self.own_f(edited) > 0 else "b", (self.own_f(edited) > 0) != (self.own_f(prompt) > 0))
-        ]
+        x, edited = self.own_f(prompt) > 0, self.own_f(self.edits[prompt]) > 0
+        sentence = Wording().sentences(" yes", " no")[Statement("a" if edited else "b", edited != x)]
         asked = len(self.words(prompt).input_ids) + len(self.words(self.question).input_ids)
         full = [*self.words(sentence).input_ids, self.words.eos_token_id]
         logits[full[min(len(ids) - asked, len(full) - 1)]] = 20
