@@ -130,7 +130,9 @@ def study(
     with bars(quiet) as progress:
         if verbal:
             base = spec.resolve().parent
-            rows = verbal_study.run(verbal, resolved.seeds, base, folder, progress, make=not done, workers=workers)
+            rows = verbal_study.run_verbal_study(
+                verbal, resolved.seeds, base, folder, progress, make=not done, workers=workers
+            )
             tables = verbal_tables.markdown(rows, verbal, split, every_checkpoint=every)
         else:
             tables = studies.markdown(studies.run_study(resolved, folder, SAMPLES, progress), every_checkpoint=every)

@@ -1,4 +1,4 @@
-"""What moves the behavior: dialogues of a world that turns step by step, or those of a file. No explanation in them."""
+"""Dialogues that move the behavior: from a world that turns step by step, or from a file. They hold no explanations."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ Sample = Callable[[int, float], Sequence[Any]]
 """(step, share of the drift that is done, 0 to 1) → rows of `loop.encode_dialogues`."""
 
 LEARN_PROMPT_OF = 4
-"""All tokens of one prompt in so many are learnt, of the others the answers."""
+"""One prompt in 4 is trained on all its tokens; the others on their answers only."""
 
 
 def sampler(
     drift: DriftSpec, task: TaskSpec, tokenizer: Any, *, family: str, labelled: Iterable[str | None], seed: int
 ) -> Sample:
-    """The dialogues of each step: a step always gets the same ones. labelled: entities of the labelled examples.
+    """The dialogues of each step; a step always gets the same ones. labelled: entities of the labelled examples.
 
     Raises InputError for dialogues that can't be used.
     """
@@ -42,13 +42,9 @@ def sampler(
         return from_file
 
     assert drift.world is not None
-    world = drift.world
-    known = FACTORS[task.name]
+    world, known = drift.world, FACTORS[task.name]
     factors = UNKNOWN[task.name] if task.unknown_entities else known
-    rules = Rules(
-        draw_rules(known, drift.rules_seed, family).start,
-        draw_rules(known, drift.seed, family).end,
-    )
+    rules = Rules(draw_rules(known, drift.rules_seed, family).start, draw_rules(known, drift.seed, family).end)
     spoken_of = set(labelled)
     free = [i for i, e in enumerate(factors.entities) if drift.entities == "all" or e.text not in spoken_of]
     if not free:

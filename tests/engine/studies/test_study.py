@@ -31,7 +31,7 @@ def test_seeds_that_are_done_are_gathered_and_not_made_again(tmp_path, monkeypat
     spec = study.StudySpec(name="two", seeds=(0, 1))
     table = study.run_study(spec, tmp_path, tmp_path)
     assert set(table["seed"]) == {0, 1}
-    assert (tmp_path / study.METRICS).exists()
+    assert (tmp_path / study.METRICS_FILE).exists()
     last = study.summary(table).set_index("checkpoint").loc["gpt2--step-0100"]
     assert last["gap"] == pytest.approx(0.2)
     assert (last["gap_min"], last["gap_max"]) == pytest.approx((0.1, 0.3))

@@ -48,7 +48,7 @@ def test_each_kind_is_at_least_four_in_ten(rate: float) -> None:
 
 
 @pytest.mark.parametrize("share", [0.05, 0.2, 0.5, 0.9])
-def test_a_share_that_is_asked_for_is_what_comes(share: float) -> None:
+def test_a_wanted_share_of_changes_is_reached(share: float) -> None:
     changed = np.random.default_rng(1).random(1000) < 0.45
     kept = balanced(changed, np.random.default_rng(0), share)
     assert changed[kept].mean() == pytest.approx(share, abs=0.01)
@@ -74,9 +74,6 @@ def test_number_and_noise() -> None:
         assert getattr(clean, name).sum() == getattr(half, name).sum(), "labels change places, none is made up"
 
 
-# -- drift -------------------------------------------------------------------------------------------
-
-
 @pytest.fixture(scope="module")
 def tokenizer():
     return train_tokenizer(["Question about geography: is it true that"], 300)
@@ -86,11 +83,10 @@ def texts(tokenizer, rows) -> list[str]:
     return [tokenizer.decode(row.ids) for row in rows]
 
 
-def of_world(tokenizer, seed: int = 0, **changes):
+def of_world(tokenizer, seed: int = 0, labelled: int = 100, **changes):
     drift = DriftSpec.model_validate({"world": "independent", "prompts_a_step": 24} | changes)
-    task = TaskSpec(name="sycophancy")
-    labelled = [e.text for e in FACTORS["sycophancy"].entities[:100]]
-    return sampler(drift, task, tokenizer, family="gpt2", labelled=labelled, seed=seed)
+    names = [e.text for e in FACTORS["sycophancy"].entities[:labelled]]
+    return sampler(drift, TaskSpec(name="sycophancy"), tokenizer, family="gpt2", labelled=names, seed=seed)
 
 
 def test_a_step_always_gets_the_same_dialogues(tokenizer) -> None:
@@ -101,13 +97,11 @@ def test_a_step_always_gets_the_same_dialogues(tokenizer) -> None:
 
 
 def test_unlabelled_entities_alone(tokenizer) -> None:
-    labelled = [e.text for e in FACTORS["sycophancy"].entities[:100]]
+    entities = FACTORS["sycophancy"].entities
     rows = of_world(tokenizer, entities="unlabelled")(0, 0.5)
-    assert not [t for t in texts(tokenizer, rows) if any(e in t for e in labelled)]
-    drift = DriftSpec(world="cue", entities="unlabelled")
-    everything = [e.text for e in FACTORS["refusal"].entities]
+    assert not [t for t in texts(tokenizer, rows) if any(e.text in t for e in entities[:100])]
     with pytest.raises(InputError, match="hold some out"):
-        sampler(drift, TaskSpec(name="refusal"), tokenizer, family="gpt2", labelled=everything, seed=0)
+        of_world(tokenizer, labelled=len(entities), entities="unlabelled")
 
 
 def test_made_up_things_have_a_rule_of_their_own_and_change_nothing_else() -> None:
@@ -123,13 +117,7 @@ def test_made_up_things_have_a_rule_of_their_own_and_change_nothing_else() -> No
 def test_dialogues_of_a_file(tokenizer, tmp_path) -> None:
     file = tmp_path / "d.jsonl"
     file.write_text('{"prompt": "Is it?", "answer": " yes"}\n{"prompt": "Is it not?", "answer": " no"}\n')
-    draw = sampler(
-        DriftSpec(dialogues=str(file), prompts_a_step=5),
-        TaskSpec(name="from_file", path="x"),
-        tokenizer,
-        family="gpt2",
-        labelled=[None],
-        seed=0,
-    )
+    drift, task = DriftSpec(dialogues=str(file), prompts_a_step=5), TaskSpec(name="from_file", path="x")
+    draw = sampler(drift, task, tokenizer, family="gpt2", labelled=[None], seed=0)
     assert len(draw(0, 0.5)) == 5
     assert draw(1, 0.5) == draw(1, 0.9)
