@@ -135,7 +135,7 @@ def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress =
         tokenizer = _tokenizer(task, seed, job.family)
         model = new_model(job.family, len(tokenizer), **(job.shape or SHAPE), seed=seed)
     rule = draw_rules(FACTORS[task], seed, job.family).at(job.world, job.progress)
-    rng = np.random.default_rng([seed, *job.name.encode_dialogues()])
+    rng = np.random.default_rng([seed, *job.name.encode()])
 
     def on_step(done: int, _: float) -> None:
         progress(f"{task} {job.name}", done, job.steps)
@@ -237,6 +237,7 @@ def one_thread() -> None:
 def _work(out: Path, task: str, seed: int, verbal: bool, messages: Any) -> None:
     """Build one task in a process of its own; the queue `messages` reports the progress and the folders."""
     from engine.patching.stage import patch_run
+    from engine.pipeline import make_run
 
     one_thread()
     folder, plan = out / "checkpoints" / task, jobs()

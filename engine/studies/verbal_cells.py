@@ -18,7 +18,8 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import Field, model_validator
 
-from engine.config import InputError, RunSpec, Strict, World, parse_spec, resolve_paths
+from engine.config import InputError, RunSpec, Strict, WorldName
+from engine.spec_files import parse_spec, resolve_paths
 
 
 class ShapeSpec(Strict):
@@ -52,7 +53,7 @@ class VerbalStudySpec(Strict):
     """`seeds` × `base` × `worlds` × `settings`; settings are made in their order, each on all seeds."""
 
     base: tuple[str, ...] = Field(min_length=1, description="run specs with a `verbal` section, relative to this file")
-    worlds: tuple[World, ...] = Field((), description="replace the base's world; empty: the base's own")
+    worlds: tuple[WorldName, ...] = Field((), description="replace the base's world; empty: the base's own")
     settings: tuple[SettingSpec, ...] = Field((), description="each changes the base; empty: the base alone")
     vary: dict[str, tuple[Any, ...]] = Field(
         default_factory=dict, description="dotted key → values, one key at a time: a setting for each value"
@@ -138,7 +139,7 @@ def _cell(
         own |= {"verbal.drift.seed": seed} | ({"verbal.drift.world": world} if world else {})
         own |= {"verbal.drift.rules_seed": seed} if spec.models == "fresh" else {}
     plain = with_changes(with_changes(data, own), _name_task(setting.changes, _task_of(data)))
-    parsed = parse_spec(plain, Path(f"{path} ({setting.name})"))
+    parsed = parse_spec(plain, f"{path} ({setting.name})", RunSpec)
     hashed = parsed.model_dump(mode="json", exclude_defaults=True)  # new options at their defaults keep the digest
     hashed |= {"shape": setting.shape.model_dump()} if setting.shape else {}
     digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]

@@ -15,7 +15,7 @@ import torch
 from transformers import GenerationConfig
 
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import Text, run
+from engine.model.counterfactuals import Text, score_texts
 from engine.verbal.rows import ids_of
 
 ROWS_AT_ONCE = 256
@@ -46,5 +46,5 @@ def choose(checkpoint: Checkpoint, asked: Sequence[tuple[int, ...]], options: Se
     """The likeliest of each row's options [n] after its token ids."""
     known = ids_of(checkpoint.tokenizer, (text for row in options for text in row))
     groups = [[Text(ids, tuple(known[text] for text in row))] for ids, row in zip(asked, options, strict=True)]
-    log_probs = run(checkpoint, groups, batch_size=ROWS_AT_ONCE // 8).log_probs
+    log_probs = score_texts(checkpoint, groups, batch_size=ROWS_AT_ONCE // 8).log_probs
     return [row[int(best)] for row, best in zip(options, np.argmax(log_probs, axis=1), strict=True)]
