@@ -102,16 +102,16 @@ def test_the_same_call_trains_nothing_again_and_gives_the_same(made, sampled, mo
 
 def test_other_settings_are_trained_again(made, sampled):
     out, _ = made
-    manifest = out / CHECKPOINTS / "gpt2--adversary-0" / "training.json"
+    target = out / CHECKPOINTS / "gpt2--adversary-0"
+    manifest = target / "training.json"
     written = manifest.read_text()
     run = Run.open(sampled / "sycophancy")
     explainer = stress.frozen_ridge(run)
     told: list[tuple] = []
     spec = SPEC.model_copy(update={"weight": 3.0})
-    arguments = (out / CHECKPOINTS, "sycophancy", "adversary", 0)
-    stress.train_one(*arguments, spec, run, explainer, lambda *step: told.append(step))
+    stress.train_one(target, "adversary", 0, spec, run, explainer, lambda *step: told.append(step))
     assert told and manifest.read_text() != written
-    stress.train_one(*arguments, SPEC, run, explainer, lambda *_: None)
+    stress.train_one(target, "adversary", 0, SPEC, run, explainer, lambda *_: None)
     assert manifest.read_text() == written
 
 
