@@ -50,7 +50,7 @@ def sampler(spec: RunSpec, tokenizer: Any, labelled: Iterable[str | None]) -> Sa
     spoken_of = set(labelled)
     free = [i for i, e in enumerate(factors.entities) if drift.entities == "all" or e.text not in spoken_of]
     if not free:
-        raise InputError("verbal.drift.entities: every entity has labels: hold some out, or say all")
+        raise InputError("verbal.drift.entities: every entity has labels: hold some out, or use all")
 
     def from_world(step: int, share: float) -> Sequence[Any]:
         rng = np.random.default_rng([seed, 8, step])
