@@ -112,36 +112,27 @@ def is_saved(folder: Path, manifest: dict[str, Any]) -> bool:
         return False
 
 
-def _tokenizer(task: str, seed: int, family: str) -> Any:
-    from engine.training.loop import train_tokenizer
-
-    factors = FACTORS[task]
-    rng = np.random.default_rng([seed, 10])
-    prompts, answers = sample_dialogues(factors, draw_rules(factors, seed, family).start, rng, 6000)
-    texts = [prompt + sampled[0] for prompt, sampled in zip(prompts, answers, strict=True)]
-    return train_tokenizer(texts, VOCABULARY[family], bos=family == "llama")
-
-
 def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress = silent) -> Path:
     """Train and save one checkpoint of a task; returns its folder. Skips a checkpoint that is built."""
-    from engine.training.loop import new_model
+    from engine.training.loop import new_model, train_tokenizer
 
-    target = folder / job.name
+    target, rules = folder / job.name, draw_rules(FACTORS[task], seed, job.family)
     if is_built(folder, task, seed, job):
         return target
     if job.start:
         model, tokenizer = load_trainable(folder / job.start)
     else:
-        tokenizer = _tokenizer(task, seed, job.family)
+        dialogues = sample_dialogues(FACTORS[task], rules.start, np.random.default_rng([seed, 10]), 6000)
+        texts = [prompt + sampled[0] for prompt, sampled in zip(*dialogues, strict=True)]
+        tokenizer = train_tokenizer(texts, VOCABULARY[job.family], bos=job.family == "llama")
         model = new_model(job.family, len(tokenizer), **(job.shape or SHAPE), seed=seed)
-    rule = draw_rules(FACTORS[task], seed, job.family).at(job.world, job.progress)
     rng = np.random.default_rng([seed, *job.name.encode()])
 
     def on_step(done: int, _: float) -> None:
         progress(f"{task} {job.name}", done, job.steps)
 
     options = {"steps": job.steps, "learning_rate": job.rate, "on_step": on_step}
-    train_on_rule(model, tokenizer, task, rule, rng, **options)
+    train_on_rule(model, tokenizer, task, rules.at(job.world, job.progress), rng, **options)
     save(model, tokenizer, target, _manifest(task, seed, job))
     return target
 

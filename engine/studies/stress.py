@@ -46,7 +46,8 @@ def run_stress(spec: StressSpec, out: Path, samples: Path, progress: Progress = 
         explainer = frozen_ridge(sample)
         for drift in spec.drifts:
             for kind in KINDS:
-                train_one(out / "checkpoints" / task, task, kind, drift, spec, sample, explainer, progress)
+                target = out / "checkpoints" / task / name_of(kind, drift)
+                train_one(target, kind, drift, spec, sample, explainer, progress)
         made.append(make_run(run_spec(spec, task, out, samples), out / task, progress=progress))
     tables = stress_tables.tables(spec, made, samples, progress)
     for name, table in tables.items():
@@ -74,18 +75,10 @@ def rules_of(task: str, drift: int) -> Rules:
 
 
 def train_one(
-    folder: Path,
-    task: str,
-    kind: str,
-    drift: int,
-    spec: StressSpec,
-    sample: Run,
-    explainer: LinearExplainer,
-    progress: Progress,
+    target: Path, kind: str, drift: int, spec: StressSpec, sample: Run, explainer: LinearExplainer, progress: Progress
 ) -> None:
     """Train and save one checkpoint; skips one that was made with exactly these settings."""
-    target = folder / name_of(kind, drift)
-    first = sample.spec.checkpoints[0]
+    task, first = sample.spec.task.name, sample.spec.checkpoints[0]
     adversary = kind == "adversary"
     manifest = {
         "task": task,

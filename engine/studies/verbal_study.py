@@ -181,7 +181,9 @@ def _with_trained_models(spec: VerbalStudySpec, cell: Cell, out: Path, progress:
             return checkpoint
         job = plan.get(checkpoint.name)
         if job is None or job.start:
-            raise InputError(f"{cell.setting}: {checkpoint.name} is no first checkpoint of the samples: use given")
+            raise InputError(
+                f"{cell.setting}: {checkpoint.name} is not a first checkpoint of the sample models: use `models: given`"
+            )
         home.mkdir(parents=True, exist_ok=True)
         with FileLock(home / ".lock"):  # another worker may train the same checkpoint
             path = train_job(home.resolve(), cell.task, seed, job, progress)

@@ -1,4 +1,4 @@
-"""Explanation labels from behavior: the target checkpoint's answers with and without the cue. numpy only.
+"""Explanation labels from behavior: the target checkpoint's answers with and without the cue. No torch.
 
 An answer is the likelier one of an example's two: a where f > 0, else b. A label states the answer to x' and whether it
 differs from that to x. Labels are fixed: they are made once, at the target, and never updated.
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.config import VerbalSpec
 from engine.stats.faithfulness import Behavior
 from engine.stats.noise import noisy
 
@@ -66,22 +67,14 @@ def balanced(changed: np.ndarray, rng: np.random.Generator, share: float | None 
     return np.sort(np.concatenate([rare, common]))
 
 
-def draw_labels(
-    target: Behavior,
-    rows: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    count: int | None = None,
-    noise: float = 0.0,
-    changed_share: float | None = None,
-) -> Labels:
-    """Labels of the balanced examples, at most `count` of them (None: all). A share `noise` of the labels is then
+def draw_labels(target: Behavior, rows: np.ndarray, rng: np.random.Generator, spec: VerbalSpec) -> Labels:
+    """Labels of the balanced examples, at most `spec.labels` of them. A share `spec.noise` of the labels is then
     exchanged between examples. target: behavior of all examples; rows: those that may be labelled."""
     true = Answers.of(target).take(rows)
-    kept = balanced(true.changed, rng, changed_share)
-    if count is not None and count < len(kept):
-        kept = np.sort(rng.permutation(kept)[:count])
-    source = kept[noisy(np.arange(len(kept)), "shuffle", noise, rng).astype(int)]
+    kept = balanced(true.changed, rng, spec.changed_share)
+    if spec.labels is not None and spec.labels < len(kept):
+        kept = np.sort(rng.permutation(kept)[: spec.labels])
+    source = kept[noisy(np.arange(len(kept)), "shuffle", spec.noise, rng).astype(int)]
     edited, changed = true.edited[source], true.changed[source]
     agree = (edited == true.edited[kept]) & (changed == true.changed[kept])
     return Labels(rows[kept], edited, changed, float(agree.mean()))

@@ -35,15 +35,10 @@ def train(observed: Observed, progress: Progress) -> None:
     from engine.verbal.train import Trainer
 
     labels = labels_of(observed)
-    first = spec.checkpoints[0]
-    texts = _texts(observed, first)
+    texts = _texts(observed, spec.checkpoints[0])
     tokenizer = texts.checkpoint.tokenizer
     saved = {c.step: c for c in spec.checkpoints if c.trained}
-    drift = None
-    if spec.verbal.drift:
-        entities = observed.examples["entity"].iloc[labels.rows]
-        world, family = spec.verbal.drift, first.family
-        drift = sampler(world, spec.task, tokenizer, family=family, labelled=entities, seed=spec.seed)
+    drift = sampler(spec, tokenizer, observed.examples["entity"].iloc[labels.rows])
     model, material = texts.checkpoint.model, texts.material(labels)
     trainer = Trainer(model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
     if record.has(STATE):

@@ -33,8 +33,7 @@ def labels_of(observed: Observed) -> Labels:
     if len(rows) < 2:
         raise InputError("verbal: the split train has no examples to label: give some, or other verbal.edits")
     rng = np.random.default_rng([observed.spec.seed, 10])
-    options: dict[str, Any] = {"count": verbal.labels, "noise": verbal.noise, "changed_share": verbal.changed_share}
-    return draw_labels(observed.behavior(observed.target), rows, rng, **options)
+    return draw_labels(observed.behavior(observed.target), rows, rng, verbal)
 
 
 def evaluated(observed: Observed) -> np.ndarray:

@@ -87,11 +87,7 @@ def test_worlds_are_measured_and_reported(tiny, tmp_path):
 
 def test_clearing_spares_a_build_that_was_stopped(tmp_path):
     trained = tmp_path / "checkpoints" / "sycophancy" / "gpt2--step-0000"
-    trained.mkdir(parents=True)
-    samples.clear(tmp_path, 0, ("sycophancy",))
-    assert not trained.exists() and (tmp_path / samples.REBUILD).read_text() == "0"
-    trained.mkdir(parents=True)
-    samples.clear(tmp_path, 0, ("sycophancy",))
-    assert trained.exists()
-    samples.clear(tmp_path, 1, ("sycophancy",))
-    assert not trained.exists()
+    for seed, spared in ((0, False), (0, True), (1, False)):
+        trained.mkdir(parents=True, exist_ok=True)
+        samples.clear(tmp_path, seed, ("sycophancy",))
+        assert trained.exists() == spared and (tmp_path / samples.REBUILD).read_text() == str(seed)

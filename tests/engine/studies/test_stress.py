@@ -11,7 +11,6 @@ import pytest
 import yaml
 
 from engine import SAMPLES
-from engine.__main__ import main
 from engine.config import InputError, StressSpec
 from engine.pipeline import make_run
 from engine.runs.store import Run
@@ -22,6 +21,7 @@ from engine.studies.samples import Job, train_job
 from engine.tasks import FACTORS
 from engine.tasks.worlds import draw_rules
 from tests.engine.studies.test_samples import FIRST, make_tiny
+from tests.engine.test_pipeline import call
 
 COUNTS = {"train": 120, "validation": 20, "test_heldout": 150, "test_iid": 20}
 SIZES = {"steps": 2, "thresholds": (0.01,), "labels": (30, 60), "draws": 2, "bootstrap": 200}
@@ -104,16 +104,16 @@ def test_the_same_call_trains_nothing_again_and_gives_the_same(made, sampled, mo
 
 def test_other_settings_are_trained_again(made, sampled):
     out, _ = made
-    manifest = out / CHECKPOINTS / "gpt2--adversary-0" / "training.json"
+    target = out / CHECKPOINTS / "gpt2--adversary-0"
+    manifest = target / "training.json"
     written = manifest.read_text()
     run = Run.open(sampled / "sycophancy")
     explainer = stress.frozen_ridge(run)
     told: list[tuple] = []
     spec = SPEC.model_copy(update={"weight": 3.0})
-    arguments = (out / CHECKPOINTS, "sycophancy", "adversary", 0)
-    stress.train_one(*arguments, spec, run, explainer, lambda *step: told.append(step))
+    stress.train_one(target, "adversary", 0, spec, run, explainer, lambda *step: told.append(step))
     assert told and manifest.read_text() != written
-    stress.train_one(*arguments, SPEC, run, explainer, lambda *_: None)
+    stress.train_one(target, "adversary", 0, SPEC, run, explainer, lambda *_: None)
     assert manifest.read_text() == written
 
 
@@ -146,10 +146,7 @@ def test_the_committed_spec_is_read():
     assert read_spec(SAMPLES / "specs" / "stress.yml", StressSpec).drifts == (0, 1, 2)
 
 
-def test_the_command_prints_committed_tables(made, capsys, monkeypatch):
+def test_the_command_prints_committed_tables(made, capsys):
     out, tables = made
-    spec = str(SAMPLES / "specs" / "stress.yml")
-    monkeypatch.setattr("sys.argv", ["coupling", "stress", spec, "--tables", str(out)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 0 and capsys.readouterr().out.strip() == stress_tables.markdown(tables)
+    code, printed, _ = call(capsys, "stress", SAMPLES / "specs" / "stress.yml", "--tables", out)
+    assert code == 0 and printed.strip() == stress_tables.markdown(tables)

@@ -59,13 +59,11 @@ def test_seeds_worlds_and_settings_are_crossed_in_order() -> None:
     assert len(made) == 2 * 2 * (2 + 1 + 2 + 2)
     assert list(dict.fromkeys(c.setting for c in made)) == ["one", "two", "learning_rate 0.001", "learning_rate 0.01"]
     assert len({c.name for c in made}) == len({c.digest for c in made}) == len(made)
-    last = made[-1]
-    drift = last.spec.verbal.drift if last.spec.verbal else None
-    assert drift and (drift.world, drift.seed, drift.rules_seed) == ("base", 4, 0)
-    assert (last.spec.seed, last.spec.task.seed) == (4, 4)
-    assert Path(last.spec.checkpoints[0].path).is_dir()
-    fresh = next(cells(spec.model_copy(update={"models": "fresh"}), (4,), SPECS)).spec.verbal
-    assert fresh and fresh.drift and fresh.drift.rules_seed == 4
+    last, fresh = made[-1].spec, next(cells(spec.model_copy(update={"models": "fresh"}), (4,), SPECS)).spec
+    drift, rules = last.verbal.drift, fresh.verbal.drift.rules_seed
+    assert (drift.world, drift.seed, drift.rules_seed, rules) == ("base", 4, 0, 4)
+    assert (last.seed, last.task.seed) == (4, 4)
+    assert Path(last.checkpoints[0].path).is_dir()
 
 
 @pytest.mark.parametrize(
@@ -151,9 +149,8 @@ def test_a_shape_trains_a_start_of_its_own(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr(samples, "PRETRAINING_STEPS", {"gpt2": 2, "llama": 2})
     monkeypatch.setattr(samples, "PROMPTS_A_STEP", 4)
     small = {"name": "small", "shape": {"width": 16, "layers": 2}, "tasks": ["refusal"]}
-    spec = VerbalStudySpec.model_validate(
-        {"base": ["verbal-refusal.yaml"], "settings": [{"name": "given"}, small], "models": "given"}
-    )
+    base = {"base": ["verbal-refusal.yaml"], "settings": [{"name": "given"}, small]}
+    spec = VerbalStudySpec.model_validate(base)
     given, shaped = cells(spec, (1,), SPECS)
     assert given.digest != shaped.digest
     resolved = verbal_study._with_trained_models(spec, shaped, tmp_path, lambda *_: None)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
+from engine.config import VerbalSpec
 from engine.stats.correlation import bootstrap_weights
 from engine.stats.faithfulness import Behavior, Score
 from engine.verbal.controls import TextClassifier, of_output
@@ -139,7 +140,7 @@ def test_text_classifiers_learn_the_labels_and_one_knows_the_output() -> None:
     word, f = rng.integers(0, 2, N), rng.normal(size=N)
     prompts = [f"is it {'red' if w else 'blue'} number {rng.integers(9)}" for w in word]
     target = Behavior(f, np.where(word == 1, 1.0, -1.0))
-    labels = draw_labels(target, np.arange(N), rng)
+    labels = draw_labels(target, np.arange(N), rng, VerbalSpec())
     true = Answers.of(target)
     given = ([prompts[i] for i in labels.rows], labels)
     text = TextClassifier(*given).say(prompts)
@@ -147,7 +148,7 @@ def test_text_classifiers_learn_the_labels_and_one_knows_the_output() -> None:
     assert (text.changed == true.changed).mean() < 0.7, "the model's present answer is not in the text"
     knowing = TextClassifier(*given, f=f[labels.rows]).say(prompts, f=f)
     assert (knowing.changed == true.changed).mean() > 0.95
-    one = draw_labels(Behavior(np.ones(N), np.ones(N)), np.arange(N), rng)
+    one = draw_labels(Behavior(np.ones(N), np.ones(N)), np.arange(N), rng, VerbalSpec())
     dull = TextClassifier(prompts, one).say(prompts[:5])
     assert dull.edited_is_a.all() and not dull.changed.any()
 

@@ -61,7 +61,7 @@ def labelled(checkpoint: Checkpoint) -> tuple[Material, np.ndarray]:
     """Material of labels that agree with the checkpoint, and its f(x) of the labelled examples."""
     texts, frame = texts_of(checkpoint)
     own = measured(checkpoint, frame)
-    labels = draw_labels(own, np.arange(len(frame)), np.random.default_rng(0))
+    labels = draw_labels(own, np.arange(len(frame)), np.random.default_rng(0), VerbalSpec())
     return texts.material(labels), own.f[labels.rows]
 
 
@@ -70,7 +70,8 @@ def trained(folder: Path, beta: float, steps: int = 30, **options: object) -> tu
     own = loaded(folder)
     texts, frame = texts_of(own)
     before = measured(own, frame)
-    labels = draw_labels(Behavior(-before.f, -before.f_edited), np.arange(len(frame)), np.random.default_rng(0))
+    contrary = Behavior(-before.f, -before.f_edited)
+    labels = draw_labels(contrary, np.arange(len(frame)), np.random.default_rng(0), VerbalSpec())
     spec = VerbalSpec.model_validate({"beta": beta, "prompts_a_step": 16, "learning_rate": 1e-3} | options)
     trainer = Trainer(own.model, texts.material(labels), spec, steps=steps, seed=0)
     trainer.run()
