@@ -44,7 +44,8 @@ def compare(selection: Selection, second: data.RunEntry) -> None:
     theirs = view.second_setting(selection, data.options(second.path))
     pairing = pair_runs(selection.path, second.path, selection.setting, theirs, selection.split, selection.edit)
     if pairing.found is None:
-        st.info(view.nothing_paired(pairing.examples, selection.setting, theirs))
+        why = view.nothing_paired(pairing.examples, selection.setting, theirs)
+        st.info(f"{why} Their trajectories are below.")
     else:
         numbers(selection, second, pairing, pairing.found)
     view.over_steps(selection, second, theirs)

@@ -8,10 +8,9 @@ import streamlit as st
 
 from dashboard.correlation import view
 from dashboard.correlation.halves import halves_on_screen
-from dashboard.correlation.scatters import scatters
-from dashboard.correlation.table import examples
+from dashboard.correlation.scatters import examples, scatters
 from dashboard.reading import chosen, data
-from dashboard.reading.agreement import FEW, Agreement
+from dashboard.reading.agreement import FEW
 from dashboard.selection import on_screen
 from dashboard.selection.slice_controls import slice_controls
 from dashboard.selection.state import Selection, bound, edit_caption, problem, with_selection
@@ -83,7 +82,11 @@ def draw(selection: Selection) -> None:
     inside = len(frame) if selected is None else int(selected.sum())
     if selected is not None:
         say_slice(selection, f"{inside:,} of {len(frame):,} examples")
-    warn_few(pooled, inside)
+    if not inside:
+        st.info("No example lies in this slice: widen it or clear it under Slice.", icon=":material/filter_alt_off:")
+    elif pooled.few:
+        few = f"Few examples: n = {pooled.n:,} in {pooled.n_groups:,} groups."
+        st.warning(f"{few} Below {FEW} of either, intervals are unreliable.", icon=":material/warning:")
     view.tiles(pooled)
     if len(part) < inside:
         st.caption(f"Numbers on this page come from a seeded sample of {len(part):,} of {inside:,} examples.")
@@ -106,14 +109,6 @@ def say_slice(selection: Selection, counts: str) -> None:
             "This slice is cut out by the numbers that are correlated: its r describes the slice and says nothing of "
             "the rest."
         )
-
-
-def warn_few(found: Agreement, inside: int) -> None:
-    if not inside:
-        st.info("No example lies in this slice: widen it or clear it under Slice.", icon=":material/filter_alt_off:")
-    elif found.few:
-        few = f"Few examples: n = {found.n:,} in {found.n_groups:,} groups."
-        st.warning(f"{few} Below {FEW} of either, intervals are unreliable.", icon=":material/warning:")
 
 
 main()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard.reading import agreement, data
-from dashboard.reading.agreement import Estimate, Measured, estimate
+from dashboard.reading.agreement import Estimate, estimate
+from dashboard.reading.tables import cached_per_run
 from dashboard.selection import on_screen
 from engine.stats.correlation import bootstrap_pearson, pearson
 
@@ -26,11 +28,9 @@ NAMES = {
 NUMBERS = "explanation effect_current effect_target f_current f_target f_edited_current f_edited_target error".split()
 
 
-@dataclass(frozen=True)
-class Compared:
+class Compared(NamedTuple):
     """One number in both runs, and their paired difference. A counterfactual gap that can't be tested has no value."""
 
-    name: str
     first: Estimate
     second: Estimate
     difference: Estimate
@@ -42,7 +42,8 @@ class Comparison:
 
     n: int
     n_groups: int
-    numbers: tuple[Compared, ...]
+    numbers: dict[str, Compared]
+    """By the keys of NAMES."""
     explanations: Estimate
     """r of the two runs' explanations with each other."""
     errors: Estimate
@@ -96,7 +97,7 @@ def compare(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Comparis
     return Comparison(
         n=len(rows),
         n_groups=int(rows["group"].nunique(dropna=False)),
-        numbers=tuple(_compared(name, mine, theirs) for name in NAMES),
+        numbers={name: _compared(mine.get(name), theirs.get(name)) for name in NAMES},
         explanations=estimate(
             pearson(said[:, :1], said[:, 1:])[0], bootstrap_pearson(weights, said[:, 0], said[:, 1])[:, 0, 0]
         ),
@@ -106,24 +107,17 @@ def compare(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Comparis
     )
 
 
-def _compared(name: str, mine: Measured, theirs: Measured) -> Compared:
-    first, second = mine.get(name), theirs.get(name)
+def _compared(first: tuple[float, np.ndarray] | None, second: tuple[float, np.ndarray] | None) -> Compared:
     difference = (first[0] - second[0], first[1] - second[1]) if first and second else None
-    return Compared(name, *(estimate(*pair) if pair else Estimate(None) for pair in (first, second, difference)))
+    return Compared(*(estimate(*pair) if pair else Estimate(None) for pair in (first, second, difference)))
 
 
-@st.cache_resource(max_entries=2, show_spinner="Pairing the examples")
-def _pair_runs(
-    first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None, stamps: str
-) -> Pairing:
-    said, said_second = data.explanations(first, mine, split, edit), data.explanations(second, theirs, split, edit)
-    every = in_both(said, said_second)
-    rows = with_numbers(every)
-    return Pairing(rows, len(every), compare(on_screen.measured(rows), draws=1000 if len(rows) <= 20_000 else 200))
-
-
+@cached_per_run(st.cache_resource, max_entries=2, show_spinner="Pairing the examples")
 def pair_runs(
     first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None
 ) -> Pairing:
     """The examples that two runs share, and their paired statistics; cached."""
-    return _pair_runs(first, second, mine, theirs, split, edit, data.stamp(first) + data.stamp(second))
+    said, said_second = data.explanations(first, mine, split, edit), data.explanations(second, theirs, split, edit)
+    every = in_both(said, said_second)
+    rows = with_numbers(every)
+    return Pairing(rows, len(every), compare(on_screen.measured(rows), draws=1000 if len(rows) <= 20_000 else 200))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,17 +66,14 @@ def paired_table(found: Comparison, first: str, second: str) -> None:
     difference = "first − second, paired"
     lines = [
         {
-            "number": NAMES[c.name],
-            f"first: {first}": text(c.name, c.first, "gap" in c.name),
-            f"second: {second}": text(c.name, c.second, "gap" in c.name),
-            difference: text(c.name, c.difference, True),
+            "number": label,
+            f"first: {first}": text(name, found.numbers[name].first, "gap" in name),
+            f"second: {second}": text(name, found.numbers[name].second, "gap" in name),
+            difference: text(name, found.numbers[name].difference, True),
         }
-        for c in found.numbers
+        for name, label in NAMES.items()
     ]
-    helped = {
-        "number": "Correlations without unit; in brackets 95% intervals.",
-        difference: "The same draws weigh both runs.",
-    }
+    helped = {"number": "Correlations; in brackets 95% intervals.", difference: "The same draws weigh both runs."}
     columns = {column: st.column_config.Column(help=text) for column, text in helped.items()}
     alt = "Self, Orig and the gaps of both runs, and their paired differences"
     st.dataframe(pd.DataFrame(lines), hide_index=True, key="paired", alt=alt, column_config=columns)
@@ -84,14 +82,13 @@ def paired_table(found: Comparison, first: str, second: str) -> None:
 def in_words(found: Comparison) -> str:
     """Which numbers differ between the runs, by their paired intervals."""
     said = []
-    for c in found.numbers:
-        low, high = c.difference.low, c.difference.high
+    for name, (_, _, (value, low, high)) in found.numbers.items():
         if low is not None and high is not None and (low > 0 or high < 0):
             more = "higher" if low > 0 else "lower"
-            said.append(f"{NAMES[c.name]} is {more} in the first run ({charts.number(c.difference.value, sign=True)})")
+            said.append(f"{NAMES[name]} is {more} in the first run ({charts.number(value, sign=True)})")
     if not said:
         return "No paired interval of Self, Orig, a gap or ρ excludes 0: the runs are not told apart."
-    rest = "" if len(said) == len(found.numbers) else " No other paired interval of Self, Orig, a gap or ρ excludes 0."
+    rest = "" if len(said) == len(NAMES) else " No other paired interval of Self, Orig, a gap or ρ excludes 0."
     return "; ".join(said) + "." + rest
 
 
@@ -99,17 +96,14 @@ def nothing_paired(examples: int, mine: data.Setting, theirs: data.Setting) -> s
     """Why there are no paired numbers. examples: the number of examples explained in both runs."""
     first, second = (setting.explainer == "verbal" for setting in (mine, theirs))
     if not examples:
-        why = "The two runs share no explained examples in this split and kind of edit, so nothing can be paired."
-    elif first or second:
-        who = "the first explains itself" if first else "the second explains itself"
-        why = (
-            f"The two runs share {examples:,} explained examples, but "
-            f"{'both explain themselves' if first and second else who} in words: a sentence is right or wrong, and has "
-            "no number to pair."
-        )
-    else:
-        why = f"The two runs share only {examples:,} explained examples here: too few to pair."
-    return why + " Their trajectories are below."
+        return "The two runs share no explained examples in this split and kind of edit, so nothing can be paired."
+    if not (first or second):
+        return f"The two runs share only {examples:,} explained examples here: too few to pair."
+    who = "both explain themselves" if first and second else f"the {'first' if first else 'second'} explains itself"
+    return (
+        f"The two runs share {examples:,} explained examples, but {who} in words: a sentence is right or wrong and has "
+        "no number to pair."
+    )
 
 
 def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where: str) -> None:
@@ -117,24 +111,16 @@ def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where:
     left, right = st.columns(2)
     with left:
         st.subheader("Differences")
-        figure = charts.ladder(
-            [charts.Estimate(NAMES[c.name], *c.difference, "explainer") for c in found.numbers],
-            x_title="first − second, paired 95% interval",
-        )
+        bars = [charts.Estimate(NAMES[name], *c.difference, "explainer") for name, c in found.numbers.items()]
+        figure = charts.ladder(bars, x_title="first − second, paired 95% interval")
         alt = "Paired differences of Self, Orig and the gaps with intervals; the table above has the numbers."
         show(figure, key="differences", path=selection.path, about=where, alt=alt)
     with right:
         st.subheader("Explanations of the same examples")
         r = charts.interval(*found.explanations)
-        figure = charts.scatter(
-            rows,
-            "explanation_2",
-            x_title="explanation in the second run, nats",
-            y_title="in the first run, nats",
-            limits=charts.Limits.of(rows["explanation"].to_numpy(), rows["explanation_2"].to_numpy()),
-            colour="edit",
-            height=400,
-        )
+        limits = charts.Limits.of(rows["explanation"].to_numpy(), rows["explanation_2"].to_numpy())
+        titles: dict[str, Any] = {"x_title": "explanation in the second run, nats", "y_title": "in the first run, nats"}
+        figure = charts.scatter(rows, "explanation_2", **titles, limits=limits, colour="edit", height=400)
         alt = f"Scatter of the explanations of both runs, r = {r}."
         show(figure, key="explanations", path=selection.path, about=f"{where} · r = {r}", alt=alt)
 
@@ -169,15 +155,13 @@ def over_steps(selection: Selection, second: data.RunEntry, theirs: data.Setting
     columns = ["run", "checkpoint", "step", "edit", "layer", "n", "self", "orig", "gap", "counterfactual_gap"]
     title = "r; in words exact match" if any(in_words) else "agreement (Pearson r)"
     title = "exact match (ρ: r)" if all(in_words) else title
-    within = data.spec(selection.path).metrics.absent_within
-    show(
-        charts.trajectory(series, panels=(title, "gap"), absent_within=within),
-        key="compare_steps",
-        path=selection.path,
-        about=about(selection, note=f"second run {second.key}"),
-        alt="Self, target–current correlation and gaps of both runs over the steps; the table has the numbers.",
-        table=pd.concat(tables)[columns],
+    figure = charts.trajectory(
+        series, panels=(title, "gap"), absent_within=data.spec(selection.path).metrics.absent_within
     )
+    where = about(selection, note=f"second run {second.key}")
+    alt = "Self, target–current correlation and gaps of both runs over the steps; the table has the numbers."
+    table = pd.concat(tables)[columns]
+    show(figure, key="compare_steps", path=selection.path, about=where, alt=alt, table=table)
 
 
 def far_apart(rows: pd.DataFrame, limit: int | None = None) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""Two scatters of the explanation, against the current model and against the target, on the same axes."""
+"""Two scatters of the explanation, against the current model and the target, and the table of their examples."""
 
 from __future__ import annotations
 
@@ -19,6 +19,7 @@ from dashboard.selection import on_screen
 from dashboard.selection.state import Selection, update
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import about, choose, picture_format, show
+from dashboard.widgets.parts import downloads, provenance
 
 AGAINST = {
     "effect": "the effect Δ = f(x′) − f(x)",
@@ -33,6 +34,16 @@ AGAINST_HELP = (
 )
 DRAG_HELP = "While dragging moves the view, a click opens an example. A box or a lasso cuts out a slice."
 
+COLUMNS = {
+    "explanation": "explanation",
+    "effect_current": "Δ current",
+    "effect_target": "Δ target",
+    "error": "error",
+    "f_current": "f(x) current",
+    "f_target": "f(x) target",
+}
+ROWS = 1_000
+
 
 def on_select(selection: Selection, key: str, x: str) -> None:
     """A box or a lasso makes a slice; a click opens the example. An empty event changes nothing."""
@@ -45,7 +56,7 @@ def on_select(selection: Selection, key: str, x: str) -> None:
 
 
 def colours(selection: Selection, frame: pd.DataFrame) -> dict[str, str]:
-    """What points may be coloured by: value → label."""
+    """The columns that may colour the points: value → label."""
     names = {"edit": "kind of edit", "quadrant": "agreement in sign", "none": "nothing"}
     usable = [c for c in selection.options.columns if c in frame and frame[c].notna().any()]
     return names | {c: c.removeprefix("meta_") for c in usable}
@@ -83,6 +94,8 @@ def scatters(
         "marked": selection.example,
     }
     half, symbol = halves.get(against), SYMBOLS[against]
+    if half and against == "f":
+        half = half.turned()
     names = {"current": selection.checkpoint, "target": selection.options.target}
     counts = about(selection, n=found.n, n_groups=found.n_groups)
     for place, (who, name) in zip(st.columns(2), names.items(), strict=True):
@@ -92,10 +105,11 @@ def scatters(
             st.subheader(f"Against the {who} model", help=f"The checkpoint {markdown_escaped(name)}.")
             r = "not defined"
             if half:
-                one_kind = who == "current" and against == "effect" and len(retrained) == 1
-                r = _numbers(half.turned() if against == "f" else half, who, found, retrained if one_kind else {})
-            alt = f"Scatter of the explanation against {what}; r = {r}, n = {found.n}. The table below lists the same "
-            alt += "examples."
+                r, null = shown(getattr(half, who)), f"pairs shuffled) {band(getattr(half, f'null_{who}'))}"
+                if who == "current" and against == "effect" and len(retrained) == 1:
+                    null = f"explainers retrained) {next(iter(retrained.values()))}"
+                st.markdown(f"**r = {r}** · n = {found.n:,} · {found.n_groups:,} groups · null ({null}")
+            alt = f"Scatter of the explanation against {what}; r = {r}, n = {found.n}. The table below has its points."
             select = partial(on_select, selection, key, x)
             show(figure, key=key, path=selection.path, about=counts, alt=alt, on_select=select)
     raster = f" {len(frame):,} examples: a raster of counts, with a sample of points on top."
@@ -106,11 +120,30 @@ def scatters(
     picture_format("scatter")
 
 
-def _numbers(half: Half, who: str, found: Agreement, retrained: Mapping[str, str]) -> str:
-    """Draw r with its interval, n and null above a panel, and return r."""
-    estimate, ends = (half.current, half.null_current) if who == "current" else (half.target, half.null_target)
-    null = f"null (pairs shuffled) {band(ends)}"
-    for text in retrained.values():
-        null = f"null (explainers retrained) {text}"
-    st.markdown(f"**r = {shown(estimate)}** · n = {found.n:,} · {found.n_groups:,} groups · {null}")
-    return shown(estimate)
+def pick_row(selection: Selection, key: str, ids: list[str]) -> None:
+    """Choosing a row opens its example and marks its point; letting it go removes the mark."""
+    picked = st.session_state[key]["selection"]["rows"]
+    identity = ids[picked[0]] if picked and picked[0] < len(ids) else None
+    if identity != selection.example:
+        update(example=identity)
+        st.session_state["open_example"] = identity
+
+
+def examples(selection: Selection, frame: pd.DataFrame, selected: np.ndarray | None, n: int) -> None:
+    """The rows of the slice, the chosen example first; choosing a row opens it."""
+    drawn = ["example_id", "edit", *COLUMNS, "group", *(c for c in frame.columns if c.startswith("meta_"))]
+    rows = on_screen.worst(frame, selected, ROWS, selection.example)[drawn]
+    ids = rows["example_id"].astype(str).tolist()
+    st.subheader("Examples" if selected is None else "Examples in the slice", divider="grey")
+    first = "The chosen example first, then the largest error" if selection.example in ids else "Largest error first"
+    more = f" The first {ROWS:,} of {n:,}; the export holds all." if n > ROWS else ""
+    st.caption(f"{first}; nats. Choose a row to open it and to mark its point.{more}")
+    key = f"rows_{hash((str(selection.parameters()), n))}"
+    columns = {c: st.column_config.NumberColumn(label, format="%.3f") for c, label in COLUMNS.items()}
+    look = {"hide_index": True, "height": 330, "column_config": columns, "selection_mode": "single-row"}
+    start = {"selection": {"rows": [0] if selection.example in ids else []}}
+    pick = partial(pick_row, selection, key, ids)
+    alt = "The examples of the scatters; choose a row to open it"
+    st.dataframe(rows, key=key, on_select=pick, selection_default=start, alt=alt, **look)
+    provenance(selection.path, extra=about(selection, n=n))
+    downloads(partial(on_screen.export, selection, drawn), "correlation-rows", "rows_export", rows=n)

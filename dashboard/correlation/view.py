@@ -15,27 +15,15 @@ from dashboard.reading.agreement import Agreement, Band, Estimate
 from dashboard.selection.state import Selection
 
 TILES = {
-    "self": (
-        "Self",
-        "Pearson r of the explanation with the current model's own effect. 1: the same up to scale.",
-    ),
-    "orig": (
-        "Orig",
-        "Pearson r of the explanation with the target's clean effect, on which explainers are trained.",
-    ),
-    "gap": (
-        "Gap",
-        "Self − Orig. Above 0 is called coupling. Reading the present output is enough to cause it.",
-    ),
+    "self": ("Self", "Pearson r of the explanation with the current model's own effect."),
+    "orig": ("Orig", "Pearson r of the explanation with the target's clean effect, on which explainers are trained."),
+    "gap": ("Gap", "Self − Orig. Above 0 is called coupling. Reading the present output is enough to cause it."),
     "counterfactual_gap": (
         "Counterfact. gap",
         "The counterfactual gap: the partial r of the explanation with the current model's unseen run f(x′), less that "
         "with the target's, with f(x) of both held fixed by splines. Not testable if the unseen runs are too alike.",
     ),
-    "target_current": (
-        "Target–current ρ",
-        "Pearson r of the target's effects with the current model's: how far behavior has moved.",
-    ),
+    "target_current": ("Target–current ρ", "Pearson r of the target's effects with the current model's."),
 }
 COLUMN_HELP = {
     "n": "Explained examples.",
@@ -45,13 +33,6 @@ COLUMN_HELP = {
     "gap": TILES["gap"][1],
     "counterfactual gap": TILES["counterfactual_gap"][1],
     "ρ": TILES["target_current"][1],
-    "null: retrained": "The run's 95% band of Self of explainers trained on shuffled targets.",
-    "null: pairs shuffled": "95% band of r when whole groups of explanations change places.",
-    "r, current model": "Pearson r with the current model's quantity (last line: partial r); 95% interval.",
-    "r, target": "The same with the target's quantity.",
-    "current − target": "Their difference with a paired 95% interval.",
-    "null, current": "95% band of r with the current model when groups of explanations change places.",
-    "null, target": "95% band of r with the target when groups of explanations change places.",
 }
 
 

@@ -4,8 +4,6 @@ Effects and f are in nats. A run that can't be read (cut off, foreign, unfinishe
 text; pages show that line and never a traceback.
 """
 
-# ruff: noqa: S608 (values go in as parameters; column names are the schema's own, and quoted)
-
 from __future__ import annotations
 
 import hashlib
@@ -13,6 +11,8 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from itertools import count
 from pathlib import Path
 
 import numpy as np
@@ -30,8 +30,6 @@ from engine.runs.store import Run, RunError, find_runs
 
 UNDECIDABLE = 0.25
 """Nats. If Δ_target and Δ_current are closer than this, no explanation can be said to follow one of them."""
-
-DEFAULT_DIRECTORIES = ("runs", "sample_runs")
 
 
 @dataclass(frozen=True)
@@ -75,24 +73,18 @@ class Options:
         return self.regimes if condition is None else self.varied[condition]
 
 
-# Runs and their manifests
-
-
 def directories() -> tuple[str, ...]:
     """The folders with runs: those after `--` on the command line, else those in COUPLING_RUNS, else the defaults."""
     if Path(sys.argv[0]).parts[-2:] == ("dashboard", "app.py") and len(sys.argv) > 1:
         return tuple(sys.argv[1:])
     given = os.environ.get("COUPLING_RUNS", "")
-    return tuple(d for d in given.split(os.pathsep) if d) or DEFAULT_DIRECTORIES
+    return tuple(d for d in given.split(os.pathsep) if d) or ("runs", "sample_runs")
 
 
 def _keys(paths: Sequence[Path]) -> list[str]:
-    """The shortest tail of each path that no other path shares."""
-    for length in range(1, 1 + max((len(p.parts) for p in paths), default=0)):
-        tails = ["/".join(p.parts[-length:]) for p in paths]
-        if len(set(tails)) == len(tails):
-            return tails
-    return [str(p) for p in paths]
+    """The ends of different paths, each with as many parts as make all of them unique."""
+    length = next(n for n in count(1) if len({p.parts[-n:] for p in paths}) == len(paths))
+    return ["/".join(p.parts[-length:]) for p in paths]
 
 
 def runs() -> list[RunEntry]:
@@ -130,9 +122,6 @@ def spec(path: Path) -> RunSpec:
     return Run.open(path).spec
 
 
-# Tables
-
-
 def metadata_columns(path: Path) -> tuple[str, ...]:
     """Columns with the example's own metadata; their names start with `meta_`."""
     return tuple(c for c in open_table(path, "examples.parquet").schema_arrow.names if c.startswith(META))
@@ -148,7 +137,7 @@ def options(path: Path) -> Options:
         [part(path, "metrics.parquet")],
         path,
     )
-    found = query("SELECT DISTINCT edit, split FROM read_parquet(?)", [part(path, "examples.parquet")], path)
+    edits, splits = (columns.category(path, column).categories for column in ("edit", "split"))
     regimes = _regimes(settings[settings.condition.isna()])
     conditions = sorted(settings.condition.dropna().unique())
     levels = {(str(k), float(n)) for k, n in zip(settings.noise_kind, settings.noise, strict=True) if n == n}
@@ -159,9 +148,9 @@ def options(path: Path) -> Options:
         explainers=tuple(regimes),
         regimes=regimes,
         layers=tuple(sorted(int(layer) for layer in settings.layer.dropna().unique())),
-        edits=tuple(sorted(found.edit.unique())),
+        edits=tuple(sorted(edits)),
         noises=tuple(sorted(levels, key=lambda pair: (pair[0] != "none", *pair))),
-        splits=tuple(s for s in SPLITS if s in set(found.split) and s != "train"),  # train is never explained
+        splits=tuple(s for s in SPLITS if s in splits and s != "train"),  # train is never explained
         columns=("group", "cue", "entity", *metadata_columns(path)),
         varied={c: _regimes(settings[settings.condition == c]) for c in conditions},
     )
@@ -179,12 +168,8 @@ def _regimes(settings: pd.DataFrame) -> dict[str, tuple[str, ...]]:
 @cached_per_run(st.cache_data, max_entries=32)
 def values(path: Path, column: str, limit: int = 200) -> list[str]:
     """The most frequent values of a column of the examples, most frequent first."""
-    quoted = '"' + column.replace('"', '""') + '"'
-    sql = (
-        f"SELECT {quoted} AS v FROM read_parquet(?) WHERE v IS NOT NULL"
-        f" GROUP BY v ORDER BY count(*) DESC, v LIMIT {int(limit)}"
-    )
-    return query(sql, [part(path, "examples.parquet")], path).v.tolist()
+    counts = columns.category(path, column).value_counts()
+    return [value for _, value in nsmallest(limit, zip(-counts.to_numpy(), counts.index, strict=True))]
 
 
 @cached_per_run(st.cache_data, max_entries=8)

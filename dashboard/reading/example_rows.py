@@ -43,16 +43,6 @@ first, undefined scores last; ties keep the run's order."""
 
 
 @dataclass(frozen=True)
-class Page:
-    """A page of examples."""
-
-    rows: pd.DataFrame
-    """The examples of the page, with their texts."""
-    total: int
-    """The number of examples on all pages."""
-
-
-@dataclass(frozen=True)
 class Query:
     """Selects explained examples and their order."""
 
@@ -86,7 +76,7 @@ def _fits(path: Path, asked: Query) -> np.ndarray:
     wanted = (*where.ranges, *drawn, *(OF_SIGNS if where.signs else ()))
     frame: dict[str, Any] = dict(_numbers(path, asked.setting, [name for name in RANGES if name in wanted]))
     frame |= {name: columns.category(path, name)[rows] for name in where.values}
-    return keep & where.mask(pd.DataFrame(frame, index=range(len(rows)), copy=False), texts=False) if frame else keep
+    return keep & where.mask(pd.DataFrame(frame, index=range(len(rows)), copy=False)) if frame else keep
 
 
 @cached_per_run(st.cache_resource, max_entries=6, hash_funcs={Query: repr})
@@ -126,22 +116,6 @@ def find(path: Path, example_id: str) -> int | None:
     sql = "SELECT file_row_number AS at FROM read_parquet(?, file_row_number=true) WHERE example_id = ?"
     found = query(sql, [part(path, "examples.parquet"), example_id], path)
     return int(found["at"].iloc[0]) if len(found) else None
-
-
-def examples_page(
-    path: Path,
-    setting: Setting,
-    *,
-    split: str | None = None,
-    edit: str | None = None,
-    where: Slice | None = None,
-    sort: str = "order",
-    limit: int = 20,
-    offset: int = 0,
-) -> Page:
-    """`limit` explained examples from `offset` on, with their texts."""
-    numbers = order(path, Query(setting, split, edit, where or Slice(), sort))
-    return Page(rows(path, setting, numbers[offset : offset + limit].tolist()), len(numbers))
 
 
 def example(path: Path, setting: Setting, example_id: str) -> dict | None:

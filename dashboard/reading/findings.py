@@ -45,21 +45,15 @@ def estimate(row: Mapping, name: str) -> str:
     return f"{text} {span if sign else span.replace('+', '')}".strip()
 
 
-def _in_words(rows: pd.DataFrame) -> bool:
-    """Whether the model explains itself."""
-    return "explainer" in rows and bool((rows["explainer"] == "verbal").any())
-
-
 def grade(row: Mapping) -> str:
     """good, fair, weak, "not above chance" or "not measured", by the lower end of the interval of Self.
 
     Above chance has the meaning of the verdicts: the interval is above 0, and the value is above the null band.
     """
-    value, low, chance = row.get("self"), row.get("self_low"), row.get("null_high")
-    if value is None or value != value or low is None or low != low:
+    value, low, chance = row["self"], row["self_low"], row.get("null_high")
+    if pd.isna(value) or pd.isna(low):
         return "not measured"
-    in_null = chance is not None and chance == chance and value <= chance
-    if low <= 0 or in_null:
+    if low <= 0 or (pd.notna(chance) and value <= chance):
         return "not above chance"
     return "good" if low >= GOOD else "fair" if low >= FAIR else "weak"
 
@@ -67,7 +61,7 @@ def grade(row: Mapping) -> str:
 def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     """How well explanations agree with the model they explain, first and last, and where −f(x) does as well."""
     question = "Are the explanations good?"
-    if _in_words(rows):
+    if (rows.explainer == "verbal").any():
         return _quality_in_words(question, rows, controls)
     first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
     start, end = grade(first), grade(last)
@@ -120,22 +114,23 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         return Finding(question, "Nothing to follow", "", NO_LATER, None)
     said = later.verdict_coupling.fillna("inconclusive")
     holds, reverses = later[said == "holds"], later[said == "reverses"]
-    absent = bool((said == "absent").all())
+    settled: bool | None = False
     if len(holds):
-        answer = f"Coupled at {_share(holds, later, rows)}"
+        answer, settled = f"Coupled at {_share(holds, later, rows)}", True
     elif len(reverses):
         answer = f"No: they recite the target at {_share(reverses, later, rows)}"
+    elif (said == "absent").all():
+        answer = "No: the gap is absent"
     else:
-        answer = "No: the gap is absent" if absent else "Not established"
+        answer, settled = "Not established", None
     sentence = "Gap: Self − Orig. " + _verdicts(later, said, "gap")
     as_large = _matched_by_output(holds, controls, "gap")
     if len(as_large):
         sentence += f" −f(x) alone, which knows nothing of the edit, has as large a gap at {places(as_large)}."
     if len(reverses) and len(holds):
         sentence += f" At {places(reverses)} they recite the target instead."
-    shown = holds if len(holds) else reverses if len(reverses) else later
+    shown = next(part for part in (holds, reverses, later) if len(part))
     best = shown.iloc[shown.gap.abs().fillna(-1).argmax()].to_dict()
-    settled = True if len(holds) else False if len(reverses) or absent else None
     return Finding(question, answer, f"{estimate(best, 'gap')} at {place(best)}", sentence, settled)
 
 
@@ -159,15 +154,15 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     said = later.verdict_counterfactual.fillna("inconclusive")
     holds = later[said == "holds"]
     clear = holds[[cleared(row, controls) for row in holds.to_dict("records")]] if len(holds) else holds
-    every = said.iloc[0] if said.nunique() == 1 else ""
     if len(clear):
         answer = f"Yes, at {_share(clear, later, rows)}"
     elif len(holds):
         answer = "Not shown: a control does as well"
+    elif (said == "not testable").all():
+        answer = "Not testable in this run"
     else:
-        answers = {"not testable": "Not testable in this run", "absent": "No: nothing beyond the output"}
-        answer = answers.get(every, "Not shown")
-    meaning = GAP_IN_WORDS if _in_words(rows) else GAP_IN_NUMBERS
+        answer = "No: nothing beyond the output" if (said == "absent").all() else "Not shown"
+    meaning = GAP_IN_WORDS if (rows.explainer == "verbal").any() else GAP_IN_NUMBERS
     sentence = f"Counterfactual gap: {meaning} " + _verdicts(later, said, "counterfactual_gap")
     if len(holds) > len(clear):
         rest = holds[~holds.checkpoint.isin(clear.checkpoint)]
@@ -175,8 +170,7 @@ def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     shown = clear if len(clear) else later
     best = shown.iloc[shown.counterfactual_gap.fillna(-9).argmax()].to_dict()
     settled = True if len(clear) else False if said.isin(("absent", "reverses")).all() else None
-    defined = best["counterfactual_gap"] is not None
-    number = f"{estimate(best, 'counterfactual_gap')} at {place(best)}" if defined else ""
+    number = f"{estimate(best, 'counterfactual_gap')} at {place(best)}"
     return Finding(question, answer, number, sentence, settled)
 
 
@@ -210,9 +204,8 @@ def _verdicts(later: pd.DataFrame, said: pd.Series, name: str) -> str:
 
 
 def place(row: Mapping) -> str:
-    """`step 100`; the checkpoint's name if it has no step."""
-    step = row.get("step")
-    return f"step {int(step)}" if step is not None and step == step else str(row["checkpoint"])
+    """`step 100`."""
+    return f"step {int(row['step'])}"
 
 
 def places(rows: pd.DataFrame) -> str:

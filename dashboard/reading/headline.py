@@ -14,10 +14,8 @@ from dashboard.reading import data
 def headline(
     path: Path, checkpoints: Sequence[str], explainer: str, regime: str, split: str, condition: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The chosen rows over checkpoints, and the controls of the same edit (see `chosen.beside`).
-
-    Both are in the order of `checkpoints`, and empty if no row is marked as chosen.
-    """
+    """The chosen rows over checkpoints, and the controls of the same edit (see `chosen.beside`), both in the order of
+    `checkpoints`. Empty if no row is marked as chosen."""
     wanted = {"split": split, "noise_kind": settings.noise_kinds(explainer)}
     rows = data.metrics(path, control=None, explainer=explainer, regime=regime, condition=condition, **wanted)
     # A run tries one setting under another condition, and marks none of its rows.

@@ -40,14 +40,10 @@ def missing(path: Path, name: str) -> tuple[str, bool] | None:
     if where.exists():
         return None
     if spec.trained:
-        how = (
-            "its run trained it and did not keep the weights. Make the run again, with verbal.keep_checkpoints: true "
-            "for a model that explains itself."
-        )
+        how = "its run trained it and did not keep the weights. Make the run again with verbal.keep_checkpoints: true."
     elif where.is_absolute():
         how = (
-            f"the run looks for it in {spec.path}. Put the saved model there (weights, config.json, tokenizer), or "
-            "move the run back beside its checkpoints."
+            f"the run expects a saved model in {spec.path}. Put it there, or move the run back beside its checkpoints."
         )
     else:
         how = f"it will be downloaded from the model hub, as {spec.path}, when it is needed."

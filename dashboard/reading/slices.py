@@ -8,7 +8,7 @@ A range is inclusive, in nats, and may be open at either end.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -16,8 +16,6 @@ from urllib.parse import quote, unquote
 
 import numpy as np
 import pandas as pd
-
-from dashboard.reading import lasso as lassos
 
 _OF_MODELS = "effect_target effect_current f_target f_current f_edited_target f_edited_current"
 RANGES = ("explanation", *_OF_MODELS.split(), "error")
@@ -29,17 +27,62 @@ SIGNS = {
     "target": "nearer the target: its sign only",
     "neither": "neither: the explanation has the other sign",
 }
-"""The model whose effect has the sign of the explanation: key → label. "current" and "target": the effects' signs
-differ."""
+"""Which model's effect has the sign of the explanation: key → label. In "current" and "target" the effects differ."""
 
 OF_SIGNS = ("explanation", "effect_current", "effect_target")
 """Columns that decide the agreement in sign."""
 
 Range = tuple[float | None, float | None]
 
+MAX_CORNERS = 32
+"""A drawn line is simplified to this many corners. The simplified polygon decides which points are inside."""
+
 
 class SliceError(ValueError):
     """A slice that can't be read or does not fit the run; one line."""
+
+
+@dataclass(frozen=True)
+class Lasso:
+    """A polygon over two columns, in their units (nats). The even-odd rule decides what is inside."""
+
+    x: str
+    y: str
+    corners: tuple[tuple[float, float], ...]
+
+    @staticmethod
+    def drawn(x: str, y: str, xs: Sequence[float], ys: Sequence[float]) -> Lasso:
+        """A drawn line, rounded to four digits and simplified. Raises ValueError for fewer than three corners."""
+        points = [(float(f"{a:.4g}"), float(f"{b:.4g}")) for a, b in zip(xs, ys, strict=True)]
+        points = [p for i, p in enumerate(points) if p != points[i - 1]]
+        if len(points) < 3 or not np.isfinite(points).all():
+            raise ValueError("a lasso needs three corners or more")
+        return Lasso(x, y, tuple(_simplified(points)))
+
+    def mask(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """[n] bool: which points are inside."""
+        inside = np.zeros(len(x), bool)
+        for (x1, y1), (x2, y2) in zip(self.corners, (*self.corners[1:], self.corners[0]), strict=True):
+            if y1 == y2:
+                continue
+            crosses = (y1 > y) != (y2 > y)
+            inside ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+        return inside
+
+    def __str__(self) -> str:
+        numbers = ",".join(f"{v:g}" for corner in self.corners for v in corner)
+        return f"{self.x},{self.y},{numbers}"
+
+
+def _simplified(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Drop the corner whose triangle with its neighbors is smallest until `MAX_CORNERS` are left (Visvalingam)."""
+    points = list(points)
+    while len(points) > MAX_CORNERS:
+        p = np.asarray(points)
+        before, after = np.roll(p, 1, axis=0) - p, np.roll(p, -1, axis=0) - p
+        areas = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
+        points.pop(int(areas.argmin()))
+    return points
 
 
 @dataclass(frozen=True)
@@ -52,7 +95,7 @@ class Slice:
     values: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Column (`meta_…`, `group`, `cue`, `entity`) → the values to keep."""
     ranges: Mapping[str, Range] = field(default_factory=lambda: MappingProxyType({}))
-    lasso: lassos.Lasso | None = None
+    lasso: Lasso | None = None
     """A region drawn on a scatter."""
     signs: tuple[str, ...] = ()
     """The keys of SIGNS to keep; empty: all."""
@@ -69,13 +112,9 @@ class Slice:
         terms += [("signs", "|".join(self.signs))] if self.signs else []
         return ";".join(f"{quote(key, safe='')}:{value}" for key, value in terms)
 
-    def mask(self, rows: pd.DataFrame, *, texts: bool = True) -> np.ndarray:
-        """[n] bool: the rows of a frame that fit. Without `texts` the text is not searched; with it, the frame needs
-        the columns `prompt` and `edited`."""
+    def mask(self, rows: pd.DataFrame) -> np.ndarray:
+        """[n] bool: the rows of a frame that fit all conditions but the text (see `columns.containing`)."""
         keep = np.ones(len(rows), bool)
-        if self.text and texts:
-            found = [rows[c].str.contains(self.text, case=False, regex=False) for c in ("prompt", "edited")]
-            keep &= (found[0] | found[1]).to_numpy(bool)
         for column, kept in self.values.items():
             keep &= rows[column].isin(kept).to_numpy()
         for column, (low, high) in self.ranges.items():
@@ -112,6 +151,15 @@ def _range(text: str, column: str) -> Range:
     return ends[0], ends[1]
 
 
+def _lasso(text: str) -> Lasso:
+    """Read `str(lasso)`. Raises ValueError for other text, and for columns that are not in RANGES."""
+    fields = text.split(",")
+    if not set(fields[:2]) <= set(RANGES) or len(fields) % 2 or len(fields) > 8 * MAX_CORNERS:
+        raise ValueError(f"{text[:60]!r} is no lasso")
+    values = [float(number) for number in fields[2:]]
+    return Lasso.drawn(fields[0], fields[1], values[::2], values[1::2])
+
+
 def parse(text: str, columns: Collection[str]) -> Slice:
     """Read the text form. `columns`: those that may be filtered by value. Raises SliceError."""
     values: dict[str, tuple[str, ...]] = {}
@@ -128,7 +176,7 @@ def parse(text: str, columns: Collection[str]) -> Slice:
             rest["text"] = unquote(value)
         elif key == "lasso":
             try:
-                rest["lasso"] = lassos.parse(unquote(value), RANGES)
+                rest["lasso"] = _lasso(unquote(value))
             except ValueError as error:
                 raise SliceError(f"slice: {error}") from None
         elif key == "signs":

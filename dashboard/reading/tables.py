@@ -9,7 +9,7 @@ import functools
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Any, TypeVar, cast
 
 import duckdb
 import pandas as pd
@@ -19,11 +19,9 @@ import streamlit as st
 
 from engine.runs.store import RunError
 
-P = ParamSpec("P")
-T = TypeVar("T")
+F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = "150MB"
 """Memory limit of DuckDB for all sessions together. A larger query spills to files. One thread: each has buffers."""
-
 
 # Arrow's own pool keeps memory that it has once had; the system's pool gives it back.
 pa.set_memory_pool(pa.system_memory_pool())
@@ -37,27 +35,26 @@ def stamp(path: Path) -> str:
         raise RunError(f"{path}: run.json can't be read: {error.strerror}") from None
 
 
-def cached_per_run(
-    cache: Callable[..., Any], **options: Any
-) -> Callable[[Callable[Concatenate[Path, P], T]], Callable[Concatenate[Path, P], T]]:
-    """Cache a function whose first argument is a run's path. A run that changed on disk is read again.
+def cached_per_run(cache: Callable[..., Any], **options: Any) -> Callable[[F], F]:
+    """Cache a function of one or more runs' paths. A run that changed on disk is read again.
 
     cache: `st.cache_data` (each caller gets a copy) or `st.cache_resource` (all sessions share one object).
     options: those of the cache; no spinner is shown unless they say so.
     """
 
-    def decorate(function: Callable[Concatenate[Path, P], T]) -> Callable[Concatenate[Path, P], T]:
+    def decorate(function: F) -> F:
         @cache(**{"show_spinner": False, **options})
         @functools.wraps(function)
-        def kept(*args: Any, stamp: str, **named: Any) -> T:  # `stamp` is a part of the cache's key
+        def kept(*args: Any, stamp: str, **named: Any) -> Any:  # `stamp` is a part of the cache's key
             return function(*args, **named)
 
         @functools.wraps(function)
-        def call(path: Path, *args: P.args, **named: P.kwargs) -> T:
-            return kept(path, *args, stamp=stamp(path), **named)
+        def call(*args: Any, **named: Any) -> Any:
+            stamps = (stamp(path) for path in args if isinstance(path, Path))
+            return kept(*args, stamp=" ".join(stamps), **named)
 
         call.clear = kept.clear  # type: ignore[attr-defined]
-        return call
+        return cast(F, call)
 
     return decorate
 

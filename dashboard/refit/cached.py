@@ -8,7 +8,6 @@ shuffled targets of the null; and both projected onto the basis of the factorisa
 from __future__ import annotations
 
 import functools
-import time
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -68,19 +67,6 @@ class RefitCase:
 
 
 @dataclass(frozen=True)
-class Rows:
-    """Training and test examples of a case, in the run's order."""
-
-    train: pd.DataFrame
-    test: pd.DataFrame
-
-    @property
-    def effects(self) -> np.ndarray:
-        """Effects of the test examples, [m, 2]: the current model's, the target's."""
-        return self.test[["effect_current", "effect_target"]].to_numpy(np.float64)
-
-
-@dataclass(frozen=True)
 class Refit:
     """The result of one refit."""
 
@@ -91,19 +77,33 @@ class Refit:
     null: tuple[float, float]
     """The 95% band of Self under shuffled targets."""
     ceiling: float
-    breaks_at: float | None
-    """The level at which Self enters the null band; None if it never does."""
-    keeps_until: float | None
-    """The level at which Self falls to nine tenths of its noise-free value; None if it never does."""
-    milliseconds: float
+
+    @property
+    def clean(self) -> float:
+        """Self without noise."""
+        return float(self.curve["self"].iloc[0])
+
+    @property
+    def breaks_at(self) -> float | None:
+        """The level at which Self enters the null band; None if it never does."""
+        return self._falls_to(max(self.null[1], 0.0))
+
+    @property
+    def keeps_until(self) -> float | None:
+        """The level at which Self falls to nine tenths of `clean`; None if it never does."""
+        return self._falls_to(0.9 * self.clean)
+
+    def _falls_to(self, limit: float) -> float | None:
+        return ridge.falls_below(self.curve["noise"].to_numpy(), self.curve["self"].to_numpy(), limit)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def rows(case: RefitCase) -> Rows:
+def rows(case: RefitCase) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and test examples of a case, with the columns of `data.behavior`."""
     behavior = data.behavior(case.path, case.checkpoint)
     mine = behavior[behavior["edit"] == case.edit]
     train, test = (mine[mine["split"] == split].reset_index(drop=True) for split in ("train", case.split))
-    return Rows(train, test)
+    return train, test
 
 
 @cached_per_run(st.cache_data, max_entries=32)
@@ -125,16 +125,16 @@ def stored_curve(
 
 
 def _training(case: RefitCase, size: int) -> pd.DataFrame:
-    train = rows(case).train
+    train, _ = rows(case)
     return train.iloc[ridge.training_rows(len(train), size)]
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)  # each holds d × d and n × d numbers
 def factorised(case: RefitCase, layer: int, size: int) -> ridge.Factorisation:
-    found = rows(case)
-    at_training = data.hidden(case.path, case.trained_at, layer)[_training(case, size)["prompt_id"].to_numpy()]
-    now = data.hidden(case.path, case.checkpoint, layer)[found.test["prompt_id"].to_numpy()]
-    return ridge.factorise(at_training, now, found.effects)
+    train, (_, test) = _training(case, size), rows(case)
+    at_training = data.hidden(case.path, case.trained_at, layer)[train["prompt_id"].to_numpy()]
+    now = data.hidden(case.path, case.checkpoint, layer)[test["prompt_id"].to_numpy()]
+    return ridge.factorise(at_training, now, test[["effect_current", "effect_target"]].to_numpy(np.float64))
 
 
 def _of_targets(case: RefitCase) -> RefitCase:
@@ -152,7 +152,7 @@ def _noise(case: RefitCase, kind: str, size: int, seeds: int) -> NoiseMatrix:
 @st.cache_resource(max_entries=4, show_spinner=False)
 def _shuffled(case: RefitCase) -> np.ndarray:
     """Shuffled targets of all training rows. A smaller training set takes its own rows of them."""
-    train, about = rows(case).train, data.spec(case.path).metrics
+    (train, _), about = rows(case), data.spec(case.path).metrics
     shuffles = min(about.null_shuffles, SHUFFLES)
     return shuffled_targets(train["effect_target"].to_numpy(), train["group"], shuffles, about.seed)
 
@@ -171,15 +171,15 @@ def _projected_null(case: RefitCase, layer: int, size: int) -> Targets:
 @st.cache_resource(max_entries=64, show_spinner=False)
 def _ceiling(case: RefitCase, layer: int, size: int, penalty: float) -> float:
     """Self of a ridge that is trained on the current model's own effects and hidden states."""
-    found, train = rows(case), _training(case, size)
+    train, (_, test) = _training(case, size), rows(case)
     own = train["effect_current"].to_numpy(np.float64)
     if case.regime != "frozen":  # the explainer reads the same hidden states
         made = factorised(case, layer, size)
         return float(made.ridge.correlations_of(made.ridge.project_targets(own), [penalty], made.test)[0, 0, 0])
     states = data.hidden(case.path, case.checkpoint, layer)
-    x, x_test = (states[part["prompt_id"].to_numpy()].astype(np.float64) for part in (train, found.test))
+    x, x_test = (states[part["prompt_id"].to_numpy()].astype(np.float64) for part in (train, test))
     said = linear_model.Ridge(alpha=penalty).fit(x, own).predict(x_test)
-    return float(pearson(said, found.effects[:, 0])[0])
+    return float(pearson(said, test["effect_current"].to_numpy(np.float64))[0])
 
 
 @functools.cache
@@ -187,34 +187,27 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def refit(case: RefitCase, s: Sliders) -> Refit:
-    """Refit at every level and seed; the explanation of each example is at the selected level."""
-    start = time.perf_counter()
+@st.cache_resource(max_entries=64, show_spinner=False)
+def refit(case: RefitCase, sliders: Sliders) -> Refit:
+    """Refit at every level and seed."""
+    s = sliders
     small = s.size * data.hidden(case.path, case.checkpoint, s.layer).shape[1] ** 2 < SMALL
     with _blas().limit(limits=1, user_api="blas") if small else nullcontext():
         made = factorised(case, s.layer, s.size)
         noise = _noise(_of_targets(case), s.kind, s.size, s.seeds)
         noisy = _projected_noise(case, s.layer, s.size, s.kind, s.seeds)
-        swept = ridge.curve(ridge.sweep(made, noise, noisy, s.penalty))
-        explanation = ridge.predictions(made, noise, noisy, s.penalty, s.level)
-        null = ridge.null_band(made, _projected_null(case, s.layer, s.size), s.penalty)
-        top = _ceiling(case, s.layer, s.size, s.penalty)
-    level, own = swept["noise"].to_numpy(), swept["self"].to_numpy()
-    return Refit(
-        curve=swept,
-        explanation=explanation,
-        null=null,
-        ceiling=top,
-        breaks_at=ridge.falls_below(level, own, max(null[1], 0.0)),
-        keeps_until=ridge.falls_below(level, own, 0.9 * own[0]) if own[0] > 0 else None,
-        milliseconds=1_000 * (time.perf_counter() - start),
-    )
+        return Refit(
+            curve=ridge.curve(ridge.sweep(made, noise, noisy, s.penalty)),
+            explanation=ridge.predictions(made, noise, noisy, s.penalty, s.level),
+            null=ridge.null_band(made, _projected_null(case, s.layer, s.size), s.penalty),
+            ceiling=_ceiling(case, s.layer, s.size, s.penalty),
+        )
 
 
-def flips(found: Rows, before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
+def flips(test: pd.DataFrame, before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
     """Test examples whose predicted sign changed between two explanations [m], the largest change first."""
     changed = (before >= 0) != (after >= 0)
-    frame = found.test.loc[changed, ["example_id", "effect_current", "effect_target", "group"]]
+    frame = test.loc[changed, ["example_id", "effect_current", "effect_target", "group"]]
     frame = frame.assign(before=before[changed], after=after[changed])
     right = (frame["after"] >= 0) == (frame["effect_current"] >= 0)
     frame["now right about the current model"] = np.where(right, "yes", "no")

@@ -14,25 +14,21 @@ from dashboard.refit import cached, ridge
 from engine.stats.noise import noise_matrix
 
 
-def possible(path: Path, setting: data.Setting, layer: int | None) -> bool:
-    """Whether the setting can be fitted again: ridge, frozen or refit, at a layer whose hidden states the run keeps."""
-    kept = cached.layers(path, setting.checkpoint)
-    is_ridge = setting.explainer == "ridge" and setting.regime in ("frozen", "refit")
-    return is_ridge and bool(kept) and (layer is None or layer in kept)
-
-
 @cached_per_run(st.cache_data, max_entries=8, show_spinner="Refitting from the hidden states…")
 def rows(
     path: Path, setting: data.Setting, split: str, edit: str | None, layer: int | None
 ) -> tuple[pd.DataFrame, str]:
     """The columns of `data.explanations`, and a line for the page that says how they were made.
 
-    Each kind of edit has a ridge at its own penalty for the layer. Empty if none can be fitted.
+    Each kind of edit has a ridge at its own penalty for the layer. Empty for other explainers, for the regime online,
+    and if the run keeps no hidden states of the layer.
     """
+    is_ridge = setting.explainer == "ridge" and setting.regime in ("frozen", "refit")
+    kept = cached.layers(path, setting.checkpoint) if is_ridge else ()
     every = data.setting_metrics(path, setting, split=split, noise_kind="none")
-    found = []
     kinds = [edit] if edit is not None else sorted(every["edit"].dropna().unique())
-    for kind in kinds if possible(path, setting, layer) else []:
+    found = []
+    for kind in kinds if kept and (layer is None or layer in kept) else []:
         own = chosen.best(chosen.for_layer(every[every["edit"] == kind], layer))
         own = own[own["position"].isna() | (own["position"] == "last")]
         if len(own) and pd.notna(own["penalty"].iloc[0]):
@@ -50,12 +46,12 @@ def rows(
 def _one(path: Path, setting: data.Setting, split: str, edit: str, layer: int, penalty: float) -> pd.DataFrame:
     spec = data.spec(path)
     case = cached.RefitCase(path, setting.checkpoint, setting.regime, edit, split, data.stamp(path))
-    found = cached.rows(case)
-    made = cached.factorised(case, layer, len(found.train))
-    targets = found.train["effect_target"].to_numpy(np.float64)
+    train, test = cached.rows(case)
+    made = cached.factorised(case, layer, len(train))
+    targets = train["effect_target"].to_numpy(np.float64)
     levels, kinds = ([setting.noise], [setting.noise_kind]) if setting.noise > 0 else ([], [])
     noise = noise_matrix(targets, kinds, levels, spec.noise.seeds, seed=spec.seed)
     projected = made.ridge.project_targets(noise.basis)
     explanation = ridge.predictions(made, noise, projected, penalty, setting.noise)
-    test = found.test.assign(explanation=explanation.astype(np.float32), layer=layer, text=None)
+    test = test.assign(explanation=explanation.astype(np.float32), layer=layer, text=None)
     return test.assign(error=(test["explanation"] - test["effect_current"]).abs(), output=-test["f_current"])

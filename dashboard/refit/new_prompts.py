@@ -38,9 +38,6 @@ class FittedRidge:
     """The explainer of one kind of edit. `says` and `leverage` take h [width]."""
 
     choice: Choice
-    trained_at: str
-    n: int
-    """Training examples."""
     weights: np.ndarray
     """[width]"""
     intercept: float
@@ -91,14 +88,14 @@ def why_none(path: Path) -> str:
 def fitted(path: Path, choice: Choice) -> FittedRidge:
     """The explainer of one kind of edit; raises RunError."""
     start = explained_at(path)[0]
-    train = cached.rows(cached.RefitCase(path, start, "frozen", choice.edit, "train", data.stamp(path))).train
+    train, _ = cached.rows(cached.RefitCase(path, start, "frozen", choice.edit, "train", data.stamp(path)))
     x = data.hidden(path, start, choice.layer)[train["prompt_id"].to_numpy()].astype(np.float64)
     try:
         ridge = Ridge.fit(x)
     except ValueError as error:
         raise RunError(f"{path.name}: the explainer of {choice.edit} can't be fitted again: {error}") from None
     weights, intercepts = ridge.coefficients(train["effect_target"].to_numpy(np.float64), choice.penalty)
-    return FittedRidge(choice, start, len(train), weights[:, 0], float(intercepts[0]), ridge)
+    return FittedRidge(choice, weights[:, 0], float(intercepts[0]), ridge)
 
 
 @cached_per_run(st.cache_data, max_entries=64)

@@ -37,19 +37,16 @@ def factorise(x_train: np.ndarray, x_test: np.ndarray, effects: np.ndarray) -> F
     return Factorisation(ridge, ridge.project(x_test), ridge.moments(x_test, effects))
 
 
-def training_rows(n: int, size: int, seed: int = 0) -> np.ndarray:
-    """`size` of n row numbers, ascending. With one seed, a smaller size is a part of a larger one."""
-    order = np.random.default_rng((seed, 7)).permutation(n)
+def training_rows(n: int, size: int) -> np.ndarray:
+    """`size` of n row numbers, ascending. A smaller size is a part of a larger one."""
+    order = np.random.default_rng((0, 7)).permutation(n)
     return np.sort(order[: max(2, min(size, n))])
 
 
 def sweep(made: Factorisation, noise: NoiseMatrix, targets: Targets, penalty: float) -> pd.DataFrame:
-    """One row per kind × level × seed: kind, noise, seed, noisy_clean, self, orig.
-
-    targets: the noise's basis, projected (`made.ridge.project_targets(noise.basis)`).
-    """
+    """One row per level × seed: noise, seed, noisy_clean, self, orig. targets: the noise's basis, projected."""
     r = made.ridge.correlations_of(targets.mixed(noise.mix), [penalty], made.test)[0]
-    rows = pd.DataFrame([(n.kind, n.level, n.seed) for n in noise.labels], columns=["kind", "noise", "seed"])
+    rows = pd.DataFrame([(label.level, label.seed) for label in noise.labels], columns=["noise", "seed"])
     rows[["noisy_clean", "self", "orig"]] = np.column_stack([noise.noisy_clean, r[:, :2]])
     return rows
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -36,7 +36,6 @@ SETTINGS: dict[str, tuple[str, Callable[[Any], str]]] = {
     "seeds": ("seeds", str),
 }
 """Field of `cached.Sliders` → its name and how its value is written."""
-SEEDS = (1, 2, 5, 10, 20)
 
 
 def choose_kind() -> str:
@@ -51,19 +50,13 @@ def choose_kind() -> str:
 def slider(label: str, name: str, options: Sequence, default: object, help: str, text: Callable[[Any], str]) -> Any:
     """A slider over listed values, kept in the URL. It reports on release."""
     by_text = {text(o): o for o in options}
-    value = by_text[chosen(name, by_text, text(default) if text(default) in by_text else next(iter(by_text)))]
+    first = text(default) if text(default) in by_text else next(iter(by_text))
+    value = by_text[chosen(name, by_text, first)]
     if len(options) < 2:
         st.text_input(label, text(value), disabled=True, help=help)
         return value
-    look = {"key": f"option_{name}", "format_func": text, "help": help}
-    return bound(
-        st.select_slider, label, options, value=value, change=lambda v: keep(name, text(v), text(default)), **look
-    )
-
-
-def nearest(options: Sequence, value: float) -> Any:
-    """The option nearest to a value on a log scale."""
-    return min(options, key=lambda o: abs(math.log(o) - math.log(value))) if value > 0 else options[0]
+    look: dict[str, Any] = {"key": f"option_{name}", "format_func": text, "help": help}
+    return bound(st.select_slider, label, options, value=value, change=lambda v: keep(name, text(v), first), **look)
 
 
 def controls(selection: Selection, layers: Sequence[int], first: pd.Series | None, n_train: int) -> cached.Sliders:
@@ -75,17 +68,18 @@ def controls(selection: Selection, layers: Sequence[int], first: pd.Series | Non
         hint = "A share of the training targets; for Gaussian the relative standard deviation."
         level = slider("Level of noise", "level", cached.LEVELS, 0.5, hint, PERCENT)
     with middle:
-        own = layers[-1] if first is None or first["layer"] not in layers else int(first["layer"])
+        layer = layers[-1] if first is None or first["layer"] not in layers else int(first["layer"])
         hint = "The layer whose hidden states the probe reads. 0: embeddings; k: after block k."
-        layer = slider("Layer", "layer_live", layers, own, hint, str)
+        layer = slider("Layer", "layer_live", layers, layer, hint, str)
         grid = sorted({*spec.explainers.penalties, *(10.0**k for k in range(-3, 6))})
-        penalty = nearest(grid, 1.0 if first is None or pd.isna(first["penalty"]) else float(first["penalty"]))
-        penalty = slider("Ridge penalty", "penalty", grid, penalty, "Added to the eigenvalues of XᵀX.", SHORT)
+        own = 1.0 if first is None or pd.isna(first["penalty"]) else float(first["penalty"])
+        penalty = slider("Ridge penalty", "penalty", grid, own, "Added to the eigenvalues of XᵀX.", SHORT)
     with right:
         sizes = sorted({*(max(10, round(n_train * s)) for s in (0.05, 0.1, 0.2, 0.35, 0.5, 0.75)), n_train})
         size = slider("Training examples", "size", sizes, n_train, "Smaller sets are parts of larger ones.", COUNT)
         hint = "The curve is the mean over seeds, its band their range."
-        seeds = slider("Seeds of the noise", "seeds", SEEDS, nearest(SEEDS, spec.noise.seeds), hint, str)
+        offered = sorted({1, 2, 5, 10, 20, spec.noise.seeds})
+        seeds = slider("Seeds of the noise", "seeds", offered, spec.noise.seeds, hint, str)
     return cached.Sliders(kind, level, layer, penalty, size, seeds)
 
 
@@ -95,56 +89,45 @@ def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> No
     s = selection
     regime = "frozen" if s.regime == "frozen" else "refit"
     case = cached.RefitCase(s.path, s.checkpoint, regime, edit, s.split, data.stamp(s.path))
-    rows = cached.rows(case)
-    if len(rows.train) < 10 or len(rows.test) < 5:
-        st.info(f"Too few examples to refit: {len(rows.train)} for training, {len(rows.test)} in {s.split}.")
+    train, test = cached.rows(case)
+    if len(train) < 10 or len(test) < 5:
+        st.info(f"Too few examples to refit: {len(train)} for training, {len(test)} in {s.split}.")
         return
     _, first = cached.stored_curve(s.path, s.setting, s.split, edit, "shuffle")
-    sliders = controls(s, layers, first, len(rows.train))
+    sliders = controls(s, layers, first, len(train))
+    start = time.perf_counter()
     found = cached.refit(case, sliders)
+    milliseconds = 1_000 * (time.perf_counter() - start)
     stored, _ = cached.stored_curve(s.path, s.setting, s.split, edit, sliders.kind)
     at = found.curve.loc[found.curve["noise"] == sliders.level].iloc[0]
-    _draw(s, edit, rows.test, sliders, found, at, stored)
+    null, number = " to ".join(map(charts.number, found.null)), charts.number
+    words = f"At {sliders.level:.0%}: Self {number(at['self'])}, Orig {number(at['orig'])}, null {null}, "
+    words += f"ceiling {number(found.ceiling)}."
+    axis, breaks_at = chosen("x", AXES, "noise"), found.breaks_at
+    if breaks_at is not None:
+        breaks_at = float(np.interp(breaks_at, found.curve["noise"], found.curve[axis]))
+    marks: dict[str, Any] = {"null": found.null, "ceiling": found.ceiling, "level": float(at[axis])}
+    figure = charts.noise_curve(stored, found.curve, x=axis, breaks_at=breaks_at, **marks)
+    where = about(s, n=len(test), n_groups=int(test["group"].nunique()), note=f"{edit}, ridge")
+    alt = f"Self and Orig against {KINDS[sliders.kind].lower()} noise. {words}"
+    show(figure, key="robustness", path=s.path, about=where, alt=alt, table=_table(found.curve, stored))
     choose("Noise measured as", "x", AXES, "noise", widget="segments", help=AXES_HELP)
-    null = f"{charts.number(found.null[0])} to {charts.number(found.null[1])}"
-    words = f"At {sliders.level:.0%}: Self {charts.number(at['self'])}, Orig {charts.number(at['orig'])}, null {null}"
-    st.markdown(markdown_escaped(f"{words}, ceiling {charts.number(found.ceiling)}."), help=noise_words.NUMBERS_HELP)
+    st.markdown(markdown_escaped(words), help=noise_words.NUMBERS_HELP)
     st.caption(noise_words.NULL_AND_CEILING)
-    said = [markdown_escaped(line) for line in noise_words.lines(noise_words.breaks(case, sliders))]
+    said = [markdown_escaped(line) for line in noise_words.lines(case, sliders, found)]
     mine = list(KINDS).index(sliders.kind) if len(said) > 1 else 0
     st.markdown("\n".join(f"- **{line}**" if i == mine else f"- {line}" for i, line in enumerate(said)))
     small_print(
-        f"Refitted in {found.milliseconds:.0f} ms: {sliders.size:,} training rows, {len(rows.test):,} test rows, "
+        f"Refitted in {milliseconds:.0f} ms: {sliders.size:,} training rows, {len(test):,} test rows, "
         f"{len(cached.LEVELS)} levels × {sliders.seeds} seeds."
     )
     flipped_examples(s, case, sliders, found.explanation)
 
 
-def _draw(
-    selection: Selection,
-    edit: str,
-    test: pd.DataFrame,
-    sliders: cached.Sliders,
-    found: cached.Refit,
-    at: pd.Series,
-    stored: pd.DataFrame,
-) -> None:
-    """The refitted curve over the run's own. at: the row of the curve at the selected level."""
-    axis, breaks_at = chosen("x", AXES, "noise"), found.breaks_at
-    if breaks_at is not None:
-        breaks_at = float(np.interp(breaks_at, found.curve["noise"], found.curve[axis]))
-    marks: dict[str, Any] = {"null": found.null, "ceiling": found.ceiling, "level": float(at[axis])}
+def _table(curve: pd.DataFrame, stored: pd.DataFrame) -> pd.DataFrame:
     columns = ["noise", "noisy_clean", "self", "self_low", "self_high", "orig", "orig_low", "orig_high"]
-    curves = {"refitted now": found.curve, "precomputed": stored}
-    show(
-        charts.noise_curve(stored, found.curve, x=axis, breaks_at=breaks_at, **marks),
-        key="robustness",
-        path=selection.path,
-        about=about(selection, n=len(test), n_groups=int(test["group"].nunique()), note=f"{edit}, ridge"),
-        alt=f"Self and Orig against {KINDS[sliders.kind].lower()} noise. At {sliders.level:.0%}: "
-        f"Self {at['self']:.2f}, Orig {at['orig']:.2f}; null up to {found.null[1]:.2f}; ceiling {found.ceiling:.2f}.",
-        table=pd.concat([curve[columns].assign(curve=name) for name, curve in curves.items()], ignore_index=True),
-    )
+    curves = {"refitted now": curve, "precomputed": stored}
+    return pd.concat([rows[columns].assign(curve=name) for name, rows in curves.items()], ignore_index=True)
 
 
 def flipped_examples(
@@ -162,7 +145,7 @@ def flipped_examples(
         st.caption("Move a slider: examples whose predicted sign changes will be listed here.")
         return
     last, before = memory["before"]
-    rows = cached.flips(cached.rows(case), before, explanation)
+    rows = cached.flips(cached.rows(case)[1], before, explanation)
     moved = [
         f"{label} {text(getattr(last, name))} → {text(getattr(sliders, name))}"
         for name, (label, text) in SETTINGS.items()
@@ -172,16 +155,11 @@ def flipped_examples(
     if rows.empty:
         return
     labels = {"effect_current": "Δ current", "effect_target": "Δ target", "before": "before", "after": "after"}
-    picked = st.dataframe(
-        rows.head(1_000),
-        hide_index=True,
-        height=280,
-        key=f"flips_{hash(key)}",
-        column_config={c: st.column_config.NumberColumn(f"{labels[c]}, nats", format="%.3f") for c in labels},
-        on_select="rerun",
-        selection_mode="single-row",
-        alt="Examples that flipped; choose a row to look at it",
-    )["selection"]["rows"]
+    columns = {c: st.column_config.NumberColumn(f"{label}, nats", format="%.3f") for c, label in labels.items()}
+    look = {"hide_index": True, "height": 280, "column_config": columns, "selection_mode": "single-row"}
+    alt = "Examples that flipped; choose a row to look at it"
+    event = st.dataframe(rows.head(1_000), key=f"flips_{hash(key)}", on_select="rerun", alt=alt, **look)
+    picked = event["selection"]["rows"]
     downloads(rows, "flipped", "flips_export")
     if picked and picked[0] < len(rows):
         with st.container(border=True):

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-
-import streamlit as st
+from dataclasses import replace
 
 from dashboard.charts import number
 from dashboard.refit import cached
@@ -21,46 +19,25 @@ NUMBERS_HELP = (
 )
 
 
-@dataclass(frozen=True)
-class Break:
-    """Where one kind of noise breaks an explainer."""
+def lines(case: cached.RefitCase, sliders: cached.Sliders, found: cached.Refit) -> list[str]:
+    """A sentence for each kind of noise, with all other settings as selected; a single one if nothing is left to break.
 
-    kind: str
-    clean: float
-    """Self without noise."""
-    null: tuple[float, float]
-    at: float | None
-    """The level at which Self enters the null band; None if at no level."""
-    keeps_until: float | None
-    """The level until which nine tenths of `clean` are left; None if at every level."""
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _break(case: cached.RefitCase, sliders: cached.Sliders) -> Break:
-    found = cached.refit(case, sliders)
-    return Break(sliders.kind, float(found.curve["self"].iloc[0]), found.null, found.breaks_at, found.keeps_until)
+    found: the refit of the selected kind.
+    """
+    others = replace(sliders, level=0.0)  # where it breaks does not depend on the selected level
+    kinds = {k: found if k == sliders.kind else cached.refit(case, replace(others, kind=k)) for k in KINDS}
+    null = " to ".join(number(end) for end in found.null)
+    if any(one.breaks_at == 0 for one in kinds.values()):
+        return [f"Already without noise Self ({number(found.clean)}) is not above the null band ({null})."]
+    return [line(name, kinds[kind], null) for kind, name in KINDS.items()]
 
 
-def breaks(case: cached.RefitCase, sliders: cached.Sliders) -> list[Break]:
-    """One for each kind of noise, with all other settings as selected."""
-    same = replace(sliders, level=0.0)  # the selected level plays no part
-    return [_break(case, replace(same, kind=kind)) for kind in KINDS]
-
-
-def lines(found: list[Break]) -> list[str]:
-    """A sentence for each kind of noise, or one for all if Self is in the null band without noise."""
-    null = " to ".join(number(end) for end in found[0].null)
-    if any(one.at == 0 for one in found):
-        return [f"Already without noise Self ({number(found[0].clean)}) is not above the null band ({null})."]
-    return [_line(one, null) for one in found]
-
-
-def _line(one: Break, null: str) -> str:
-    name = KINDS[one.kind]
-    if one.at is None:
+def line(name: str, found: cached.Refit, null: str) -> str:
+    """The sentence for one kind of noise."""
+    if found.breaks_at is None:
         text = f"{name}: no level breaks it; at 100% Self is still above the null band ({null})."
     else:
-        text = f"{name} breaks it at {one.at:.0%}: there Self enters the null band ({null})."
-    if one.keeps_until is not None and one.clean > 0:
-        text += f" Nine tenths of its noise-free Self ({number(one.clean)}) are left until {one.keeps_until:.0%}."
+        text = f"{name} breaks it at {found.breaks_at:.0%}: there Self enters the null band ({null})."
+    if found.keeps_until is not None and found.clean > 0:
+        text += f" Nine tenths of its noise-free Self ({number(found.clean)}) are left until {found.keeps_until:.0%}."
     return text

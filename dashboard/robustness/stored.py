@@ -83,25 +83,20 @@ def verbal_curve(selection: Selection, edit: str) -> None:
             "its own folder."
         )
         return
-    first, last = rows.iloc[0], rows.iloc[-1]
+    first = rows.iloc[0]
     figure = charts.noise_curve(rows)
     figure.update_yaxes(title="exact match")
     copied, look = _control(selection, edit, "copy"), style.IN_WORDS["copy"]
     if copied is not None:
         name = {"text": look.name, "font": {"color": look.colour}}
         figure.add_hline(y=copied, line={"dash": "dashdot", "width": 1.5, "color": look.colour}, annotation=name)
-    note = f"{edit}, {len(rows)} runs"
-    show(
-        figure,
-        key="robustness",
-        path=selection.path,
-        about=about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=note),
-        alt=f"Self and Orig exact match against the share of shuffled labels: Self {charts.number(first['self'])} at "
-        f"{first['noise']:.0%} and {charts.number(last['self'])} at {last['noise']:.0%}.",
-        table=rows[["noise", "self", "self_low", "self_high", "orig", "orig_low", "orig_high", "gap", "n"]],
-    )
     levels = [
         f"{row['noise']:.0%}: {charts.interval(row['self'], row['self_low'], row['self_high'])}"
         for row in rows.to_dict("records")
     ]
-    st.markdown(markdown_escaped(f"Self by share of shuffled labels: {', '.join(levels)}."))
+    said = f"Self by share of shuffled labels: {', '.join(levels)}."
+    where = about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=f"{edit}, {len(rows)} runs")
+    table = rows[["noise", "self", "self_low", "self_high", "orig", "orig_low", "orig_high", "gap", "n"]]
+    alt = f"Self and Orig, exact match. {said}"
+    show(figure, key="robustness", path=selection.path, about=where, alt=alt, table=table)
+    st.markdown(markdown_escaped(said))

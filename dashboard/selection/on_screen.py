@@ -13,8 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import agreement, columns, data, moves
-from dashboard.reading.lasso import Lasso
-from dashboard.reading.slices import SIGNS, Slice
+from dashboard.reading.slices import SIGNS, Lasso, Slice
 from dashboard.refit import missing
 from dashboard.selection.state import Selection
 from dashboard.text import shown
@@ -55,11 +54,10 @@ def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
     part = selection.slice
     if not part:
         return None
-    if not part.text:
-        return part.mask(frame)
-    # The frame has no texts. The search reads the file, and gives rows of examples.parquet.
-    found = columns.containing(selection.path, part.text)
-    return part.mask(frame, texts=False) & np.isin(frame["row_number"].to_numpy(), found, kind="table")
+    keep = part.mask(frame)
+    if part.text:  # the frame has no texts: the search reads the file, and gives rows of examples.parquet
+        keep &= np.isin(frame["row_number"].to_numpy(), columns.containing(selection.path, part.text), kind="table")
+    return keep
 
 
 def measured(frame: pd.DataFrame, selected: np.ndarray | None = None) -> pd.DataFrame:

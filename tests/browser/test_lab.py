@@ -12,9 +12,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from dashboard.reading.data import Setting
-from dashboard.reading.example_rows import examples_page
 from tests.browser.conftest import Visit
 from tests.browser.hands import Shows, choose_option, click, download, enter, gone, holds, until
+from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -46,7 +46,7 @@ def run(page: Page) -> None:
 
 
 def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: Path) -> None:
-    row = examples_page(tiny, Setting("gpt2--step-0100", "ridge", "frozen"), split="test_heldout").rows.iloc[2]
+    row = examples(tiny, Setting("gpt2--step-0100", "ridge", "frozen"), split="test_heldout").iloc[2]
     page = visit("examples", run="tiny", example=row["example_id"])
     click(page.get_by_role("link", name="Open in the lab"), page.get_by_role("heading", name="Lab", exact=True))
     page.wait_for_url("**example=**")

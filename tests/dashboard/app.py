@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
+
+from dashboard.reading.example_rows import Query, Setting, order, rows
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
@@ -43,3 +47,8 @@ def said(app: AppTest) -> str:
 def html(app: AppTest) -> str:
     """The bodies of all HTML elements."""
     return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def examples(path: Path, setting: Setting, **asked: Any) -> pd.DataFrame:
+    """The explained examples of a query, with their texts. asked: fields of `Query`."""
+    return rows(path, setting, order(path, Query(setting, **asked)).tolist())

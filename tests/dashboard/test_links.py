@@ -10,8 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading import data
-from dashboard.reading.example_rows import examples_page
-from tests.dashboard.app import Open, checked, said
+from tests.dashboard.app import Open, checked, examples, said
 from tests.synthetic_run import write_run
 
 
@@ -66,7 +65,7 @@ def test_a_permalink_names_the_example_on_the_screen_though_none_was_chosen(runs
     assert "example" not in app.query_params
     link = parse_qs(urlparse(next(c.value for c in app.code if "hash=" in c.value)).query)
     setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
-    first = examples_page(runs / "alpha", setting, split="test_heldout", sort="error", limit=1).rows
+    first = examples(runs / "alpha", setting, split="test_heldout", sort="error")
     assert link["example"] == [first["example_id"].iloc[0]]
 
 
@@ -99,7 +98,7 @@ def test_correlation_shows_the_chosen_kind_of_edit_and_all_on_demand(runs: Path,
 
 def test_a_link_to_trajectory_draws_the_examples_that_it_names(runs: Path, opened: Open) -> None:
     setting = data.Setting("gpt2--step-0200", "ridge", "frozen")
-    other = examples_page(runs / "alpha", setting, split="test_iid", limit=2).rows["example_id"].tolist()
+    other = examples(runs / "alpha", setting, split="test_iid")["example_id"][:2].tolist()
     app = opened(runs, "trajectory", run="alpha", split="test_heldout", examples=",".join([*other, "0" * 16]))
     assert app.multiselect(key="option_examples").value == other
     assert [w for w in app.warning if "no example 0000" in w.value]

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 
 from dashboard.examples.attribution_view import who_differs
-from dashboard.reading import data, example_rows
-from tests.dashboard.app import Open, checked, html
+from dashboard.reading import data
+from tests.dashboard.app import Open, checked, examples, html
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -23,14 +23,14 @@ def sound(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_next_and_previous_walk_the_order(sound: Path, opened: Open) -> None:
     app = opened(sound, "examples", run="alpha", sort="error")
-    wanted = example_rows.examples_page(sound / "alpha", SETTING, split="test_heldout", sort="error").rows.example_id
+    wanted = examples(sound / "alpha", SETTING, split="test_heldout", sort="error").example_id
     for button, place in (("next", 1), ("next", 2), ("previous", 1)):
         app.button(key=button).click().run()
         assert app.query_params["example"] == wanted[place]
 
 
 def test_an_example_shows_its_numbers(sound: Path, opened: Open) -> None:
-    row = example_rows.examples_page(sound / "alpha", SETTING, split="test_iid", sort="shift").rows.iloc[0]
+    row = examples(sound / "alpha", SETTING, split="test_iid", sort="shift").iloc[0]
     app = opened(sound, "examples", run="alpha", split="test_iid", example=row.example_id)
     shown = {m.label: m.value for m in app.metric}
     assert shown["Δ current, nats"] == f"{row.effect_current:+.2f}".replace("-", "−")

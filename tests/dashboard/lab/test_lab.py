@@ -19,9 +19,10 @@ from dashboard.lab import text as lab_text
 from dashboard.lab.draft import Draft
 from dashboard.lab.measure import Question
 from dashboard.lab.results import far_out
-from dashboard.reading import data, example_rows, models
+from dashboard.reading import data, models
 from dashboard.refit import new_prompts
 from engine.config import InputError
+from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -148,7 +149,7 @@ def test_untouched_examples_give_what_the_run_recorded(name: str) -> None:
     names = (data.options(path).target, data.options(path).checkpoints[-1])
     explainer = next(c for c in new_prompts.choices(path) if c.edit == "delete_cue")
     setting = data.Setting(names[1], "ridge", "frozen")
-    rows = example_rows.examples_page(path, setting, split="test_heldout", edit="delete_cue", limit=3).rows
+    rows = examples(path, setting, split="test_heldout", edit="delete_cue").head(3)
     for row in rows.to_dict("records"):
         answers = (row["answer_a"], row["answer_b"])
         asked = question(path, row["prompt"], row["edited"], names, answers=answers, explainer=explainer)

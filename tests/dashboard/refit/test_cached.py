@@ -35,7 +35,7 @@ def test_live_equals_precomputed(run: Path, regime: str, kind: str):
     stored = chosen.best(data.metrics(run, control=None, **about))
     first = stored.iloc[0]
     at = case(run, regime)
-    size = len(cached.rows(at).train)
+    size = len(cached.rows(at)[0])
     found = cached.refit(at, cached.Sliders(kind, 0.5, int(first["layer"]), float(first["penalty"]), size, seeds=2))
     stored = stored[(stored["noise_kind"] == kind) | (stored["noise"] == 0)]
     both = stored.merge(found.curve, on="noise", suffixes=("", "_live"))
@@ -74,10 +74,10 @@ def test_what_can_not_be_refitted_is_empty(run: Path, explainer: str, regime: st
 
 
 def test_flips_are_listed_with_the_largest_change_first(run: Path):
-    rows = cached.rows(case(run, "frozen"))
-    before = np.ones(len(rows.test))
+    _, test = cached.rows(case(run, "frozen"))
+    before = np.ones(len(test))
     before[2] = 0
     after = before.copy()
     after[[1, 3]] = -0.5, -2
-    found = cached.flips(rows, before, after)
-    assert found["example_id"].tolist() == rows.test["example_id"].iloc[[3, 1]].tolist()
+    found = cached.flips(test, before, after)
+    assert found["example_id"].tolist() == test["example_id"].iloc[[3, 1]].tolist()

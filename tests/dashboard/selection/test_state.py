@@ -9,8 +9,7 @@ import pandas as pd
 import pytest
 
 from dashboard.reading import data
-from dashboard.reading.lasso import Lasso
-from dashboard.reading.slices import SIGNS, Slice, SliceError, parse
+from dashboard.reading.slices import SIGNS, Lasso, Slice, SliceError, parse
 from dashboard.selection.resolve import NAMES, Selection, resolve
 from engine.runs.store import RunError
 
