@@ -112,5 +112,4 @@ def test_an_example_is_followed_over_the_checkpoints_by_a_link(runs: Path, opene
     app = opened(runs, "examples", run="alpha", sort="error")
     shown = next(e.proto for e in app.get("page_link") if e.proto.label == "Over the checkpoints")
     link = parse_qs(shown.query_string)
-    assert link["examples"] == link["example"]
-    assert "hash" not in link
+    assert link["examples"] == link["example"] and "hash" not in link

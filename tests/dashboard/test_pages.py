@@ -71,8 +71,7 @@ def test_overview_states_verdicts_and_small_print(sound: Path, opened: Open) -> 
 def test_the_url_is_corrected_and_the_reader_told(sound: Path, opened: Open) -> None:
     app = opened(sound, "examples", run="alpha", checkpoint="gpt2--nowhere", sort="error", example="0" * 16)
     assert [w for w in app.warning if "nowhere" in w.value] and [w for w in app.warning if "no example" in w.value]
-    assert app.query_params["checkpoint"] == "gpt2--step-0200"
-    assert app.query_params["sort"] == "error"
+    assert (app.query_params["checkpoint"], app.query_params["sort"]) == ("gpt2--step-0200", "error")
 
 
 def test_a_widget_moves_the_url_and_the_next_page_remembers(sound: Path, opened: Open) -> None:
@@ -114,8 +113,7 @@ def test_what_was_trained_under_a_condition_is_chosen_and_shown(tmp_path: Path, 
     assert data.options(path).varied == {condition: {"linear": ("online",)}}
     app = opened(tmp_path, page, run="concurrent", condition=condition, second="plain")
     assert not app.error
-    assert app.selectbox(key="select_condition").value == condition
-    assert app.query_params["condition"] == condition
+    assert app.selectbox(key="select_condition").value == app.query_params["condition"] == condition
     checked(app.selectbox(key="select_condition").set_value("").run())
     assert "condition" not in app.query_params
     assert app.selectbox(key="select_explainer").value == "ridge"

@@ -47,11 +47,9 @@ def test_a_mark_moves_with_its_words_and_is_given_up_when_they_are_gone() -> Non
     draft = lab.marked(lab.marked(Draft(TEXT), (3, 9)), (20, 31))
     moved, lost = lab.with_prompt(draft, "Well. " + TEXT)
     assert texts(moved) == ["friend", "Is it true?"]
-    assert moved.marks[0][0] == 9
-    assert lost == ()
+    assert moved.marks[0][0] == 9 and lost == ()
     kept, lost = lab.with_prompt(draft, TEXT.replace("friend", "enemy"))
-    assert lost == ("friend",)
-    assert texts(kept) == ["Is it true?"]
+    assert lost == ("friend",) and texts(kept) == ["Is it true?"]
     _, lost = lab.with_prompt(lab.marked(Draft("a b"), (0, 1)), "c a a")
     assert lost == ("a",)  # there twice: which of them is anybody's guess
 
@@ -71,8 +69,7 @@ def test_an_edit_that_no_rule_makes_is_taken_by_hand() -> None:
     spans = [{"start": 3, "end": 9}]
     row = {"prompt": TEXT, "edited": "Something else", "spans": spans, "edited_spans": spans}
     draft = lab.from_example(row | {"answer_a": " yes", "answer_b": " no"})
-    assert draft.edit == lab.WRITTEN
-    assert lab.edited(draft).text == "Something else"
+    assert draft.edit == lab.WRITTEN and lab.edited(draft).text == "Something else"
 
 
 GOOD = lab.marked(Draft(TEXT, (" yes", " no")), (0, 19))

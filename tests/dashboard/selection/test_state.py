@@ -102,11 +102,9 @@ def test_a_condition_has_explainers_of_its_own() -> None:
     selection, complaints = resolve({"condition": "beside the model"}, RUNS, lambda path: options)
     assert not complaints
     assert (selection.explainer, selection.regime, selection.regimes) == ("linear", "online", ("online",))
-    assert selection.setting.condition == "beside the model"
-    assert selection.parameters()["condition"] == "beside the model"
+    assert selection.setting.condition == selection.parameters()["condition"] == "beside the model"
     selection, complaints = resolve({"condition": "<b>"}, RUNS, lambda path: options)
-    assert selection.condition is None
-    assert "none" in complaints["condition"]
+    assert selection.condition is None and "none" in complaints["condition"]
     alone = replace(options, explainers=(), regimes={})
     assert resolve({}, RUNS, lambda path: alone)[0].condition == "beside the model"
 

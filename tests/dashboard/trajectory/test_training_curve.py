@@ -23,10 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("total", [1, 2, 5, 40, 400, 10_000])
 def test_steps_rise_from_one_to_the_last(total: int) -> None:
     steps = watched_steps(total)
-    assert steps[0] == 1
-    assert steps[-1] == total
-    assert list(steps) == sorted(set(steps))
-    assert len(steps) <= 9
+    assert steps[0] == 1 and steps[-1] == total
+    assert list(steps) == sorted(set(steps)) and len(steps) <= 9
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -51,8 +49,7 @@ def test_faithfulness_rises_while_it_trains(run: Path) -> None:
     assert set(rows["checkpoint"]) == set(data.options(run).checkpoints)
     assert (rows["self_low"] <= rows["self"]).all()
     assert rows["n_groups"].min() > 1
-    assert heard == sorted(heard)
-    assert heard[-1] == 1
+    assert heard == sorted(heard) and heard[-1] == 1
     behavior = data.behavior(run, "gpt2--step-0200")
     assert rows["n"].iloc[0] == ((behavior["split"] == "test_heldout") & (behavior["edit"] == "delete_cue")).sum()
 
