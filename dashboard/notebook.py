@@ -13,7 +13,7 @@ logging.getLogger("streamlit").setLevel(logging.ERROR)  # its caches warn outsid
 from dashboard.charts import style  # noqa: E402
 from dashboard.charts.overview import among_controls  # noqa: E402
 from dashboard.reading import data  # noqa: E402
-from dashboard.reading.headline import headline  # noqa: E402
+from dashboard.reading.chosen_rows import chosen_rows  # noqa: E402
 from engine.config import InputError, RunSpec  # noqa: E402
 from engine.runs.store import Run  # noqa: E402
 
@@ -90,7 +90,7 @@ class OpenRun:
         """
         explainer = explainer or self._options.explainers[0]
         if name == "overview":
-            rows, controls = headline(self.path, self.checkpoints, explainer, regime, split)
+            rows, controls = chosen_rows(self.path, self.checkpoints, explainer, regime, split)
             if rows.empty:
                 raise InputError(f"{self.path.name}: no chosen setting of {explainer}, {regime} on {split}")
             return among_controls(rows, controls, measure, explainer, regime)

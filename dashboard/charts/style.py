@@ -19,7 +19,8 @@ from numpy.typing import ArrayLike
 from dashboard.text import bracketed, number
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3B7DD8", "#D55E00", "#1A936F", "#A259B5", "#808890"
-CATEGORICAL = (BLUE, ORANGE, GREEN, PURPLE, "#B07D00", "#C2557F", "#2794A8", "#8A6E5A")
+BROWN, ROSE, TEAL = "#B07D00", "#C2557F", "#2794A8"
+CATEGORICAL = (BLUE, ORANGE, GREEN, PURPLE, BROWN, ROSE, TEAL, "#8A6E5A")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
 SELF, ORIG, CURRENT, TARGET, EXPLANATION = BLUE, ORANGE, BLUE, ORANGE, GREEN
@@ -37,10 +38,10 @@ class Look:
 
 
 CONTROLS = {
-    "output": Look("−f(x) alone", "#B07D00", "x", "dash"),
-    "output_text": Look("text and f(x)", "#C2557F", "cross", "dot"),
+    "output": Look("−f(x) alone", BROWN, "x", "dash"),
+    "output_text": Look("text and f(x)", ROSE, "cross", "dot"),
     "text_only": Look("text only", "#8A6E5A", "triangle-down", "dashdot"),
-    "stale": Look("stale hidden states", "#2794A8", "triangle-up", "longdash"),
+    "stale": Look("stale hidden states", TEAL, "triangle-up", "longdash"),
     "other_model": Look("another model's hidden states", GREY, "square", "longdashdot"),
     "ceiling": Look("ceiling: trained on the current model", PURPLE, "star", "dashdot"),
     "difference": Look("difference mode: reads both runs", "#555B63", "hexagon", "dot"),
@@ -50,9 +51,9 @@ IN_WORDS = {
     "copy": Look("copying the present answer", "#B07D00", "x", "dash"),
     "contrary": Look("contradicting the present answer", PURPLE, "diamond", "dash"),
     "consistency": Look("own answer to x′, change read off", "#555B63", "star", "dot"),
-    "output_text": Look("text and the present answer", "#C2557F", "cross", "dot"),
+    "output_text": Look("text and the present answer", ROSE, "cross", "dot"),
     "text_only": CONTROLS["text_only"],
-    "stale": Look("what it said at first", "#2794A8", "triangle-up", "longdash"),
+    "stale": Look("what it said at first", TEAL, "triangle-up", "longdash"),
     "small_lm": Look("a small model on the same labels", "#7A8B2F", "hexagon", "longdash"),
     "other_model": Look("another model on the same labels", GREY, "square", "longdashdot"),
 }

@@ -9,7 +9,7 @@ from dashboard import PAGES
 from dashboard.lesson import measures
 from dashboard.lesson.roles import LessonRun
 from dashboard.reading import data
-from dashboard.reading.headline import headline
+from dashboard.reading.chosen_rows import chosen_rows
 from dashboard.reading.tables import part, query
 from dashboard.selection import on_screen
 
@@ -19,7 +19,7 @@ PROMPTS_READ = 4_000
 
 def rows_and_controls(run: LessonRun) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Metrics of the chosen setting at every checkpoint, in order, and those of its controls."""
-    return headline(run.path, run.checkpoints, run.explainer, run.regime, run.split)
+    return chosen_rows(run.path, run.checkpoints, run.explainer, run.regime, run.split)
 
 
 def explained(run: LessonRun, checkpoint: str) -> pd.DataFrame:

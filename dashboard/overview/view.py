@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard.charts.overview import MEASURES, among_controls
 from dashboard.reading import data, findings
-from dashboard.reading.headline import headline
+from dashboard.reading.chosen_rows import chosen_rows
 from dashboard.selection.state import Selection
 from dashboard.text import escaped
 from dashboard.widgets import parts
@@ -35,7 +35,7 @@ COLUMNS = {
 
 def page(selection: Selection) -> None:
     o, s = selection.options, selection
-    rows, controls = headline(s.path, o.checkpoints, s.explainer, s.regime, s.split, s.condition)
+    rows, controls = chosen_rows(s.path, o.checkpoints, s.explainer, s.regime, s.split, s.condition)
     if rows.empty:
         st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
         return

@@ -7,7 +7,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.reading import data
-from dashboard.runs import jobs, run_size, spec_draft, spec_fields
+from dashboard.runs import jobs, run_size, spec_check, spec_draft, spec_form
 from dashboard.runs.actions import home
 from dashboard.text import markdown_escaped, shown
 from dashboard.widgets.figures import choose, keep
@@ -25,8 +25,8 @@ def editor() -> None:
     spec = None
     try:
         draft = spec_draft.from_yaml(text)
-        spec, problems = spec_draft.check(draft, home())
-        spec_fields.form(draft)
+        spec, problems = spec_check.check(draft, home())
+        spec_form.form(draft)
         st.caption("All other options are set in the YAML. The specs under Start from show many of them.")
     except SpecError as error:  # the text can't be read, so there is nothing that a form could show
         problems = [str(error)]

@@ -65,7 +65,7 @@ class Said:
         return content, content & (self.changed == answers.changed)
 
 
-def parse(wording: Wording, texts: Sequence[str], answers: Sequence[tuple[str, str]]) -> Said:
+def statements(wording: Wording, texts: Sequence[str], answers: Sequence[tuple[str, str]]) -> Said:
     """Read the words after the question [n], each with its example's two answers."""
     found = [wording.parse(text, *pair) for text, pair in zip(texts, answers, strict=True)]
     return Said(

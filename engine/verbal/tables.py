@@ -18,7 +18,7 @@ from engine.stats.faithfulness import Null, Score, verdicts
 from engine.tasks import WORDINGS
 from engine.verbal import controls
 from engine.verbal.labels import Answers
-from engine.verbal.score import HEADLINE, INTELLIGIBLE, Said, null_of_words, parse, score_words, warnings_of
+from engine.verbal.score import HEADLINE, INTELLIGIBLE, Said, null_of_words, score_words, statements, warnings_of
 from engine.verbal.texts import answer_pairs, evaluated, labelled_edits, labels_of
 
 
@@ -84,7 +84,7 @@ def judge(observed: Observed) -> tuple[list[pa.Table], list[dict[str, Any]]]:
     pairs = answer_pairs(observed.examples.iloc[rows])
     names = (*observed.currents, *spec.verbal.controls)
     words = {name: record.read_table(said_part(name))["text"].to_pylist() for name in names}
-    said = {name: parse(WORDINGS[spec.task.name], own, pairs) for name, own in words.items()}
+    said = {name: statements(WORDINGS[spec.task.name], own, pairs) for name, own in words.items()}
     read_texts = _text_controls(observed, rows)
     out: list[dict[str, Any]] = []
     told: list[str] = []

@@ -10,7 +10,8 @@ import yaml
 from streamlit.testing.v1 import AppTest
 
 from dashboard.runs import jobs, run_size
-from dashboard.runs.spec_draft import check, free_name, from_yaml, put, template, to_yaml
+from dashboard.runs.spec_check import check
+from dashboard.runs.spec_draft import free_name, from_yaml, put, template, to_yaml
 from engine import SAMPLES
 from engine.config import CheckpointSpec, InputError, SpecError
 from engine.spec_files import load_spec, resolve_paths

@@ -21,7 +21,7 @@ from engine.stats.faithfulness import Behavior
 from engine.tasks.wording import Statement, Wording
 from engine.verbal.labels import Answers, draw_labels
 from engine.verbal.rows import answer_distributions, answer_row, divergence, explanation_loss, logits_of
-from engine.verbal.score import parse, score_words
+from engine.verbal.score import score_words, statements
 from engine.verbal.texts import Texts, answer_pairs
 from engine.verbal.train import Material, Trainer
 from tests.engine.verbal.test_stage import FIRST_SEED
@@ -97,7 +97,7 @@ def test_explanations_are_learnt(folder: Path) -> None:
     own = Checkpoint(trainer.model, tokenizer(), CheckpointSpec(name="a--b", path="x"), torch.device("cpu"), "")
     texts, frame = texts_of(own)
     words = texts.say(np.arange(len(frame)))
-    assert parse(Wording(), words, answer_pairs(frame)).parsed.mean() > 0.9
+    assert statements(Wording(), words, answer_pairs(frame)).parsed.mean() > 0.9
 
 
 def test_a_forced_choice_is_the_likeliest_sentence(checkpoint: Checkpoint) -> None:
@@ -105,7 +105,7 @@ def test_a_forced_choice_is_the_likeliest_sentence(checkpoint: Checkpoint) -> No
     texts.forced = True
     rows = np.arange(6)
     words = texts.say(rows)
-    assert parse(Wording(), words, answer_pairs(frame[:6])).parsed.all(), "there is nothing else to say"
+    assert statements(Wording(), words, answer_pairs(frame[:6])).parsed.all(), "there is nothing else to say"
     sentences = list(Wording().sentences(" yes", " no").values())
     for row, chosen in zip(rows, words, strict=True):
         ids = texts.asked(np.array([row]))[0]
@@ -212,7 +212,7 @@ def test_a_model_that_reads_its_own_answers_scores_one() -> None:
     rows = np.flatnonzero(frame["split"] != "train")
     frame = frame.iloc[rows]
     now, then = (Answers.of(measured(c, frame)) for c in (honest, target))
-    said = parse(Wording(), texts.say(rows), answer_pairs(frame))
+    said = statements(Wording(), texts.say(rows), answer_pairs(frame))
     weights = bootstrap_weights(np.random.default_rng(0), 200, frame["group"])
     own = score_words(said, now, then, weights)
     assert {own[m]["self"] for m in ("exact_match", "has_changed_f1", "content_match", "parse_rate")} == {1}

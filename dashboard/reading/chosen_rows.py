@@ -11,7 +11,7 @@ from dashboard.reading import chosen as settings
 from dashboard.reading import data
 
 
-def headline(
+def chosen_rows(
     path: Path, checkpoints: Sequence[str], explainer: str, regime: str, split: str, condition: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The chosen rows over checkpoints, and the controls of the same edit (see `chosen.beside`), both in the order of
