@@ -6,7 +6,7 @@ checkpoint where they are trained.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -50,15 +50,10 @@ def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
             penalty = best(scores)
             probes.append(Probe(kind, place, penalty, float(scores[penalty])))
 
-    def winner(among: list[Probe]) -> Probe | None:
-        return max(among, key=lambda p: np.nan_to_num(p.cv, nan=-2.0), default=None)
-
-    winners = [
-        winner([p for p in probes if (p.place.edit, p.place.mode) == key])
-        for key in dict.fromkeys((p.place.edit, p.place.mode) for p in probes)
-    ]
-    headline = winner([p for p in probes if p.place.mode == "direct" and p.place.edit in observed.headline_edits])
-    return [replace(p, best=p in winners, chosen=p is headline) for p in probes]
+    ranked = sorted(probes, key=lambda p: np.nan_to_num(p.cv, nan=-2.0), reverse=True)
+    winners = list({(p.place.edit, p.place.mode): p for p in reversed(ranked)}.values())
+    headlines = [p for p in ranked if p.place.mode == "direct" and p.place.edit in observed.headline_edits]
+    return [replace(p, best=p in winners, chosen=p in headlines[:1]) for p in probes]
 
 
 def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExplanations:
@@ -114,15 +109,10 @@ def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress
         progress("choosing settings", done, len(kinds))
         probes += choose(observed, kind)
     progress("choosing settings", len(kinds), len(kinds))
+    work = [(probe, r) for probe in probes for r in spec.explainers.regimes if r in EXPLAINERS[probe.kind].regimes]
     if spec.post_training and spec.post_training.concurrent:
         probes.append(concurrent_probe(record, spec.post_training.concurrent))
-    work: list[tuple[Probe, Regime]] = []
-    for probe in probes:
-        supported = EXPLAINERS[probe.kind].regimes
-        regimes: Sequence[Regime] = (
-            ["online"] if probe.condition else [r for r in spec.explainers.regimes if r in supported]
-        )
-        work += [(probe, regime) for regime in regimes]
+        work.append((probes[-1], "online"))
     samples = samples_of(observed)
     scored: list[Scored] = []
     tables: list[pa.Table] = []

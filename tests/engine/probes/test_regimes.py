@@ -118,12 +118,6 @@ def test_the_registry_holds_every_kind_a_spec_may_name():
     assert tuple(EXPLAINERS) == get_args(ExplainerKind)
 
 
-def test_leaving_one_out_is_for_ridge_alone():
-    hidden, y = world()
-    with pytest.raises(ValueError, match="leave_one_out"):
-        cross_validate("mlp", hidden[0][0], y[:, 0], None, SPEC)
-
-
 def test_ridge_needs_no_torch():
     import subprocess
 

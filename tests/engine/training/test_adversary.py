@@ -111,10 +111,3 @@ def test_the_first_step_has_nothing_to_undo_and_gradients_are_added(model, token
         weight *= 5
     assert held.step(model) > 0
     assert (weight.grad - 1).abs().max() > 1e-5
-
-
-def test_what_can_not_be_held_is_refused():
-    with pytest.raises(ValueError, match="no prompts"):
-        HeldProbe([], -1, np.zeros(4))
-    with pytest.raises(ValueError, match="every prompt needs an explanation"):
-        HeldTexts([[1], [2]], [[3], []])
