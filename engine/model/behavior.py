@@ -68,7 +68,7 @@ def measure(
     f_x, f_edited = (scored.log_probs[:, 0] - scored.log_probs[:, 1]).astype(np.float32)[texts]
     bad = np.flatnonzero(~np.isfinite(f_x) | ~np.isfinite(f_edited))
     if len(bad):
-        name, why = examples["example_id"][bad[0]], "broken weights, or a dtype too small: try dtype: float32"
+        name, why = examples["example_id"][bad[0]].as_py(), "broken weights, or a dtype too small: try dtype: float32"
         raise BehaviorError(f"example {name}: {checkpoint.name} gives no finite f (as for {len(bad)} examples): {why}")
     prompts: dict[str, np.ndarray] = {}
     per_example: dict[str, np.ndarray] = {}
