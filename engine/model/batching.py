@@ -79,8 +79,8 @@ class Limits:
 def full_plan(rows: Sequence[Row], limits: Limits, rotary_limit: int | None = None) -> list[Batch]:
     """Batches of whole rows. Rows longer than `rotary_limit` never share a batch with shorter ones."""
     pieces = [_piece(rows, i, limits) for i in range(len(rows))]
-    beyond = [rotary_limit is not None and piece.length > rotary_limit for piece in pieces]
-    sides = ([p for p, far in zip(pieces, beyond, strict=True) if far == side] for side in (False, True))
+    limit = float("inf") if rotary_limit is None else rotary_limit
+    sides = ([piece for piece in pieces if (piece.length > limit) == beyond] for beyond in (False, True))
     return [Batch(tuple(batch)) for side in sides for batch in batches(side, limits)]
 
 

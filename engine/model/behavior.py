@@ -61,15 +61,14 @@ def measure(
     n = examples.num_rows
     layers = tuple(dict.fromkeys(checkpoint.layer(layer) for layer in hidden.layers)) if hidden else ()
     spans_too = hidden is not None and examples_too and "span" in hidden.positions
-    plan = _plan(checkpoint, examples.to_pydict(), hidden is not None, examples_too, spans_too)
+    groups, texts, reads = _plan(checkpoint, examples.to_pydict(), hidden is not None, examples_too, spans_too)
     told = (lambda done, total: progress(n * done // total, n)) if progress else None
-    scored = score_texts(checkpoint, plan.groups, layers, batch_size=batch_size, path=path, progress=told)
+    scored = score_texts(checkpoint, groups, layers, batch_size=batch_size, path=path, progress=told)
 
-    f = (scored.log_probs[:, 0] - scored.log_probs[:, 1]).astype(np.float32)
-    f_x, f_edited = f[plan.texts], f[plan.edited_texts]
+    f_x, f_edited = (scored.log_probs[:, 0] - scored.log_probs[:, 1]).astype(np.float32)[texts]
     bad = np.flatnonzero(~np.isfinite(f_x) | ~np.isfinite(f_edited))
     if len(bad):
-        name, why = examples["example_id"][bad[0]], "broken weights, or a dtype too small: try dtype: float32"
+        name, why = examples["example_id"][bad[0]].as_py(), "broken weights, or a dtype too small: try dtype: float32"
         raise BehaviorError(f"example {name}: {checkpoint.name} gives no finite f (as for {len(bad)} examples): {why}")
     prompts: dict[str, np.ndarray] = {}
     per_example: dict[str, np.ndarray] = {}
@@ -80,27 +79,16 @@ def measure(
                 why = f"hidden states of layer {layer} are too large for float16: set hidden.dtype: float32"
                 raise BehaviorError(f"{checkpoint.name}: {why}")
             states = states.astype(np.float16)
-        prompts[f"last.{layer}"] = states[plan.prompt_reads]
-        for name, reads in plan.reads.items():
-            per_example[f"{name}.{layer}"] = states[reads]
+        for name, numbers in reads.items():
+            (prompts if name == "last" else per_example)[f"{name}.{layer}"] = states[numbers]
     return Measured(f_x, f_edited, prompts, per_example, scored.report)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """Texts in groups (one for each prompt with its answers), and where each example finds its results."""
-
-    groups: list[list[Text]]
-    texts: np.ndarray
-    """Number of the text x of each example, [n]."""
-    edited_texts: np.ndarray
-    prompt_reads: np.ndarray
-    """Number of the hidden state of each distinct prompt, [p]."""
-    reads: dict[str, np.ndarray]
-    """Numbers of further hidden states of each example, [n]."""
-
-
-def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spans: bool) -> _Plan:
+def _plan(
+    checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spans: bool
+) -> tuple[list[list[Text]], np.ndarray, dict[str, np.ndarray]]:
+    """Texts in groups (one for each prompt with its answers), the numbers of each example's x and x' [2, n], and the
+    numbers of the hidden states: "last" of each distinct prompt [p], others of each example [n]."""
     names = rows["example_id"]
     answers = list(zip(rows["answer_a"], rows["answer_b"], strict=True))
     originals = tokenised(checkpoint, rows["prompt"], answers, names, offsets=spans)
@@ -110,7 +98,7 @@ def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spa
         members.setdefault((prompt, *answers[i]), []).append(i)
 
     groups: list[list[Text]] = []
-    texts, edited_texts, span_reads = np.zeros((3, len(names)), int)
+    texts, span_reads = np.zeros((2, len(names)), int), np.zeros(len(names), int)
     of_prompt: dict[str, int] = {}
     number = 0
     for (prompt, *_), group in members.items():
@@ -127,17 +115,17 @@ def _plan(checkpoint: Checkpoint, rows: dict, last: bool, edited_last: bool, spa
             Text(edited[i].prompt, edited[i].answers, tuple(own)) for i, own in zip(group, edited_reads, strict=True)
         ]
         of_prompt.setdefault(prompt, number)
-        texts[group] = number
-        edited_texts[group] = number + 1 + np.arange(len(group))
+        texts[0, group], texts[1, group] = number, number + 1 + np.arange(len(group))
         number += 1 + len(group)
 
     first_read = np.cumsum([0, *(len(text.reads) for group in groups for text in group)])
-    found: dict[str, np.ndarray] = {}
+    first_x, first_edited = first_read[texts]
+    found = {"last": first_read[list(of_prompt.values())]} if last else {}
     if last and edited_last:
-        found["edited.last"] = first_read[edited_texts]
+        found["edited.last"] = first_edited
     if spans:
-        found |= {"span": first_read[texts] + span_reads, "edited.span": first_read[edited_texts] + 1}
-    return _Plan(groups, texts, edited_texts, first_read[list(of_prompt.values())], found)
+        found |= {"span": first_x + span_reads, "edited.span": first_edited + 1}
+    return groups, texts, found
 
 
 def tokenised(
@@ -156,10 +144,11 @@ def tokenised(
     limit = checkpoint.max_positions
     known = checkpoint.model.get_input_embeddings().num_embeddings
     for name, tokens in zip(names, encoded, strict=True):
-        if limit and tokens.length > limit:
+        length = len(tokens.prompt) + max(map(len, tokens.answers)) - 1  # the last token of an answer is never read
+        if limit and length > limit:
             raise BehaviorError(
-                f"example {name}: prompt and answer take {tokens.length} tokens, "
-                f"{checkpoint.name} reads at most {limit}: shorten it, or leave it out"
+                f"example {name}: prompt and answer take {length} tokens, {checkpoint.name} reads at most {limit}: "
+                "shorten it, or leave it out"
             )
         if max(*tokens.prompt, *(t for answer in tokens.answers for t in answer)) >= known:
             raise BehaviorError(

@@ -38,8 +38,6 @@ from engine.model.forward import (
 )
 
 ForwardPath = Literal["auto", "shared", "full"]
-OnProgress = Callable[[int, int], None]
-"""Called with (rows done, all rows)."""
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Largest |Δ log p| (nats) between the shared and the full forward on a trial; above it the full one is used."""
@@ -81,12 +79,13 @@ def score_texts(
     *,
     batch_size: int | None = None,
     path: ForwardPath = "auto",
-    progress: OnProgress | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> TextScores:
     """Score all answers and read hidden states of all texts of all groups (originals first in each).
 
     `layers` are non-negative. `batch_size` counts rows of the greatest length; None: it is found by trial. Shorter rows
     make larger batches with the same number of tokens. If memory runs out, the batch size is halved with a warning.
+    `progress` gets (done, total) rows.
     Raises ForwardError if not even one row fits, or if the path is "shared" and the model can't share.
     """
     work = _Work(checkpoint, groups, layers, progress)
@@ -176,7 +175,7 @@ class _Work:
         checkpoint: Checkpoint,
         groups: Sequence[Sequence[Text]],
         layers: Sequence[int] = (),
-        progress: OnProgress | None = None,
+        progress: Callable[[int, int], None] | None = None,
     ):
         self.checkpoint, self.layers, self.progress = checkpoint, layers, progress
         self.rows = distinct_rows(groups)

@@ -48,7 +48,7 @@ def takes(model: PreTrainedModel, argument: str) -> bool:
     return argument in inspect.signature(model.forward).parameters
 
 
-def padded(rows: Sequence[Sequence[float]], device: torch.device) -> Tensor:
+def padded(rows: Sequence[Sequence[float]], device: torch.device | None = None) -> Tensor:
     """Rows of numbers (mostly token ids) as a tensor [rows, longest], filled with 0 on the right."""
     longest = max(map(len, rows))
     return torch.tensor([[*row, *[0] * (longest - len(row))] for row in rows], device=device)

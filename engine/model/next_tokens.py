@@ -32,12 +32,8 @@ def next_tokens(
     """The `top` likeliest next tokens of each prompt, at the position from which the answers are scored, and the first
     token of each answer. Raises BehaviorError for a prompt that can't be measured (`behavior.tokenised`)."""
     encoded = tokenised(checkpoint, prompts, [answers] * len(prompts), ["the prompt"] * len(prompts), offsets=False)
-    rows = []
-    for tokens in encoded:
-        last = len(tokens.prompt) - 1
-        _, _, output = forward(checkpoint.model, [tokens.prompt], [Ask(0, last, 0)])
-        rows.append(output.logits[0, -1].float().softmax(-1).double().cpu().numpy())
-    p = np.stack(rows)
+    outputs = [forward(checkpoint.model, [t.prompt], [Ask(0, len(t.prompt) - 1, 0)])[2] for t in encoded]
+    p = np.stack([output.logits[0, -1].float().softmax(-1).double().cpu().numpy() for output in outputs])
     firsts = [answer[0] for answer in encoded[0].answers]
     wanted = {int(i) for row in p for i in np.argsort(-row, kind="stable")[:top]} | set(firsts)
     order = sorted(wanted, key=lambda i: (-p[:, i].max(), i))

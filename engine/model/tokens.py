@@ -30,11 +30,6 @@ class Tokens:
     offsets: tuple[Span, ...]
     """Characters of the text that each prompt token stands for; (0, 0) for a BOS."""
 
-    @property
-    def length(self) -> int:
-        """Tokens of the longest row that the model has to read; the last token of an answer is never read."""
-        return len(self.prompt) + max(len(answer) for answer in self.answers) - 1
-
 
 def encode(
     tokenizer: Any, prompts: Sequence[str], answers: Sequence[tuple[str, ...]], *, offsets: bool = True

@@ -40,7 +40,6 @@ class LinearExplainer:
     penalty: float
     weights: np.ndarray
     """[width]"""
-    intercept: float
     null: np.ndarray
     """Weights of the ridges on shuffled labels, [width, shuffles]."""
     name = "ridge"
@@ -76,12 +75,10 @@ class OwnWords:
         from engine.patching import hooks
 
         question = self.wording.question(self.edit)
-        known = {}
-        for pair, words in {(t.answers, a) for t, a in zip(tokens, answers, strict=True)}:
-            try:
-                known[pair] = hooks.words_score(checkpoint, question, *self.wording.beginnings(*words))
-            except ValueError as error:
-                raise InputError(f"patching: {error}") from None
+        known = {
+            pair: hooks.words_score(checkpoint, question, *self.wording.beginnings(*words))
+            for pair, words in {(t.answers, a) for t, a in zip(tokens, answers, strict=True)}
+        }
         return {"words": lambda prompt: known[prompt.answers](prompt)}
 
     def said(self, scored: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -140,8 +137,8 @@ def explainer_of(run: Run, observed: Observed, edit: str, spec: PatchingSpec, pr
     target = observed.behavior(observed.target).effect[train]
     groups = observed.examples["group"].to_numpy()[train]
     labels = np.column_stack([target, shuffled_targets(target, groups, spec.shuffles, spec.seed)])
-    weights, intercepts = Ridge.fit(x).coefficients(labels, penalty)
-    return LinearExplainer(edit, layer, penalty, weights[:, 0], float(intercepts[0]), weights[:, 1:])
+    weights, _ = Ridge.fit(x).coefficients(labels, penalty)
+    return LinearExplainer(edit, layer, penalty, weights[:, 0], weights[:, 1:])
 
 
 def _read_hidden(

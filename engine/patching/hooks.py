@@ -28,6 +28,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from engine.config import InputError
 from engine.model.batching import common_prefix, log_odds_terms
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import Ask, Read, forward, visiting
@@ -78,10 +79,6 @@ class Alignment:
     exact: bool
     """True if all positions are aligned one to one. Then patching all of them at a layer gives the run on x'."""
 
-    def new_states(self, edited: Tensor) -> Tensor:
-        """The states to put into x, [n, width], from the states of x' [m, width]."""
-        return torch.stack([edited[list(source)].mean(0) for source in self.sources])
-
 
 def align(x: Sequence[int], edited: Sequence[int]) -> Alignment:
     """Align the tokens of x [n] and x' [m]. If common beginning and common end overlap, the beginning is kept whole."""
@@ -130,7 +127,7 @@ def words_score(checkpoint: Checkpoint, question: str, text_a: str, text_b: str)
     """log p(text a) − log p(text b) after the prompt and a question, in nats, for explanations in words.
 
     The tokens of question and text are appended to those of the prompt, so the prompt's positions do not move. Raises
-    ValueError if a text has no tokens of its own after the question.
+    InputError if a text has no tokens of its own after the question.
     """
 
     def tokens_of(text: str) -> Positions:
@@ -139,7 +136,7 @@ def words_score(checkpoint: Checkpoint, question: str, text_a: str, text_b: str)
     asked, a, b = tokens_of(question), tokens_of(question + text_a), tokens_of(question + text_b)
     n = len(asked)
     if a[:n] != asked or b[:n] != asked or n in (len(a), len(b)):
-        raise ValueError(f"texts {text_a!r} and {text_b!r} must begin with tokens of their own after {question!r}")
+        raise InputError(f"patching: {text_a!r} and {text_b!r} must begin with tokens of their own after {question!r}")
 
     def score(tokens: Tokens) -> list[Readout]:
         terms = log_odds_terms(len(tokens.prompt) + n, (a[n:], b[n:]))
@@ -209,7 +206,8 @@ def _patch(
     for i, pair in enumerate(pairs):
         alignment = align(pair.x.prompt, pair.edited.prompt)
         for at, layer in enumerate(layers):
-            old, new = states[2 * i][:, at], alignment.new_states(states[2 * i + 1][:, at])
+            old, other = states[2 * i][:, at], states[2 * i + 1][:, at]
+            new = torch.stack([other[list(source)].mean(0) for source in alignment.sources])
             changed = (new != old).any(1)
             changed[: alignment.edit[0]] = False  # equal but for rounding
             for g, positions in enumerate(pair.groups.values()):

@@ -88,10 +88,8 @@ def _weighted_correlation(a: np.ndarray, b: np.ndarray, weight: np.ndarray) -> n
 
 
 def with_another_example(maps: Maps, shuffles: int, rng: np.random.Generator) -> np.ndarray:
-    """Mean agreement with the explanation map of another example, over the cells that count in both: [shuffles]."""
+    """Mean agreement with the explanation map of another example (n > 1), over cells that count in both: [shuffles]."""
     n = len(maps.behavior)
-    if n < 2:
-        return np.full(shuffles, np.nan)
     b, e, mask = (each[..., 0] for each in maps.cells())
     table = np.stack([_weighted_correlation(b[i][None], e, mask * mask[i]) for i in range(n)])
     means = np.empty(shuffles)

@@ -25,7 +25,6 @@ from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.stats.correlation import bootstrap_weights
 
-NOTE = "patching"
 DIGITS = 4
 """Decimals of the stored effects, in nats."""
 
@@ -73,14 +72,14 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
             raise InputError(f"{run.path}: has no current checkpoint {name!r}: give one of {', '.join(known)}")
     spec = spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": patched(run.spec, spec)})
     options = spec.model_dump(mode="json", exclude={"device", "batch_size"})
-    same = run.manifest["notes"].get(NOTE) == options
+    same = run.manifest["notes"].get("patching") == options
     left = [name for name in spec.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
     for name in left:
         weights_are_there(run, name)
     if not same:
         for part in [p for p in run.parts if p.startswith("patching/")]:
             run.drop(part)
-        run.note(**{NOTE: options})
+        run.note(patching=options)
     if not left:
         return
     observed = Observed(run, run.spec)
@@ -144,11 +143,10 @@ def patch_examples(
     x, edited = (
         tokenised(checkpoint, examples[c].tolist(), answers, names, offsets=False) for c in ("prompt", "edited")
     )
-    groups = [
-        patch_maps.regions(hooks.align(one.prompt, other.prompt).edit, len(one.prompt))
-        for one, other in zip(x, edited, strict=True)
-    ]
-    pairs = [hooks.Pair(*pair) for pair in zip(x, edited, groups, strict=True)]
+    pairs = []
+    for one, other in zip(x, edited, strict=True):
+        groups = patch_maps.regions(hooks.align(one.prompt, other.prompt).edit, len(one.prompt))
+        pairs.append(hooks.Pair(one, other, groups))
     layers = range(checkpoint.n_layers + 1)
     scores = {"f": hooks.behavior_score} | explainer.scores(checkpoint, x, answers)
     results = hooks.patch_pairs(checkpoint, pairs, scores, layers, batch_size=batch_size, progress=progress)
@@ -160,7 +158,7 @@ def patch_examples(
     effect = np.array([r.edited["f"][0] for r in results]) - f
     at_x = np.stack([explainer.said(r.clean) for r in results])
     moved = np.stack([explainer.said(r.edited) for r in results]) - at_x
-    tokens = np.array([[len(positions) for positions in group.values()] for group in groups])
+    tokens = np.array([[len(positions) for positions in pair.groups.values()] for pair in pairs])
     everywhere = Maps(behavior, said[..., 0], differs, effect, moved[:, 0])
 
     columns = [patch_maps.REGIONS.index(region) for region in patch_maps.COMPARED]

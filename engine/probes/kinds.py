@@ -8,17 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 
 from engine.config import ExplainerKind, ExplainerSpec, Regime
 from engine.probes.ridge import Folds, Ridge, cross_validated_correlation
 from engine.stats.correlation import pearson
-
-if TYPE_CHECKING:
-    from engine.probes.neural import NeuralExplainers
-
 
 Penalty = float | Sequence[float]
 """One for all columns of targets, or one for each column if the kind allows it."""
@@ -108,8 +104,7 @@ class NeuralExplainer:
         self, x: np.ndarray, targets: np.ndarray, folds: Folds | None, spec: ExplainerSpec, seed: int
     ) -> dict[float, float]:
         """All folds × weight decays are trained at once, each on its own rows."""
-        if folds is None:
-            raise ValueError(f"cross_validation: leave_one_out is for ridge, not for {self.kind}")
+        assert folds is not None, "a spec offers leave_one_out for ridge alone"
         decays = spec.weight_decays
         replicates = len(folds) * len(decays)
         rows = np.zeros((len(x), replicates), dtype=bool)
@@ -122,7 +117,7 @@ class NeuralExplainer:
         truth = np.concatenate([targets[test] for _, test in folds])
         return dict(zip(decays, pearson(held_out, truth).tolist(), strict=True))
 
-    def _new(self, x: np.ndarray, replicates: int, decay: Penalty, spec: ExplainerSpec, seed: int) -> NeuralExplainers:
+    def _new(self, x: np.ndarray, replicates: int, decay: Penalty, spec: ExplainerSpec, seed: int) -> Any:
         from engine.probes.neural import NeuralExplainers
 
         options: dict[str, Any] = {"width": spec.width, "learning_rate": spec.learning_rate, "batch": spec.batch}

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from engine.stats.correlation import as_columns
 
-KINDS = ("linear", "mlp")
-
 
 class Ensemble(nn.Module):
     """R explainers h ↦ [rows, R] as one module, differentiable in its input too.
@@ -28,8 +26,6 @@ class Ensemble(nn.Module):
 
     def __init__(self, kind: str, inputs: int, replicates: int, width: int, generator: torch.Generator) -> None:
         super().__init__()
-        if kind not in KINDS:
-            raise ValueError(f"explainer kind {kind!r} is none of {', '.join(KINDS)}")
         self.kind, self.replicates, self.width = kind, replicates, width if kind == "mlp" else 1
 
         def uniform(shape: tuple[int, ...], fan_in: int) -> nn.Parameter:

@@ -57,7 +57,7 @@ def cross_validate(
 ) -> dict[float, float]:
     """Penalty → correlation of out-of-fold explanations with the targets [n], pooled over folds.
 
-    folds None: each row is held out by itself (ridge only, otherwise ValueError).
+    folds None: each row is held out by itself (ridge only).
     """
     return EXPLAINERS[kind].cross_validate(x, np.asarray(targets, dtype=np.float64).ravel(), folds, spec, seed)
 

@@ -30,8 +30,6 @@ At = tuple[str, int]
 """A split, and the number of a checkpoint."""
 Columns = dict[str, Any]
 """Some columns of one row of records.METRICS."""
-ToStore = tuple[Columns, np.ndarray, np.ndarray]
-"""Identifying columns, row numbers [n] and explanations [n] of one control at one checkpoint."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +136,13 @@ def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanatio
 
 def metric_rows(
     observed: Observed, samples: Samples, scored: Sequence[Scored], probes: Sequence[Probe], progress: Progress
-) -> tuple[list[Columns], list[ToStore]]:
-    """All rows of a run: those of the probes, then those of their controls; and the controls' stored explanations."""
+) -> tuple[list[Columns], list[tuple[Columns, np.ndarray, np.ndarray]]]:
+    """All rows of a run: those of the probes, then those of their controls; and the controls' stored explanations:
+    identifying columns, row numbers [n] and explanations [n]."""
     leading = [one for one in scored if one.probe.leads]
     nulls: list[dict[At, Null]] = []
     of_controls: list[Columns] = []
-    stored: list[ToStore] = []
+    stored = []
     found: dict[tuple[Place, Regime], dict[At, Null]] = {}
     for done, own in enumerate(leading):
         progress("controls", done, len(leading))

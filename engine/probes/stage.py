@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from engine.config import ConcurrentSpec, ExplainerKind, Regime, RunSpec
+from engine.config import ConcurrentSpec, ExplainerKind, Regime
 from engine.probes.controls import hidden_states
 from engine.probes.kinds import EXPLAINERS
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
@@ -49,15 +49,10 @@ def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
             penalty = best(scores)
             probes.append(Probe(kind, place, penalty, float(scores[penalty])))
 
-    def winner(among: list[Probe]) -> Probe | None:
-        return max(among, key=lambda p: np.nan_to_num(p.cv, nan=-2.0), default=None)
-
-    winners = [
-        winner([p for p in probes if (p.place.edit, p.place.mode) == key])
-        for key in dict.fromkeys((p.place.edit, p.place.mode) for p in probes)
-    ]
-    headline = winner([p for p in probes if p.place.mode == "direct" and p.place.edit in observed.headline_edits])
-    return [replace(p, best=p in winners, chosen=p is headline) for p in probes]
+    ranked = sorted(probes, key=lambda p: np.nan_to_num(p.cv, nan=-2.0), reverse=True)
+    winners = list({(p.place.edit, p.place.mode): p for p in reversed(ranked)}.values())
+    headlines = [p for p in ranked if p.place.mode == "direct" and p.place.edit in observed.headline_edits]
+    return [replace(p, best=p in winners, chosen=p in headlines[:1]) for p in probes]
 
 
 def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExplanations:
@@ -90,12 +85,6 @@ def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExpl
     return ProbeExplanations(probe, regime, rows, labels, noisy_clean, now, then)
 
 
-def regimes_of(probe: Probe, spec: RunSpec) -> list[Regime]:
-    if probe.condition:
-        return ["online"]
-    return [regime for regime in spec.explainers.regimes if regime in EXPLAINERS[probe.kind].regimes]
-
-
 def concurrent_probe(observed: Observed, concurrent: ConcurrentSpec) -> Probe:
     """The explainer that was trained beside the base model (`training/posttraining`)."""
     layer = observed.record.manifest["notes"]["post_training"]["layer"]
@@ -121,9 +110,10 @@ def of_probes(observed: Observed, progress: Progress) -> tuple[list[pa.Table], l
         progress("choosing settings", done, len(kinds))
         probes += choose(observed, kind)
     progress("choosing settings", len(kinds), len(kinds))
+    work = [(probe, r) for probe in probes for r in spec.explainers.regimes if r in EXPLAINERS[probe.kind].regimes]
     if spec.post_training and spec.post_training.concurrent:
         probes.append(concurrent_probe(observed, spec.post_training.concurrent))
-    work = [(probe, regime) for probe in probes for regime in regimes_of(probe, spec)]
+        work.append((probes[-1], "online"))
     samples = samples_of(observed)
     scored: list[Scored] = []
     tables: list[pa.Table] = []

@@ -69,16 +69,10 @@ class HeldProbe(Held):
     weights: np.ndarray
     """w, [width]"""
 
-    def __post_init__(self) -> None:
-        if not self.prompts:
-            raise ValueError("no prompts to hold the probe on")
-        super().__post_init__()
-        self._weights = torch.as_tensor(self.weights, dtype=torch.float32)
-
     def says(self, model: Any, rows: Sequence[int]) -> Tensor:
         """Predictions [rows] without the intercept, which no change of the model moves."""
         states = last_states(model, [self.prompts[row] for row in rows], self.layer)
-        return states.float() @ self._weights.to(states.device)
+        return states.float() @ torch.as_tensor(self.weights, dtype=torch.float32, device=states.device)
 
     def start(self, model: Any) -> Tensor:
         reference = super().start(model)
@@ -91,12 +85,7 @@ class HeldTexts(Held):
     """Holds the mean log-probability of the tokens of explanations after their prompts, in nats."""
 
     texts: Sequence[Sequence[int]]
-    """Token ids of each prompt's explanation."""
-
-    def __post_init__(self) -> None:
-        if len(self.prompts) != len(self.texts) or not self.prompts or not all(map(len, (*self.texts, *self.prompts))):
-            raise ValueError("every prompt needs an explanation of one token or more")
-        super().__post_init__()
+    """Token ids of each prompt's explanation, at least one."""
 
     def says(self, model: Any, rows: Sequence[int]) -> Tensor:
         """Mean log p of a token, in nats, [rows]."""

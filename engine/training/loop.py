@@ -30,7 +30,6 @@ from engine.model.forward import padded
 
 END = "<|endoftext|>"
 POSITIONS = 256
-CPU = torch.device("cpu")
 ROWS_AT_ONCE = 256
 """Prompts in one forward where all of them are read."""
 
@@ -134,7 +133,7 @@ def dialogue_batches(rows: Sequence[Dialogues], parts: int) -> list[DialogueBatc
     cut = []
     for part in np.array_split(np.arange(len(ordered)), parts):
         chosen = [ordered[i] for i in part]
-        ids, weights = (padded([getattr(row, name) for row in chosen], CPU) for name in ("ids", "weights"))
+        ids, weights = (padded([getattr(row, name) for row in chosen]) for name in ("ids", "weights"))
         more = [(i, row.prompt_length - 1, token) for i, row in enumerate(chosen) for token in row.first]
         more_weights = torch.tensor([weight for row in chosen for weight in row.first.values()])
         cut.append(DialogueBatch(ids, weights, torch.tensor(more, dtype=torch.long).reshape(-1, 3), more_weights))
@@ -208,11 +207,9 @@ class OnlineProbe:
         width = states.shape[1]
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
-            if self.kind == "linear":
-                self.head = nn.Linear(width, 1)
-            else:
-                units = self.hidden_units
-                self.head = nn.Sequential(nn.Linear(width, units), nn.GELU(), nn.Linear(units, 1))
+            mlp, units = self.kind == "mlp", self.hidden_units
+            inner = [nn.Linear(width, units), nn.GELU()] if mlp else []
+            self.head = nn.Sequential(*inner, nn.Linear(units if mlp else width, 1))
         self.optimizer = torch.optim.Adam(self.head.parameters(), lr=self.learning_rate)
 
     def step(self, model: PreTrainedModel) -> float:

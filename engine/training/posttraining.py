@@ -47,8 +47,6 @@ def post_train(observed: Observed, progress: Progress) -> None:
 
     saved = {c.step: c for c in spec.checkpoints if c.trained}
     concurrent = _Concurrent(observed, post.concurrent, start) if post.concurrent else None
-    if concurrent:
-        concurrent.write(model, spec.checkpoints[0].name)
 
     def on_step(done: int, _: float) -> None:
         progress("post-training", done, max(saved))
@@ -68,7 +66,7 @@ class _Concurrent:
     """An `OnlineProbe` on the run's training examples of one edit, which explains the evaluated examples."""
 
     def __init__(self, observed: Observed, concurrent: ConcurrentSpec, start: Any):
-        """Train the explainer at the first checkpoint; the model does not change."""
+        """Train the explainer at the first checkpoint and store its explanations; the model does not change."""
         import torch
 
         from engine.training.loop import OnlineProbe
@@ -93,6 +91,7 @@ class _Concurrent:
         for _ in range(observed.spec.explainers.steps):
             self.probe.step(start.model)
         self.probe.flow = concurrent.gradient == "flowing"
+        self.write(start.model, start.name)
 
     def write(self, model: Any, checkpoint: str) -> None:
         """Store the explanations of the evaluated examples with the model as it is now, in nats."""

@@ -59,11 +59,11 @@ def asked(repetition: int) -> tuple[str, str]:
 
 def our_page(path: Path, repetition: int) -> np.ndarray:
     edit, topic = asked(repetition)
-    example_rows._order.clear()
-    example_rows._rows.clear()
+    example_rows.order.clear()
+    example_rows.rows.clear()
     where = Slice(values={"meta_topic": (topic,)})
-    page = example_rows.examples_page(path, SETTING, split="test_heldout", edit=edit, where=where, limit=PAGE)
-    return numbers(page.rows, page.total)
+    found = example_rows.order(path, example_rows.Query(SETTING, "test_heldout", edit, where))
+    return numbers(example_rows.rows(path, SETTING, found[:PAGE].tolist()), len(found))
 
 
 def pandas_page(path: Path, repetition: int) -> np.ndarray:

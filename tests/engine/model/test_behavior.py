@@ -40,20 +40,7 @@ def table(answers: tuple[str, str] = (" yes", " no"), prompts=PROMPTS):
         edits = [(prompt[:s] + prompt[t:], (s, t), (s, s)) for s, t in CUT]
         edits.append(("Whoever" + prompt[3:], (0, 3), (0, 7)))
         for edited, span, after in edits:
-            examples.append(
-                Example(
-                    task="t",
-                    prompt=prompt,
-                    edited=edited,
-                    edit="delete_span",
-                    spans=(span,),
-                    edited_spans=(after,),
-                    answer_a=answers[0],
-                    answer_b=answers[1],
-                    group=prompt,
-                    split="train",
-                )
-            )
+            examples.append(Example("t", prompt, edited, "delete_span", (span,), (after,), *answers, prompt, "train"))
     return examples_table(examples)
 
 

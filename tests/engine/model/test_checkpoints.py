@@ -81,10 +81,9 @@ def saved(model, folder):
 def test_what_is_no_causal_language_model_is_said(tmp_path):
     small = {"vocab_size": 400, "num_hidden_layers": 1, "num_attention_heads": 2, "hidden_size": 16}
     good = build("gpt2", tmp_path / "good")
+    distil, remote, cut_off = (shutil.copytree(good, tmp_path / name) for name in ("distil", "remote", "cut-off"))
     (tmp_path / "empty").mkdir()
     bert = saved(BertLMHeadModel(BertConfig(intermediate_size=16, **small)), tmp_path / "bert")
-    distil = tmp_path / "distil"
-    shutil.copytree(good, distil)
     DistilBertConfig().save_pretrained(distil)
     t5 = T5Config(vocab_size=400, d_model=16, d_kv=8, d_ff=16, num_layers=1, num_heads=2)
     t5_folder = saved(T5ForConditionalGeneration(t5), tmp_path / "t5")
@@ -93,12 +92,8 @@ def test_what_is_no_causal_language_model_is_said(tmp_path):
     (headless / "config.json").write_text(json.dumps(config | {"num_hidden_layers": LAYERS + 1}))
     wordless = tmp_path / "wordless"
     load(spec(good), "cpu").model.save_pretrained(wordless)
-    remote = tmp_path / "remote"
-    shutil.copytree(good, remote)
     strange = {"model_type": "mine", "auto_map": {"AutoConfig": "mine.C", "AutoModelForCausalLM": "mine.M"}}
     (remote / "config.json").write_text(json.dumps(strange))
-    cut_off = tmp_path / "cut-off"
-    shutil.copytree(good, cut_off)
     (cut_off / "model.safetensors").write_bytes((good / "model.safetensors").read_bytes()[:5000])
     for path, message in (
         (tmp_path / "absent", "no such folder"),

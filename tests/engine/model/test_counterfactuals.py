@@ -12,12 +12,11 @@ from transformers import BloomConfig, BloomForCausalLM, Phi3Config, Phi3ForCausa
 from engine.config import CheckpointSpec, InputError
 from engine.model import counterfactuals, forward
 from engine.model.batching import Text
-from engine.model.behavior import measure
 from engine.model.checkpoints import Checkpoint
 from engine.model.counterfactuals import find_batch_size, score_texts
 from engine.model.forward import ForwardError, can_share
 from tests import reference
-from tests.engine.model.test_behavior import checkpoint, table
+from tests.engine.model.test_behavior import checkpoint
 from tests.tiny_models import LAYERS, SHAPES, UNSHARED, WINDOW, tokenizer
 
 TOLERANCE = 1e-5
@@ -137,25 +136,11 @@ def test_logits_of_a_batch_are_bounded(path, monkeypatch):
 
 
 def test_rows_on_both_sides_of_a_change_of_rotary_embedding_never_meet():
-    config = Phi3Config(
-        vocab_size=len(tokenizer()),
-        hidden_size=32,
-        num_hidden_layers=2,
-        num_attention_heads=4,
-        num_key_value_heads=2,
-        intermediate_size=48,
-        max_position_embeddings=64,
-        original_max_position_embeddings=16,
-        sliding_window=None,
-        pad_token_id=0,
-        rope_parameters={
-            "rope_type": "longrope",
-            "rope_theta": 10000.0,
-            "short_factor": [1.0] * 4,
-            "long_factor": [8.0] * 4,
-            "original_max_position_embeddings": 16,
-        },
-    )
+    heads = {"num_attention_heads": 4, "num_key_value_heads": 2, "hidden_size": 32, "intermediate_size": 48}
+    sizes = heads | {"vocab_size": len(tokenizer()), "num_hidden_layers": 2, "max_position_embeddings": 64}
+    limit = {"original_max_position_embeddings": 16}
+    rope = {"rope_type": "longrope", "rope_theta": 10000.0, "short_factor": [1.0] * 4, "long_factor": [8.0] * 4} | limit
+    config = Phi3Config(**sizes, **limit, sliding_window=None, pad_token_id=0, rope_parameters=rope)
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Phi3ForCausalLM(config).eval()
@@ -195,9 +180,6 @@ def test_duplicates_are_run_once():
     scored = score_texts(model, [[one, other, one, other], [other, one]], batch_size=4)
     assert scored.report.rows == 2
     assert len(set(scored.log_probs[:, 0].tolist())) == 2
-    # Both answers of one token: one row. A longer answer's row serves the one that it begins with.
-    assert score_texts(model, [[Text((5, 6), ((1, 2, 3), (1, 2)))]], batch_size=4).report.rows == 1
-    assert score_texts(model, [[Text((5, 6), ((1, 2), (2, 1)))]], batch_size=4).report.rows == 2
 
 
 def test_answers_that_part_cost_their_own_tokens_only():
@@ -296,8 +278,3 @@ def test_out_of_memory_halves_the_batch_with_a_message(monkeypatch, caplog):
     monkeypatch.setattr(counterfactuals, "forward", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(ForwardError, match="on one row of 20 tokens"):
         score_texts(model, drawn, batch_size=2, path="full")
-
-
-def test_the_path_reaches_the_record():
-    assert measure(checkpoint("gpt2"), table(), batch_size=4).report.path == "shared"
-    assert "sliding window" in measure(checkpoint("mistral"), table(), batch_size=4).report.path

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from torch import nn
 
 from engine.model.tokens import Tokens
-from engine.patching import hooks
+from engine.patching import hooks, stage
 from engine.patching import maps as patch_maps
 from engine.patching.maps import COMPARED, REGIONS, Maps
 from engine.stats.correlation import bootstrap_weights
@@ -19,43 +19,35 @@ from engine.stats.correlation import bootstrap_weights
 LENGTH, VALUES = 12, 40
 
 
-class Places(nn.Module):
-    """A causal model by hand: every token carries two numbers; behavior is the sum of the first ones, weighted by
-    position, and an explanation the same of the second ones, with weights of its own."""
-
-    def __init__(self, behavior: np.ndarray, explanation: np.ndarray, values: np.ndarray):
-        super().__init__()
-        self.config = SimpleNamespace(get_text_config=lambda: SimpleNamespace(num_hidden_layers=2), model_type="places")
-        self.layers = nn.ModuleList([Gather(behavior, explanation), nn.Identity()])
-        self.values = torch.tensor(values)  # [tokens, 2]
-        self.device = torch.device("cpu")
-
-    def get_decoder(self):
-        return Body(self)
-
-    def forward(self, input_ids, use_cache=None, logits_to_keep=None):
-        hidden = self.decoder(input_ids)
-        if logits_to_keep is not None:
-            hidden = hidden.take_along_dim(logits_to_keep[..., None], dim=1)
-        f = hidden[..., 2:3]
-        return SimpleNamespace(logits=torch.cat([f, torch.zeros_like(f)], dim=-1))
-
-
-class Body(nn.Module):
-    def __init__(self, model):
-        super().__init__()
-        object.__setattr__(self, "model", model)
-        self.layers = model.layers
-
-
 class Gather(nn.Module):
-    def __init__(self, behavior, explanation):
+    """Appends to the two numbers of each position their weighted sums over all positions up to it."""
+
+    def __init__(self, weights: np.ndarray):
         super().__init__()
-        self.weights = torch.tensor(np.stack([behavior, explanation], axis=1))  # [length, 2]
+        self.weights = torch.tensor(weights)  # [length, 2]
 
     def forward(self, hidden):
         own = hidden[..., :2] * self.weights[: hidden.shape[1]]
         return torch.cat([hidden[..., :2], own.cumsum(dim=1)], dim=-1)
+
+
+class Places(nn.Module):
+    """A causal model by hand: every token has two numbers. Behavior is the sum of the first ones, weighted by position;
+    an explanation is the sum of the second ones, with weights of its own."""
+
+    device = torch.device("cpu")
+
+    def __init__(self, weights: np.ndarray, values: np.ndarray):
+        super().__init__()
+        self.layers = nn.ModuleList([Gather(weights), nn.Identity()])
+        self.values = torch.tensor(values)  # [tokens, 2]
+
+    def forward(self, input_ids, logits_to_keep):
+        hidden = torch.cat([self.values[input_ids], torch.zeros(*input_ids.shape, 2, dtype=torch.float64)], dim=-1)
+        for layer in self.layers:
+            hidden = layer(hidden)
+        f = hidden.take_along_dim(logits_to_keep[..., None], dim=1)[..., 2:3]
+        return SimpleNamespace(logits=torch.cat([f, torch.zeros_like(f)], dim=-1))
 
 
 def hand_built(same: bool, seed: int = 0):
@@ -65,18 +57,8 @@ def hand_built(same: bool, seed: int = 0):
     values = rng.normal(size=(VALUES, 2))
     if same:
         values[:, 1] = values[:, 0]
-    model = Places(behavior, 1.7 * behavior if same else other, values)
-
-    def decoder(ids):
-        hidden = torch.cat([model.values[ids], torch.zeros(*ids.shape, 2, dtype=torch.float64)], dim=-1)
-        for layer in model.layers:
-            hidden = layer(hidden)
-        return hidden
-
-    model.decoder = decoder
-    return SimpleNamespace(
-        model=model, device=torch.device("cpu"), n_layers=2, layer=lambda k: k, tokenizer=None, name="hand--built"
-    )
+    model = Places(np.stack([behavior, 1.7 * behavior if same else other], axis=1), values)
+    return SimpleNamespace(model=model, layer=lambda k: k)
 
 
 def maps_of(checkpoint, examples: int, seed: int = 1) -> Maps:
@@ -99,13 +81,9 @@ def maps_of(checkpoint, examples: int, seed: int = 1) -> Maps:
     return Maps(behavior, explanation, compared, effect, moved)
 
 
-@pytest.fixture
-def hooks_see_the_body(monkeypatch):
-    monkeypatch.setattr("engine.model.forward.model_blocks", lambda model: (Body(model), model.layers))
-
-
 @pytest.mark.parametrize(("same", "low", "high"), [(True, 0.999, 1.0), (False, -0.2, 0.2)])
-def test_the_same_place_correlates_and_another_place_does_not(hooks_see_the_body, same, low, high):
+def test_the_same_place_correlates_and_another_place_does_not(monkeypatch, same, low, high):
+    monkeypatch.setattr("engine.model.forward.model_blocks", lambda model: (model, model.layers))
     r = patch_maps.agreement(maps_of(hand_built(same), 60))
     if not same:  # over several models: each has weights of its own
         r = np.concatenate([patch_maps.agreement(maps_of(hand_built(same, seed), 20)) for seed in range(16)])
@@ -115,9 +93,9 @@ def test_the_same_place_correlates_and_another_place_does_not(hooks_see_the_body
     assert below <= mean + 1e-9 and above >= mean - 1e-9
 
 
-def drawn(n=50, layers=3, seed=0, correlation=0.8) -> Maps:
-    rng = np.random.default_rng(seed)
-    shape = (n, layers, len(COMPARED))
+def drawn(n=50, regions=COMPARED, correlation=0.8) -> Maps:
+    rng = np.random.default_rng(0)
+    shape = (n, 3, len(regions))
     b = rng.normal(size=shape)
     e = correlation * b + np.sqrt(1 - correlation**2) * rng.normal(size=shape)
     compared = rng.random(shape) < 0.8
@@ -131,14 +109,10 @@ def test_agreement_is_the_plain_correlation_of_the_cells_that_count():
         keep = maps.compared[i]
         sign = maps.effect[i] * maps.moved[i]
         assert found[i] == pytest.approx(sign * np.corrcoef(maps.behavior[i][keep], maps.explanation[i][keep])[0, 1])
-    several = Maps(
-        maps.behavior,
-        np.stack([maps.explanation, maps.behavior], axis=-1),
-        maps.compared,
-        maps.effect,
-        np.stack([maps.moved, maps.effect], axis=-1),
+    explanations, moved = (
+        np.stack(two, axis=-1) for two in ((maps.explanation, maps.behavior), (maps.moved, maps.effect))
     )
-    both = patch_maps.agreement(several)
+    both = patch_maps.agreement(replace(maps, explanation=explanations, moved=moved))
     np.testing.assert_allclose(both[:, 0], found)
     np.testing.assert_allclose(both[:, 1], 1)
 
@@ -153,8 +127,7 @@ def test_agreement_needs_three_cells_and_some_effect():
 
 @pytest.mark.parametrize("control", [patch_maps.with_another_example, patch_maps.with_positions_permuted])
 def test_shuffled_controls_are_distributions_around_nothing(control):
-    maps = drawn(correlation=0.9)
-    maps = Maps(maps.behavior, maps.explanation, maps.compared, np.ones(50), np.ones(50))
+    maps = replace(drawn(correlation=0.9), effect=np.ones(50), moved=np.ones(50))
     draws = control(maps, 200, np.random.default_rng(3))
     assert draws.shape == (200,) and draws.std() > 0.005
     least = 0.05 if control is patch_maps.with_another_example else 0.2  # what the layers have in common is kept
@@ -174,40 +147,19 @@ def test_permuting_positions_keeps_each_layers_cells():
 def test_nothing_is_left_of_an_explanation_that_is_the_output():
     maps = drawn()
     f = np.random.default_rng(5).normal(size=50)
-    output = Maps(maps.behavior, -maps.behavior, maps.compared, maps.effect, -maps.effect)
+    output = replace(maps, explanation=-maps.behavior, moved=-maps.effect)
     assert np.nanmean(patch_maps.agreement(output)) == pytest.approx(1)
     left = patch_maps.beyond_output(output, -f, f)
     np.testing.assert_allclose(left.explanation, 0, atol=1e-12)
 
 
-def table(maps: Maps) -> pd.DataFrame:
-    n, layers, regions = maps.behavior.shape
-    i, at, r = (a.ravel() for a in np.meshgrid(np.arange(n), np.arange(layers), np.arange(regions), indexing="ij"))
-    return pd.DataFrame(
-        {
-            "example_id": pd.Categorical([f"example {k}" for k in i]),
-            "layer": at,
-            "region": pd.Categorical([COMPARED[k] for k in r]),
-            "differs": maps.compared.ravel(),
-            "behavior": maps.behavior.ravel(),
-            "explanation": maps.explanation.ravel(),
-            "effect": maps.effect[i],
-            "moved": maps.moved[i],
-        }
-    )
-
-
 def test_shares_restored_are_one_where_the_patch_does_all():
-    maps = drawn()
-    whole = Maps(
-        np.broadcast_to(maps.effect[:, None, None], maps.behavior.shape),
-        np.broadcast_to(0.5 * maps.moved[:, None, None], maps.behavior.shape),
-        maps.compared,
-        maps.effect,
-        maps.moved,
-    )
-    found = patch_maps.restored(table(whole))
+    maps = drawn(regions=REGIONS)
+    effect, moved = (np.broadcast_to(each[:, None, None], maps.behavior.shape) for each in (maps.effect, maps.moved))
+    whole = replace(maps, behavior=effect, explanation=0.5 * moved)
+    tokens = np.ones((50, len(REGIONS)), int)
+    found = patch_maps.restored(stage._table([f"example {i}" for i in range(50)], "mask", whole, tokens).to_pandas())
     np.testing.assert_allclose(found["behavior"], 1)
     np.testing.assert_allclose(found["explanation"], 0.5)
     assert (found["n"] == 50).all()
-    assert found["region"].tolist()[: len(COMPARED)] == list(COMPARED)
+    assert found["region"].tolist()[: len(REGIONS)] == list(REGIONS)

@@ -8,7 +8,9 @@ import torch
 from sklearn.linear_model import Ridge as PeerRidge
 from torch import nn
 
-from engine.probes.neural import KINDS, Ensemble, NeuralExplainers
+from engine.probes.neural import Ensemble, NeuralExplainers
+
+KINDS = ("linear", "mlp")
 
 
 def data(n: int = 300, d: int = 5, seed: int = 0):
@@ -108,8 +110,6 @@ def test_constant_inputs_and_targets_are_survived():
     np.testing.assert_allclose(e, 3.0, atol=0.5)
 
 
-def test_wrong_kind_and_shape_are_refused():
-    with pytest.raises(ValueError, match="none of"):
-        NeuralExplainers("cubic", 2, 1)
+def test_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match="targets have shape"):
         NeuralExplainers("linear", 2, 2).train(np.ones((20, 2)), np.ones(20), 1)

@@ -19,24 +19,20 @@ STEPS = (0, 100, 200)
 WIDTH = 12
 
 
-def spec(**explainers) -> RunSpec:
-    checkpoints = [{"name": f"gpt2--step-{s}", "path": "somewhere", "step": s} for s in STEPS]
+def spec() -> RunSpec:
+    settings = {
+        "kinds": ["ridge", "linear"],
+        "modes": ["direct", "difference"],
+        "regimes": ["frozen", "online", "refit"],
+    }
+    settings |= {"steps": 60, "online_steps": 5, "folds": 3, "headline_edits": ["delete_cue"]}
     return RunSpec.model_validate(
         {
             "name": "by-hand",
             "task": {"name": "sycophancy"},
-            "checkpoints": checkpoints,
+            "checkpoints": [{"name": f"gpt2--step-{s}", "path": "somewhere", "step": s} for s in STEPS],
             "hidden": {"layers": [1, 2], "keep": "all"},
-            "explainers": {
-                "kinds": ["ridge", "linear"],
-                "modes": ["direct", "difference"],
-                "regimes": ["frozen", "online", "refit"],
-                "steps": 60,
-                "online_steps": 5,
-                "folds": 3,
-                "headline_edits": ["delete_cue"],
-            }
-            | explainers,
+            "explainers": settings,
             "noise": {"levels": [0, 0.5, 1.0], "seeds": 2, "kinds": ["shuffle", "gaussian"]},
             "metrics": {"bootstrap": 200},
         }
@@ -49,16 +45,11 @@ def examples(rng: np.random.Generator, prompts: int = 700) -> pa.Table:
     for p in range(prompts):
         split = splits[rng.choice(4, p=[0.5, 0.1, 0.2, 0.2])]
         cue, entity = f"cue {rng.integers(20)}", f"entity {rng.integers(20)}"
-        for edit in ("delete_cue", "mask_cue"):
-            prompt = f"{cue}, {entity}, number {p}:"
-            edited = prompt.replace(cue, "" if edit == "delete_cue" else "___")
-            metadata = {"cue": cue, "entity": entity}
-            span = ((0, len(cue)),)
-            out.append(
-                Example(
-                    "sycophancy", prompt, edited, edit, span, span, " yes", " no", cue, split, cue, entity, metadata
-                )
-            )
+        factors = (cue, split, cue, entity, {"cue": cue, "entity": entity})
+        prompt, span = f"{cue}, {entity}, number {p}:", ((0, len(cue)),)
+        for edit, left in (("delete_cue", ""), ("mask_cue", "___")):
+            edited = prompt.replace(cue, left)
+            out.append(Example("sycophancy", prompt, edited, edit, span, span, " yes", " no", *factors))
     return examples_table(out)
 
 

@@ -6,8 +6,7 @@ import numpy as np
 import pandas as pd
 
 from engine.probes.ridge import grouped_folds
-from engine.probes.text_controls import PromptFeatures, TextControl, output
-from engine.stats.faithfulness import Behavior
+from engine.probes.text_controls import PromptFeatures, TextControl
 
 WHO, WHAT = ("teacher", "nurse", "farmer", "pilot"), ("rivers", "metals", "stars", "birds")
 
@@ -27,11 +26,6 @@ def prompts(n: int = 240):
 
 def correlation(a, b) -> float:
     return float(np.corrcoef(a, b)[0, 1])
-
-
-def test_output_is_minus_f():
-    b = Behavior(np.array([1.0, -2.0]), np.array([5.0, 5.0]))
-    np.testing.assert_array_equal(output(b), [-1.0, 2.0])
 
 
 def test_saturated_metadata_explains_interactions_that_words_do_not():
