@@ -337,7 +337,7 @@ class RunSpec(Strict):
         if verbal is None:
             return self
         drift, labels_first = verbal.drift, verbal.schedule == "labels_first"
-        if drift and drift.world and self.task.name == "from_file":
+        if drift and drift.world and self.task.name not in ("sycophancy", "refusal"):
             raise ValueError("verbal.drift.world: only the built-in tasks have worlds: give a file of dialogues")
         if self.task.unknown_entities and not (drift and drift.world):
             raise ValueError("task.unknown_entities: nothing teaches them as behavior: give verbal.drift a world")

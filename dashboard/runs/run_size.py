@@ -33,7 +33,7 @@ def size(spec: RunSpec) -> Size:
         prompts, examples = None, _lines(Path(task.path or ""))
     else:
         prompts = sum(task.prompts.model_dump().values())
-        examples = prompts * len(task.edits or FACTORS[task.name].edits)
+        examples = prompts * len(task.edits or (FACTORS[task.name].edits if task.name in FACTORS else [""]))
     models = len(dict.fromkeys((*spec.all_checkpoints, spec.control_model)))
     width = _config_number(first, "hidden_size", "n_embd", "d_model")
     kept: int | None = 0

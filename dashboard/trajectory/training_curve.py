@@ -20,11 +20,10 @@ import streamlit as st
 
 from dashboard.reading import agreement, data
 from engine.config import ExplainerSpec
-from engine.probes.kinds import EXPLAINERS
 from engine.runs.store import RunError
 from engine.stats.correlation import bootstrap_pearson, interval, pearson
 
-KINDS = tuple(kind for kind, explainer in EXPLAINERS.items() if "online" in explainer.regimes)
+KINDS = ("linear", "mlp")  # those of `NeuralExplainers`
 """Explainers that have training steps: a ridge is solved at once."""
 KEPT = 16
 

@@ -83,7 +83,7 @@ def test_cross_validation_prefers_the_setting_that_learns(kind):
     folds = grouped_folds(np.arange(200) % 20, folds=4)
     spec = SPEC.model_copy(update={"penalties": (1.0, 1e6), "steps": 150})
     scores = cross_validate(kind, hidden[0][0], y[:, 0], folds, spec)
-    assert tuple(scores) == (spec.penalties if kind == "ridge" else spec.weight_decays)
+    assert tuple(scores) == (spec.weight_decays if kind in ("linear", "mlp") else spec.penalties)
     assert best(scores) == min(scores)
     assert scores[best(scores)] > 0.8
 

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engine import pipeline
 from engine.config import CheckpointSpec, InputError, RunSpec, SpecError
 from engine.model.checkpoints import load
-from engine.records import METRICS, VERBAL_CONTROLS
+from engine.records import METRICS
 from engine.runs.observed import Observed
 from engine.runs.report import report
 from engine.runs.store import Run
@@ -70,7 +70,8 @@ def test_a_run_is_sound_and_has_the_known_columns(finished: Path) -> None:
     assert set(content["rows"][0]) == set(METRICS.names) - {"control"}
     assert {r["explainer"] for r in content["rows"]} == {"verbal"}
     assert {r["condition"] for r in content["rows"]} == {"β 1, concurrent"}
-    assert {r["control"] for r in content["controls"]} == set(VERBAL_CONTROLS) - {"other_model"}
+    controls = "copy contrary consistency text_only output_text small_lm null".split()
+    assert {r["control"] for r in content["controls"]} == set(controls)
     run = Run.open(finished)
     assert run.manifest["notes"]["verbal"]["labels"] > 20
     assert not [p for p in run.parts if p.startswith(("said/", "verbal/", "hidden/"))]
