@@ -29,14 +29,13 @@ TITLES = {
     "Runs": [("runs", "Runs", ":material/folder_open:")],
 }
 
+
 # An icon of our own: a named one would be fetched from a font server.
 st.set_page_config("Introspective Coupling", str(Path(__file__).with_name("icon.svg")), layout="wide")
 sections = {
     section: [
-        st.Page(PAGES / f"{name}.py", title=title, icon=icon, default=name == "overview")
-        for name, title, icon in pages
-        if (PAGES / f"{name}.py").exists()
+        st.Page(PAGES / f"{name}.py", title=title, icon=icon, default=name == "overview") for name, title, icon in pages
     ]
     for section, pages in TITLES.items()
 }
-st.navigation({section: pages for section, pages in sections.items() if pages}).run()
+st.navigation(sections).run()

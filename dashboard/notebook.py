@@ -8,12 +8,12 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 
-logging.getLogger("streamlit").setLevel(logging.ERROR)  # its caches warn when they are used outside a page
+logging.getLogger("streamlit").setLevel(logging.ERROR)  # its caches warn outside a page
 
 from dashboard.charts import style  # noqa: E402
 from dashboard.charts.overview import among_controls  # noqa: E402
 from dashboard.reading import data  # noqa: E402
-from dashboard.reading.headline import headline  # noqa: E402
+from dashboard.reading.chosen_rows import chosen_rows  # noqa: E402
 from engine.config import InputError, RunSpec  # noqa: E402
 from engine.runs.store import Run  # noqa: E402
 
@@ -24,7 +24,7 @@ class OpenRun:
     """A finished run. Frames have the columns of the dashboard's pages; f and effects are in nats."""
 
     def __init__(self, path: Path | str):
-        """Raises RunError (an InputError) where the folder is no sound, finished run."""
+        """Raises RunError (an InputError) unless the folder is a sound, finished run."""
         self.path = Path(path).resolve()
         self._options = data.options(self.path)
 
@@ -66,7 +66,7 @@ class OpenRun:
         split: str | None = None,
         edit: str | None = None,
     ) -> pd.DataFrame:
-        """What an explainer said of each example: the columns of `behavior`, and explanation, text, layer, error.
+        """An explainer's output for each example: the columns of `behavior`, and explanation, text, layer, error.
 
         The default is the last checkpoint and the run's first explainer. Empty where the run kept no such setting.
         """
@@ -90,7 +90,7 @@ class OpenRun:
         """
         explainer = explainer or self._options.explainers[0]
         if name == "overview":
-            rows, controls = headline(self.path, self.checkpoints, explainer, regime, split)
+            rows, controls = chosen_rows(self.path, self.checkpoints, explainer, regime, split)
             if rows.empty:
                 raise InputError(f"{self.path.name}: no chosen setting of {explainer}, {regime} on {split}")
             return among_controls(rows, controls, measure, explainer, regime)
@@ -104,7 +104,6 @@ class OpenRun:
 
     def _known(self, checkpoint: str) -> str:
         if checkpoint not in self.checkpoints:
-            raise InputError(
-                f"{self.path.name}: no checkpoint {checkpoint!r}: use one of {', '.join(self.checkpoints)}"
-            )
+            names = ", ".join(self.checkpoints)
+            raise InputError(f"{self.path.name}: no checkpoint {checkpoint!r}: use one of {names}")
         return checkpoint

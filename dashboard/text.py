@@ -1,7 +1,7 @@
 """Text from data, made safe and readable: everything here escapes what it is given.
 
-Prompts, metadata and model output may hold anything. HTML made here goes into `st.html`; what goes into a
-label, a tooltip or an alert (which render Markdown) goes through `markdown_escaped`.
+Prompts, metadata and model output may hold anything. HTML made here goes into `st.html`. Text for labels, tooltips and
+alerts, which render Markdown, goes through `markdown_escaped`.
 """
 
 from __future__ import annotations
@@ -13,15 +13,15 @@ from collections.abc import Sequence
 from rapidfuzz.distance.Indel import opcodes
 
 _HIDING = (*range(0x80, 0xA0), 0x200B, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)
+"""Marks that reorder or hide the text after them, so that one text could pass for another."""
 _VISIBLE = {c: f"\\x{c:02x}" for c in (*range(32), 0x7F) if chr(c) not in "\n\t"}
-# Marks that reorder or hide what follows, so that one text could pass for another.
 _VISIBLE |= {c: f"\\u{c:04x}" for c in _HIDING}
 _WORD = re.compile(r"\s+|\w+|[^\w\s]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=\"'&])")
-_FOUND = re.compile(r"(?<=:)(?=[\w/+])|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
-"""Where Streamlit finds an address, an icon or an emoji although all marks are escaped: a word joiner breaks it."""
+_AUTOLINK = re.compile(r"(?<=:)(?=[\w/+])|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
+"""Where Streamlit finds an address, an icon or an emoji although all marks are escaped. A word joiner prevents it."""
 LONGEST = 20_000
-"""Characters of one text that are drawn; a page is for reading."""
+"""Characters of one text that a page draws."""
 
 
 def shown(text: object) -> str:
@@ -38,22 +38,17 @@ def escaped(text: object) -> str:
 
 
 def markdown_escaped(text: object) -> str:
-    """Text for a label, tooltip or alert: every mark of Markdown loses its meaning, no address a link; one line."""
-    line = _FOUND.sub("\u2060", " ".join(shown(text).split()))
+    """Text for a label, tooltip or alert: no Markdown, no links, on one line."""
+    line = _AUTOLINK.sub("\u2060", " ".join(shown(text).split()))
     return _MARKDOWN.sub(r"\\\1", line)
-
-
-def words(text: str) -> list[str]:
-    """Words, punctuation marks and runs of white space, which join to the text again."""
-    return _WORD.findall(text)
 
 
 def changes(before: str, after: str) -> list[tuple[str, str]]:
     """Word-level difference as ("equal" | "delete" | "insert", text) pieces, a deletion before its insertion.
 
-    White space between two changes counts as changed, so that a new sentence is one piece, not a comb of words.
+    White space between two changes counts as changed, so that a new sentence is one piece.
     """
-    a, b = words(before), words(after)
+    a, b = _WORD.findall(before), _WORD.findall(after)
     pieces: list[tuple[str, str]] = []
     gone = come = ""
     steps = [("".join(a[s.src_start : s.src_end]), "".join(b[s.dest_start : s.dest_end]), s.tag) for s in opcodes(a, b)]
@@ -61,21 +56,17 @@ def changes(before: str, after: str) -> list[tuple[str, str]]:
         inside = (gone or come) and at + 1 < len(steps) and old.isspace()
         if tag != "equal" or inside:
             gone, come = gone + old, come + new
-            continue
-        pieces += _flushed(gone, come)
-        pieces.append(("equal", old))
-        gone = come = ""
-    return pieces + _flushed(gone, come)
-
-
-def _flushed(gone: str, come: str) -> list[tuple[str, str]]:
-    return [(tag, text) for tag, text in (("delete", gone), ("insert", come)) if text]
+        else:
+            pieces += [("delete", gone), ("insert", come), ("equal", old)]
+            gone = come = ""
+    pieces += [("delete", gone), ("insert", come)]
+    return [piece for piece in pieces if piece[1]]
 
 
 def diff(before: str, after: str, side: str = "both") -> str:
     """Escaped HTML of one side of a word diff: "before" shows deletions, "after" insertions, "both" both.
 
-    Deletions are struck through and insertions underlined, beside their colour; screen readers get del and ins.
+    Deletions are struck through and insertions underlined, in addition to their colour. Screen readers get del and ins.
     """
     hidden = {"before": "insert", "after": "delete"}.get(side)
     marks = {"equal": "span", "delete": "del", "insert": "ins"}
@@ -87,19 +78,18 @@ def diff(before: str, after: str, side: str = "both") -> str:
     return f'{STYLE}<div class="prompt">{"".join(pieces)}</div>'
 
 
-def heat(tokens: Sequence[str], values: Sequence[float], largest: float, unit: str = "nats") -> str:
+def heat(tokens: Sequence[str], values: Sequence[float], largest: float) -> str:
     """Escaped HTML of tokens over a diverging background; the sign is also a line above (+) or below (−) the token.
 
-    largest: the value of the deepest shade; one for all texts whose shades are to be compared.
+    values: in nats. largest: the value of the deepest shade. Use one for all texts whose shades are compared.
     """
     largest = largest or 1.0
     pieces = []
     for token, value in zip(tokens, values, strict=True):
         share = round(100 * min(abs(value) / largest, 1.0))
         sign = "up" if value > 0 else "down" if value < 0 else "none"
-        label = f"{signed(value)} {unit}"
         pieces.append(
-            f'<span class="{sign}" style="--share:{share}%" title="{html.escape(label)}">{escaped(token)}</span>'
+            f'<span class="{sign}" style="--share:{share}%" title="{signed(value)} nats">{escaped(token)}</span>'
         )
     return f'{STYLE}<div class="prompt heat">{"".join(pieces)}</div>'
 
@@ -114,19 +104,25 @@ def visible(token: str) -> str:
     return shown(token.replace(" ", "␣").replace("\n", "↵").replace("\t", "⇥"))
 
 
-def signed(value: float | None, digits: int = 2) -> str:
-    """A number with its sign (a real minus, no negative zero); an en dash where there is none."""
+def number(value: float | None, digits: int = 2, *, sign: bool = False, absent: str = "n/a") -> str:
+    """`0.81`, `+0.05`, `−0.11` with a real minus and no negative zero; `absent` where the value is None or NaN."""
     if value is None or value != value:
-        return "–"
-    rounded = round(float(value), digits) + 0.0
-    return f"{rounded:+.{digits}f}".replace("-", "−") if rounded else f"{0:.{digits}f}"
+        return absent
+    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
+    if float(text) == 0:
+        text = f"{0:.{digits}f}"
+    return text.replace("-", "−")
 
 
-def interval(low: float | None, high: float | None) -> str:
-    """`[−0.10, +0.24]`, or nothing where there is none."""
-    if low is None or high is None or low != low or high != high:
-        return ""
-    return f"[{signed(low)}, {signed(high)}]"
+def signed(value: float | None, digits: int = 2) -> str:
+    """`number` with its sign; an en dash where there is none."""
+    return number(value, digits, sign=True, absent="–")
+
+
+def bracketed(low: float | None, high: float | None, *, sign: bool = True) -> str:
+    """`[−0.10, +0.24]`; an empty string where an end is None or NaN."""
+    ends = [number(end, sign=sign, absent="") for end in (low, high)]
+    return f"[{', '.join(ends)}]" if all(ends) else ""
 
 
 STYLE = """<style>

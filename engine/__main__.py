@@ -11,7 +11,8 @@ from typing import Annotated, NoReturn
 import typer
 
 from engine import SAMPLES
-from engine.config import InputError, load_spec, parse_patching
+from engine.config import InputError, PatchingSpec, StressSpec
+from engine.spec_files import load_spec, parse_spec, read_spec
 
 app = typer.Typer(
     help="Measure whether a language model's explanations of itself track what it does now.",
@@ -19,66 +20,60 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+Quiet = Annotated[bool, typer.Option("--quiet", help="show no progress bars")]
+Port = Annotated[int, typer.Option(min=1, max=65535, help="port to serve on; if it is busy, the next free one")]
 
 INTERRUPTED = 130
 
 
-@app.command()
-def run(
-    spec: Annotated[Path, typer.Argument(help="a YAML spec; sample_runs/specs has some to start from")],
-    out: Annotated[Path | None, typer.Option(help="the run's folder; default: runs/NAME of the spec")] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+@app.command("run")
+def make(
+    spec: Annotated[Path, typer.Argument(help="YAML spec; sample_runs/specs has some to start from")],
+    out: Annotated[Path | None, typer.Option(help="the run's folder; default: runs/NAME, NAME from the spec")] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Run it all: examples, behavior, explanations, metrics. A run that was stopped goes on where it was."""
+    """Make a run: examples, behavior, explanations, metrics. A stopped run is resumed."""
     resolved = load_spec(spec)
     from engine import pipeline
     from engine.progress import bars
 
-    folder = out or Path("runs") / resolved.name
     with bars(quiet) as progress:
-        finished = pipeline.run(resolved, folder, progress=progress)
+        finished = pipeline.make_run(resolved, out or Path("runs") / resolved.name, progress=progress)
     typer.echo(finished.path)
 
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="the folder of a run")],
-    as_json: Annotated[bool, typer.Option("--json", help="every row, as JSON")] = False,
-    split: Annotated[str, typer.Option(help="the split that the table shows")] = "test_heldout",
+    run: Annotated[Path, typer.Argument(help="folder of a run")],
+    as_json: Annotated[bool, typer.Option("--json", help="print every row as JSON, all splits")] = False,
+    split: Annotated[str, typer.Option(help="split to show, without --json")] = "test_heldout",
 ) -> None:
     """Print the metrics of a run, with their controls."""
-    from engine.runs.report import print_report
-    from engine.runs.report import report as read
+    from engine.runs import report as reports
 
     if as_json:
-        typer.echo(json.dumps(read(run), ensure_ascii=False, allow_nan=False, indent=1))
+        typer.echo(json.dumps(reports.report(run), ensure_ascii=False, allow_nan=False, indent=1))
     else:
-        print_report(run, split=split)
+        reports.print_report(run, split)
 
 
 @app.command()
 def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) -> None:
-    """Check hashes and schemas; exit 1 and say which part is damaged."""
-    from engine.runs.store import verify as problems_of
+    """Check the hashes and schemas of runs. Exit code 1 if one is damaged; each line names a damaged part."""
+    from engine.runs.verify import verify as problems_of
 
-    damaged = False
-    for path in runs:
-        problems = problems_of(path)
-        damaged |= bool(problems)
-        for problem in problems:
+    problems = {path: problems_of(path) for path in runs}
+    for path, found in problems.items():
+        for problem in found or ["sound"]:
             typer.echo(f"{path}: {problem}")
-        if not problems:
-            typer.echo(f"{path}: sound")
-    if damaged:
+    if any(problems.values()):
         raise typer.Exit(1)
 
 
 @app.command()
 def dashboard(
-    folders: Annotated[
-        list[Path] | None, typer.Argument(help="folders that hold runs; default: runs sample_runs")
-    ] = None,
-    port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one is taken if it is busy")] = 8501,
+    folders: Annotated[list[Path] | None, typer.Argument(help="with runs in them; default: runs sample_runs")] = None,
+    port: Port = 8501,
 ) -> None:
     """Serve the dashboard on 127.0.0.1 until Ctrl-C."""
     from engine.serve import serve
@@ -88,23 +83,22 @@ def dashboard(
 
 @app.command()
 def demo(
-    port: Annotated[int, typer.Option(min=1, max=65535, help="the next free one is taken if it is busy")] = 8501,
-    out: Annotated[Path, typer.Option(help="where the fresh run goes")] = Path("runs/demo"),
+    port: Port = 8501, out: Annotated[Path, typer.Option(help="folder of the new run")] = Path("runs/demo")
 ) -> None:
-    """Make a small fresh run from the sample checkpoints, then open it beside the sample runs."""
+    """Make a small run from the sample checkpoints, then open it beside the sample runs."""
     from engine.serve import serve
 
-    run(SAMPLES / "specs" / "demo.yaml", out)
+    make(SAMPLES / "specs" / "demo.yaml", out)
     serve([out.parent, SAMPLES], port, first=out)
 
 
 @app.command()
 def samples(
-    out: Annotated[Path, typer.Option(help="where checkpoints and runs go")] = SAMPLES,
-    seed: Annotated[int, typer.Option(min=0, help="0 is the committed one; 3 and up are held back for reporting")] = 0,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+    out: Annotated[Path, typer.Option(help="folder of the checkpoints and runs")] = SAMPLES,
+    seed: Annotated[int, typer.Option(min=0, help="0: the committed samples; 3 and above: kept for reporting")] = 0,
+    quiet: Quiet = False,
 ) -> None:
-    """Rebuild the sample checkpoints and runs from nothing. Goes on where it was stopped."""
+    """Build the sample checkpoints and runs from nothing. A stopped build is resumed."""
     from engine.progress import bars
     from engine.studies import samples as build
 
@@ -115,53 +109,51 @@ def samples(
 
 @app.command()
 def study(
-    spec: Annotated[Path, typer.Argument(help="a YAML file with name and seeds")],
-    out: Annotated[Path | None, typer.Option(help="default: runs/study-NAME")] = None,
-    every: Annotated[bool, typer.Option("--every", help="the table at every checkpoint, not the last alone")] = False,
-    done: Annotated[bool, typer.Option("--done", help="of self-explanation: read what is there, make nothing")] = False,
-    workers: Annotated[int, typer.Option(min=1, help="of self-explanation: runs made at once, a thread each")] = 1,
-    split: Annotated[str, typer.Option(help="of self-explanation: test_heldout or validation")] = "test_heldout",
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+    spec: Annotated[Path, typer.Argument(help="YAML file with a name and seeds")],
+    out: Annotated[Path | None, typer.Option(help="folder of the results; default: runs/study-NAME")] = None,
+    every: Annotated[bool, typer.Option("--every", help="print every checkpoint, not only the last")] = False,
+    done: Annotated[bool, typer.Option("--done", help="self-explanation: only read the runs that are done")] = False,
+    workers: Annotated[int, typer.Option(min=1, help="self-explanation: parallel runs, one thread each")] = 1,
+    split: Annotated[str, typer.Option(help="self-explanation: split to show")] = "test_heldout",
+    quiet: Quiet = False,
 ) -> None:
-    """The sample worlds, or runs of self-explanation, over several seeds: metrics only, resumable. Prints the README's
-    tables, the folder last."""
+    """Make the sample worlds, or runs of self-explanation, for several seeds, and print tables of their metrics.
+
+    A stopped study is resumed. The last line is the folder of the results.
+    """
     from engine.progress import bars
     from engine.studies import study as studies
     from engine.studies import verbal_study, verbal_tables
 
     resolved = studies.load_study(spec)
-    folder = out or Path("runs") / f"study-{resolved.name}"
-    if resolved.verbal:
-        with bars(quiet) as progress:
-            base = spec.resolve().parent
-            rows = verbal_study.run(
-                resolved.verbal, resolved.seeds, base, folder, progress, make=not done, workers=workers
-            )
-        typer.echo(verbal_tables.markdown(rows, resolved.verbal, split, every_checkpoint=every))
-        typer.echo(folder)
-        return
+    folder, verbal = out or Path("runs") / f"study-{resolved.name}", resolved.verbal
     with bars(quiet) as progress:
-        table = studies.run_study(resolved, folder, SAMPLES, progress)
-    typer.echo(studies.markdown(table, every_checkpoint=every))
+        if verbal:
+            base = spec.resolve().parent
+            rows = verbal_study.run_verbal_study(
+                verbal, resolved.seeds, base, folder, progress, make=not done, workers=workers
+            )
+            tables = verbal_tables.markdown(rows, verbal, split, every_checkpoint=every)
+        else:
+            tables = studies.markdown(studies.run_study(resolved, folder, SAMPLES, progress), every_checkpoint=every)
+    typer.echo(tables)
     typer.echo(folder)
 
 
 @app.command()
 def patch(
-    run: Annotated[Path, typer.Argument(help="the folder of a finished run; the maps are added to it")],
-    checkpoint: Annotated[
-        list[str] | None, typer.Option(help="a current checkpoint by its name; default: the first and the last")
-    ] = None,
-    edit: Annotated[list[str] | None, typer.Option(help="a kind of edit; default: that of the chosen ridge")] = None,
-    examples: Annotated[int, typer.Option(min=2, help="how many of each kind of edit")] = 200,
-    split: Annotated[str, typer.Option(help="whose examples")] = "test_heldout",
-    seed: Annotated[int, typer.Option(min=0, help="of the draw of examples, shuffles and bootstrap")] = 0,
-    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or one such as cuda:1")] = "auto",
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+    run: Annotated[Path, typer.Argument(help="folder of a finished run, to which the maps are added")],
+    checkpoint: Annotated[list[str] | None, typer.Option(help="repeatable; default: first and last")] = None,
+    edit: Annotated[list[str] | None, typer.Option(help="repeatable; default: that of the chosen explainer")] = None,
+    examples: Annotated[int, typer.Option(min=2, help="patched examples of each kind of edit")] = 200,
+    split: Annotated[str, typer.Option(help="split that the examples come from")] = "test_heldout",
+    seed: Annotated[int, typer.Option(min=0, help="seed of the examples' draw, the shuffles and the bootstrap")] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or a numbered one: cuda:1")] = "auto",
+    quiet: Quiet = False,
 ) -> None:
-    """Patch x with states of x', by layer and position: are behavior and explanation restored at the same places?"""
+    """Patch x with hidden states of x': at which layers and positions are behavior and explanation restored?"""
     options = {"checkpoints": checkpoint or (), "edits": edit or (), "examples": examples, "split": split}
-    resolved = parse_patching(options | {"seed": seed, "device": device})
+    resolved = parse_spec(options | {"seed": seed, "device": device}, "patch", PatchingSpec)
     from engine.patching import maps
     from engine.patching import stage as mechanism
     from engine.progress import bars
@@ -174,18 +166,13 @@ def patch(
 
 @app.command()
 def stress(
-    spec: Annotated[Path, typer.Argument(help="a YAML file; sample_runs/specs/stress.yml is one to start from")],
-    out: Annotated[Path | None, typer.Option(help="default: runs/stress-NAME")] = None,
-    tables: Annotated[
-        Path | None,
-        typer.Option(help="only print what stands in the tables of this folder, such as sample_runs/stress"),
-    ] = None,
-    quiet: Annotated[bool, typer.Option("--quiet", help="no progress bars")] = False,
+    spec: Annotated[Path, typer.Argument(help="YAML spec; sample_runs/specs/stress.yml is one to start from")],
+    out: Annotated[Path | None, typer.Option(help="folder of the results; default: runs/stress-NAME")] = None,
+    tables: Annotated[Path | None, typer.Option(help="only print the results in this folder")] = None,
+    quiet: Quiet = False,
 ) -> None:
-    """Sharp drifts, an adversary, monitoring and cost, on the sample checkpoints. Prints the README's tables."""
-    from engine.config import load_stress
-
-    resolved = load_stress(spec)
+    """Test the sample checkpoints under sharp drift and an adversary; measure monitoring and cost; print tables."""
+    resolved = read_spec(spec, StressSpec)
     from engine.progress import bars
     from engine.studies import stress as stressing
     from engine.studies import stress_tables
@@ -206,7 +193,7 @@ def _fail(message: str, code: int) -> NoReturn:
 
 
 def main() -> None:
-    """Entry point: bad input ends with one line and exit code 2, Ctrl-C with 130; nothing is lost by either."""
+    """Entry point. Bad input ends with one line and exit code 2, Ctrl-C with 130; both keep all finished work."""
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         app()

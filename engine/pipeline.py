@@ -1,63 +1,85 @@
-"""From a spec to a finished run, one function a stage.
+"""From a spec to a finished run: a list of steps, each one function.
 
-examples → behavior (and hidden states) of every checkpoint → explanations and metrics. Every stage writes its
-parts as they are ready and skips those that are there, so the same call goes on with a run that was stopped.
-`executor` is anything with a lazy, ordered `map(function, items)`: the built-in one here, or one of many processes.
+examples → behavior (and hidden states) of every checkpoint → explanations and metrics → activation patching. A step
+writes its parts as soon as they are ready and skips those that are there, so the same call resumes a stopped run.
 """
 
 from __future__ import annotations
 
-import functools
 import platform
 import subprocess
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
 
-from engine.config import (
-    CheckpointSpec,
-    HiddenSpec,
-    InputError,
-    RunSpec,
-    relative_paths,
-    with_trained_paths,
-)
+from engine.config import CheckpointSpec, InputError, RunSpec
 from engine.patching import stage as mechanism
 from engine.probes import stage as probes
 from engine.progress import Progress, silent
 from engine.records import BEHAVIOR, EXPLANATIONS, examples_table, metrics_table
+from engine.runs.files import sha256_of
 from engine.runs.observed import Observed
-from engine.runs.store import Run, content_hash
+from engine.runs.store import Run
+from engine.spec_files import relative_paths, with_trained_paths
 from engine.tasks import task_examples
 from engine.training.posttraining import post_train
 from engine.verbal import stage as verbal
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
 SHARD = 4096
-"""About how many examples are measured between two parts on disk: what a kill may lose, and a bound on memory."""
+"""Number of examples measured between two parts on disk, about. It bounds memory, and the work that a kill loses."""
 
 
-class Executor(Protocol):
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        """Results in the order of the items, each as soon as it is ready."""
+class Step(NamedTuple):
+    """Some work of a run."""
+
+    stages: tuple[str, ...]
+    """Names under which the work reports progress, in this order."""
+    work: Callable[[Observed, Progress], None]
 
 
-class Serial:
-    """Work in this process, one item after the other."""
-
-    def map(self, function: Callable[[Any], Any], items: Iterable[Any]) -> Iterator[Any]:
-        return map(function, items)
+def stages(spec: RunSpec) -> list[str]:
+    """The names under which a run of the spec reports progress, in order."""
+    return [name for step in (*measuring(spec), *explaining(spec)) for name in step.stages]
 
 
-def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress: Progress = silent) -> Run:
-    """Make the run, or go on with it, and return it finished. `spec` has absolute paths (`load_spec`).
+def measuring(spec: RunSpec) -> list[Step]:
+    """Behavior of the given checkpoints, then the training of the others and their behavior."""
+
+    def behavior(checkpoint: CheckpointSpec) -> Step:
+        return Step((f"behavior {checkpoint.name}",), partial(measure, checkpoint))
+
+    steps = [behavior(c) for c in spec.all_checkpoints if not c.trained]
+    if spec.post_training:
+        steps.append(Step(("post-training",), post_train))
+    if spec.verbal:
+        steps.append(Step(("explanation training",), verbal.train))
+    steps += [behavior(c) for c in spec.all_checkpoints if c.trained]
+    if spec.probes and spec.control_model.name not in [c.name for c in spec.all_checkpoints]:
+        steps.append(behavior(spec.control_model))
+    return steps
+
+
+def explaining(spec: RunSpec) -> list[Step]:
+    """Explanations and metrics, then maps of activation patching."""
+    names = ["choosing settings", "explaining and scoring", "controls"] if spec.probes else []
+    steps = [Step((*names, *(["explaining in words"] if spec.verbal else [])), explain)]
+    if spec.patching:
+        patching = spec.patching.model_copy(update={"device": spec.device})
+        names = [mechanism.stage_of(name) for name in mechanism.patched(spec, patching)]
+        steps.append(Step(tuple(names), lambda run, progress: mechanism.make(run.record, patching, progress)))
+    return steps
+
+
+def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent) -> Run:
+    """Make the run in the folder `out`, or resume it, and return it finished. `spec` has absolute paths (`load_spec`).
 
     Raises InputError (bad input, full disk). After any exception the run is marked failed, with one line that says
     why; an interruption (Ctrl-C) leaves it interrupted. In both cases the same call resumes the run.
@@ -67,26 +89,20 @@ def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress:
     record = Run.create(out, relative_paths(spec, out), provenance=provenance(spec))
     if record.state == "complete":
         return record
-    started = time.perf_counter()
     try:
         if not record.has("examples.parquet"):
             record.write_table("examples.parquet", examples)
-        spec = with_trained_paths(spec, out)
-        if spec.post_training or spec.verbal:  # the targets are the behavior of the target, measured first
-            given = (spec.target_checkpoint, spec.checkpoints[0])
-            measure(record, spec, tuple(dict.fromkeys(given)), examples, executor or Serial(), progress)
-            post_train(record, spec, progress)
-            verbal.train(record, spec, progress)
-        everything = (*spec.all_checkpoints, *((spec.control_model,) if spec.probes else ()))
-        measure(record, spec, everything, examples, executor or Serial(), progress)
-        measured = time.perf_counter()
-        explain(record, spec, progress)
-        if spec.patching:
-            mechanism.make(record, spec.patching.model_copy(update={"device": spec.device}), progress)
-        drop_hidden(record, spec)
-        verbal.drop_parts(record, spec)
-        timings = {"behavior_seconds": measured - started, "explanations_seconds": time.perf_counter() - measured}
-        record.finish({name: round(seconds, 2) for name, seconds in timings.items()})
+        del examples  # a large table; `Observed` reads it when it is needed
+        observed = Observed(record, with_trained_paths(spec, out))
+        timings = {}
+        for name, steps in (("behavior_seconds", measuring), ("explanations_seconds", explaining)):
+            started = time.perf_counter()
+            for step in steps(observed.spec):
+                step.work(observed, progress)
+            timings[name] = round(time.perf_counter() - started, 2)
+        drop_hidden(observed)
+        verbal.drop_parts(observed)
+        record.finish(timings)
     except InputError as error:
         record.fail(str(error))
         raise
@@ -99,7 +115,7 @@ def run(spec: RunSpec, out: Path, *, executor: Executor | None = None, progress:
 
 
 def load_examples(spec: RunSpec) -> pa.Table:
-    """The task's examples as a table, in the order of their prompts; raises InputError where there are none."""
+    """The task's examples as a table, sorted by prompt. Raises InputError if there are none."""
     table = examples_table(task_examples(spec.task))
     if table.num_rows == 0:
         raise InputError(f"task {spec.task.name}: gives no examples: check its edits and prompts")
@@ -110,20 +126,16 @@ def load_examples(spec: RunSpec) -> pa.Table:
 
 
 def provenance(spec: RunSpec) -> dict[str, Any]:
-    """What the run came from: content hashes, versions, the machine. No paths, no names of people."""
+    """Content hashes of the inputs, versions, and the machine; no paths, no names of people."""
     import torch
 
-    content = {
-        c.name: content_hash(c.path)
-        for c in (*spec.all_checkpoints, *((spec.other_model,) if spec.other_model else ()))
-        if c.path and Path(c.path).is_dir()
-    }
+    others = [spec.other_model] if spec.other_model else []
+    content = {c.name: sha256_of(c.path) for c in (*spec.all_checkpoints, *others) if c.path and Path(c.path).is_dir()}
     drift = spec.verbal and spec.verbal.drift
-    for dialogues in (spec.post_training and spec.post_training.dialogues, drift and drift.dialogues):
-        if dialogues and Path(dialogues).is_file():
-            content["dialogues"] = content_hash(dialogues)
-    if spec.task.path and Path(spec.task.path).is_file():
-        content["examples"] = content_hash(spec.task.path)
+    dialogues = (spec.post_training and spec.post_training.dialogues) or (drift and drift.dialogues)
+    for name, file in (("dialogues", dialogues), ("examples", spec.task.path)):
+        if file and Path(file).is_file():
+            content[name] = sha256_of(file)
     return {
         "content": content,
         "git_commit": _git_commit(),
@@ -144,112 +156,47 @@ def _git_commit() -> str | None:
     return done.stdout.strip()
 
 
-# -- behavior ----------------------------------------------------------------------------------------
+def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) -> None:
+    """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/…, shard by shard, unless they are there."""
+    from engine.model.behavior import measure as measure_shard
+    from engine.model.checkpoints import load
+
+    record, spec, name = observed.record, observed.spec, checkpoint.name
+    final = f"behavior/{name}.parquet"
+    if record.has(final):
+        _drop_pieces(record, name)  # killed between writing the whole and dropping its pieces
+        return
+    # The target of another family needs no hidden states.
+    reads_hidden = spec.probes and (checkpoint in spec.checkpoints or checkpoint == spec.control_model)
+    hidden = spec.hidden if reads_hidden else None
+    examples_too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
+    shards = cut(observed.table)
+    pieces = [f"behavior/{name}/{index:05d}.parquet" for index in range(len(shards))]
+    left = [index for index, piece in enumerate(pieces) if not record.has(piece)]
+    progress(f"behavior {name}", len(shards) - len(left), len(shards))
+    loaded: Any = load(checkpoint, device=spec.device, dtype=spec.dtype) if left else None
+    for done, index in enumerate(left, start=len(shards) - len(left) + 1):
+        # The first shard finds the batch size by trial; the others, also after a stop, use the recorded one.
+        size = record.manifest["notes"].get("batch_size", {}).get(name) or spec.batch_size
+        measured = measure_shard(loaded, shards[index], hidden=hidden, examples_too=examples_too, batch_size=size)
+        _note(record, name, measured)
+        if measured.prompts:
+            record.write_arrays(f"hidden/{name}/{index:05d}.safetensors", measured.prompts)
+        if measured.examples:
+            record.write_arrays(f"hidden/{name}/examples-{index:05d}.safetensors", measured.examples)
+        columns = [shards[index]["example_id"], measured.f, measured.f_edited]
+        record.write_table(pieces[index], pa.table(columns, names=BEHAVIOR.names).cast(BEHAVIOR))
+        progress(f"behavior {name}", done, len(shards))
+    record.write_table(final, pa.concat_tables([record.read_table(piece) for piece in pieces]))
+    _drop_pieces(record, name)
 
 
-@dataclass(frozen=True)
-class Shard:
-    """The work of one worker: some prompts with all their examples, at one checkpoint."""
-
-    checkpoint: CheckpointSpec
-    index: int
-    examples: pa.Table
-    hidden: HiddenSpec | None
-    examples_too: bool
-    """Whether hidden states of x' or of spans are read."""
-    device: str
-    dtype: str
-    batch_size: int | None = None
-
-
-def shards(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table) -> list[Shard]:
-    """Cut between prompts, after every `SHARD` examples. The target of another family needs no hidden states."""
+def cut(examples: pa.Table) -> list[pa.Table]:
+    """Shards of about `SHARD` examples; all examples of a prompt are in one shard."""
     prompt = examples["prompt_id"].to_numpy()
     firsts = np.flatnonzero(np.r_[True, prompt[1:] != prompt[:-1]])
     _, begins = np.unique(firsts // SHARD, return_index=True)
-    bounds = [*firsts[begins], len(prompt)]
-    reads_hidden = spec.probes and (checkpoint in spec.checkpoints or checkpoint == spec.control_model)
-    examples_too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
-    return [
-        Shard(
-            checkpoint,
-            index,
-            examples.slice(start, stop - start),
-            spec.hidden if reads_hidden else None,
-            examples_too,
-            spec.device,
-            spec.dtype,
-        )
-        for index, (start, stop) in enumerate(pairwise(bounds))
-    ]
-
-
-@functools.lru_cache(maxsize=1)
-def _loaded(checkpoint: CheckpointSpec, device: str, dtype: str) -> Any:
-    from engine.model.checkpoints import load
-
-    return load(checkpoint, device=device, dtype=dtype)
-
-
-def measure_shard(shard: Shard) -> Any:
-    """Behavior and hidden states of one shard (`behavior.Measured`); pure, so it can run anywhere."""
-    from engine.model.behavior import measure as measure_examples
-
-    return measure_examples(
-        _loaded(shard.checkpoint, shard.device, shard.dtype),
-        shard.examples,
-        hidden=shard.hidden,
-        examples_too=shard.examples_too,
-        batch_size=shard.batch_size,
-    )
-
-
-def measure(
-    record: Run,
-    spec: RunSpec,
-    checkpoints: Sequence[CheckpointSpec],
-    examples: pa.Table,
-    executor: Executor,
-    progress: Progress,
-) -> None:
-    """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/… of every checkpoint that lacks them."""
-    for checkpoint in checkpoints:
-        name = checkpoint.name
-        final = f"behavior/{name}.parquet"
-        if record.has(final):
-            _drop_pieces(record, name)  # killed between writing the whole and dropping its pieces
-            continue
-        work = shards(spec, checkpoint, examples)
-        left = [s for s in work if not record.has(_piece(name, s.index))]
-        done = len(work) - len(left)
-        progress(f"behavior {name}", done, len(work))
-        for shard, measured in zip(left, _in_turn(record, spec, left, executor), strict=True):
-            _note(record, name, measured)
-            if measured.prompts:
-                record.write_arrays(f"hidden/{name}/{shard.index:05d}.safetensors", measured.prompts)
-            if measured.examples:
-                record.write_arrays(f"hidden/{name}/examples-{shard.index:05d}.safetensors", measured.examples)
-            columns = [shard.examples["example_id"], measured.f, measured.f_edited]
-            record.write_table(_piece(name, shard.index), pa.table(columns, names=BEHAVIOR.names).cast(BEHAVIOR))
-            done += 1
-            progress(f"behavior {name}", done, len(work))
-        pieces = [_piece(name, s.index) for s in work]
-        record.write_table(final, pa.concat_tables([record.read_table(p) for p in pieces]))
-        _drop_pieces(record, name)
-
-
-def _in_turn(record: Run, spec: RunSpec, left: Sequence[Shard], executor: Executor) -> Iterator[Any]:
-    """What each shard measures, in order. While no batch size is known, the first shard finds it, alone; every other
-    one gets what the record says by then, so that a run that was stopped goes on with the same batches.
-    """
-
-    def known(shard: Shard) -> int | None:
-        return record.manifest["notes"].get("batch_size", {}).get(shard.checkpoint.name) or spec.batch_size
-
-    if left and known(left[0]) is None:
-        yield from executor.map(measure_shard, left[:1])
-        left = left[1:]
-    yield from executor.map(measure_shard, (replace(shard, batch_size=known(shard)) for shard in left))
+    return [examples.slice(start, stop - start) for start, stop in pairwise([*firsts[begins], len(prompt)])]
 
 
 def _drop_pieces(record: Run, checkpoint: str) -> None:
@@ -257,12 +204,8 @@ def _drop_pieces(record: Run, checkpoint: str) -> None:
         record.drop(piece)
 
 
-def _piece(checkpoint: str, index: int) -> str:
-    return f"behavior/{checkpoint}/{index:05d}.parquet"
-
-
 def _note(record: Run, checkpoint: str, measured: Any) -> None:
-    """Record the smallest batch size that a shard ended with, and the path taken: a list where shards took several."""
+    """Record the smallest batch size of a checkpoint's shards, and the forward path: a list if there were several."""
     notes = record.manifest["notes"]
     sizes, paths = notes.get("batch_size", {}), notes.get("forward_path", {})
     size = min(measured.report.batch_size, sizes.get(checkpoint, measured.report.batch_size))
@@ -270,31 +213,28 @@ def _note(record: Run, checkpoint: str, measured: Any) -> None:
     taken = list(dict.fromkeys([*([before] if isinstance(before, str) else before), measured.report.path]))
     path = taken if len(taken) > 1 else taken[0]
     if (size, path) != (sizes.get(checkpoint), before):
-        record.record(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})
+        record.note(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})
 
 
-# -- explanations ------------------------------------------------------------------------------------
-
-
-def explain(record: Run, spec: RunSpec, progress: Progress = silent) -> None:
+def explain(observed: Observed, progress: Progress = silent) -> None:
     """Write explanations.parquet and metrics.parquet of a run whose behavior is measured."""
+    record, spec = observed.record, observed.spec
     if record.has("explanations.parquet") and record.has("metrics.parquet"):
         return
-    observed = Observed(record, spec)
-    tables, rows = probes.of_probes(record, spec, observed, progress) if spec.probes else ([], [])
+    tables, rows = probes.of_probes(observed, progress) if spec.probes else ([], [])
     if spec.verbal:
-        verbal.ask(record, spec, observed, progress)
-        in_words, scored = verbal.judge(record, observed)
-        tables, rows = tables + in_words, rows + scored
+        verbal.ask(observed, progress)
+        verbal_tables, verbal_rows = verbal.judge(observed)
+        tables, rows = tables + verbal_tables, rows + verbal_rows
     table = pa.concat_tables(tables).unify_dictionaries() if tables else EXPLANATIONS.empty_table()
     record.write_table("explanations.parquet", table)
     record.write_table("metrics.parquet", metrics_table(rows))
 
 
-def drop_hidden(record: Run, spec: RunSpec) -> None:
-    """Remove the hidden states that the finished run is not asked to keep, and the control model's in any case."""
-    control = spec.control_model.name
-    keep = spec.hidden.keep
+def drop_hidden(observed: Observed) -> None:
+    """Remove the hidden states that the spec does not keep, and everything of an untrained control model."""
+    record, spec = observed.record, observed.spec
+    control, keep = spec.control_model.name, spec.hidden.keep
     for part in [p for p in record.parts if p.startswith("hidden/")]:
         _, checkpoint, name = part.split("/")
         if keep == "none" or checkpoint == control or (keep == "prompts" and name.startswith("examples-")):

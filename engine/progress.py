@@ -1,4 +1,4 @@
-"""Progress of long work: a plain callback; terminal bars and a file that other processes can follow implement it."""
+"""Progress of long work: a plain callback, with terminal bars and a file for other processes as implementations."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ SECONDS_BETWEEN_LINES = 0.5
 
 class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None:
-        """`done` of `total` units of a stage are ready. Called from one thread, `done` never falls within a stage."""
+        """`done` of `total` units of a stage are ready. Called from one thread; `done` never falls within a stage."""
 
 
 def silent(stage: str, done: int, total: int) -> None:
-    """Progress that nobody watches."""
+    """Progress that is not shown."""
 
 
 def to_file(file: Path) -> Progress:
-    """Append {"stage", "done", "total", "at" (seconds since 1970)}: each stage's begin and end, and some between."""
+    """Append {"stage", "done", "total", "at" (seconds since 1970)}: each stage's start and end, and some between."""
     stage_of_last, at_of_last = "", 0.0
 
     def append(stage: str, done: int, total: int) -> None:
@@ -37,7 +37,7 @@ def to_file(file: Path) -> Progress:
             return
         stage_of_last, at_of_last = stage, now
         line = json.dumps({"stage": stage, "done": done, "total": total, "at": round(now, 3)})
-        with suppress(OSError), file.open("a", encoding="utf-8") as out:  # work never ends for want of a spectator
+        with suppress(OSError), file.open("a", encoding="utf-8") as out:  # the work goes on without this file
             out.write(line + "\n")
 
     return append

@@ -1,7 +1,7 @@
-"""Row types and the Arrow schemas of the tables in a run.
+"""The type of an example, and the Arrow schemas of the tables in a run.
 
-Units: f and effects are in nats. `null` stands for "not computed" or "not defined"; no NaN
-is ever written. Columns that start with `meta_` are the example's own metadata, as text.
+f and effects are in nats. A null means "not computed" or "not defined"; NaN is never written. Columns that start with
+`meta_` hold an example's own metadata as text.
 """
 
 from __future__ import annotations
@@ -9,7 +9,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -21,7 +23,7 @@ Span = tuple[int, int]
 
 
 def example_id(task: str, prompt: str, edited: str, answers: Sequence[str]) -> str:
-    """16 hex digits that identify an example by its content, whatever its row."""
+    """16 hex digits: a hash of the example's content."""
     digest = hashlib.sha256("\x1f".join((task, prompt, edited, *answers)).encode())
     return digest.hexdigest()[:16]
 
@@ -36,19 +38,19 @@ class Example:
     edited: str
     """x'"""
     edit: str
-    """The kind of edit."""
+    """Kind of edit."""
     spans: tuple[Span, ...]
-    """What was edited, in characters of x."""
+    """The edited ranges, in characters of x."""
     edited_spans: tuple[Span, ...]
-    """What stands there now, in characters of x'; empty ranges after a deletion."""
+    """Their replacements, in characters of x'; empty ranges after a deletion."""
     answer_a: str
     """The cued answer, or the refusal, exactly as it continues the prompt (with its leading space)."""
     answer_b: str
     group: str
-    """What is resampled and split by."""
+    """Unit of splits and of resampling."""
     split: str
     cue: str | None = None
-    """First factor of the two-way bootstrap; null where the data have no such factors."""
+    """First factor of the two-way bootstrap; None if the data have no such factors."""
     entity: str | None = None
     """Second factor of the two-way bootstrap."""
     metadata: dict[str, str] = field(default_factory=dict)
@@ -58,51 +60,55 @@ class Example:
         return example_id(self.task, self.prompt, self.edited, (self.answer_a, self.answer_b))
 
 
+@dataclass(frozen=True)
+class Behavior:
+    """f(x) and f(x') of the same examples at one checkpoint, [n] each, in nats."""
+
+    f: np.ndarray
+    f_edited: np.ndarray
+
+    @property
+    def effect(self) -> np.ndarray:
+        """Δ = f(x') − f(x), [n], float64."""
+        return np.asarray(self.f_edited, dtype=np.float64) - np.asarray(self.f, dtype=np.float64)
+
+    def take(self, rows: np.ndarray) -> Behavior:
+        return Behavior(np.asarray(self.f)[rows], np.asarray(self.f_edited)[rows])
+
+
 _SPANS = pa.list_(pa.struct([("start", pa.int32()), ("end", pa.int32())]))
-_NUMBER = pa.float64()
 _VALUE = pa.float32()
-"""Metrics and explanations: seven digits are more than they hold."""
+"""Metrics and explanations: seven digits are enough."""
+
+
+def _columns(kind: pa.DataType, names: str) -> list[tuple[str, pa.DataType]]:
+    return [(name, kind) for name in names.split()]
+
 
 EXAMPLES = pa.schema(
     [
         ("example_id", pa.string()),
-        ("prompt_id", pa.int32()),  # row of h(x) in the hidden states: examples of one prompt share it
-        ("task", pa.string()),
-        ("prompt", pa.string()),
-        ("edited", pa.string()),
-        ("edit", pa.string()),
-        ("spans", _SPANS),
-        ("edited_spans", _SPANS),
-        ("answer_a", pa.string()),
-        ("answer_b", pa.string()),
-        ("group", pa.string()),
-        ("cue", pa.string()),
-        ("entity", pa.string()),
-        ("split", pa.string()),
+        ("prompt_id", pa.int32()),  # row of h(x) in the hidden states; examples of one prompt share it
+        *_columns(pa.string(), "task prompt edited edit"),
+        *_columns(_SPANS, "spans edited_spans"),
+        *_columns(pa.string(), "answer_a answer_b group cue entity split"),
     ]
 )
-"""`meta_*` string columns follow."""
+"""examples.parquet; string columns `meta_*` follow."""
 
 BEHAVIOR = pa.schema([("example_id", pa.string()), ("f", pa.float32()), ("f_edited", pa.float32())])
 """behavior/<checkpoint>.parquet, in the order of the examples; the effect is f_edited − f."""
 
 SETTING: list[tuple[str, pa.DataType]] = [
-    ("checkpoint", pa.string()),
-    ("target", pa.string()),
+    *_columns(pa.string(), "checkpoint target"),
     ("step", pa.int64()),
-    ("explainer", pa.string()),
-    ("condition", pa.string()),
-    ("control", pa.string()),
-    ("edit", pa.string()),
-    ("mode", pa.string()),
-    ("position", pa.string()),
+    *_columns(pa.string(), "explainer condition control edit mode position"),
     ("layer", pa.int32()),
-    ("penalty", _NUMBER),
-    ("regime", pa.string()),
-    ("noise_kind", pa.string()),
-    ("noise", _NUMBER),
+    ("penalty", pa.float64()),
+    *_columns(pa.string(), "regime noise_kind"),
+    ("noise", pa.float64()),
 ]
-"""What names one setting. In rows of explanations and metrics alike; `control` is null for the explainer itself."""
+"""Columns that identify a setting, in explanations and metrics; `control` is null for the explainer itself."""
 
 EXPLANATIONS = pa.schema(
     [
@@ -113,37 +119,27 @@ EXPLANATIONS = pa.schema(
         ("text", pa.string()),
     ]
 )
-"""One row an example of every split but train: the number explained (nats), averaged over seeds, or, for
-`verbal`, its words. Kept: noise 0 and 0.5 of each explainer × regime × edit at its own best
-setting (mode direct), and the per-example controls beside it."""
+"""explanations.parquet, one row per example outside train: the explanation in nats, averaged over seeds, or the text of
+`verbal`. It holds noise 0 and 0.5 of each explainer × regime × edit at its best setting (mode direct), and the controls
+that have a value for each example."""
 
 INTERVALS = ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "self_minus_stale", "direction")
-"""Each is a number with `_low` and `_high`."""
+"""Metrics with an interval: columns NAME, NAME_low and NAME_high."""
 
 METRICS = pa.schema(
     [
         *SETTING,
         ("seeds", pa.int32()),
-        ("split", pa.string()),
-        ("metric", pa.string()),
-        ("n", pa.int32()),
-        ("n_groups", pa.int32()),
+        *_columns(pa.string(), "split metric"),
+        *_columns(pa.int32(), "n n_groups"),
         *((f"{name}{end}", _VALUE) for name in INTERVALS for end in ("", "_low", "_high")),
         ("testable", pa.bool_()),
         ("target_current", _VALUE),
-        ("noisy_clean", _VALUE),  # corr(noisy targets, clean targets) in training, the x axis of noise plots
-        ("slope", _VALUE),
-        ("mean_effect_error", _VALUE),
-        ("mse_orig_minus_mse_self", _VALUE),
-        ("span_ranking", _VALUE),
-        ("spearman", _VALUE),
-        ("sign_agreement", _VALUE),
-        ("null_mean", _VALUE),
-        ("null_low", _VALUE),
-        ("null_high", _VALUE),
-        ("verdict_coupling", pa.string()),
-        ("verdict_counterfactual", pa.string()),
-        ("cv", _VALUE),  # cross-validated correlation with the targets, which chose the setting
+        ("noisy_clean", _VALUE),  # correlation of noisy and clean targets in training, the x axis of noise plots
+        *_columns(_VALUE, "slope mean_effect_error mse_orig_minus_mse_self span_ranking spearman sign_agreement"),
+        *_columns(_VALUE, "null_mean null_low null_high"),
+        *_columns(pa.string(), "verdict_coupling verdict_counterfactual"),
+        ("cv", _VALUE),  # cross-validated correlation with the targets, by which the setting was chosen
         ("chosen", pa.bool_()),
     ]
 )
@@ -154,50 +150,44 @@ PATCHING = pa.schema(
         ("edit", pa.dictionary(pa.int32(), pa.string())),
         ("layer", pa.int32()),
         ("region", pa.dictionary(pa.int32(), pa.string())),
-        ("tokens", pa.int32()),  # how many positions of x the region has; 0: none in this example
-        ("differs", pa.bool_()),  # whether x and x' have other states there; else nothing is patched
-        ("behavior", _VALUE),  # f of the patched run less f(x)
-        ("explanation", _VALUE),  # the explanation read from the patched run less that from x
+        ("tokens", pa.int32()),  # positions of x in the region; 0: the example has none
+        ("differs", pa.bool_()),  # whether the states of x and x' differ there; if not, nothing is patched
+        ("behavior", _VALUE),  # f of the patched forward − f(x)
+        ("explanation", _VALUE),  # explanation from the patched forward − explanation from x
         ("effect", _VALUE),  # Δ of the example
-        ("moved", _VALUE),  # the explanation read from the run on x' less that from x
+        ("moved", _VALUE),  # explanation from x' − explanation from x
     ]
 )
-"""patching/<checkpoint>.maps.parquet: one row an example, layer and region (`patch_maps`); nats."""
+"""patching/<checkpoint>.maps.parquet: one row per example, layer and region (`engine.patching.maps`); nats."""
 
 PATCHING_AGREEMENT = pa.schema(
     [
         ("checkpoint", pa.string()),
         ("step", pa.int64()),
-        ("edit", pa.string()),
-        ("explainer", pa.string()),
+        *_columns(pa.string(), "edit explainer"),
         ("probe_layer", pa.int32()),
-        ("penalty", _NUMBER),
+        ("penalty", pa.float64()),
         ("split", pa.string()),
         ("control", pa.string()),  # null: the explainer itself
-        ("r", _VALUE),
-        ("low", _VALUE),
-        ("high", _VALUE),
-        ("draws", pa.int32()),  # of a control that is a distribution: low and high are its band
-        ("n", pa.int32()),
-        ("n_groups", pa.int32()),
+        *_columns(_VALUE, "r low high"),
+        ("draws", pa.int32()),  # of a control that is a distribution; low and high are then its band
+        *_columns(pa.int32(), "n n_groups"),
     ]
 )
-"""patching/<checkpoint>.agreement.parquet: mean correlation of both maps of an example, with interval; its controls."""
+"""patching/<checkpoint>.agreement.parquet: mean correlation of an example's two maps, with interval; its controls."""
 
 CONTROLS = ("output", "output_text", "text_only", "stale", "other_model", "null", "ceiling", "difference")
-VERBAL_CONTROLS = ("copy", "contrary", "consistency", "text_only", "output_text", "small_lm", "other_model", "null")
-"""Beside explanations in words (`engine.verbal`)."""
 VERDICTS = ("holds", "reverses", "absent", "inconclusive", "not testable")
 SPLITS = ("train", "validation", "test_heldout", "test_iid")
 
 BLOCK = 16_384
-"""Examples that are Python objects at once while their table is made."""
+"""Examples that are turned into a table at once."""
 
 
 def examples_table(examples: Iterable[Example]) -> pa.Table:
-    """Examples as a table, duplicates (same example_id) removed, first one kept.
+    """Examples as a table of EXAMPLES and `meta_*`. Of several examples with one example_id the first is kept.
 
-    Made in blocks: as Python objects, rows take many times the memory that they take in the table.
+    The table is made in blocks, because rows need much more memory as Python objects than in the table.
     """
     seen: set[str] = set()
     prompts: dict[str, int] = {}
@@ -213,16 +203,10 @@ def examples_table(examples: Iterable[Example]) -> pa.Table:
     for e in examples:
         keys.update(dict.fromkeys(e.metadata))
         prompt_id = prompts.setdefault(e.prompt, len(prompts))
-        identity = e.example_id
-        if identity in seen:
+        row: dict[str, Any] = {"example_id": e.example_id, "prompt_id": prompt_id}
+        if row["example_id"] in seen:
             continue
-        seen.add(identity)
-        row = {
-            "example_id": identity,
-            "prompt_id": prompt_id,
-            "spans": [{"start": s, "end": t} for s, t in e.spans],
-            "edited_spans": [{"start": s, "end": t} for s, t in e.edited_spans],
-        }
+        seen.add(row["example_id"])
         row |= {name: getattr(e, name) for name in EXAMPLES.names if name not in row}
         rows.append(row | {META + k: v for k, v in e.metadata.items()})
         if len(rows) == BLOCK:
@@ -237,7 +221,7 @@ def spans_of(value: Iterable[dict] | None) -> tuple[Span, ...]:
 
 
 def metrics_table(rows: Sequence[dict]) -> pa.Table:
-    """Rows by name; what is absent, NaN or infinite becomes null."""
+    """Rows (dicts of columns) as a table of METRICS. Absent, NaN and infinite values become null."""
     frame = pd.DataFrame(list(rows)).reindex(columns=METRICS.names)
     columns = []
     for column in METRICS:

@@ -19,11 +19,11 @@ PORTS_TRIED = 20
 GRACE = 10
 """Seconds from asking the server to stop until it is killed. It writes no file, so nothing is lost."""
 GIVES_MEMORY_BACK = {"MALLOC_ARENA_MAX": "2", "MALLOC_MMAP_THRESHOLD_": "1000000"}
-"""To glibc: large arrays that were freed go back to the system at once. Without effect elsewhere."""
+"""Settings of glibc: large arrays that were freed go back to the system at once. Other systems ignore them."""
 
 
 def free_port(port: int) -> int:
-    """`port`, or the next one that nobody listens on; raises InputError where twenty in a row are busy."""
+    """`port`, or the next free one; raises InputError where PORTS_TRIED in a row are busy."""
     for candidate in range(port, min(port + PORTS_TRIED, 65536)):
         with socket.socket() as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -47,9 +47,9 @@ def serve(folders: Sequence[Path], port: int, first: Path | None = None) -> None
     print(f"Dashboard: http://{ADDRESS}:{chosen}{query}   (Ctrl-C ends it)", flush=True)
     runs = os.pathsep.join(str(f.resolve()) for f in folders)
     environment = GIVES_MEMORY_BACK | child_environment(COUPLING_RUNS=runs)
-    command = [sys.executable, "-m", "streamlit", "run", str(APP)]
-    options = ["--server.address", ADDRESS, "--server.port", str(chosen), "--server.headless", "true"]
-    process = subprocess.Popen([*command, *options], env=environment, cwd=APP.parent)
+    command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.headless", "true"]
+    command += ["--server.address", ADDRESS, "--server.port", str(chosen)]
+    process = subprocess.Popen(command, env=environment, cwd=APP.parent)
     try:
         code = process.wait()
     except KeyboardInterrupt:
@@ -62,4 +62,4 @@ def serve(folders: Sequence[Path], port: int, first: Path | None = None) -> None
         print("\nDashboard stopped.")
         return
     if code:
-        raise InputError(f"the dashboard ended with exit code {code}; its own message stands above")
+        raise InputError(f"the dashboard ended with exit code {code}; see its own message above")

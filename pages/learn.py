@@ -2,65 +2,64 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard.lesson import classroom, look, roles, steps_behavior, steps_controls
-from dashboard.lesson.roles import Told
-from dashboard.lesson.step_recap import recap
+from dashboard.lesson import classroom, look, roles, steps
+from dashboard.lesson.recap import recap
+from dashboard.lesson.roles import ROLES, LessonRun
 from dashboard.reading import data
 from dashboard.selection.state import no_runs, problem
-from dashboard.text import escaped, markdown_escaped
+from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import choose, keep
 from engine.runs.store import RunError
 
-Step = tuple[str, str, Callable[[Told], None] | None]
-STEPS: Sequence[Step] = (
-    ("What is a counterfactual?", "story", steps_behavior.counterfactual),
-    ("What does an explainer learn?", "story", steps_behavior.explainer),
-    ("Behavior drifts", "story", steps_behavior.drift),
-    ("Whom does the explanation follow?", "story", steps_controls.follow),
-    ("A known null: nothing to report", "null", steps_controls.null),
-    ("A known positive: a gap from the output alone", "lookalike", steps_controls.lookalike),
+# Title, role of the run that tells it, and what draws it; the last step needs the runs of all roles.
+STEPS: tuple[tuple[str, str, Callable[[LessonRun], None] | None], ...] = (
+    ("What is a counterfactual?", "story", steps.counterfactual),
+    ("What does an explainer learn?", "story", steps.explainer),
+    ("Behavior drifts", "story", steps.drift),
+    ("Whom does the explanation follow?", "story", steps.follow),
+    ("A known null: nothing to report", "null", steps.null),
+    ("A known positive: a gap from the output alone", "lookalike", steps.lookalike),
     ("What may be said", "story", None),
 )
-ROLE_NAMES = {"story": "Run of the story", "null": "Run of the known null", "lookalike": "Run of the known positive"}
 
 
 def main() -> None:
     st.html(look.STYLE)
     step = current_step()
-    st.title(f"{step}. {STEPS[step - 1][0]}", anchor=False)
+    title, role, draw = STEPS[step - 1]
+    st.title(f"{step}. {title}", anchor=False)
     navigation(step)
-    told, problems = roles.tellers()
-    if not told:
+    runs, problems = roles.lesson_runs()
+    if not runs:
         for line in problems:
             problem(line)
         no_runs()
         return
-    cast = casting(told)
-    _, role, draw = STEPS[step - 1]
-    teller = cast[role]
-    if teller is None:
+    by_role = choose_runs(runs)
+    run = by_role[role]
+    if run is None:
         missing(role)
         return
     try:
         if draw is None:
-            recap(teller, cast["null"], cast["lookalike"])
+            recap(run, by_role["null"], by_role["lookalike"])
         else:
-            draw(teller)
+            draw(run)
     except RunError as error:
         problem(str(error))
 
 
 def current_step() -> int:
+    """The step that the address names, else the first; a new step starts at the top of the page."""
     given = st.query_params.get("step", "1")
     step = int(given) if given in {str(i) for i in range(1, len(STEPS) + 1)} else 1
     if given != str(step):
-        st.warning(
-            f"The link does not fit: there is no step {markdown_escaped(given[:40])}.", icon=":material/link_off:"
-        )
+        line = f"The link does not fit: there is no step {markdown_escaped(given[:40])}."
+        st.warning(line, icon=":material/link_off:")
     st.query_params["step"] = str(step)
     if st.session_state.get("lesson_step") not in (None, step):
         st.html(f"{look.TO_TOP}<!-- step {step} -->", unsafe_allow_javascript=True)
@@ -75,45 +74,37 @@ def go(step: int) -> None:
 
 def navigation(step: int) -> None:
     """Where we are, and the way on: by button, by number and by arrow keys."""
+    back = {"icon": ":material/arrow_back:", "shortcut": "Left", "disabled": step == 1}
+    forward = {"icon": ":material/arrow_forward:", "icon_position": "right", "shortcut": "Right", "type": "primary"}
+    forward |= {"disabled": step == len(STEPS)}
     with st.container(horizontal=True, vertical_alignment="center", key="lesson_navigation"):
-        st.button(
-            "Back", key="back", icon=":material/arrow_back:", shortcut="Left", disabled=step == 1,
-            on_click=go, args=(max(step - 1, 1),),
-        )  # fmt: skip
-        st.button(
-            "Next", key="forward", icon=":material/arrow_forward:", icon_position="right", shortcut="Right",
-            type="primary", disabled=step == len(STEPS), on_click=go, args=(min(step + 1, len(STEPS)),),
-        )  # fmt: skip
-        number = f"lesson_number_{step}"  # a new widget a step: its value is only where it starts
+        st.button("Back", key="back", on_click=go, args=(step - 1,), **back)
+        st.button("Next", key="forward", on_click=go, args=(step + 1,), **forward)
+        number = f"lesson_number_{step}"  # a widget for each step: its value is only where it starts
         st.pagination(len(STEPS), default=step, key=number, on_change=lambda: go(st.session_state[number]))
     st.progress(step / len(STEPS), text=f"Step {step} of {len(STEPS)}")
 
 
-def casting(told: list[Told]) -> dict[str, Told | None]:
-    """The task and the run of each role, chosen by the numbers; the teacher may choose otherwise."""
-    tasks = roles.tasks(told)
+def choose_runs(runs: list[LessonRun]) -> dict[str, LessonRun | None]:
+    """The task, and the run of each role: the numbers choose, and the teacher may choose otherwise."""
+    tasks, by_role = roles.tasks(runs), {}
     with st.sidebar:
-        task = choose(
-            "Task", "task", {t: t for t in tasks}, tasks[0], widget="segments" if len(tasks) < 4 else "select",
-            help="Which behavior the lesson is about. First: the task whose runs show the points best.",
-        )  # fmt: skip
-        mine = [t for t in told if t.task == task]
-        asked = {}
-        for role, label in ROLE_NAMES.items():
-            found = roles.candidates(mine, role)
-            labels = {t.key: t.key + ("" if t.fits(role) else " (does not fit)") for t in [*found, *mine]}
-            if labels:
-                default = found[0].key if found else ""
-                choices = labels if found else {"": "none fits", **labels}
-                asked[role] = choose(label, f"{role}_run", choices, default, help=roles.MISSING[role])
+        widget = "segments" if len(tasks) < 4 else "select"
+        help_line = "The behavior that the lesson is about. The task whose runs show the points best comes first."
+        task = choose("Task", "task", {t: t for t in tasks}, tasks[0], widget=widget, help=help_line)
+        mine = {run.key: run for run in runs if run.entry.task == task}
+        for name, role in ROLES.items():
+            found = roles.candidates(list(mine.values()), name)
+            choices = {} if found else {"": "none fits"}
+            choices |= {r.key: r.key + ("" if r.fits(name) else " (does not fit)") for r in [*found, *mine.values()]}
+            help_line = f"A run in which {role.needs}."
+            key = choose(f"Run of the {role.name}", f"{name}_run", choices, next(iter(choices)), help=help_line)
+            by_role[name] = mine.get(key)
         st.caption("Keys: ← and → walk the steps, V reveals, X shows another example.")
-        st.button("Wipe this step", key="wipe_step", icon=":material/mop:", on_click=wipe_step)
+        step = f"{st.query_params['step']}:"
+        st.button("Wipe this step", key="wipe_step", icon=":material/mop:", on_click=classroom.wipe, args=(step,))
         st.button("Start over", key="wipe_all", icon=":material/restart_alt:", on_click=start_over)
-    return roles.cast(told, task, asked)
-
-
-def wipe_step() -> None:
-    classroom.wipe(f"{st.query_params.get('step', '1')}:")
+    return by_role
 
 
 def start_over() -> None:
@@ -123,13 +114,9 @@ def start_over() -> None:
 
 def missing(role: str) -> None:
     """A step whose run is not there."""
-    st.info(
-        f"This step needs {markdown_escaped(roles.MISSING[role])}. None of the runs here is one: "
-        "the other steps go without it.",
-        icon=":material/search_off:",
-    )
-    folders = ", ".join(data.directories())
-    st.html(f"<p>Runs were looked for in {escaped(folders)}. <code>coupling samples</code> makes the sample runs.</p>")
+    needs, folders = (markdown_escaped(text) for text in (ROLES[role].needs, ", ".join(data.directories())))
+    line = f"This step needs a run in which {needs}. There is none in {folders}: the other steps go without it."
+    st.info(f"{line} `coupling samples` makes the sample runs.", icon=":material/search_off:")
 
 
 main()

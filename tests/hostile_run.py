@@ -56,7 +56,7 @@ def write_hostile_run(folder: Path, prompts: int = 40) -> Path:
         own_words, own_rows = _in_words(config.checkpoints[-1].name, table, f, f_edited)
         run.write_table("explanations.parquet", pa.concat_tables([explained, own_words]).unify_dictionaries())
         run.write_table("metrics.parquet", metrics_table([*rows, *own_rows]))
-        run.record(**{ATTACK: ATTACK})
+        run.note(**{ATTACK: ATTACK})
         run.finish({ATTACK: 1.0})
     _beside(path, folder / "failed", lambda m: m | {"status": "failed", "error": ATTACK})
     _beside(path, folder / "unreadable", lambda m: m | {"spec": m["spec"] | {"name": ATTACK, ATTACK: ATTACK}})

@@ -15,9 +15,10 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from engine.config import RunSpec, parse_spec
+from engine.config import RunSpec
 from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, INTERVALS, META, SETTING, example_id, metrics_table
 from engine.runs.store import Run
+from engine.spec_files import parse_spec
 
 TOPICS = ("geography", "history", "physics", "music")
 SPEAKERS = ("a professor", "a neighbour", "a child", "a stranger")
@@ -47,7 +48,8 @@ def spec(name: str, checkpoints: int, layers: Sequence[int], note: str = "") -> 
             "hidden": {"layers": list(layers)},
             "explainers": {"kinds": ["ridge", "mlp"], "regimes": ["frozen", "refit"]},
         },
-        Path("synthetic.yaml"),
+        "synthetic.yaml",
+        RunSpec,
     )
 
 

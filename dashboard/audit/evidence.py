@@ -14,10 +14,10 @@ from collections.abc import Mapping, Sequence
 from html import escape
 from typing import Any
 
-from dashboard.audit.evidence_plots import bars, effects, means
-from dashboard.audit.log import VERDICTS, Record, digest, head, standing
-from dashboard.audit.results import Kappa, Mean
-from dashboard.text import STYLE, diff, escaped, interval, signed
+from dashboard.audit.effects_svg import effects_svg
+from dashboard.audit.log import VERDICTS, Record, last_hash, sha256, standing_verdicts
+from dashboard.audit.results import Kappa, MeanError
+from dashboard.text import STYLE, bracketed, diff, escaped, signed
 
 CSS = """
 :root { color-scheme: light dark; }
@@ -33,12 +33,12 @@ code { font-size: 0.82rem; overflow-wrap: anywhere; } .small { font-size: 0.85re
 svg { width: 100%; height: auto; max-width: 46rem; } svg text { fill: currentColor; font: 13px system-ui, sans-serif; }
 """ + STYLE.removeprefix("<style>").removesuffix("</style>")
 
-HOW = (
+METHOD = (
     "Each reviewer was given examples from a queue drawn with a seed, equally from four quadrants of agreement, and "
     "saw the prompt, its edit and the present behavior f(x). Their prediction of the effect Δ = f(x′) − f(x) was "
     "recorded before the explanation and f(x′) were revealed; then they gave a verdict. All numbers are in nats. "
     "“−f(x), scaled” is what the present output alone says: a line of Δ target on f(x), fitted to the train split at "
-    "the target. Reviewers are named as they named themselves."
+    "the target. Reviewers gave their names themselves."
 )
 
 
@@ -49,30 +49,27 @@ def evidence(
     setting: str,
     provenance: Mapping[str, str],
     chain: str,
-    errors: Sequence[Mean] = (),
+    errors: Sequence[MeanError] = (),
     kappas: Sequence[Kappa] = (),
 ) -> str:
-    """The file. records: the whole log; chain: what `audit.check` found, in words; provenance: label → value."""
+    """The file's text. records: the whole log; chain: what `log.check` found, in words; provenance: label → value."""
     mine = [r for r in records if (r.run_hash, r.setting) == (run_hash, setting)]
-    predictions = {r.id: r for r in records if r.kind == "prediction"}
-    verdicts = standing(mine)
+    predictions: dict[int | None, Record] = {r.id: r for r in records if r.kind == "prediction"}
+    verdicts = standing_verdicts(mine)
     by_example: dict[str, list[Record]] = {}
     for record in verdicts:
         by_example.setdefault(record.example_id, []).append(record)
-    items = [
-        _item(place, judged, [predictions.get(r.refers_to or 0) for r in judged])
-        for place, judged in enumerate(by_example.values(), start=1)
-    ]
+    items = [_item(place, judged, predictions) for place, judged in enumerate(by_example.values(), start=1)]
     used = {r.refers_to for r in mine if r.kind == "verdict"}
-    listed = [r for r in records if r in mine or r.id in used]
+    counts = Counter(r.verdict for r in verdicts)
     body = [
         "<h1>Audit of explanations</h1>",
         f"<p>{len(by_example)} examples judged, {len(verdicts)} standing verdicts by "
-        f"{len({r.reviewer for r in verdicts})} reviewers.</p><p>{escape(HOW)}</p>",
+        f"{len({r.reviewer for r in verdicts})} reviewers.</p><p>{escape(METHOD)}</p>",
         "<h2>Where it comes from</h2>",
-        _pairs({**provenance, "chain of records": chain, "last record of the log": head(records)}),
-        "<h2>What it adds up to</h2>",
-        bars([(label, Counter(r.verdict for r in verdicts)[v]) for v, label in VERDICTS.items()], "Verdicts, standing"),
+        _pairs({**provenance, "chain of records": chain, "last record of the log": last_hash(records)}),
+        "<h2>What it adds up to</h2><h3>Verdicts, standing</h3>",
+        _pairs({label: str(counts[verdict]) for verdict, label in VERDICTS.items()}),
         _errors(errors),
         _kappas(kappas),
         "<h2>Examples</h2>",
@@ -80,7 +77,7 @@ def evidence(
         "<h2>Records</h2>",
         "<p class='small'>Every record of this setting, undone ones too. Each is sealed with a SHA-256 over its "
         "content and the seal of the record before it; nothing is ever changed or erased.</p>",
-        _records(listed),
+        _records([r for r in records if r in mine or r.id in used]),
     ]
     style = base64.b64encode(hashlib.sha256(CSS.encode()).digest()).decode()
     policy = f"default-src 'none'; style-src 'sha256-{style}'; base-uri 'none'; form-action 'none'"
@@ -95,70 +92,63 @@ def evidence(
     )
 
 
-def _item(place: int, judged: Sequence[Record], predicted: Sequence[Record | None]) -> str:
+def _item(place: int, judged: Sequence[Record], predictions: Mapping[int | None, Record]) -> str:
     """One example with what each of its reviewers predicted and found."""
     shown: dict[str, Any] = json.loads(judged[0].shown)
+    claims = [(r.reviewer, predictions[r.refers_to].predicted if r.refers_to in predictions else None) for r in judged]
+    sayings = {
+        "Δ target": shown["effect_target"],
+        "explanation": shown["explanation"],
+        "−f(x), scaled": shown["output"],
+    }
     measured = shown["effect_current"]
-    sayings = [
-        ("Δ current", measured),
-        ("Δ target", shown["effect_target"]),
-        ("explanation", shown["explanation"]),
-        ("−f(x), scaled", shown["output"]),
+    numbers = [("Δ current", signed(measured), "")]
+    numbers += [
+        (name, signed(value), "" if value is None else f"{abs(value - measured):.2f}")
+        for name, value in [*sayings.items(), *((f"predicted by {who}", value) for who, value in claims)]
     ]
-    claims = [(r.reviewer, p.predicted if p else None) for r, p in zip(judged, predicted, strict=True)]
-    numbers = [
-        (name, signed(value), "" if value is None or name.startswith("Δ c") else f"{abs(value - measured):.2f}")
-        for name, value in [*sayings, *((f"predicted by {who}", value) for who, value in claims)]
-    ]
-    words = f"<p class='prompt'>{escaped(shown['text'])}</p>" if shown.get("text") else ""
     verdicts = [
         (r.reviewer, VERDICTS.get(r.verdict or "", str(r.verdict)), r.comment, r.created, str(r.id)) for r in judged
     ]
     answers = f"log p(“{shown['answer_a']}”) − log p(“{shown['answer_b']}”)"
-    return "\n".join(
-        (
-            f"<article><h3>{place}. {escaped(shown['edit'])} · <code>{escaped(judged[0].example_id)}</code></h3>",
-            f"<p class='small'>{escaped(shown['stratum'])} · f is {escaped(answers)} · f(x) = "
-            f"{signed(shown['f_current'])}, f(x′) = {signed(shown['f_edited_current'])} nats</p>",
-            diff(shown["prompt"], shown["edited"]).removeprefix(STYLE),
-            words,
-            effects(shown, claims),
-            _table(("What is said of Δ", "nats", "off Δ current by"), numbers, right={1, 2}),
-            _table(("Reviewer", "Verdict", "Comment", "When, UTC", "Record"), verdicts),
-            f"<p class='small'>SHA-256 of what was shown: <code>{digest(judged[0].shown)}</code></p></article>",
-        )
+    pieces = (
+        f"<article><h3>{place}. {escaped(shown['edit'])} · <code>{escaped(judged[0].example_id)}</code></h3>",
+        f"<p class='small'>{escaped(shown['stratum'])} · f is {escaped(answers)} · f(x) = "
+        f"{signed(shown['f_current'])}, f(x′) = {signed(shown['f_edited_current'])} nats</p>",
+        diff(shown["prompt"], shown["edited"]).removeprefix(STYLE),
+        f"<p class='prompt'>{escaped(shown['text'])}</p>" if shown.get("text") else "",
+        effects_svg(shown, claims),
+        _table(("What is said of Δ", "nats", "off Δ current by"), numbers, right=(1, 2)),
+        _table(("Reviewer", "Verdict", "Comment", "When, UTC", "Record"), verdicts),
+        f"<p class='small'>SHA-256 of what was shown: <code>{sha256(judged[0].shown)}</code></p></article>",
     )
+    return "\n".join(pieces)
 
 
-def _errors(errors: Sequence[Mean]) -> str:
+def _errors(errors: Sequence[MeanError]) -> str:
     if not errors:
         return ""
-    rows = [(m.name, m.text, interval(m.low, m.high).replace("+", ""), str(m.n)) for m in errors]
-    table = _table(("Mean error |Δ said − Δ current|", "nats", "95% interval", "examples"), rows, right={1, 3})
+    rows = [(m.name, m.text, bracketed(m.low, m.high).replace("+", ""), str(m.n)) for m in errors]
+    table = _table(("Mean error |Δ said − Δ current|", "nats", "95% interval", "examples"), rows, right=(1, 3))
     note = "Each quadrant counts by its share of all examples; intervals resample examples within quadrants."
-    return f"<h3>Errors</h3>{means(errors)}{table}<p class='small'>{note}</p>"
+    return f"<h3>Errors</h3>{table}<p class='small'>{note}</p>"
 
 
 def _kappas(kappas: Sequence[Kappa]) -> str:
     if not kappas:
         return "<p>Agreement between reviewers: no example was judged by two of them yet.</p>"
     rows = [
-        (f"{k.first} and {k.second}", signed(k.value), interval(k.low, k.high), f"{k.same} of {k.n}", k.words)
+        (f"{k.first} and {k.second}", signed(k.value), bracketed(k.low, k.high), f"{k.same} of {k.n}", k.words)
         for k in kappas
     ]
     names = ("Reviewers", "Cohen's kappa", "95% interval", "same verdict", "in words")
-    return f"<h3>Agreement between reviewers</h3>{_table(names, rows, right={1})}"
+    return f"<h3>Agreement between reviewers</h3>{_table(names, rows, right=(1,))}"
 
 
 def _records(records: Sequence[Record]) -> str:
-    rows = "".join(
-        f"<tr><td class='number'>{r.id}</td><td>{escaped(r.kind)}</td><td>{escaped(r.created)}</td>"
-        f"<td>{escaped(r.reviewer)}</td><td><code>{escaped(r.example_id)}</code></td>"
-        f"<td>{escaped(_content(r))}</td><td><code>{escaped(r.hash)}</code></td></tr>"
-        for r in records
-    )
+    rows = [(str(r.id), r.kind, r.created, r.reviewer, r.example_id, _content(r), r.hash) for r in records]
     names = ("Id", "Kind", "When, UTC", "Reviewer", "Example", "Content", "SHA-256")
-    return f"<table><tr>{''.join(f'<th>{n}</th>' for n in names)}</tr>{rows}</table>"
+    return _table(names, rows, right=(0,), code=(4, 6))
 
 
 def _content(record: Record) -> str:
@@ -174,8 +164,15 @@ def _pairs(values: Mapping[str, str]) -> str:
     return f"<table>{rows}</table>"
 
 
-def _table(names: Sequence[str], rows: Sequence[Sequence[str]], right: set[int] = frozenset()) -> str:  # type: ignore[assignment]
-    looks = ["number" if i in right else "comment" if n == "Comment" else "" for i, n in enumerate(names)]
-    cells = ["".join(f"<td class='{c}'>{escaped(v)}</td>" for c, v in zip(looks, row, strict=True)) for row in rows]
-    titles = "".join(f"<th>{escaped(name)}</th>" for name in names)
-    return f"<table><tr>{titles}</tr>{''.join(f'<tr>{row}</tr>' for row in cells)}</table>"
+def _table(
+    names: Sequence[str], rows: Sequence[Sequence[str]], right: Sequence[int] = (), code: Sequence[int] = ()
+) -> str:
+    """right, code: places of the columns with numbers, and of those with code."""
+
+    def cell(place: int, text: str) -> str:
+        look = "number" if place in right else "comment" if names[place] == "Comment" else ""
+        return f"<td class='{look}'>{f'<code>{escaped(text)}</code>' if place in code else escaped(text)}</td>"
+
+    lines = ["".join(f"<th>{escaped(name)}</th>" for name in names)]
+    lines += ["".join(cell(place, text) for place, text in enumerate(row)) for row in rows]
+    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"

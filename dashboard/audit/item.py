@@ -7,13 +7,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.audit.log import Record, packed
-from dashboard.audit.queue import OutputScale, apart, draw, output_scale, strata
-from dashboard.audit.results import prediction, verdicts
+from dashboard.audit.log import Record, canonical_json
+from dashboard.audit.queue import OutputScale, draw, least_distance, output_scale, strata
+from dashboard.audit.results import verdicts_of
 from dashboard.reading import data
 from dashboard.reading.example_rows import example
 from dashboard.selection import on_screen
@@ -42,7 +41,7 @@ class Item:
     """What is revealed after it, in nats: explanation, text, f_… and effect_… of target and current, output with its
     fit, apart, stratum."""
     entry: Mapping[str, Any]
-    """What every record of it has in common: fields of `audit.Entry`."""
+    """What all records of it have in common: fields of `log.Entry`."""
     prediction: Record | None
     verdict: Record | None
 
@@ -59,7 +58,7 @@ class Item:
 
 def judged_setting(selection: Selection) -> str:
     """JSON that names whose explanations are audited, apart from the run."""
-    return packed({**asdict(selection.setting), "layer": selection.layer})
+    return canonical_json({**asdict(selection.setting), "layer": selection.layer})
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
@@ -82,7 +81,7 @@ def population(selection: Selection) -> pd.DataFrame:
     return rows if rows.empty else rows.assign(stratum=_strata(_asked(selection), rows))
 
 
-def queue(selection: Selection, rows: pd.DataFrame, sitting: Sitting) -> list[str]:
+def queue_of(selection: Selection, rows: pd.DataFrame, sitting: Sitting) -> list[str]:
     """example_ids of a `population` in the order in which they are audited."""
     return _queue(_asked(selection), sitting.items, sitting.seed, rows)
 
@@ -92,17 +91,16 @@ def _scale(path: Path, checkpoint: str, edit: str, stamp: str) -> OutputScale | 
     return output_scale(data.behavior(path, checkpoint), edit)
 
 
-def item(
+def read_item(
     selection: Selection, rows: pd.DataFrame, example_id: str, sitting: Sitting, records: Sequence[Record]
 ) -> Item:
-    """Raises RunError where the run no longer has the example."""
-    s = selection
+    """One example of a `population`; raises RunError where the run no longer has it."""
+    s, reviewer = selection, sitting.reviewer
     found = example(s.path, s.setting, example_id)
-    number = None if found is None else found["row_number"]
-    there = np.flatnonzero(rows["row_number"].to_numpy() == number)
-    if found is None or not len(there):
+    there = rows[rows["row_number"] == found["row_number"]] if found else rows[:0]
+    if found is None or there.empty:
         raise RunError(f"{s.run.key}: has no example {example_id} any more; load the page again")
-    row = rows.iloc[there[0]].to_dict()
+    row = there.iloc[0].to_dict()
     f = float(row["f_current"])
     names = ("prompt", "edited", "edit", "answer_a", "answer_b")
     question = {**{name: str(found[name]) for name in names}, "f_current": f}
@@ -112,28 +110,17 @@ def item(
     answer |= {
         "text": None if pd.isna(row["text"]) else str(row["text"]),
         "stratum": str(row["stratum"]),
-        "apart": apart(rows["effect_current"].to_numpy()),
-        "output": None if scale is None else scale.says(f),
-        "output_slope": None if scale is None else scale.slope,
-        "output_intercept": None if scale is None else scale.intercept,
-        "output_n": None if scale is None else scale.n,
+        "apart": least_distance(rows["effect_current"].to_numpy()),
+        "output": scale and scale.says(f),
+        "output_slope": scale and scale.slope,
+        "output_intercept": scale and scale.intercept,
+        "output_n": scale and scale.n,
     }
-    setting, run_hash = judged_setting(s), data.content_hash(s.path)
-    entry = {
-        "reviewer": sitting.reviewer,
-        "run": s.run.key,
-        "run_hash": run_hash,
-        "checkpoint": s.checkpoint,
-        "setting": setting,
-        "example_id": example_id,
-        "seed": sitting.seed,
-        "queue": packed({"items": sitting.items, "split": s.split, "edit": s.edit}),
-    }
-    return Item(
-        s.path,
-        question,
-        answer,
-        entry,
-        prediction(records, sitting.reviewer, run_hash, s.checkpoint, example_id),
-        verdicts(records, sitting.reviewer, run_hash, setting).get(example_id),
-    )
+    run_hash, setting = data.content_hash(s.path), judged_setting(s)
+    asked = canonical_json({"items": sitting.items, "split": s.split, "edit": s.edit})
+    entry: dict[str, Any] = {"reviewer": reviewer, "run": s.run.key, "run_hash": run_hash, "checkpoint": s.checkpoint}
+    entry |= {"setting": setting, "example_id": example_id, "seed": sitting.seed, "queue": asked}
+    same = ("reviewer", "run_hash", "checkpoint", "example_id")  # in any queue: f(x′) is known after it
+    mine = [r for r in records if r.kind == "prediction" and all(getattr(r, n) == entry[n] for n in same)]
+    verdict = verdicts_of(records, reviewer, run_hash, setting).get(example_id)
+    return Item(s.path, question, answer, entry, mine[0] if mine else None, verdict)

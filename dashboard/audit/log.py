@@ -1,8 +1,8 @@
-"""The log of audits: append-only records in SQLite or PostgreSQL, each sealed with the hash of the one before.
+"""The log of audits: append-only records in SQLite or PostgreSQL. Each record holds the hash of the one before it.
 
-Nothing is ever changed or taken away: the database refuses UPDATE and DELETE, and to undo a verdict is to add a
-record. `check` finds the first record that was tampered with all the same. Reviewers are names, not accounts: the
-log keeps who they said they were. Imports no Streamlit.
+The database refuses UPDATE and DELETE; to undo a verdict is to add a record. `check` finds the first record that was
+tampered with all the same. Reviewers are names, not accounts: the log keeps who they said they were. Imports no
+Streamlit.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from engine.runs.store import MANIFEST
+from engine.runs.files import MANIFEST
 
 FILE = "audits.sqlite"
 URL = "COUPLING_AUDIT_URL"
@@ -32,8 +32,8 @@ VERDICTS = {
     "neither": "follows neither",
     "undecidable": "undecidable",
 }
-NOTHING = "0" * 64
-"""What the first record names as the hash of the one before."""
+NO_PREVIOUS = "0" * 64
+"""The first record's `previous`."""
 LONGEST_COMMENT, LONGEST_NAME = 4_000, 80
 
 
@@ -61,11 +61,11 @@ class Entry:
     shown: str
     """JSON: what the reviewer had seen when the record was made."""
     predicted: float | None = None
-    """Δ that a prediction says, nats."""
+    """The Δ that a prediction says, nats."""
     verdict: str | None = None
     comment: str = ""
     refers_to: int | None = None
-    """Of a verdict: its prediction. Of an undo: the verdict undone."""
+    """The prediction that a verdict belongs to, or the verdict that an undo takes back."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +77,12 @@ class Record(Entry):
     """UTC, ISO 8601."""
     shown_hash: str
     previous: str
+    """Hash of the record before it."""
     hash: str
+
+
+def _texts(*names: str) -> Iterator[sa.Column]:
+    return (sa.Column(name, sa.Text, nullable=False) for name in names)
 
 
 _METADATA = sa.MetaData()
@@ -85,17 +90,16 @@ _TABLE = sa.Table(
     "audit_records",
     _METADATA,
     sa.Column("id", sa.Integer, primary_key=True, autoincrement=False),
-    *(sa.Column(name, sa.Text, nullable=False) for name in ("kind", "created", "reviewer", "run", "run_hash")),
-    *(sa.Column(name, sa.Text, nullable=False) for name in ("checkpoint", "setting", "example_id")),
+    *_texts("kind", "created", "reviewer", "run", "run_hash", "checkpoint", "setting", "example_id"),
     sa.Column("seed", sa.BigInteger, nullable=False),
-    *(sa.Column(name, sa.Text, nullable=False) for name in ("queue", "shown", "shown_hash", "comment")),
+    *_texts("queue", "shown", "shown_hash", "comment"),
     sa.Column("predicted", sa.Double),
     sa.Column("verdict", sa.Text),
     sa.Column("refers_to", sa.Integer),
     sa.Column("previous", sa.Text, nullable=False, unique=True),  # a chain can't fork
     sa.Column("hash", sa.Text, nullable=False, unique=True),
 )
-_FORBID = {
+_FORBID_CHANGES = {
     "sqlite": tuple(
         f"CREATE TRIGGER audit_no_{verb.lower()} BEFORE {verb} ON audit_records"
         " BEGIN SELECT RAISE(ABORT, 'audit records are append-only'); END"
@@ -108,19 +112,24 @@ _FORBID = {
         " FOR EACH STATEMENT EXECUTE FUNCTION audit_append_only()",
     ),
 }
-"""Made once, together with the table."""
+"""Run once, when the table is made."""
 _LOCK = {"sqlite": "BEGIN IMMEDIATE", "postgresql": "SELECT pg_advisory_xact_lock(7077001)"}
 """One writer at a time, other processes included; readers never wait."""
 
 
+def address(directories: Sequence[str | Path]) -> str:
+    """The log's URL: from the environment, else a file beside the runs. Raises AuditError where there is no place."""
+    return os.environ.get(URL) or f"sqlite:///{file_beside(directories)}"
+
+
 def file_beside(directories: Sequence[str | Path]) -> Path:
-    """Where audits are kept by default: the first of the dashboard's folders that has such a file, else the first
-    that can be written (made if need be); beside a run, not in it. Raises AuditError where there is none."""
+    """Where audits are kept by default: in the first of the dashboard's folders that has such a file, else in the
+    first that can be written. For the folder of a run, its parent counts. Raises AuditError where there is none."""
     folders = [Path(d).resolve() for d in directories]
     folders = [f.parent if (f / MANIFEST).exists() else f for f in folders]
-    there = next((f / FILE for f in folders if (f / FILE).is_file()), None)
-    if there:
-        return there
+    for folder in folders:
+        if (folder / FILE).is_file():
+            return folder / FILE
     for folder in folders:
         parent = next(p for p in (folder, *folder.parents) if p.exists())
         if parent.is_dir() and os.access(parent, os.W_OK):
@@ -128,57 +137,52 @@ def file_beside(directories: Sequence[str | Path]) -> Path:
     raise AuditError(f"no folder to keep audits in: {', '.join(map(str, folders))} can't be written; set {URL}")
 
 
-def address(directories: Sequence[str | Path]) -> str:
-    """The log's URL: from the environment, else a file beside the runs."""
-    return os.environ.get(URL) or f"sqlite:///{file_beside(directories)}"
-
-
 def reviewer_name(text: str) -> str:
-    """A name as it is recorded: one line, spaces single, no control characters, cut to `LONGEST_NAME`."""
+    """A name as it is recorded: one line, single spaces, no control characters, cut to `LONGEST_NAME`."""
     shown = "".join(c for c in unicodedata.normalize("NFKC", text) if c.isspace() or c.isprintable())
     return _storable(" ".join(shown.split())[:LONGEST_NAME])
 
 
-def packed(value: Mapping[str, Any]) -> str:
-    """JSON in one canonical spelling, so that equal content has equal hashes. NaN becomes null."""
+def canonical_json(value: Mapping[str, Any]) -> str:
+    """JSON in one spelling, so that equal content has equal hashes. NaN becomes null."""
     clean = {k: None if isinstance(v, float) and v != v else v for k, v in value.items()}
     return json.dumps(clean, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def digest(text: str) -> str:
+def sha256(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def seal(record: Mapping[str, Any]) -> str:
-    """SHA-256 over everything that a record holds, `previous` among it, but its own hash."""
-    return digest(packed({f.name: record[f.name] for f in fields(Record) if f.name != "hash"}))
+def record_hash(record: Mapping[str, Any]) -> str:
+    """SHA-256 over all that a record holds, `previous` included, except its own hash."""
+    return sha256(canonical_json({f.name: record[f.name] for f in fields(Record) if f.name != "hash"}))
 
 
 def check(records: Sequence[Record]) -> str | None:
-    """What is wrong with the first broken record of the whole log in its order; None where the chain is sound.
+    """The first defect of the whole log in its order, in words; None where the chain is sound.
 
-    Records cut off at the end leave a sound chain: compare `head` with one that was written down elsewhere.
+    A log whose last records were cut off is still sound: compare `last_hash` with one that was noted elsewhere.
     """
-    previous = NOTHING
+    previous = NO_PREVIOUS
     for place, record in enumerate(records, start=1):
         if record.id != place:
             return f"record {place} is missing: record {record.id} stands in its place"
         if record.previous != previous:
             return f"record {record.id} does not follow the one before it: one of them was replaced"
-        if record.shown_hash != digest(record.shown):
-            return f"record {record.id}: what was shown is not what its hash was taken of"
-        if record.hash != seal(asdict(record)):
+        if record.shown_hash != sha256(record.shown):
+            return f"record {record.id}: what was shown does not fit its hash"
+        if record.hash != record_hash(vars(record)):
             return f"record {record.id} was changed after it was written: its content does not fit its hash"
         previous = record.hash
     return None
 
 
-def head(records: Sequence[Record]) -> str:
+def last_hash(records: Sequence[Record]) -> str:
     """The last record's hash, which stands for all before it."""
-    return records[-1].hash if records else NOTHING
+    return records[-1].hash if records else NO_PREVIOUS
 
 
-def standing(records: Sequence[Record]) -> list[Record]:
+def standing_verdicts(records: Sequence[Record]) -> list[Record]:
     """Verdicts that were not undone."""
     undone = {r.refers_to for r in records if r.kind == "undo"}
     return [r for r in records if r.kind == "verdict" and r.id not in undone]
@@ -188,21 +192,25 @@ class AuditLog:
     """Reads and appends. Opening one touches nothing; the table is made with the first record."""
 
     def __init__(self, url: str) -> None:
-        with _in_words("the audit log"):
+        with _as_audit_errors("the audit log"):
             parsed = sa.make_url(url)
             if parsed.drivername in ("postgres", "postgresql"):
                 parsed = parsed.set(drivername="postgresql+psycopg")
-            if parsed.get_backend_name() not in _LOCK or (not parsed.database and "sqlite" in parsed.drivername):
+            is_file = parsed.get_backend_name() == "sqlite"
+            if parsed.get_backend_name() not in _LOCK or (is_file and not parsed.database):
                 raise AuditError(f"{URL}: only files of SQLite and PostgreSQL servers are supported")
             self.name = parsed.render_as_string(hide_password=True)
-            self._file = Path(str(parsed.database)) if parsed.get_backend_name() == "sqlite" else None
-            self._engine = _engine(parsed)
+            self._file = Path(str(parsed.database)) if is_file else None
+            # In SQLite, transactions begin where we say so, by `BEGIN IMMEDIATE`.
+            manual = {"timeout": 30, "isolation_level": None}
+            options: dict[str, Any] = {"poolclass": sa.NullPool, "connect_args": manual} if is_file else {}
+            self._engine = sa.create_engine(parsed, **(options or {"pool_pre_ping": True}))
 
     def records(self) -> list[Record]:
         """Every record, the first one first; none where there is no log yet."""
         if self._file is not None and not self._file.exists():
             return []
-        with _in_words(self.name), self._engine.connect() as connection:
+        with _as_audit_errors(self.name), self._engine.connect() as connection:
             if not sa.inspect(connection).has_table(_TABLE.name):
                 return []
             rows = connection.execute(sa.select(_TABLE).order_by(_TABLE.c.id)).mappings()
@@ -212,78 +220,66 @@ class AuditLog:
         """Add one record, whole or not at all; raises AuditError where it is refused or can't be written.
 
         Refused: a second prediction of what the reviewer has already seen, a verdict without a prediction, a second
-        verdict while one stands, an undo of what is not one's own standing verdict.
+        verdict while one stands, an undo of anything but one's own standing verdict.
         """
         values: dict[str, Any] = {k: _storable(v) if isinstance(v, str) else v for k, v in asdict(entry).items()}
         values["comment"] = values["comment"][:LONGEST_COMMENT]
         if entry.predicted is not None:
             values["predicted"] = float(entry.predicted) + 0.0  # no negative zero, which SQLite does not keep
-        entry = Entry(**values)
-        with _in_words(self.name):
+        with _as_audit_errors(self.name):
             if self._file is not None:
                 self._file.parent.mkdir(parents=True, exist_ok=True)
-            return self._append(entry)
+            with self._engine.begin() as connection:
+                connection.exec_driver_sql(_LOCK[self._engine.dialect.name])
+                return self._write(connection, Entry(**values))
 
-    def _append(self, entry: Entry) -> Record:
-        with self._engine.begin() as connection:
-            connection.exec_driver_sql(_LOCK[self._engine.dialect.name])
-            self._make(connection)
-            self._refuse(connection, entry)
-            last = connection.execute(
-                sa.select(_TABLE.c.id, _TABLE.c.hash).order_by(_TABLE.c.id.desc()).limit(1)
-            ).first()
-            row = asdict(entry) | {"shown_hash": digest(entry.shown)}
-            row |= {"created": datetime.now(UTC).isoformat(timespec="milliseconds")}
-            row |= {"id": last.id + 1 if last else 1, "previous": last.hash if last else NOTHING}
-            row |= {"hash": seal(row)}
-            connection.execute(_TABLE.insert(), row)
-        return Record(**row)
-
-    def undo(self, verdict: Record, reviewer: str) -> Record:
-        """Take a verdict back by a record that says so."""
-        values: dict[str, Any] = {f.name: getattr(verdict, f.name) for f in fields(Entry)}
-        values |= {"kind": "undo", "reviewer": reviewer, "refers_to": verdict.id, "comment": "", "shown": packed({})}
-        return self.append(Entry(**values))
-
-    def _make(self, connection: sa.Connection) -> None:
+    def _write(self, connection: sa.Connection, entry: Entry) -> Record:
         if not sa.inspect(connection).has_table(_TABLE.name):
             _METADATA.create_all(connection)
-            for statement in _FORBID[self._engine.dialect.name]:
+            for statement in _FORBID_CHANGES[self._engine.dialect.name]:
                 connection.exec_driver_sql(statement)
-
-    def _refuse(self, connection: sa.Connection, entry: Entry) -> None:
-        if entry.kind == "prediction" and (entry.predicted is None or not abs(entry.predicted) < 1e6):
-            raise AuditError("a prediction needs a number of nats")
-        if entry.kind == "verdict" and entry.verdict not in VERDICTS:
-            raise AuditError(f"there is no verdict {entry.verdict!r}")
         same = [_TABLE.c[n] == getattr(entry, n) for n in ("reviewer", "run_hash", "checkpoint", "example_id")]
-        mine = [Record(**r) for r in connection.execute(sa.select(_TABLE).where(*same)).mappings()]
-        predictions = [r.id for r in mine if r.kind == "prediction"]
-        open_verdicts = [r for r in standing(mine) if r.setting == entry.setting]
-        if entry.kind == "prediction" and predictions:
+        _refuse(entry, [Record(**r) for r in connection.execute(sa.select(_TABLE).where(*same)).mappings()])
+        newest = sa.select(_TABLE.c.id, _TABLE.c.hash).order_by(_TABLE.c.id.desc()).limit(1)
+        last = connection.execute(newest).first()
+        row = asdict(entry) | {"shown_hash": sha256(entry.shown)}
+        row |= {"created": datetime.now(UTC).isoformat(timespec="milliseconds")}
+        row |= {"id": last.id + 1 if last else 1, "previous": last.hash if last else NO_PREVIOUS}
+        row |= {"hash": record_hash(row)}
+        connection.execute(_TABLE.insert(), row)
+        return Record(**row)
+
+    def undo(self, verdict: Record) -> Record:
+        """Take a verdict back by a record that says so."""
+        values: dict[str, Any] = {f.name: getattr(verdict, f.name) for f in fields(Entry)}
+        return self.append(
+            Entry(**values | {"kind": "undo", "refers_to": verdict.id, "comment": "", "shown": canonical_json({})})
+        )
+
+
+def _refuse(entry: Entry, mine: Sequence[Record]) -> None:
+    """Raises AuditError for an entry that the log must not hold. mine: this reviewer's records of the same example."""
+    predictions = [r.id for r in mine if r.kind == "prediction"]
+    verdicts = [r.id for r in standing_verdicts(mine) if r.setting == entry.setting]
+    if entry.kind == "prediction":
+        if entry.predicted is None or not abs(entry.predicted) < 1e6:
+            raise AuditError("a prediction needs a number of nats")
+        if predictions:
             raise AuditError(f"{entry.reviewer} has predicted this example before (record {predictions[0]})")
-        if entry.kind == "verdict" and entry.refers_to not in predictions:
+    elif entry.kind == "verdict":
+        if entry.verdict not in VERDICTS:
+            raise AuditError(f"there is no verdict {entry.verdict!r}")
+        if entry.refers_to not in predictions:
             raise AuditError("a verdict comes after a prediction of the same example by the same reviewer")
-        if entry.kind == "verdict" and open_verdicts:
-            raise AuditError(f"{entry.reviewer} has a verdict on this example (record {open_verdicts[0].id}): undo it")
-        if entry.kind == "undo" and entry.refers_to not in [r.id for r in open_verdicts]:
-            raise AuditError(f"record {entry.refers_to} is no standing verdict of {entry.reviewer}")
-
-
-def _engine(url: sa.URL) -> sa.Engine:
-    if url.get_backend_name() != "sqlite":
-        return sa.create_engine(url, pool_pre_ping=True)
-    engine = sa.create_engine(url, poolclass=sa.NullPool, connect_args={"timeout": 30})
-
-    @sa.event.listens_for(engine, "connect")
-    def _(connection: Any, _record: Any) -> None:
-        connection.isolation_level = None  # transactions begin where we say so, by `BEGIN IMMEDIATE`
-
-    return engine
+        if verdicts:
+            raise AuditError(f"{entry.reviewer} has a verdict on this example (record {verdicts[0]}): undo it")
+    elif entry.refers_to not in verdicts:
+        raise AuditError(f"record {entry.refers_to} is no standing verdict of {entry.reviewer}")
 
 
 @contextmanager
-def _in_words(where: str) -> Iterator[None]:
+def _as_audit_errors(where: str) -> Iterator[None]:
+    """What goes wrong inside becomes an AuditError of one line that begins with `where`."""
     try:
         yield
     except (sa.exc.SQLAlchemyError, OSError, ImportError) as error:

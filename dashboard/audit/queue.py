@@ -6,9 +6,8 @@ that rare ones are seen too, and then shuffled together: the place in the queue 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import dataclass
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -17,12 +16,10 @@ from scipy.stats import linregress
 from dashboard.charts import QUADRANTS, quadrants
 from dashboard.reading.data import UNDECIDABLE
 
-Name = TypeVar("Name")
-
 NO_NUMBER = "no number: explained in words only"
 STRATA = (*QUADRANTS, NO_NUMBER)
 SPREAD_SHARE = 0.1
-"""Of the standard deviation of Δ_current: effects that lie nearer to each other count as one."""
+"""Effects that lie nearer to each other than this share of the sd of Δ_current can't be told apart."""
 
 
 def strata(rows: pd.DataFrame) -> pd.Categorical:
@@ -32,25 +29,14 @@ def strata(rows: pd.DataFrame) -> pd.Categorical:
     return pd.Categorical(np.where(np.isfinite(explanation), named, NO_NUMBER).astype(object), categories=STRATA)
 
 
-def shares(sizes: Mapping[Name, int], items: int) -> dict[Name, int]:
-    """How many of `items` each stratum gives: all alike, as far as it goes round."""
-    given = dict.fromkeys(sizes, 0)
-    left = min(items, sum(sizes.values()))
-    while left:
-        for name in sizes:
-            if left and given[name] < sizes[name]:
-                given[name] += 1
-                left -= 1
-    return given
-
-
 def draw(strata: pd.Categorical, items: int, seed: int) -> np.ndarray:
-    """Which of the n rows are audited, in the order of the queue: `items` positions, or all where there are fewer.
+    """Positions of the rows that are audited, in the order of the queue: `items` of them, or all if there are fewer.
 
     The same rows and seed give the same queue; a longer queue holds the examples of a shorter one.
     """
     pools = {code: np.flatnonzero(strata.codes == code) for code in sorted(set(strata.codes.tolist()))}
-    given = shares({code: len(pool) for code, pool in pools.items()}, items)
+    turns = sorted((turn, code) for code, pool in pools.items() for turn in range(min(len(pool), items)))
+    given = Counter(code for _, code in turns[:items])
     # Each stratum has a generator of its own, so that what it gives does not depend on the others.
     picked = [np.random.default_rng([seed, code]).permutation(pool)[: given[code]] for code, pool in pools.items()]
     together = np.concatenate([np.empty(0, np.int64), *picked])
@@ -66,13 +52,13 @@ class OutputScale:
     n: int
 
     def says(self, f: float) -> float:
-        """What the output f(x) alone says of Δ, nats."""
+        """What the output f(x) alone says about Δ, nats."""
         return self.intercept + self.slope * f
 
 
 def output_scale(behavior: pd.DataFrame, edit: str) -> OutputScale | None:
-    """The control `output` is −f(x), of unknown scale; this puts it in nats by what the explainer also learned from,
-    effects at the target. None where the train split has fewer than 3 such examples, or f(x) stands still.
+    """The control `output` is −f(x), which has no scale. This line puts it in nats by the same effects at the target
+    that the explainer was trained on. None if the train split has fewer than 3 such examples, or f(x) is constant.
 
     behavior: split, edit, f_target, effect_target.
     """
@@ -84,8 +70,7 @@ def output_scale(behavior: pd.DataFrame, edit: str) -> OutputScale | None:
     return OutputScale(float(fit.slope), float(fit.intercept), len(train))
 
 
-def apart(effects: np.ndarray) -> float:
-    """Nats that Δ_target and Δ_current of an example must lie apart, for a verdict between them: `UNDECIDABLE`, or a
+def least_distance(effects: np.ndarray) -> float:
+    """The distance of Δ_target and Δ_current from which on a verdict can tell them apart, nats: `UNDECIDABLE`, or a
     tenth of the spread of Δ_current [n] where that is more."""
-    spread = float(np.std(effects)) if len(effects) else 0.0
-    return max(UNDECIDABLE, SPREAD_SHARE * spread)
+    return max(UNDECIDABLE, SPREAD_SHARE * float(np.std(effects)))

@@ -1,17 +1,17 @@
 """DataFrame in, Plotly figure out. Pure: nothing here reads a run or calls Streamlit."""
 
-from dashboard.charts.noise import noise_curve
-from dashboard.charts.overview import Estimate, example_effects, ladder, prompt_features
+from dashboard.charts.curves import Series, heatmap, noise_curve, trajectory
+from dashboard.charts.examples import example_effects, example_moves, prompt_features
+from dashboard.charts.overview import LadderRow, ladder
 from dashboard.charts.points import QUADRANTS, Limits, quadrants, scatter
-from dashboard.charts.style import config, interval, number, safe, stamp
-from dashboard.charts.trajectory import Series, example_moves, heatmap, trajectory
+from dashboard.charts.style import interval
+from dashboard.text import number
 
 __all__ = [
     "QUADRANTS",
-    "Estimate",
+    "LadderRow",
     "Limits",
     "Series",
-    "config",
     "example_effects",
     "example_moves",
     "heatmap",
@@ -21,8 +21,6 @@ __all__ = [
     "number",
     "prompt_features",
     "quadrants",
-    "safe",
     "scatter",
-    "stamp",
     "trajectory",
 ]

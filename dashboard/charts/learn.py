@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -32,8 +33,19 @@ class Bar:
     symbol: str = "circle"
 
 
+@dataclass(frozen=True)
+class Line:
+    """`column` over steps, with `column_low` and `column_high` as its band where the frame has them."""
+
+    column: str
+    name: str
+    colour: str
+    symbol: str
+    dash: str = "solid"
+
+
 def projected(figure: go.Figure, *, legend: bool = False) -> go.Figure:
-    """All type of a figure in a size that reads from the back of a room."""
+    """All type of a figure in a size that is legible from the back of a room."""
     size = {"size": FONT}
     figure.update_layout(font=size, showlegend=legend, legend={"font": size}, dragmode=False)
     figure.update_xaxes(title_font=size, tickfont=size, nticks=6)
@@ -43,35 +55,27 @@ def projected(figure: go.Figure, *, legend: bool = False) -> go.Figure:
 
 
 def answers(f: float, f_edited: float | None, answer_a: str, answer_b: str) -> go.Figure:
-    """f(x) and, once it may be seen, f(x') on one axis, in nats, from answer b to answer a (both are data)."""
-    ends = [0.0, f] + ([] if f_edited is None else [f_edited])
-    reach = max(abs(v) for v in ends) * 1.25 + 0.6
+    """f(x) and, once revealed, f(x') on one axis, in nats, from answer b to answer a (both are data)."""
+    points = [(f, "f(x)", "circle-open", style.BLUE)]
     figure = go.Figure()
     figure.add_vline(x=0, line={"color": style.GREY, "width": 2, "dash": "dot"})
     if f_edited is not None:
-        figure.add_annotation(
-            x=f_edited, y=0, ax=f, ay=0, axref="x", ayref="y", arrowhead=2, arrowwidth=4, arrowsize=1, standoff=12,
-            startstandoff=10, arrowcolor=style.GREEN, text="",
-        )  # fmt: skip
+        points.append((f_edited, "f(x′)", "diamond", style.ORANGE))
+        head = {"arrowhead": 2, "arrowwidth": 4, "arrowsize": 1, "standoff": 12, "startstandoff": 10}
+        tail = {"ax": f, "ay": 0, "axref": "x", "ayref": "y"}
+        figure.add_annotation(x=f_edited, y=0, text="", arrowcolor=style.GREEN, **head, **tail)
         middle = f"Δ = {style.number(f_edited - f, sign=True)} nats"
         figure.add_annotation(x=(f + f_edited) / 2, y=0, yshift=-38, text=middle, showarrow=False)
-    points = [(f, "f(x)", "circle-open", style.BLUE)]
-    points += [] if f_edited is None else [(f_edited, "f(x′)", "diamond", style.ORANGE)]
     for at, label, symbol, colour in points:
-        figure.add_trace(
-            go.Scatter(
-                x=[at], y=[0], mode="markers+text", text=[f"{label} {style.number(at, sign=True)}"],
-                textposition="top center", textfont={"size": FONT}, name=label, hoverinfo="skip",
-                marker={"symbol": symbol, "size": 20, "color": colour, "line": {"width": 4, "color": colour}},
-            )
-        )  # fmt: skip
-    for x, anchor, words, up in (  # one above the other: both fit on a phone
-        (-reach, "left", f"← {style.safe(answer_b.strip(), 28)}", 0),
-        (reach, "right", f"{style.safe(answer_a.strip(), 28)} →", 26),
-    ):
-        figure.add_annotation(
-            x=x, y=1, yref="paper", xanchor=anchor, yanchor="bottom", yshift=up, text=words, showarrow=False
-        )
+        marker = {"symbol": symbol, "size": 20, "color": colour, "line": {"width": 4, "color": colour}}
+        written: dict = {"text": [f"{label} {style.number(at, sign=True)}"], "textposition": "top center"}
+        written |= {"textfont": {"size": FONT}, "hoverinfo": "skip", "mode": "markers+text"}
+        figure.add_scatter(x=[at], y=[0], name=label, marker=marker, **written)
+    reach = max(abs(point[0]) for point in points) * 1.25 + 0.6
+    above = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
+    left, right = f"← {style.safe(answer_b.strip(), 28)}", f"{style.safe(answer_a.strip(), 28)} →"
+    figure.add_annotation(x=-reach, xanchor="left", yshift=0, text=left, **above)
+    figure.add_annotation(x=reach, xanchor="right", yshift=26, text=right, **above)  # one above the other, for a phone
     style.finish(figure, height=290, legend=False)
     figure.update_layout(margin={"l": 12, "r": 12, "t": 68, "b": 12})
     figure.update_xaxes(title="f, nats", range=[-reach, reach], showgrid=True)
@@ -82,24 +86,12 @@ def answers(f: float, f_edited: float | None, answer_a: str, answer_b: str) -> g
 def noted(figure: go.Figure, note: str) -> go.Figure:
     """A scatter with its number written into it; legend below, in large type."""
     projected(figure, legend=True)
-    figure.add_annotation(
-        x=0.02, y=0.98, xref="paper", yref="paper", xanchor="left", yanchor="top", showarrow=False, text=note,
-        font={"size": FONT + 2}, bgcolor=LABEL, borderpad=6,
-    )  # fmt: skip
+    corner = {"x": 0.02, "y": 0.98, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "top"}
+    font = {"size": FONT + 2}
+    figure.add_annotation(text=note, showarrow=False, font=font, bgcolor=LABEL, borderpad=6, **corner)
     figure.update_layout(height=520, margin={"l": 12, "r": 12, "t": 16, "b": 12})
     figure.update_traces(hoverinfo="skip", hovertemplate=None)
     return figure
-
-
-@dataclass(frozen=True)
-class Line:
-    """`column` over steps, with `column_low` and `column_high` as its band where they are there."""
-
-    column: str
-    name: str
-    colour: str
-    symbol: str
-    dash: str = "solid"
 
 
 def over_steps(
@@ -113,46 +105,35 @@ def over_steps(
     figure = go.Figure()
     if chance is not None and chance[1] is not None and chance[2] is not None:
         figure.add_hrect(y0=chance[1], y1=chance[2], fillcolor=style.faded(style.GREY, 0.2), line_width=0)
-        figure.add_annotation(
-            x=0, xref="paper", xanchor="left", y=chance[1], yanchor="bottom", text="chance", showarrow=False
-        )
+        place = {"x": 0, "xref": "paper", "xanchor": "left", "y": chance[1], "yanchor": "bottom"}
+        figure.add_annotation(text="chance", showarrow=False, **place)
     steps = rows["step"].to_numpy()
-    ends = _apart([float(rows[line.column].iloc[-1]) for line in lines])
-    for line, end in zip(lines, ends, strict=True):
+    shifts = _apart([float(rows[line.column].iloc[-1]) for line in lines])
+    for line, shift in zip(lines, shifts, strict=True):
         low, high = (rows.get(f"{line.column}_{side}") for side in ("low", "high"))
         if low is not None and high is not None:
-            edge = {"x": steps, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip"}
-            figure.add_trace(go.Scatter(y=high, **edge))
-            figure.add_trace(go.Scatter(y=low, fill="tonexty", fillcolor=style.faded(line.colour, 0.18), **edge))
+            style.add_band(figure, steps, low, high, style.faded(line.colour, 0.18))
         values = rows[line.column].to_numpy(np.float64)
-        figure.add_trace(
-            go.Scatter(
-                x=steps, y=values, mode="lines+markers", name=line.name, hoverinfo="skip",
-                line={"color": line.colour, "width": 4, "dash": line.dash},
-                marker={"symbol": line.symbol, "size": 13},
-            )
-        )  # fmt: skip
-        figure.add_annotation(
-            x=steps[-1], y=values[-1], text=f"{style.safe(line.name, 40)} {style.number(values[-1])}",
-            showarrow=False, xanchor="right", yanchor="middle", yshift=end, bgcolor=LABEL, bordercolor=line.colour,
-            borderwidth=2, borderpad=3,
-        )  # fmt: skip
+        stroke = {"color": line.colour, "width": 4, "dash": line.dash}
+        look = {"mode": "lines+markers", "line": stroke, "marker": {"symbol": line.symbol, "size": 13}}
+        figure.add_scatter(x=steps, y=values, name=line.name, hoverinfo="skip", **look)
+        text = f"{style.safe(line.name, 40)} {style.number(values[-1])}"
+        _add_tag(figure, steps[-1], values[-1], text, line.colour, yanchor="middle", yshift=shift)
     if guess is not None:
-        figure.add_trace(
-            go.Scatter(
-                x=[steps[-1]], y=[guess], mode="markers", hoverinfo="skip", name="predicted",
-                marker={"symbol": "star", "size": 20, "color": style.PURPLE},
-            )
-        )  # fmt: skip
-        figure.add_annotation(
-            x=steps[-1], y=guess, text=f"predicted {style.number(guess)}", showarrow=False, xanchor="right", xshift=-14,
-            bgcolor=LABEL, bordercolor=style.PURPLE, borderwidth=2, borderpad=3,
-        )  # fmt: skip
+        star = {"symbol": "star", "size": 20, "color": style.PURPLE}
+        figure.add_scatter(x=[steps[-1]], y=[guess], mode="markers", hoverinfo="skip", name="predicted", marker=star)
+        _add_tag(figure, steps[-1], guess, f"predicted {style.number(guess)}", style.PURPLE, xshift=-14)
     style.finish(figure, height=480, legend=False)
     figure.update_xaxes(title="training step of the model explained")
     figure.update_yaxes(title=y_title, showgrid=True)
-    figure.add_hline(y=0, line={"color": style.GREY, "width": 1})
+    figure.add_hline(y=0, line=style.ZERO_LINE)
     return projected(figure)
+
+
+def _add_tag(figure: go.Figure, x: float, y: float, text: str, colour: str, **place: Any) -> None:
+    """A framed label that ends at a point."""
+    frame = {"bgcolor": LABEL, "bordercolor": colour, "borderwidth": 2, "borderpad": 3}
+    figure.add_annotation(x=x, y=y, text=text, showarrow=False, xanchor="right", **frame, **place)
 
 
 def _apart(values: Sequence[float], gap: int = 24) -> list[int]:
@@ -162,11 +143,24 @@ def _apart(values: Sequence[float], gap: int = 24) -> list[int]:
     return [round(2 * gap * (float(rank) - middle)) or gap for rank in order]
 
 
+def _add_heading(figure: go.Figure, row: int, name: str, said: str, yshift: int) -> None:
+    """A row's name (data) and value, above it at the left edge."""
+    text = f"<b>{style.safe(name, 48)}</b> {said}"
+    figure.add_annotation(x=0, xref="paper", xanchor="left", y=row, yshift=yshift, showarrow=False, text=text)
+
+
 def estimates(
-    bars: Sequence[Bar], *, x_title: str, signed: bool = False, band: tuple[float, float] | None = None,
-    guess: float | None = None, guess_name: str = "predicted",
-) -> go.Figure:  # fmt: skip
-    """Each number with its interval on a line of its own, its name and value written above it."""
+    bars: Sequence[Bar],
+    *,
+    x_title: str,
+    signed: bool = False,
+    band: tuple[float, float] | None = None,
+    guess: float | None = None,
+) -> go.Figure:
+    """Each number with its interval on a line of its own, its name and value written above it.
+
+    band: shaded behind each row. guess: the class's prediction, a vertical line.
+    """
     shown = [b for b in bars if b.value[0] is not None]
     figure = go.Figure()
     ends = [0.0]
@@ -174,32 +168,23 @@ def estimates(
         value, low, high = bar.value
         assert value is not None
         ends += [end for end in (low, high, value) if end is not None]
-        bounds = {} if low is None or high is None else {"array": [high - value], "arrayminus": [value - low]}
-        inside = {"y0": row - LANE, "y1": row + LANE, "layer": "below"}  # a lane a row, clear of the label above it
+        lane = {"y0": row - LANE, "y1": row + LANE, "layer": "below"}  # clear of the heading above it
         if band is not None:
-            figure.add_shape(
-                type="rect", x0=band[0], x1=band[1], fillcolor=style.faded(style.GREY, 0.3), line_width=0, **inside
-            )
-        figure.add_shape(type="line", x0=0, x1=0, line={"color": style.GREY, "width": 3}, **inside)
-        figure.add_trace(
-            go.Scatter(
-                x=[value], y=[row], mode="markers", hoverinfo="skip", name=bar.name,
-                marker={"color": bar.colour, "symbol": bar.symbol, "size": 18},
-                error_x={"type": "data", "symmetric": False, "thickness": 4, "width": 8, "color": bar.colour,
-                         "visible": bool(bounds), **bounds},
-            )
-        )  # fmt: skip
-        figure.add_annotation(
-            x=0, xref="paper", xanchor="left", y=row, yshift=28, showarrow=False,
-            text=f"<b>{style.safe(bar.name, 48)}</b> {style.interval(*bar.value, sign=signed)}",
-        )  # fmt: skip
+            fill = style.faded(style.GREY, 0.3)
+            figure.add_shape(type="rect", x0=band[0], x1=band[1], fillcolor=fill, line_width=0, **lane)
+        figure.add_shape(type="line", x0=0, x1=0, line={"color": style.GREY, "width": 3}, **lane)
+        error: dict = {"type": "data", "symmetric": False, "thickness": 4, "width": 8, "color": bar.colour}
+        error["visible"] = low is not None and high is not None
+        if low is not None and high is not None:
+            error |= {"array": [high - value], "arrayminus": [value - low]}
+        look = {"marker": {"color": bar.colour, "symbol": bar.symbol, "size": 18}, "error_x": error}
+        figure.add_scatter(x=[value], y=[row], mode="markers", hoverinfo="skip", name=bar.name, **look)
+        _add_heading(figure, row, bar.name, style.interval(*bar.value, sign=signed), yshift=28)
     if guess is not None:
         ends.append(guess)
         figure.add_vline(x=guess, line={"color": style.PURPLE, "width": 3, "dash": "dash"})
-        figure.add_annotation(
-            x=guess, y=1, yref="paper", yanchor="bottom", showarrow=False, 
-            text=f"{guess_name} {style.number(guess)}",
-        )  # fmt: skip
+        place = {"x": guess, "y": 1, "yref": "paper", "yanchor": "bottom"}
+        figure.add_annotation(text=f"predicted {style.number(guess)}", showarrow=False, **place)
     margin = 0.08 * (max(ends) - min(ends) or 1)
     style.finish(figure, height=140 + 78 * max(len(shown), 1), legend=False)
     figure.update_layout(margin={"l": 12, "r": 12, "t": 36 if guess is not None else 12, "b": 12})
@@ -209,23 +194,14 @@ def estimates(
 
 
 def hands(votes: Mapping[str, int], labels: Mapping[str, str], right: str | None) -> go.Figure:
-    """A show of hands; the answer that the numbers support is marked by a word and a frame, not by colour alone."""
+    """A show of hands; a word and a frame mark the answer that the numbers support, in addition to its colour."""
     figure = go.Figure()
-    names = list(votes)
-    for row, name in enumerate(reversed(names)):
-        here = name == right
-        figure.add_trace(
-            go.Bar(
-                x=[votes[name]], y=[row], orientation="h", hoverinfo="skip", width=0.45,
-                marker={"color": style.BLUE if here else style.GREY, "line": {"width": 3 if here else 0}},
-            )
-        )  # fmt: skip
-        mark = " ✓ measured" if here else ""
-        figure.add_annotation(
-            x=0, xref="paper", xanchor="left", y=row, yshift=30, showarrow=False,
-            text=f"<b>{style.safe(labels[name], 48)}</b> {votes[name]}{mark}",
-        )  # fmt: skip
-    style.finish(figure, height=110 + 80 * len(names), legend=False)
-    figure.update_yaxes(visible=False, range=[-0.5, len(names) - 0.2])
+    for row, (name, count) in enumerate(reversed(list(votes.items()))):
+        is_right = name == right
+        marker = {"color": style.BLUE if is_right else style.GREY, "line": {"width": 3 if is_right else 0}}
+        figure.add_bar(x=[count], y=[row], orientation="h", hoverinfo="skip", width=0.45, marker=marker)
+        _add_heading(figure, row, labels[name], f"{count}{' ✓ measured' if is_right else ''}", yshift=30)
+    style.finish(figure, height=110 + 80 * len(votes), legend=False)
+    figure.update_yaxes(visible=False, range=[-0.5, len(votes) - 0.2])
     figure.update_xaxes(title="hands", rangemode="tozero")
     return projected(figure)

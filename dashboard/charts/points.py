@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,10 +18,9 @@ RASTER_FROM = 50_000
 RASTER_POINTS = 1_500
 RASTER_BINS = 220
 DENSITY = "#6F8199"
-"""Denser is more opaque, which reads on a light and on a dark page; grey-blue, so that the points on top stand out."""
-LOOKS = ((3_000, (6, 0.75)), (10_000, (4, 0.4)), (RASTER_FROM, (3, 0.2)))
-"""Up to so many points: their size and opacity."""
-ON_RASTER = (4, 0.55)
+"""Grey-blue; denser cells are more opaque, which reads on light and dark pages and keeps points on top visible."""
+LOOKS = ((3_000, (6, 0.75)), (10_000, (4, 0.4)), (RASTER_FROM, (3, 0.2)), (np.inf, (4, 0.55)))
+"""(largest number of rows, (size, opacity)): smaller and fainter where points overlap; the last is a sample."""
 MAX_CATEGORIES = 7
 QUADRANTS = tuple(SIGNS.values())
 
@@ -35,11 +35,11 @@ class Limits:
     @staticmethod
     def of(*arrays: np.ndarray) -> Limits:
         """The range of all finite values with a margin of 4%; −1 to 1 where there are none."""
-        finite = [a[np.isfinite(a)] for a in map(np.asarray, arrays)]
-        values = [v for v in finite if v.size]
-        if not values:
+        values = np.concatenate([np.asarray(a).ravel() for a in arrays])
+        values = values[np.isfinite(values)]
+        if not values.size:
             return Limits(-1.0, 1.0)
-        low, high = min(float(v.min()) for v in values), max(float(v.max()) for v in values)
+        low, high = float(values.min()), float(values.max())
         margin = 0.04 * (high - low) or 0.5
         return Limits(low - margin, high + margin)
 
@@ -57,60 +57,38 @@ def quadrants(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) 
     return np.where(found < 0, "(no number)", np.asarray(QUADRANTS, dtype=object)[found])
 
 
-def categories(
-    values: Iterable[object], limit: int = MAX_CATEGORIES, first: Sequence[str] = ()
-) -> tuple[np.ndarray, list[str]]:
-    """Codes [n] and names, the most frequent first; the rest becomes "other", the absent "(none)".
+def categories(values: Iterable[object], first: Sequence[str] = ()) -> tuple[np.ndarray, list[str]]:
+    """Codes [n] and names, the most frequent first; the rest becomes "other", missing values "(none)".
 
-    `first`: names that stand before all others in this order, there or not, so that each keeps its colour.
+    first: names that always come first, in this order and even if absent, so that each keeps its colour.
     """
     column = pd.Series(list(values), dtype=object)
     column = column.where(column.notna(), "(none)").astype(str)
     names = [*first, *(name for name in column.value_counts().index if name not in first)]
-    if len(names) > limit:
-        names = [*names[: limit - 1], f"other ({len(names) - limit + 1} values)"]
+    if len(names) > MAX_CATEGORIES:
+        names = [*names[: MAX_CATEGORIES - 1], f"other ({len(names) - MAX_CATEGORIES + 1} values)"]
     lookup = {name: i for i, name in enumerate(names)}
     return column.map(lambda v: lookup.get(v, len(names) - 1)).to_numpy(np.int64), names
 
 
 def _raster(x: np.ndarray, y: np.ndarray, limits: Limits) -> go.Heatmap:
-    """Counts in RASTER_BINS² cells on a log scale, one byte a cell."""
+    """Counts in RASTER_BINS² cells on a log scale, one byte per cell."""
     scale = RASTER_BINS / (limits.high - limits.low)
-    columns = np.clip(((x - limits.low) * scale).astype(np.int32), 0, RASTER_BINS - 1)
-    rows = np.clip(((y - limits.low) * scale).astype(np.int32), 0, RASTER_BINS - 1)
+    columns, rows = (np.clip(((a - limits.low) * scale).astype(np.int32), 0, RASTER_BINS - 1) for a in (x, y))
     counts = np.bincount(rows * RASTER_BINS + columns, minlength=RASTER_BINS**2).reshape(RASTER_BINS, RASTER_BINS)
     top = max(int(counts.max()), 1)
     shade = np.round(255 * np.log1p(counts) / np.log1p(top)).astype(np.uint8)
     shade[(counts > 0) & (shade == 0)] = 1
     marks = [c for c in (1, 10, 100, 1_000, 10_000, 100_000) if c <= top]
     step = (limits.high - limits.low) / RASTER_BINS
-    return go.Heatmap(
-        z=shade,
-        x0=limits.low + step / 2,
-        dx=step,
-        y0=limits.low + step / 2,
-        dy=step,
-        zmin=0,
-        zmax=255,
-        colorscale=[[0, style.TRANSPARENT], [0.0039, style.faded(DENSITY, 0.2)], [1, style.faded(DENSITY, 1)]],
-        colorbar={
-            "title": {"text": "examples<br>a cell", "font": {"size": 11}},
-            "tickvals": [255 * np.log1p(c) / np.log1p(top) for c in marks],
-            "ticktext": [f"{c:,}" for c in marks],
-            "thickness": 10,
-            "len": 0.6,
-        },
-        hoverinfo="skip",
-        name="density",
-    )
-
-
-def _line(slope: float, intercept: float, limits: Limits, name: str, colour: str, dash: str) -> go.Scatter:
-    x = np.array([limits.low, limits.high])
-    y = intercept + slope * x
-    return go.Scatter(
-        x=x, y=y, mode="lines", name=name, hoverinfo="skip", line={"color": colour, "width": 2, "dash": dash}
-    )
+    title = {"text": "examples<br>a cell", "font": {"size": 11}}
+    ticks = {"tickvals": [255 * np.log1p(c) / np.log1p(top) for c in marks], "ticktext": [f"{c:,}" for c in marks]}
+    bar = {"title": title, "thickness": 10, "len": 0.6, **ticks}
+    colours = [[0, style.TRANSPARENT], [0.0039, style.faded(DENSITY, 0.2)], [1, style.faded(DENSITY, 1)]]
+    start = limits.low + step / 2
+    place = {"x0": start, "dx": step, "y0": start, "dy": step}
+    shades = {"zmin": 0, "zmax": 255, "colorscale": colours, "colorbar": bar}
+    return go.Heatmap(z=shade, hoverinfo="skip", name="density", **place, **shades)
 
 
 def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
@@ -124,7 +102,7 @@ def fit_line(x: np.ndarray, y: np.ndarray) -> tuple[float, float] | None:
 
 
 def sample_rows(n: int, selected: np.ndarray | None, points: int = RASTER_POINTS) -> np.ndarray:
-    """Rows drawn on top of a raster: a seeded sample, half of it from the slice where there is one."""
+    """Rows drawn on top of a raster: a seeded sample; where there is a slice, half of it comes from the slice."""
     rng = np.random.default_rng(0)
     if selected is None or not selected.any():
         return np.sort(rng.choice(n, min(points, n), replace=False))
@@ -144,7 +122,6 @@ def scatter(
     limits: Limits,
     colour: str | None = None,
     selected: np.ndarray | None = None,
-    title: str | None = None,
     identity: bool = True,
     drag: str = "pan",
     marked: str | None = None,
@@ -152,10 +129,10 @@ def scatter(
 ) -> go.Figure:
     """`y` against `x` of every row of `frame`, which has `example_id`; `colour` names a column of categories.
 
-    `selected` [n] bool fades what is outside the slice. A point's `customdata` is its example_id.
-    `marked`: the example_id of a point with a ring around it.
-    `drag`: what dragging does, one of pan, select, lasso. From 1,000 rows points are drawn by WebGL;
-    above 50,000 a raster of counts stands for all rows and a seeded sample of points lies on top.
+    selected: [n] bool; rows outside it are faded. A point's `customdata` is its example_id.
+    marked: the example_id of a point with a ring around it. drag: pan, select or lasso.
+    From 1,000 rows WebGL draws the points. Above 50,000 a raster of counts stands for all rows, and a seeded sample of
+    points lies on top.
     """
     xs, ys = frame[x].to_numpy(np.float32), frame[y].to_numpy(np.float32)
     finite = np.isfinite(xs) & np.isfinite(ys)
@@ -163,63 +140,64 @@ def scatter(
         frame, xs, ys = frame[finite], xs[finite], ys[finite]
         selected = selected[finite] if selected is not None else None
     figure = go.Figure()
-    n, rows = len(frame), np.arange(len(frame))
-    if n > RASTER_FROM:
+    if len(frame) > RASTER_FROM:
         figure.add_trace(_raster(xs, ys, limits))
-        rows = sample_rows(n, selected)
-    kind = go.Scattergl if len(rows) >= WEBGL_FROM else go.Scatter
-    if colour is None:
-        codes, names = np.zeros(len(rows), np.int64), ["examples" if n <= RASTER_FROM else "sampled examples"]
-    else:
-        codes, names = categories(frame[colour].iloc[rows], first=QUADRANTS if colour == "quadrant" else ())
-    # Fainter and smaller where many lie on top of each other.
-    size, opacity = ON_RASTER if n > RASTER_FROM else next(look for most, look in LOOKS if n <= most)
-    ids = np.empty(n, dtype=object)
-    ids[rows] = frame["example_id"].iloc[rows].astype(str)
-    for code, name in enumerate(names):
-        here = rows[codes == code]
-        if len(rows) and not len(here):
-            continue
-        marks = {
-            "color": style.CATEGORICAL[code % len(style.CATEGORICAL)],
-            "symbol": style.SYMBOLS[code % len(style.SYMBOLS)],
-            "size": size,
-            "opacity": opacity,
-        }
-        figure.add_trace(
-            kind(
-                x=xs[here],
-                y=ys[here],
-                customdata=ids[here],
-                mode="markers",
-                name=style.safe(name, 48),
-                marker=marks,
-                selectedpoints=None if selected is None else np.flatnonzero(selected[here]),
-                selected={"marker": {"opacity": 0.95}},
-                unselected={"marker": {"opacity": 0.12}},
-                hovertemplate=f"{x_title}: %{{x:.2f}}<br>{y_title}: %{{y:.2f}}<br>example %{{customdata}}",
-            )
-        )
-    here = np.flatnonzero((frame["example_id"] == marked).to_numpy()) if marked else []
+    _add_points(figure, frame, xs, ys, colour, selected, (x_title, y_title))
+    here = np.flatnonzero(frame["example_id"] == marked) if marked else np.empty(0, np.int64)
     if len(here):
         ring = {"symbol": "circle-open", "size": 18, "color": style.PURPLE, "line": {"width": 3}}
-        figure.add_trace(
-            go.Scatter(
-                x=xs[here], y=ys[here], mode="markers", name="chosen example", marker=ring, hoverinfo="skip",
-                customdata=[marked],
-            )
-        )  # fmt: skip
+        about = {"name": "chosen example", "hoverinfo": "skip", "customdata": [marked]}
+        figure.add_scatter(x=xs[here], y=ys[here], mode="markers", marker=ring, **about)
+    span = [limits.low, limits.high]
+
+    def add_line(slope: float, intercept: float, name: str, **look: Any) -> None:
+        y = intercept + slope * np.array(span)
+        figure.add_scatter(x=np.array(span), y=y, mode="lines", name=name, hoverinfo="skip", line={"width": 2, **look})
+
     if identity:
-        figure.add_trace(_line(1.0, 0.0, limits, "identity", style.GREY, "dash"))
+        add_line(1.0, 0.0, "identity", color=style.GREY, dash="dash")
     inside = slice(None) if selected is None else selected
     fit = fit_line(xs[inside], ys[inside])
     if fit:
         name = f"fit{'' if selected is None else ' to the slice'}, slope {style.number(fit[0])}"
-        figure.add_trace(_line(*fit, limits, name, "#C2557F", "solid"))
-    style.finish(figure, height=height, title=title)
-    span = [limits.low, limits.high]
+        add_line(*fit, name, color="#C2557F", dash="solid")
+    style.finish(figure, height=height)
     figure.update_xaxes(title=x_title, range=span, dtick=limits.tick, showgrid=True)
     figure.update_yaxes(title=y_title, range=span, dtick=limits.tick)
-    # Streamlit hands on clicks only while dragging neither selects nor draws a lasso.
+    # Streamlit reports clicks only while dragging neither selects nor draws a lasso.
     figure.update_layout(dragmode=drag, clickmode="event+select" if drag in ("pan", "zoom") else "event")
     return figure
+
+
+def _add_points(
+    figure: go.Figure,
+    frame: pd.DataFrame,
+    xs: np.ndarray,
+    ys: np.ndarray,
+    colour: str | None,
+    selected: np.ndarray | None,
+    titles: tuple[str, str],
+) -> None:
+    """One trace for each category, of all rows or of the sample on a raster."""
+    n = len(frame)
+    is_sample = n > RASTER_FROM
+    rows = sample_rows(n, selected) if is_sample else np.arange(n)
+    size, opacity = next(look for most, look in LOOKS if n <= most)
+    codes, names = np.zeros(len(rows), np.int64), ["sampled examples" if is_sample else "examples"]
+    if colour is not None:
+        codes, names = categories(frame[colour].iloc[rows], first=QUADRANTS if colour == "quadrant" else ())
+    ids = np.empty(n, dtype=object)
+    ids[rows] = frame["example_id"].iloc[rows].astype(str)
+    add = figure.add_scattergl if len(rows) >= WEBGL_FROM else figure.add_scatter
+    hover = f"{titles[0]}: %{{x:.2f}}<br>{titles[1]}: %{{y:.2f}}<br>example %{{customdata}}"
+    inside, outside = ({"marker": {"opacity": alpha}} for alpha in (0.95, 0.12))
+    for code, name in enumerate(names):
+        here = rows[codes == code]
+        if len(rows) and not len(here):
+            continue
+        marker: dict = {"color": style.CATEGORICAL[code % 8], "symbol": style.SYMBOLS[code % 8]}
+        marker |= {"size": size, "opacity": opacity}
+        chosen = None if selected is None else np.flatnonzero(selected[here])
+        about = {"name": style.safe(name, 48), "customdata": ids[here], "hovertemplate": hover, "mode": "markers"}
+        look = {"marker": marker, "selectedpoints": chosen, "selected": inside, "unselected": outside}
+        add(x=xs[here], y=ys[here], **about, **look)

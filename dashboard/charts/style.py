@@ -1,25 +1,30 @@
 """What all figures share: colours, symbols, escaping, layout.
 
-Colours are mid-tones that keep a contrast of 3:1 on white and on Streamlit's dark
-background; they differ in lightness as well as in hue, and every series also has its own
-symbol or dash, so that nothing rests on colour alone.
+Colours are mid-tones with a contrast of 3:1 on white and on Streamlit's dark background. They differ in lightness as
+well as in hue. Every series also has its own symbol or dash, so that no reader depends on colour.
 """
 
 from __future__ import annotations
 
 import html
 import unicodedata
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
+from numpy.typing import ArrayLike
+
+from dashboard.text import bracketed, number
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3B7DD8", "#D55E00", "#1A936F", "#A259B5", "#808890"
-CATEGORICAL = (BLUE, ORANGE, GREEN, PURPLE, "#B07D00", "#C2557F", "#2794A8", "#8A6E5A")
+BROWN, ROSE, TEAL = "#B07D00", "#C2557F", "#2794A8"
+CATEGORICAL = (BLUE, ORANGE, GREEN, PURPLE, BROWN, ROSE, TEAL, "#8A6E5A")
 SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "triangle-down")
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-
 SELF, ORIG, CURRENT, TARGET, EXPLANATION = BLUE, ORANGE, BLUE, ORANGE, GREEN
+ZERO_LINE = {"color": GREY, "width": 1}
 
 
 @dataclass(frozen=True)
@@ -33,10 +38,10 @@ class Look:
 
 
 CONTROLS = {
-    "output": Look("−f(x) alone", "#B07D00", "x", "dash"),
-    "output_text": Look("text and f(x)", "#C2557F", "cross", "dot"),
+    "output": Look("−f(x) alone", BROWN, "x", "dash"),
+    "output_text": Look("text and f(x)", ROSE, "cross", "dot"),
     "text_only": Look("text only", "#8A6E5A", "triangle-down", "dashdot"),
-    "stale": Look("stale hidden states", "#2794A8", "triangle-up", "longdash"),
+    "stale": Look("stale hidden states", TEAL, "triangle-up", "longdash"),
     "other_model": Look("another model's hidden states", GREY, "square", "longdashdot"),
     "ceiling": Look("ceiling: trained on the current model", PURPLE, "star", "dashdot"),
     "difference": Look("difference mode: reads both runs", "#555B63", "hexagon", "dot"),
@@ -46,24 +51,20 @@ IN_WORDS = {
     "copy": Look("copying the present answer", "#B07D00", "x", "dash"),
     "contrary": Look("contradicting the present answer", PURPLE, "diamond", "dash"),
     "consistency": Look("own answer to x′, change read off", "#555B63", "star", "dot"),
-    "output_text": Look("text and the present answer", "#C2557F", "cross", "dot"),
+    "output_text": Look("text and the present answer", ROSE, "cross", "dot"),
     "text_only": CONTROLS["text_only"],
-    "stale": Look("what it said at first", "#2794A8", "triangle-up", "longdash"),
+    "stale": Look("what it said at first", TEAL, "triangle-up", "longdash"),
     "small_lm": Look("a small model on the same labels", "#7A8B2F", "hexagon", "longdash"),
     "other_model": Look("another model on the same labels", GREY, "square", "longdashdot"),
 }
 """Controls of a model that explains itself. A control that probes have too keeps its colour, symbol and dash."""
+DIVERGING = [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#DADDE0"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]]
+TRANSPARENT = "rgba(0,0,0,0)"
 
 
 def controls(explainer: str) -> dict[str, Look]:
     """The controls of an explainer, in the order of the legend."""
     return IN_WORDS if explainer == "verbal" else CONTROLS
-
-
-SEQUENTIAL = "Cividis"
-DIVERGING = [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#DADDE0"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]]
-
-TRANSPARENT = "rgba(0,0,0,0)"
 
 
 def faded(colour: str, alpha: float) -> str:
@@ -73,23 +74,12 @@ def faded(colour: str, alpha: float) -> str:
 
 
 def safe(value: object, limit: int = 120) -> str:
-    """Text from data as Plotly may show it: no tags, no links, no TeX, no control characters, cut to `limit`."""
+    """Text from data that Plotly shows as plain text: no tags, links, TeX or control characters; cut to `limit`."""
     text = "" if value is None else str(value)[: 4 * limit]
     text = "".join(" " if unicodedata.category(c) in ("Cc", "Cf", "Cs", "Zl", "Zp") else c for c in text)
     if len(text) > limit:
         text = text[: limit - 1] + "…"
     return html.escape(text, quote=True).replace("$", "&#36;")
-
-
-def config(name: str, image_format: str = "png", *, selectable: bool = False) -> dict[str, Any]:
-    """Plotly's options: the modebar's camera saves `name` as PNG (at twice the size) or SVG."""
-    hidden = ["autoScale2d"] if selectable else ["select2d", "lasso2d", "autoScale2d"]
-    return {
-        "displaylogo": False,
-        "scrollZoom": False,
-        "modeBarButtonsToRemove": hidden,
-        "toImageButtonOptions": {"format": image_format, "filename": name, "scale": 2},
-    }
 
 
 def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: bool = True) -> go.Figure:
@@ -110,37 +100,42 @@ def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: 
     return figure
 
 
+def finish_rows(figure: go.Figure, names: Sequence[str], *, height: int, x_title: str) -> go.Figure:
+    """`finish` a figure with named rows: the first on top, a line at x = 0, no legend."""
+    figure.add_vline(x=0, line=ZERO_LINE)
+    figure.update_yaxes(categoryorder="array", categoryarray=names[::-1])
+    figure.update_xaxes(title=x_title)
+    return finish(figure, height=height, legend=False)
+
+
+def add_band(
+    figure: go.Figure, x: np.ndarray, low: ArrayLike, high: ArrayLike, fill: str, name: str | None = None, **more: Any
+) -> None:
+    """Fill between `low` and `high` [n] over `x` [n]; only a band with a name stands in the legend.
+
+    more: what Plotly's add_scatter takes for both edges, as row, col and legendgroup.
+    """
+    low, high = np.asarray(low, np.float64), np.asarray(high, np.float64)
+    edge = {"x": x, "mode": "lines", "line": {"width": 0}, "hoverinfo": "skip", **more}
+    figure.add_scatter(y=high, showlegend=False, **edge)
+    figure.add_scatter(y=low, fill="tonexty", fillcolor=fill, name=name, showlegend=None if name else False, **edge)
+
+
+def mark_x(figure: go.Figure, x: float, text: str) -> None:
+    """A dotted orange line at `x`, with `text` above the plot."""
+    figure.add_vline(x=x, line={"color": ORANGE, "dash": "dot", "width": 2})
+    place = {"x": x, "y": 1, "yref": "paper", "yanchor": "bottom"}
+    figure.add_annotation(text=text, showarrow=False, font={"color": ORANGE}, **place)
+
+
 def stamp(figure: go.Figure, origin: str) -> go.Figure:
-    """Where a figure's numbers come from, small at its right edge: a picture that was passed on still says it."""
-    figure.add_annotation(
-        text=safe(origin),
-        font={"size": 9, "color": GREY},
-        textangle=-90,
-        showarrow=False,
-        xref="paper",
-        yref="paper",
-        x=1,
-        y=0,
-        xanchor="left",
-        yanchor="bottom",
-    )
-    return figure
-
-
-def number(value: float | None, digits: int = 2, *, sign: bool = False) -> str:
-    """`0.81`, `+0.05`, `−0.11`; "n/a" for what is not defined. A true minus, as in the text."""
-    if value is None or value != value:
-        return "n/a"
-    text = f"{value:+.{digits}f}" if sign else f"{value:.{digits}f}"
-    if float(text) == 0:
-        text = f"{0:.{digits}f}"
-    return text.replace("-", "−")
+    """Write the source of a figure's numbers at its right edge, so that a saved picture says it too."""
+    place = {"x": 1, "y": 0, "xref": "paper", "yref": "paper", "xanchor": "left", "yanchor": "bottom"}
+    font = {"size": 9, "color": GREY}
+    return figure.add_annotation(text=safe(origin), font=font, textangle=-90, showarrow=False, **place)
 
 
 def interval(value: float | None, low: float | None, high: float | None, *, sign: bool = False) -> str:
-    """`0.81 [0.78, 0.84]`."""
-    if value is None or value != value:
-        return "n/a"
-    if low is None or high is None or low != low or high != high:
-        return number(value, sign=sign)
-    return f"{number(value, sign=sign)} [{number(low, sign=sign)}, {number(high, sign=sign)}]"
+    """`0.81 [0.78, 0.84]`; the number alone where it has no interval."""
+    ends = "" if number(value) == "n/a" else bracketed(low, high, sign=sign)
+    return f"{number(value, sign=sign)} {ends}".rstrip()

@@ -1,9 +1,10 @@
-"""Two runs on the examples they share, paired: the same draws weigh both."""
+"""Two runs on the examples that they share. Their numbers are paired: the same bootstrap draws weigh both runs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -12,9 +13,10 @@ import pyarrow.compute as pc
 import streamlit as st
 
 from dashboard.reading import agreement, data
-from dashboard.reading.agreement import Estimate, Measured
+from dashboard.reading.agreement import Estimate, estimate
+from dashboard.reading.tables import cached_per_run
 from dashboard.selection import on_screen
-from engine.stats.correlation import bootstrap_pearson, interval, pearson
+from engine.stats.correlation import bootstrap_pearson, pearson
 
 NAMES = {
     "self": "Self",
@@ -23,16 +25,12 @@ NAMES = {
     "counterfactual_gap": "Counterfactual gap",
     "target_current": "Target–current ρ",
 }
-NUMBERS = ("explanation", "effect_current", "effect_target", "f_current", "f_target", "f_edited_current",
-           "f_edited_target", "error")  # fmt: skip
+NUMBERS = "explanation effect_current effect_target f_current f_target f_edited_current f_edited_target error".split()
 
 
-@dataclass(frozen=True)
-class Compared:
-    """One number in both runs, and their difference with a paired interval. A counterfactual gap without a value can't
-    be tested: the two models' unseen runs can't be told apart."""
+class Compared(NamedTuple):
+    """One number in both runs, and their paired difference. A counterfactual gap that can't be tested has no value."""
 
-    name: str
     first: Estimate
     second: Estimate
     difference: Estimate
@@ -40,34 +38,39 @@ class Compared:
 
 @dataclass(frozen=True)
 class Comparison:
+    """The paired statistics of two runs."""
+
     n: int
     n_groups: int
-    numbers: tuple[Compared, ...]
+    numbers: dict[str, Compared]
+    """By the keys of NAMES."""
     explanations: Estimate
     """r of the two runs' explanations with each other."""
     errors: Estimate
-    """Mean of |error| in the first, less the second, nats."""
-    nearer: float | None
-    """Share of examples whose explanation is nearer to its own current model in the first run."""
+    """Mean |error| in the first run, less that in the second, nats."""
+    nearer: float
+    """Share of examples whose error is smaller in the first run."""
     same_effects: bool
     """Whether both runs explain the same current effects."""
 
 
 @dataclass(frozen=True)
 class Pairing:
-    """Two runs' explanations of the same examples. Shared by all sessions: not to be written to."""
+    """Two runs' explanations of the same examples. All sessions share it; nobody may write to it."""
 
     rows: pd.DataFrame
-    """What `shared` finds."""
+    """The examples with a number in both runs, with the columns of `in_both`."""
     examples: int
-    """Explained in both runs, in numbers or in words."""
+    """The number of examples explained in both runs, in numbers or in words."""
     found: Comparison | None
-    """Above `on_screen.MEASURED` rows, of a seeded sample."""
+    """Above `on_screen.MEASURED` rows it comes from a seeded sample; None for fewer than three rows."""
 
 
 def in_both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Examples explained in both runs, in numbers or in words: the first run's columns, and the second's numbers with
-    the ending `_2`. Arrow compares the ids: as Python's own text they would be the largest column of all."""
+    """Examples explained in both runs: the columns of the first, and NUMBERS of the second with the ending `_2`.
+
+    Arrow compares the ids, because as Python texts they would be the largest column.
+    """
     mine, theirs = (pa.array(rows["example_id"], pa.large_string()) for rows in (first, second))
     at = pc.fill_null(pc.index_in(mine, value_set=theirs), -1).to_numpy()
     here = np.flatnonzero(at >= 0)
@@ -75,75 +78,46 @@ def in_both(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
     return first.iloc[here].reset_index(drop=True).assign(**numbers)
 
 
-def shared(first: pd.DataFrame, second: pd.DataFrame) -> pd.DataFrame:
-    """Those of `in_both` with a number in both runs."""
-    return _with_numbers(in_both(first, second))
-
-
-def _with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
+def with_numbers(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `in_both` whose explanation is a number in both runs."""
     keep = np.isfinite(rows[["explanation", "explanation_2"]].to_numpy(np.float64)).all(axis=1)
     return rows if keep.all() else rows[keep].reset_index(drop=True)
 
 
-def as_second(rows: pd.DataFrame) -> pd.DataFrame:
-    """The second run's numbers under their plain names."""
-    return rows.assign(**{c: rows[f"{c}_2"] for c in NUMBERS})
-
-
 def compare(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Comparison | None:
-    """Paired statistics of `shared` rows; None below three of them."""
+    """Paired statistics of rows as `with_numbers` returns them; None for fewer than three."""
     if len(rows) < 3:
         return None
     weights = agreement.resamples(rows, draws, seed)
-    mine, theirs = agreement.measure(rows, weights), agreement.measure(as_second(rows), weights)
-    explanations = rows[["explanation", "explanation_2"]].to_numpy(np.float64)
-    r = pearson(explanations[:, :1], explanations[:, 1:])[0]
-    r_drawn = bootstrap_pearson(weights, explanations[:, 0], explanations[:, 1])[:, 0, 0]
+    mine = agreement.measure(rows, weights)
+    theirs = agreement.measure(rows.assign(**{c: rows[f"{c}_2"] for c in NUMBERS}), weights)
+    said = rows[["explanation", "explanation_2"]].to_numpy(np.float64)
     errors = rows["error"].to_numpy(np.float64) - rows["error_2"].to_numpy(np.float64)
     effects = rows[["effect_current", "effect_current_2"]].to_numpy(np.float64)
     return Comparison(
         n=len(rows),
         n_groups=int(rows["group"].nunique(dropna=False)),
-        numbers=tuple(_compared(name, mine, theirs) for name in NAMES),
-        explanations=_estimate(r, r_drawn),
-        errors=_estimate(float(errors.mean()), agreement.weighted_means(weights, errors)),
+        numbers={name: _compared(mine.get(name), theirs.get(name)) for name in NAMES},
+        explanations=estimate(
+            pearson(said[:, :1], said[:, 1:])[0], bootstrap_pearson(weights, said[:, 0], said[:, 1])[:, 0, 0]
+        ),
+        errors=estimate(errors.mean(), agreement.weighted_means(weights, errors)),
         nearer=float((errors < 0).mean()),
         same_effects=bool(np.allclose(effects[:, 0], effects[:, 1], atol=1e-4)),
     )
 
 
-def _compared(name: str, mine: Measured, theirs: Measured) -> Compared:
-    nothing = Estimate(None)
-    both = name in mine and name in theirs
-    return Compared(
-        name,
-        _estimate(*mine[name]) if name in mine else nothing,
-        _estimate(*theirs[name]) if name in theirs else nothing,
-        _estimate(mine[name][0] - theirs[name][0], mine[name][1] - theirs[name][1]) if both else nothing,
-    )
+def _compared(first: tuple[float, np.ndarray] | None, second: tuple[float, np.ndarray] | None) -> Compared:
+    difference = (first[0] - second[0], first[1] - second[1]) if first and second else None
+    return Compared(*(estimate(*pair) if pair else Estimate(None) for pair in (first, second, difference)))
 
 
-def _estimate(value: float, draws: np.ndarray) -> Estimate:
-    low, high = (float(end) for end in interval(draws))
-    if not np.isfinite(value):
-        return Estimate(None)
-    return Estimate(float(value), *((low, high) if np.isfinite(low) else (None, None)))
-
-
-@st.cache_resource(max_entries=2, show_spinner="Pairing the examples")
-def _of_runs(
-    first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None, stamps: str
-) -> Pairing:
-    every = in_both(
-        data.explanations(first, mine, split=split, edit=edit),
-        data.explanations(second, theirs, split=split, edit=edit),
-    )
-    rows = _with_numbers(every)
-    return Pairing(rows, len(every), compare(on_screen.measured(rows), draws=1000 if len(rows) <= 20_000 else 200))
-
-
-def of_runs(
+@cached_per_run(st.cache_resource, max_entries=2, show_spinner="Pairing the examples")
+def pair_runs(
     first: Path, second: Path, mine: data.Setting, theirs: data.Setting, split: str, edit: str | None
 ) -> Pairing:
-    """What two runs share and its paired statistics, cached."""
-    return _of_runs(first, second, mine, theirs, split, edit, data.stamp(first) + data.stamp(second))
+    """The examples that two runs share, and their paired statistics; cached."""
+    said, said_second = data.explanations(first, mine, split, edit), data.explanations(second, theirs, split, edit)
+    every = in_both(said, said_second)
+    rows = with_numbers(every)
+    return Pairing(rows, len(every), compare(on_screen.measured(rows), draws=1000 if len(rows) <= 20_000 else 200))

@@ -1,5 +1,5 @@
-"""Which words carry an example, computed on demand: token heat at both checkpoints, and whether attribution, the
-measured effect of the edit and the explanation agree, span by span."""
+"""Token attribution of one example, computed on demand: heat over the tokens at both checkpoints, and for each span
+whether attribution, the measured effect of the edit and the explanation agree."""
 
 from __future__ import annotations
 
@@ -15,85 +15,76 @@ from dashboard.reading.example_rows import same_prompt
 from dashboard.selection.state import Selection, problem
 from dashboard.text import heat, markdown_escaped, shown, signed
 from dashboard.widgets import parts
+from dashboard.widgets.on_demand import requested, warn_if_replaced
 from engine.config import InputError
 from engine.records import Span, spans_of
 
 if TYPE_CHECKING:
     from engine.model.attribution import TokenAttribution
 
+CLAIMS = ("attribution", "measured", "explained")
+TOO_SMALL = 0.05
+"""Nats. The sign of a smaller number is not compared."""
+
 
 def attribution(selection: Selection, row: dict) -> None:
-    """An expander with a button; nothing is loaded before it is asked for."""
+    """An expander with a button; no model is loaded before the click. row: as of `example_rows.rows`."""
     with st.expander("Which words carry it", icon=":material/format_color_text:", key="words"):
         st.write(
-            "Integrated gradients of f over the tokens of x, at both checkpoints, beside what was measured when the "
-            "same words were edited, and what the explainer said of it."
+            "Integrated gradients of f over the tokens of x, at both checkpoints. Beside them: the measured effect of "
+            "editing the same words, and its explanation."
         )
-        key = f"words_{selection.run.key}_{row['example_id']}_{selection.checkpoint}"
-        if st.button("Compute on both checkpoints", icon=":material/calculate:", key="compute_words"):
-            st.session_state["words_asked"] = key
-        if st.session_state.get("words_asked") != key:
+        about = (selection.run.key, row["example_id"], selection.checkpoint)
+        icon = ":material/calculate:"
+        if not requested("Compute on both checkpoints", about, key="compute_words", icon=icon):
             return
         answers = (row["answer_a"], row["answer_b"])
         names = {"target": selection.options.target, "current": selection.checkpoint}
+        path, prompt = selection.path, row["prompt"]
         try:
-            found = {
-                who: models.token_attribution(selection.path, name, row["prompt"], answers)
-                for who, name in names.items()
-            }
+            found = {who: models.token_attribution(path, name, prompt, answers) for who, name in names.items()}
         except InputError as error:
             problem(str(error))
             return
-        largest = max(abs(score) for one in found.values() for score in pieces(one)[1])
+        largest = max(abs(score) for one in found.values() for score in scores_of(one))
         parts.small_print(
             "Line above and blue: raises f; line below and orange: lowers f. One scale for both checkpoints: the "
             f"deepest shade is {largest:.2f} nats."
         )
-        for who, name in names.items():
-            draw(who, name, found[who], float(row[f"f_{who}"]), largest)
-        warn_of_other_models(selection, names)
+        for who, one in found.items():
+            st.markdown(f"**{who.capitalize()}**, {markdown_escaped(names[who])}")
+            st.html(heat(list(one.tokens), scores_of(one), largest))
+            parts.small_print(
+                f"f(x) = {signed(one.f)} nats (recorded: {signed(float(row[f'f_{who}']))}), baseline "
+                f"{signed(one.f_baseline)}; the scores miss their difference by {one.completeness_error:.3f} nats."
+            )
+        warn_if_replaced(path, names.values())
         token_table(found, f"words_{row['example_id']}")
         st.subheader("Do they agree?", anchor=False)
         agreement_table(selection, row, found)
 
 
-def draw(who: str, name: str, found: TokenAttribution, f: float, largest: float) -> None:
-    """One checkpoint's tokens; blue above the line raises f, orange below it lowers f."""
-    st.markdown(f"**{who.capitalize()}**, {markdown_escaped(name)}")
-    st.html(heat(*pieces(found), largest))
-    parts.small_print(
-        f"f(x) = {signed(found.f)} nats (recorded: {signed(f)}), baseline {signed(found.f_baseline)}; the scores miss "
-        f"their difference by {found.completeness_error:.3f} nats."
-    )
-
-
 def token_table(found: Mapping[str, TokenAttribution], key: str) -> None:
-    """The scores as numbers, for who can't hover or tell shades: a row a token, a column a checkpoint."""
+    """The scores as numbers: a row for each token, a column for each checkpoint."""
     columns = []
     for who, one in found.items():
-        tokens, scores = pieces(one)
-        at = pd.MultiIndex.from_tuples([(*ends, shown(token)) for ends, token in zip(one.offsets, tokens, strict=True)])
-        columns.append(pd.Series(scores, at, name=who.capitalize()).groupby(level=[0, 1, 2]).sum())
+        places = [(*ends, shown(token)) for ends, token in zip(one.offsets, one.tokens, strict=True)]
+        scores = pd.Series(scores_of(one), pd.MultiIndex.from_tuples(places), name=who.capitalize())
+        columns.append(scores.groupby(level=[0, 1, 2]).sum())
     table = pd.concat(columns, axis=1).rename_axis(["start", "end", "Token"]).sort_index().reset_index("Token")
-    st.dataframe(
-        table,
-        hide_index=True,
-        height=240,
-        column_config={who.capitalize(): st.column_config.NumberColumn(format="%+.3f", help="Nats") for who in found},
-        alt="Attribution of every token at both checkpoints, in nats",
-    )
+    number = st.column_config.NumberColumn(format="%+.3f", help="Nats")
+    look, alt = {who.capitalize(): number for who in found}, "Attribution of every token at both checkpoints, in nats"
+    st.dataframe(table, hide_index=True, height=240, column_config=look, alt=alt)
     parts.downloads(table, "token-attribution", key)
 
 
-def pieces(found: TokenAttribution) -> tuple[list[str], list[float]]:
-    """The prompt in pieces: its tokens with their scores, and what lies between tokens with none."""
-    tokens, scores = list(found.tokens), [float(s) for s in found.scores]
-    shares = [score if token.strip() else 0.0 for token, score in zip(tokens, scores, strict=True)]
-    return tokens, shares
+def scores_of(found: TokenAttribution) -> list[float]:
+    """The score of each token, in nats; 0 for white space."""
+    return [float(score) if token.strip() else 0.0 for token, score in zip(found.tokens, found.scores, strict=True)]
 
 
 def span_score(found: TokenAttribution, spans: Sequence[Span]) -> float:
-    """What attribution says that taking the spans out would do to f: minus their tokens' scores, in nats.
+    """The effect on f of removing the spans, as attribution predicts it: minus the scores of their tokens, in nats.
 
     A token that lies partly in a span counts by its share of characters.
     """
@@ -104,11 +95,8 @@ def span_score(found: TokenAttribution, spans: Sequence[Span]) -> float:
     return -total
 
 
-CLAIMS = ("attribution", "measured", "explained")
-
-
 def agreement_table(selection: Selection, row: dict, found: Mapping[str, TokenAttribution]) -> None:
-    """Every edit of this prompt at both checkpoints: by attribution, as measured, as explained; and who differs."""
+    """Every edit of this prompt at both checkpoints: the effect by attribution, as measured, and as explained."""
     lines = []
     for who, one in found.items():
         name = selection.options.target if who == "target" else selection.checkpoint
@@ -117,14 +105,14 @@ def agreement_table(selection: Selection, row: dict, found: Mapping[str, TokenAt
             spans = spans_of(edit["spans"])
             claims = (span_score(one, spans), edit["effect_current"], edit["explanation"])
             words = " … ".join(edit["prompt"][a:b] for a, b in spans)
-            lines.append((shown(words)[:80], who, *claims, agreement(claims), edit["edit"]))
+            lines.append((shown(words)[:80], who, *claims, who_differs(claims), edit["edit"]))
     columns = ["Words", "At", *(claim.capitalize() for claim in CLAIMS), "Signs", "Edit"]
     number = st.column_config.NumberColumn(format="%+.2f", help="Nats", width=80)
-    st.dataframe(  # the words are short, so that the numbers stand on a phone's screen, too
+    st.dataframe(  # narrow text columns, so that the numbers stand on a phone's screen, too
         pd.DataFrame(lines, columns=columns),
         hide_index=True,
         column_config={
-            "Words": st.column_config.TextColumn(width=60, help="What the edit touches"),
+            "Words": st.column_config.TextColumn(width=60, help="The words that the edit touches"),
             "At": st.column_config.TextColumn(width=58, help="The checkpoint"),
             **dict.fromkeys(columns[2:5], number),
             "Signs": st.column_config.TextColumn(width="medium"),
@@ -133,15 +121,15 @@ def agreement_table(selection: Selection, row: dict, found: Mapping[str, TokenAt
     )
     st.caption(
         "Attribution: minus the scores of the words that the edit touches. It is the whole effect only for a linear "
-        "model, and says nothing of what was put in their place. Measured: Δ of that checkpoint. Explained: what the "
-        "explainer says at it. Signs: of the three, where they are 0.05 nats or more."
+        "model, and leaves out the words that replace them. Measured: Δ of that checkpoint. Explained: the explanation "
+        f"at that checkpoint. Signs: whether the three agree in sign; numbers below {TOO_SMALL:g} nats do not count."
     )
 
 
-def agreement(claims: Sequence[float | None], least: float = 0.05) -> str:
-    """Whether attribution, measured effect and explanation have one sign, and who differs; tiny and missing numbers
-    have none."""
-    there = {name: bool(c > 0) for name, c in zip(CLAIMS, claims, strict=True) if c is not None and abs(c) >= least}
+def who_differs(claims: Sequence[float | None]) -> str:
+    """Whether the `CLAIMS` have one sign, and if not, which differs. Missing numbers and those below `TOO_SMALL` have
+    no sign."""
+    there = {name: bool(c > 0) for name, c in zip(CLAIMS, claims, strict=True) if c is not None and abs(c) >= TOO_SMALL}
     up, down = ([name for name, sign in there.items() if sign is way] for way in (True, False))
     if len(there) < 2:
         return "too small to tell"
@@ -150,13 +138,3 @@ def agreement(claims: Sequence[float | None], least: float = 0.05) -> str:
     if len(there) == 2:
         return f"{up[0]} +, {down[0]} −"
     return f"{min(up, down, key=len)[0]} differs"
-
-
-def warn_of_other_models(selection: Selection, names: dict[str, str]) -> None:
-    for name in names.values():
-        if models.is_as_measured(selection.path, name) is False:
-            st.warning(
-                f"The checkpoint {markdown_escaped(name)} on disk is not the one that this run measured: the words are "
-                "of another model.",
-                icon=":material/difference:",
-            )

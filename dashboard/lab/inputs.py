@@ -1,7 +1,8 @@
-"""The lab's controls. The draft in the session is the truth: widgets show it, and their callbacks replace it."""
+"""The lab's controls. The draft in the session is the state: widgets show it, and their callbacks replace it."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from hashlib import sha256
@@ -12,7 +13,7 @@ from dashboard.lab import draft as lab
 from dashboard.lab import start
 from dashboard.lab.draft import Draft
 from dashboard.lab.text import label
-from dashboard.selection.state import Selection, update
+from dashboard.selection.state import Selection, bound, update
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import choose
 from engine.records import Span
@@ -31,26 +32,31 @@ def current() -> Draft:
     return st.session_state.get("lab_draft", Draft())
 
 
-def draft_of(selection: Selection) -> Draft:
-    """The draft, after taking over the example that the link names, if it is news. Raises RunError.
+def _touched() -> bool:
+    """Whether the draft is not as it was loaded."""
+    return "lab_draft" in st.session_state and current() != st.session_state.get("lab_loaded")
 
-    What somebody typed is set aside before an example takes its place, and can be brought back.
-    """
+
+def _begin(draft: Draft, loaded: Draft | None) -> None:
+    """Begin with another draft. A draft that was typed is set aside and can be brought back."""
+    if _touched():
+        st.session_state["lab_set_aside"] = current()
+    st.session_state.update({"lab_draft": draft, "lab_loaded": loaded, "lab_lost": ()})
+
+
+def draft_of(selection: Selection) -> Draft:
+    """The draft; if the link names another example than before, that example's. Raises RunError."""
     wanted = (selection.run.key, selection.example)
-    came_from = st.session_state.get("lab_origin")
-    if came_from == wanted:
+    if st.session_state.get("lab_origin") == wanted:
         return current()
-    untouched = "lab_draft" not in st.session_state or current() == st.session_state.get("lab_loaded")
-    if selection.example is None and untouched:
+    if selection.example is None and not _touched():
         first = next(iter(start.offered(selection)), None)
         update(example=first)
         wanted = (selection.run.key, first)
     row = start.read(selection, wanted[1]) if wanted[1] else None
     if row is not None:
-        if not untouched:
-            st.session_state["lab_set_aside"] = current()
-        keep(lab.from_example(row))
-        st.session_state.update({"lab_loaded": current(), "lab_lost": ()})
+        example = lab.from_example(row)
+        _begin(example, loaded=example)
     elif wanted[1]:
         st.warning(f"This run has no example {markdown_escaped(wanted[1])}.", icon=":material/link_off:")
     if "lab_draft" not in st.session_state:
@@ -63,34 +69,22 @@ def start_from(selection: Selection) -> None:
     """Choose an example to start from, or a blank prompt."""
     titles = start.offered(selection)
     here = st.session_state.get("lab_origin", (None, None))[1]
-    st.session_state["lab_start"] = here if here in titles else ""
 
-    def started() -> None:
-        chosen = st.session_state["lab_start"]
-        if chosen:
-            update(example=chosen)
-        else:
-            _blank(selection)
+    def started(chosen: str) -> None:
+        if not chosen:
+            _begin(Draft(answers=start.answers(selection.path)), loaded=None)
+            st.session_state["lab_origin"] = (selection.run.key, None)
+        update(example=chosen)
 
-    st.selectbox(
-        "Start from",
-        ["", *titles],
-        key="lab_start",
-        format_func=lambda i: titles.get(i, "a prompt of your own"),
-        on_change=started,
-        help="Offered are the examples whose effect moved most from the target to the current checkpoint. Any other "
-        "can be sent here from its page, under Examples.",
+    help_line = (
+        "The list has the examples whose effect moved most from the target to the current checkpoint. The page "
+        "Examples can send any other example here."
     )
+    look = {"format_func": lambda i: titles.get(i, "a prompt of your own"), "help": help_line}
+    value = here if here in titles else ""
+    bound(st.selectbox, "Start from", ["", *titles], key="lab_start", value=value, change=started, **look)
     if st.session_state.get("lab_set_aside") is not None:
         st.button("Bring back what I typed", icon=":material/undo:", key="lab_back", on_click=_bring_back)
-
-
-def _blank(selection: Selection) -> None:
-    if current() != st.session_state.get("lab_loaded"):
-        st.session_state["lab_set_aside"] = current()
-    keep(Draft(answers=start.answers(selection.path)))
-    st.session_state.update({"lab_loaded": None, "lab_lost": (), "lab_origin": (selection.run.key, None)})
-    update(example=None)
 
 
 def _bring_back() -> None:
@@ -100,43 +94,38 @@ def _bring_back() -> None:
 
 def texts(draft: Draft) -> None:
     """The prompt and both answers."""
-    st.session_state.update({"lab_prompt": draft.prompt, "lab_a": draft.answers[0], "lab_b": draft.answers[1]})
-    st.text_area(
-        "Prompt x",
-        key="lab_prompt",
-        height=200,
-        on_change=_prompt_changed,
-        placeholder="Type or paste a prompt",
-        help="Ctrl+Enter, or leaving the field, takes it over. Nothing is computed before you press Run.",
-    )
-    for column, name in zip(st.columns(2), "ab", strict=True):
-        column.text_input(
-            f"Answer {name}",
-            key=f"lab_{name}",
-            on_change=_answers_changed,
-            help="f is log p(a) − log p(b) after the prompt. Give it as it continues x, with its leading space.",
-        )
+    help_line = "To enter the text, press Ctrl+Enter or leave the field. Nothing is computed before you press Run."
+    look = {"height": 200, "placeholder": "Type or paste a prompt", "help": help_line}
+    bound(st.text_area, "Prompt x", key="lab_prompt", value=draft.prompt, change=_prompt_changed, **look)
+    help_line = "f is log p(a) − log p(b) after the prompt. Give the answer as it continues x, with its leading space."
+    for column, name, value in zip(st.columns(2), "ab", draft.answers, strict=True):
+        title, key = f"Answer {name}", f"lab_{name}"
+        bound(column.text_input, title, key=key, value=value, change=_answers_changed, help=help_line)
 
 
-def _prompt_changed() -> None:
-    draft, lost = lab.with_prompt(current(), st.session_state["lab_prompt"])
+def _prompt_changed(prompt: str) -> None:
+    draft, lost = lab.with_prompt(current(), prompt)
     st.session_state["lab_lost"] = lost
     keep(draft)
 
 
-def _answers_changed() -> None:
+def _answers_changed(_: str) -> None:
     keep(replace(current(), answers=(st.session_state["lab_a"], st.session_state["lab_b"])))
 
 
 def marking(draft: Draft) -> None:
-    """Mark a sentence, words or characters, by select boxes; and take marks away again."""
-    by = choose("Mark by", "mark_by", MARK_BY, "sentences", widget="segments", help="What the edit is about.")
+    """Mark a sentence, words or characters, by select boxes; and remove marks."""
+    by = choose("Mark by", "mark_by", MARK_BY, "sentences", widget="segments", help="Marks are what the edit changes.")
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        span = {"sentences": _sentence, "words": _words, "characters": _characters}[by](draft)
-        st.button(
-            "Mark", icon=":material/ink_highlighter:", key="lab_mark", disabled=span is None,
-            on_click=lambda: _mark(span),
-        )  # fmt: skip
+        match by:
+            case "sentences":
+                span = _pick(draft, sentences(draft.prompt), by, "Sentence")
+            case "words":
+                span = _pick(draft, [found.span() for found in re.finditer(r"\S+", draft.prompt)], by, "From", "To")
+            case _:
+                span = _characters(draft)
+        icon = ":material/ink_highlighter:"
+        st.button("Mark", icon=icon, key="lab_mark", disabled=span is None, on_click=_mark, args=(span,))
     for text in st.session_state.get("lab_lost", ()):
         st.warning(
             f"The marked text “{markdown_escaped(label(text))}” is gone from the prompt, or stands there more than "
@@ -146,43 +135,45 @@ def marking(draft: Draft) -> None:
     if not draft.marks:
         st.caption("Nothing is marked.")
         return
-    key = f"lab_marks_{_hash(str(draft.marks))}"
-    st.session_state[key] = list(range(len(draft.marks)))
-    st.multiselect(
-        "Marked",
-        range(len(draft.marks)),
-        key=key,
-        format_func=lambda i: label(draft.marks[i].text, 48),
-        on_change=lambda: keep(replace(draft, marks=tuple(draft.marks[i] for i in sorted(st.session_state[key])))),
-        help="The edit is about all of these. Take one out to unmark it.",
-    )
+
+    def unmarked(kept: list[int]) -> None:
+        keep(replace(draft, marks=tuple(draft.marks[i] for i in sorted(kept))))
+
+    def text_of(i: int) -> str:
+        return label(draft.prompt[slice(*draft.marks[i])], 48)
+
+    every, key = range(len(draft.marks)), f"lab_marks_{_hash(str(draft.marks))}"
+    look = {"format_func": text_of, "help": "The edit changes all of these. Take one out to unmark it."}
+    bound(st.multiselect, "Marked", every, key=key, value=list(every), change=unmarked, **look)
 
 
-def _mark(span: Span | None) -> None:
-    if span is not None:
-        st.session_state["lab_lost"] = ()
-        keep(lab.marked(current(), span))
+def _mark(span: Span) -> None:
+    st.session_state["lab_lost"] = ()
+    keep(lab.marked(current(), span))
 
 
-def _sentence(draft: Draft) -> Span | None:
-    found = sentences(draft.prompt)
-    return _one_of("Sentence", found, draft) if _few(found, "sentences") else None
-
-
-def _words(draft: Draft) -> Span | None:
-    found = lab.words(draft.prompt)
-    if not _few(found, "words"):
+def _pick(draft: Draft, spans: Sequence[Span], what: str, *names: str) -> Span | None:
+    """From the first to the last of the spans that the reader picks, in a select box for each of `names`."""
+    if not 0 < len(spans) <= MOST_PIECES:
+        many = f"This prompt has {len(spans):,} {what}, too many for a list: mark by characters."
+        st.caption(many if spans else "There is no text to mark.")
         return None
-    first, last = _one_of("From", found, draft), _one_of("To", found, draft)
-    return (min(first[0], last[0]), max(first[1], last[1])) if first and last else None
+
+    def title(i: int) -> str:
+        return f"{i + 1}. {label(draft.prompt[slice(*spans[i])])}"
+
+    # The key holds the text, because the same number means another place in another text.
+    keys = {name: f"lab_{name}_{_hash(draft.prompt)}" for name in names}
+    look = {"format_func": title, "width": "stretch"}
+    picked = [st.selectbox(name, range(len(spans)), key=key, **look) for name, key in keys.items()]
+    return None if None in picked else (spans[min(picked)][0], spans[max(picked)][1])
 
 
 def _characters(draft: Draft) -> Span | None:
-    most = len(draft.prompt)
+    most, key = len(draft.prompt), _hash(draft.prompt)
     if not most:
         st.caption("There is no text to mark.")
         return None
-    key = _hash(draft.prompt)
     options = {"min_value": 0, "max_value": most, "step": 1, "width": 130}
     first = st.number_input("From character", value=0, key=f"lab_from_{key}", **options)
     last = st.number_input("To, exclusive", value=min(most, 10), key=f"lab_to_{key}", **options)
@@ -192,53 +183,24 @@ def _characters(draft: Draft) -> Span | None:
     return int(first), int(last)
 
 
-def _few(found: Sequence[Span], what: str) -> bool:
-    if len(found) > MOST_PIECES:
-        st.caption(f"This prompt has {len(found):,} {what}, too many for a list: mark by characters.")
-    elif not found:
-        st.caption("There is no text to mark.")
-    return 0 < len(found) <= MOST_PIECES
-
-
-def _one_of(name: str, spans: Sequence[Span], draft: Draft) -> Span | None:
-    # The text is part of the key: another text's choice would name another place.
-    place = st.selectbox(
-        name,
-        range(len(spans)),
-        key=f"lab_{name}_{_hash(draft.prompt)}",
-        format_func=lambda i: f"{i + 1}. {label(draft.prompt[slice(*spans[i])])}",
-        width="stretch",
-    )
-    return None if place is None else spans[place]
-
-
 def editing(draft: Draft) -> None:
-    """The kind of edit, and what it needs."""
-    st.session_state["lab_edit"] = draft.edit
-    st.selectbox(
-        "Edit",
-        list(lab.EDIT_NAMES),
-        key="lab_edit",
-        format_func=lab.EDIT_NAMES.get,
-        on_change=lambda: keep(_with_edit(current(), st.session_state["lab_edit"])),
-        help="What turns x into the counterfactual x′.",
-    )
+    """The kind of edit, and the text that it needs."""
+    help_line, names = "The change that makes the counterfactual x′ from x.", lab.EDIT_NAMES
+    look = {"format_func": names.get, "help": help_line}
+    bound(st.selectbox, "Edit", list(names), key="lab_edit", value=draft.edit, change=_edit_changed, **look)
     if draft.edit == "replace":
-        _typed("Replace by", "value", draft.value, st.text_input)
+        value, change = draft.value, lambda text: keep(replace(current(), value=text))
+        bound(st.text_input, "Replace by", key="lab_value", value=value, change=change)
     if draft.edit == lab.WRITTEN:
-        _typed("Counterfactual x′", "written", draft.written, st.text_area)
+        value, change = draft.written, lambda text: keep(replace(current(), written=text))
+        bound(st.text_area, "Counterfactual x′", key="lab_written", value=value, change=change)
 
 
-def _with_edit(draft: Draft, edit: str) -> Draft:
-    """Writing by hand starts from the prompt, or from what was written before."""
+def _edit_changed(edit: str) -> None:
+    """Writing by hand starts from the prompt, or from the text that was written before."""
+    draft = current()
     written = draft.written or draft.prompt if edit == lab.WRITTEN else draft.written
-    return replace(draft, edit=edit, written=written)
-
-
-def _typed(name: str, field: str, value: str, widget) -> None:
-    key = f"lab_{field}"
-    st.session_state[key] = value
-    widget(name, key=key, on_change=lambda: keep(replace(current(), **{field: st.session_state[key]})))
+    keep(replace(draft, edit=edit, written=written))
 
 
 def _hash(text: str) -> str:

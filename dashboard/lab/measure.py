@@ -1,5 +1,5 @@
-"""One question to both checkpoints of a run: f(x), f(x'), what each sentence carries, what would be said next, and
-what the run's explainer says. The engine, and with it torch, is imported when the first question is asked."""
+"""One question to both checkpoints of a run: f(x), f(x'), the effect of each sentence, the next tokens, and the
+explanation. The engine, and with it torch, is imported when the first question is asked."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import pyarrow as pa
 from dashboard.lab import draft
 from dashboard.reading import data, models
 from dashboard.refit import new_prompts
-from dashboard.refit.new_prompts import Choice, Explainer
+from dashboard.refit.new_prompts import Choice, FittedRidge
 from engine.config import InputError
 from engine.records import Span
 from engine.tasks.edits import sentences
@@ -26,12 +26,11 @@ if TYPE_CHECKING:
 
 MOST_SENTENCES = 40
 ROWS_AT_ONCE = 8
-WHO = ("target", "current")
 
 
 @dataclass(frozen=True)
 class Question:
-    """All that the answer depends on: two equal questions have one answer."""
+    """Everything that the answer depends on: two equal questions have one answer."""
 
     path: Path
     stamp: str
@@ -39,24 +38,24 @@ class Question:
     """Target and current."""
     prompt: str
     edited: str | None
-    """x'; None: there is no counterfactual."""
+    """x'; None: no counterfactual."""
     answers: tuple[str, str]
     explainer: Choice | None
 
 
 @dataclass(frozen=True)
 class Reading:
-    """What one checkpoint does, in nats; None and NaN for what was not asked or can't be had."""
+    """Measurements at one checkpoint, in nats; None for those that were not asked for or can't be made."""
 
     checkpoint: str
     f: float
     f_edited: float | None
     sentence_effects: tuple[float, ...]
-    """Of each sentence: f without the sentence, less f(x)."""
+    """For each sentence: f without the sentence, less f(x)."""
     next: NextTokens
     explanation: float | None
     unlike: bool | None
-    """Whether the hidden state lies farther out than nearly all of the run's own prompts (`lab_explainer`)."""
+    """As `new_prompts.is_unlike`: the hidden state lies farther out than nearly all of the run's own prompts."""
     as_measured: bool | None
     """Whether the checkpoint on disk is the one that the run measured; None: not recorded."""
 
@@ -72,13 +71,13 @@ class Result:
     target: Reading
     current: Reading
     sentences: tuple[Span, ...]
-    """Of x: the first `MOST_SENTENCES`; none where the prompt is a single one."""
+    """The first `MOST_SENTENCES` of x; none if the prompt is a single one."""
     n_sentences: int
     seconds: float
 
     @property
     def readings(self) -> tuple[Reading, ...]:
-        """The target's, then the current checkpoint's; one where they are the same."""
+        """The target's, then the current checkpoint's; a single one if they are the same."""
         return (self.target,) if self.target is self.current else (self.target, self.current)
 
 
@@ -104,15 +103,14 @@ def ask(question: Question, progress: Callable[[str], None]) -> Result:
     return Result(question, target, current, tuple(kept), len(every), time.perf_counter() - started)
 
 
-def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explainer: Explainer | None) -> Reading:
+def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explainer: FittedRidge | None) -> Reading:
     from engine.config import HiddenSpec
     from engine.model.behavior import measure
     from engine.model.next_tokens import next_tokens
 
     name, hidden = checkpoint.name, None
     if explainer is not None and name in new_prompts.explained_at(question.path):
-        # As the run kept them, so that the explanation of one of its prompts is the one that it recorded.
-        dtype = data.spec(question.path).hidden.dtype
+        dtype = data.spec(question.path).hidden.dtype  # so a prompt of the run gets its recorded explanation
         hidden = HiddenSpec(layers=(explainer.choice.layer,), dtype=dtype)
     texts = [question.prompt if question.edited is None else question.edited]
     texts += draft.without_each(question.prompt, kept)
@@ -143,15 +141,8 @@ def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explaine
 
 
 def _table(question: Question, texts: list[str]) -> pa.Table:
-    """x with each of its x', as `behavior.measure` takes examples; named as messages should name them."""
-    n = len(texts)
-    a, b = question.answers
-    return pa.table(
-        {
-            "example_id": ["your prompt", *(f"your prompt without sentence {i + 1}" for i in range(n - 1))],
-            "prompt": [question.prompt] * n,
-            "edited": texts,
-            "answer_a": [a] * n,
-            "answer_b": [b] * n,
-        }
-    )
+    """x with each of its x', as `behavior.measure` takes examples. The ids appear in error messages."""
+    ids = ["your prompt", *(f"your prompt without sentence {i}" for i in range(1, len(texts)))]
+    same = {"prompt": question.prompt, "answer_a": question.answers[0], "answer_b": question.answers[1]}
+    columns = {"example_id": ids, "edited": texts} | {name: [text] * len(texts) for name, text in same.items()}
+    return pa.table(columns)

@@ -21,7 +21,7 @@ def role(result: Result, reading: Reading) -> str:
 
 
 def effects(result: Result) -> pd.DataFrame:
-    """One row a checkpoint: who, its name, and `NUMBERS` in nats; null where there is none."""
+    """One row for each checkpoint: its role, its name, and `NUMBERS` in nats; null where there is none."""
     rows = []
     for reading in result.readings:
         effect, said = reading.effect, reading.explanation
@@ -32,38 +32,31 @@ def effects(result: Result) -> pd.DataFrame:
 
 
 def sentence_effects(result: Result) -> pd.DataFrame:
-    """One row a sentence: its text, and f without it less f(x) at each checkpoint, in nats."""
+    """One row for each sentence: its text, and f without it less f(x) at each checkpoint, in nats."""
     texts = [result.question.prompt[slice(*span)] for span in result.sentences]
     columns = {f"Δ without it, {role(result, r)}": r.sentence_effects for r in result.readings}
     return pd.DataFrame({"sentence": texts, **columns})
 
 
 def next_tokens(reading: Reading) -> pd.DataFrame:
-    """One row a token: as it is written, which answer begins with it, and its probability after x and after x'."""
+    """One row for each token: its text, the answer that begins with it, and its probability after x and after x'."""
     following = reading.next
     columns = {"Token": [visible(t) for t in following.tokens], "Begins": following.answers}
-    for name, p in zip(("after x", "after x′"), following.probabilities, strict=False):
-        columns[name] = p
-    return pd.DataFrame(columns)
+    return pd.DataFrame(columns | dict(zip(("after x", "after x′"), following.probabilities, strict=False)))
 
 
 def everything(result: Result) -> pd.DataFrame:
-    """All results, a number a row, for the export: model, checkpoint, quantity, text, value, unit."""
+    """All results for the export, one number in each row: model, checkpoint, quantity, text, value, unit."""
     rows = []
-    for reading in result.readings:
+    texts = sentence_effects(result)["sentence"]
+    for reading, (_, numbers) in zip(result.readings, effects(result).iterrows(), strict=True):
         about = (role(result, reading), reading.checkpoint)
-        table = effects(result).set_index("Checkpoint").loc[reading.checkpoint]
-        rows += [(*about, name, "", table[name], "nats") for name in NUMBERS if pd.notna(table[name])]
-        texts = sentence_effects(result)["sentence"]
-        rows += [
-            (*about, "Δ without this sentence", text, value, "nats")
-            for text, value in zip(texts, reading.sentence_effects, strict=True)
-        ]
-        for name, p in zip(("x", "x′"), reading.next.probabilities, strict=False):
-            rows += [
-                (*about, f"probability of the next token after {name}", token, value, "1")
-                for token, value in zip(reading.next.tokens, p, strict=True)
-            ]
+        rows += [(*about, name, "", numbers[name], "nats") for name in NUMBERS if pd.notna(numbers[name])]
+        by_sentence = zip(texts, reading.sentence_effects, strict=True)
+        rows += [(*about, "Δ without this sentence", text, value, "nats") for text, value in by_sentence]
+        for name, probabilities in zip(("x", "x′"), reading.next.probabilities, strict=False):
+            by_token = zip(reading.next.tokens, probabilities, strict=True)
+            rows += [(*about, f"probability of the next token after {name}", token, p, "1") for token, p in by_token]
     frame = pd.DataFrame(rows, columns=["model", "checkpoint", "quantity", "text", "value", "unit"])
     question = result.question
     a, b = question.answers
@@ -72,15 +65,13 @@ def everything(result: Result) -> pd.DataFrame:
 
 
 def recorded_difference(result: Result, row: Mapping) -> tuple[float, float | None]:
-    """Of an example of the run: the largest difference of f(x) and f(x') from what the run recorded, and that of the
-    explanation at the current checkpoint, both in nats; None where no explanation was recorded."""
-    pairs = [
-        (row[f"f_{who}"], reading.f) for who, reading in (("target", result.target), ("current", result.current))
-    ] + [
-        (row[f"f_edited_{who}"], reading.f_edited)
+    """For an example of the run: the largest difference of f(x) and f(x') from the recorded values, and that of the
+    explanation at the current checkpoint, both in nats; None if no explanation was recorded."""
+    f = max(
+        abs(float(row[f"{name}_{who}"]) - now)
         for who, reading in (("target", result.target), ("current", result.current))
-    ]
-    f = max(abs(float(was) - now) for was, now in pairs if now is not None)
-    said = result.current.explanation
-    known = row.get("explanation")
-    return f, None if said is None or known is None or pd.isna(known) else abs(float(known) - said)
+        for name, now in (("f", reading.f), ("f_edited", reading.f_edited))
+        if now is not None
+    )
+    said, known = result.current.explanation, row.get("explanation")
+    return f, None if said is None or pd.isna(known) else abs(float(known) - said)

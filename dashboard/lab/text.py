@@ -1,14 +1,14 @@
-"""The lab's texts as escaped HTML: marks on the prompt, and the part of a long text that an edit is about."""
+"""The lab's texts as escaped HTML: marks on the prompt, and the part of a long text around its change."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.lab.draft import Mark
 from dashboard.text import STYLE, escaped, shown
+from engine.records import Span
 
 AROUND = 1_500
-"""Characters that are drawn on either side of what matters."""
+"""Characters that are drawn at either end of a long text, and on either side of a change."""
 
 _MARK = """<style>
 .prompt mark { background: color-mix(in srgb, #B07D00 30%, transparent); color: inherit; padding: 0 2px;
@@ -16,24 +16,24 @@ _MARK = """<style>
 </style>"""
 
 
-def highlighted(text: str, marks: Sequence[Mark]) -> str:
+def highlighted(text: str, marks: Sequence[Span]) -> str:
     """Escaped HTML of a text with its marks; `marks` are sorted and disjoint. Long stretches are cut in the middle."""
     pieces, at = [], 0
-    for mark in marks:
-        pieces += [escaped(cut(text[at : mark.start])), f"<mark>{escaped(cut(text[mark.start : mark.end]))}</mark>"]
-        at = mark.end
+    for start, end in marks:
+        pieces += [escaped(cut(text[at:start])), f"<mark>{escaped(cut(text[start:end]))}</mark>"]
+        at = end
     pieces.append(escaped(cut(text[at:])))
     return f'{STYLE}{_MARK}<div class="prompt" dir="auto">{"".join(pieces)}</div>'
 
 
 def cut(text: str, around: int = AROUND) -> str:
-    """The text without its middle, where it is longer than twice `around`."""
+    """The text without its middle, if it is longer than twice `around`."""
     left = len(text) - 2 * around
     return text if left <= 0 else f"{text[:around]} … ({left:,} more characters) … {text[-around:]}"
 
 
 def about_the_change(before: str, after: str, around: int = AROUND) -> tuple[str, str]:
-    """Both texts without most of what they begin and end with alike, so that a long text's change is drawn."""
+    """Both texts without most of their common beginning and end, so that the change in a long text is drawn."""
     most = min(len(before), len(after))
     start = next((i for i in range(most) if before[i] != after[i]), most)
     end = next((i for i in range(most - start) if before[-1 - i] != after[-1 - i]), most - start)

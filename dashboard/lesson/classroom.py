@@ -1,7 +1,7 @@
 """What the class does: it predicts, shows hands, and then sees. Kept for the session, while steps are walked.
 
-Everything is kept under a key that names the step and what it is about (a run, an example), so that another
-task starts with a clean board and the first one's predictions are still there on the way back.
+Boards are kept under keys that name the step and what it is about (a run, an example). So another task starts with a
+clean board, and the predictions of the first task are still there on the way back.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from dashboard.charts.learn import hands
-from dashboard.lesson.words import UNDECIDED, Reveal, votes_against
+from dashboard.lesson.words import UNDECIDED, Reveal, guess_against, votes_against
+from dashboard.reading.agreement import Estimate
 from dashboard.text import escaped, markdown_escaped
 
 MOST_HANDS = 999
@@ -25,6 +26,11 @@ class Board:
     guess: str | float | None = None
     hands: dict[str, int] = field(default_factory=dict)
     shown: bool = False
+
+    @property
+    def number(self) -> float | None:
+        """The guess, where the question asks for a number."""
+        return self.guess if isinstance(self.guess, float) else None
 
 
 def boards() -> dict[str, Board]:
@@ -42,111 +48,105 @@ def wipe(prefix: str = "") -> None:
 
 
 def choice(key: str, question: str, labels: Mapping[str, str]) -> Board:
-    """A question with a few answers, and a show of hands for a class. labels: plain words."""
+    """A question with a few answers, and a show of hands for a class. labels: key of the answer → plain words."""
     own = board(key)
-    _question(question)
-    segments(key, labels)
+    ask(question)
+    answers(key, labels)
     with st.expander("Show of hands", icon=":material/front_hand:", expanded=bool(own.hands)):
         for name, label in labels.items():
-            number = f"hands_{key}_{name}"
-            st.session_state[number] = own.hands.get(name, 0)
-            st.number_input(
-                f"Hands for “{markdown_escaped(label)}”", 0, MOST_HANDS, key=number, on_change=_counted,
-                args=(key, name, number),
-            )  # fmt: skip
+            widget = f"hands_{key}_{name}"
+            st.session_state[widget] = own.hands.get(name, 0)
+            title = f"Hands for “{markdown_escaped(label)}”"
+            st.number_input(title, 0, MOST_HANDS, key=widget, on_change=_count, args=(own, name, widget))
     reveal_button(key)
     return own
 
 
-def segments(key: str, labels: Mapping[str, str]) -> None:
+def answers(key: str, labels: Mapping[str, str]) -> None:
     """The answers to choose from. Buttons, since a group of choices would keep the arrow keys for itself."""
-    guess = board(key).guess
+    own = board(key)
     with st.container(horizontal=True):
         for name, label in labels.items():
-            chosen = guess == name
-            st.button(
-                markdown_escaped(label), key=f"guess_{key}_{name}", type="primary" if chosen else "secondary",
-                icon=":material/check:" if chosen else None, on_click=_chosen, args=(key, name),
-            )  # fmt: skip
+            chosen = own.guess == name
+            look = {"type": "primary", "icon": ":material/check:"} if chosen else {}
+            title = markdown_escaped(label)
+            st.button(title, key=f"guess_{key}_{name}", on_click=_choose, args=(own, None if chosen else name), **look)
 
 
-def _chosen(key: str, name: str) -> None:
-    """Choose an answer; the same once more takes it back."""
+def slider(key: str, question: str, *, start: float = 0.5, unit: str = "r") -> Board:
+    """A question whose answer is a correlation."""
     own = board(key)
-    own.guess = None if own.guess == name else name
-
-
-def slider(
-    key: str, question: str, *, low: float = -1.0, high: float = 1.0, start: float = 0.5, unit: str = "r"
-) -> Board:
-    """A question whose answer is a number."""
-    own = board(key)
-    _question(question)
+    ask(question)
     widget = f"guess_{key}"
-    st.session_state[widget] = start if own.guess is None else float(own.guess)
-    label = f"Our prediction of {unit}"
-    st.slider(label, low, high, key=widget, step=0.05, format="%.2f", on_change=_guessed, args=(key, widget))
+    st.session_state[widget] = start if own.number is None else own.number
+    label, look = f"Our prediction of {unit}", {"step": 0.05, "format": "%.2f"}
+    st.slider(label, -1.0, 1.0, key=widget, on_change=lambda: _choose(own, st.session_state[widget]), **look)
     if own.guess is None:
         st.caption("Move the slider to predict; or reveal without a prediction.")
     reveal_button(key)
     return own
 
 
-def _question(question: str) -> None:
+def ask(question: str) -> None:
     st.html(f'<p class="question">{escaped(question)}</p>')
 
 
-def _guessed(key: str, widget: str) -> None:
-    board(key).guess = st.session_state[widget]
+def _choose(own: Board, guess: str | float | None) -> None:
+    own.guess = guess
 
 
-def _counted(key: str, name: str, widget: str) -> None:
-    board(key).hands[name] = int(st.session_state[widget])
+def _count(own: Board, name: str, widget: str) -> None:
+    own.hands[name] = int(st.session_state[widget])
 
 
-def _show(key: str) -> None:
-    board(key).shown = True
-
-
-def _hide(key: str) -> None:
-    board(key).shown = False
+def _show(own: Board, shown: bool) -> None:
+    own.shown = shown
 
 
 def reveal_button(key: str) -> None:
+    """A button that shows what was measured, or hides it again."""
     own = board(key)
+    does = {"on_click": _show, "args": (own, not own.shown)}
     if own.shown:
-        st.button("Hide again", key=f"hide_{key}", icon=":material/visibility_off:", on_click=_hide, args=(key,))
+        st.button("Hide again", key=f"hide_{key}", icon=":material/visibility_off:", **does)
     else:
-        st.button(
-            "Reveal", key=f"reveal_{key}", type="primary", icon=":material/visibility:", on_click=_show, args=(key,),
-            shortcut="v", help="What was measured. Key: V.",
-        )  # fmt: skip
+        look = {"type": "primary", "icon": ":material/visibility:", "help": "What was measured. Key: V."}
+        st.button("Reveal", key=f"reveal_{key}", shortcut="v", **look, **does)
 
 
-def answer(reveal: Reveal) -> None:
-    """What was measured, in words; what contradicts the lesson has another sign, word and frame."""
-    if reveal.answer == UNDECIDED:
-        kind, sign = "other", "? Open"
-    else:
-        kind, sign = ("told", "✓ Measured") if reveal.as_told else ("other", "! Measured, and not as one would hope")
-    st.html(
-        f'<div class="reveal {kind}"><p class="sign">{sign}</p><p class="headline">{escaped(reveal.headline)}</p>'
-        f"<p>{escaped(reveal.sentence)}</p></div>"
-    )
+def box(headline: str, *paragraphs: str, sign: str = "", expected: bool = True) -> None:
+    """Plain text in a frame; what contradicts the lesson has another frame, and a sign to say so."""
+    said = f'<p class="sign">{sign}</p>' if sign else ""
+    said += f'<p class="headline">{escaped(headline)}</p>' + "".join(f"<p>{escaped(p)}</p>" for p in paragraphs)
+    st.html(f'<div class="reveal {"expected" if expected else "other"}">{said}</div>')
 
 
-def verdict_on_guess(own: Board, reveal: Reveal, labels: Mapping[str, str], key: str) -> None:
-    """What was predicted beside what the numbers support, and the show of hands as a figure."""
-    if isinstance(own.guess, str) and own.guess in labels:
-        right = own.guess == reveal.answer
-        known = reveal.answer in labels
-        said = "the numbers support it" if right else "the numbers do not support it" if known else "they leave it open"
-        say(f"Predicted: “{labels[own.guess]}”: {said}.")
+def show_answer(reveal: Reveal) -> None:
+    """What was measured, in words."""
+    undecided = reveal.answer == UNDECIDED
+    sign = "✓ Measured" if reveal.as_expected else "! Measured, and not as one would hope"
+    expected = reveal.as_expected and not undecided
+    box(reveal.headline, reveal.sentence, sign="? Open" if undecided else sign, expected=expected)
+
+
+def answer_number(own: Board, reveal: Reveal, measured: Estimate, name: str) -> None:
+    """What was measured, and the number that was predicted beside it."""
+    show_answer(reveal)
+    if own.number is not None:
+        say(guess_against(own.number, measured, name))
+
+
+def answer_choice(own: Board, reveal: Reveal, labels: Mapping[str, str], key: str) -> None:
+    """What was measured, then what was predicted, and the show of hands as a figure."""
+    show_answer(reveal)
+    known = reveal.answer in labels
+    if own.guess in labels:
+        no = "the numbers do not support it" if known else "they leave it open"
+        say(f"Predicted: “{labels[str(own.guess)]}”: {'the numbers support it' if own.guess == reveal.answer else no}.")
     votes = {name: own.hands.get(name, 0) for name in labels}
-    line = votes_against(votes, reveal.answer, labels)
-    if line:
+    if line := votes_against(votes, reveal.answer, labels):
         say(line)
-        figure = hands(votes, labels, reveal.answer if reveal.answer in labels else None)
+        figure = hands(votes, labels, reveal.answer if known else None)
         st.plotly_chart(figure, key=f"votes_{key}", alt=f"Show of hands. {line}", config={"displayModeBar": False})
 
 

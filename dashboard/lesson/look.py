@@ -11,7 +11,7 @@ STYLE = """<style>
   padding-left: 1rem; }
 [data-testid=stMain] p.question { font-size: 24px; font-weight: 650; margin-top: 0.8rem; }
 .reveal { border: 2px solid #808890; border-radius: 8px; padding: 0.7rem 1rem 0.3rem; max-width: 64rem; }
-.reveal.told { border-left: 10px solid #3B7DD8; }
+.reveal.expected { border-left: 10px solid #3B7DD8; }
 .reveal.other { border-left: 10px double #D55E00; }
 [data-testid=stMain] .reveal p.sign { font-size: 18px; opacity: 0.8; }
 [data-testid=stMain] p.headline { font-size: 28px; font-weight: 700; line-height: 1.25; }

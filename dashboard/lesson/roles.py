@@ -1,14 +1,8 @@
-"""Which run tells which part of the lesson: found by what the runs measure, never by a path.
-
-Three roles: the `story` (behavior drifts over several checkpoints), the known `null` (f(x) and f(x') move, the
-effect hardly does) and the known positive, `lookalike` (f(x) moves, f(x') does not). A run whose note names a world
-is preferred for that world's role, but only its numbers decide whether it fits.
-"""
+"""Which run tells which part of the lesson. The choice goes by what the runs measure, never by a path."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,20 +14,27 @@ from dashboard.reading.tables import part, query
 from engine.runs.store import RunError
 from engine.tasks.worlds import HELD, MOVED
 
-ROLES = ("story", "null", "lookalike")
-WORLDS = {"story": "independent", "null": "shared", "lookalike": "cue"}
-"""The world that a role is made for."""
 
-MISSING = {
-    "story": "a run with two checkpoints or more of one model, the first of which is its target",
-    "null": "a run in which f(x) and f(x′) move alike and the effect Δ hardly moves (world “shared”)",
-    "lookalike": "a run in which f(x) moves and f(x′) does not (world “cue”)",
+@dataclass(frozen=True)
+class Role:
+    """A part of the lesson, and what it needs of the run that tells it."""
+
+    name: str
+    moves: tuple[bool, bool, bool]
+    """Whether f(x), f(x′) and the effect Δ should move from the target to the last checkpoint."""
+    needs: str
+    """The same in words, after "a run in which"."""
+
+
+ROLES = {
+    "story": Role("story", (True, True, True), "f(x), f(x′) and Δ all move after the target"),
+    "null": Role("known null", (True, True, False), "f(x) and f(x′) move alike and Δ hardly moves (world “shared”)"),
+    "lookalike": Role("known positive", (True, False, True), "f(x) moves and f(x′) does not (world “cue”)"),
 }
-_WORLD = re.compile(r'world "(\w+)"')
 
 
 @dataclass(frozen=True)
-class Moved:
+class Movement:
     """How far behavior moved from the target to the last checkpoint: sd of the change over the sd at the target."""
 
     f: float
@@ -43,23 +44,22 @@ class Moved:
 
 
 @dataclass(frozen=True)
-class Told:
-    """A run as a teller of the lesson."""
+class LessonRun:
+    """A run that can tell a part of the lesson, with the setting that it is told by."""
 
     entry: data.RunEntry
+    stamp: str
+    """`data.stamp` of the run: numbers cached for this record are made anew when the run changes on disk."""
     explainer: str
     regime: str
     split: str
     edit: str
-    """The kind of edit of the chosen setting."""
     checkpoints: tuple[str, ...]
     own_target: bool
     """Whether the target is the first checkpoint."""
-    world: str | None
-    """As its note names it."""
-    moved: Moved
+    moved: Movement
     gap: float | None
-    """Of the chosen setting at the last checkpoint."""
+    """Gap of the chosen setting at the last checkpoint."""
 
     @property
     def key(self) -> str:
@@ -70,71 +70,61 @@ class Told:
         return self.entry.path
 
     @property
-    def task(self) -> str:
-        return self.entry.task
+    def last(self) -> str:
+        """The last checkpoint."""
+        return self.checkpoints[-1]
+
+    @property
+    def has_story(self) -> bool:
+        """Whether there is a checkpoint after the run's own target."""
+        return self.own_target and len(self.checkpoints) > 1
 
     def fits(self, role: str) -> bool:
         """Whether the numbers are those of the role."""
-        if not self.own_target or len(self.checkpoints) < 2:
-            return False
-        m = self.moved
-        if role == "null":
-            return m.f > MOVED and m.f_edited > MOVED and m.effect < HELD
-        if role == "lookalike":
-            return m.f > MOVED and m.f_edited < HELD and m.effect > MOVED
-        return m.f > MOVED and m.f_edited > MOVED and m.effect > MOVED
+        measured = (self.moved.f, self.moved.f_edited, self.moved.effect)
+        pairs = zip(measured, ROLES[role].moves, strict=True)
+        return self.has_story and all(size > MOVED if moves else size < HELD for size, moves in pairs)
 
 
-def candidates(told: Sequence[Told], role: str) -> list[Told]:
-    """Runs for a role, best first: those that fit, then those named for it that do not; the story also takes any run
-    with a drift of its own.
-
-    Among those that fit, the ones with more checkpoints, then the ones named for the role's world come first.
-    """
-    named = [t for t in told if t.own_target and len(t.checkpoints) > 1 and t.world == WORLDS[role]]
-    fit = [t for t in told if t.fits(role)]
-    rest = [t for t in told if t.own_target and len(t.checkpoints) > 1] if role == "story" else []
-    ranked = sorted(fit, key=lambda t: (-len(t.checkpoints), t not in named))
-    return list(dict.fromkeys([*ranked, *named, *rest]))
+def candidates(runs: Sequence[LessonRun], role: str) -> list[LessonRun]:
+    """Runs that fit a role, more checkpoints first; then, for the story, all others with a later checkpoint."""
+    fitting = sorted((r for r in runs if r.fits(role)), key=lambda r: -len(r.checkpoints))
+    others = [r for r in runs if r.has_story] if role == "story" else []
+    return list(dict.fromkeys([*fitting, *others]))
 
 
-def tasks(told: Sequence[Told]) -> list[str]:
-    """Tasks to tell the lesson with, the one that shows its points best first: most roles that fit, then the largest
-    gap of an explanation in the known positive, where it is nothing but the output being read."""
+def tasks(runs: Sequence[LessonRun]) -> list[str]:
+    """Tasks to tell the lesson with, the one that shows its points best first: most roles with a fitting run, then the
+    largest gap in a known positive, where a gap comes from reading the output alone."""
 
-    def worth(task: str) -> tuple[int, float]:
-        mine = [t for t in told if t.task == task]
-        fitting = [role for role in ROLES if any(t.fits(role) for t in mine)]
-        gaps = [t.gap for t in mine if t.fits("lookalike") and t.gap is not None]
-        return len(fitting), max(gaps, default=float("-inf"))
+    def worth(task: str) -> tuple[int, float, str]:
+        mine = [r for r in runs if r.entry.task == task]
+        fitting = [role for role in ROLES if any(r.fits(role) for r in mine)]
+        gaps = [r.gap for r in mine if r.fits("lookalike") and r.gap is not None]
+        return len(fitting), max(gaps, default=float("-inf")), task
 
-    return sorted({t.task for t in told}, key=lambda task: (worth(task), task), reverse=True)
-
-
-# Reading: everything above is pure
+    return sorted({r.entry.task for r in runs}, key=worth, reverse=True)
 
 
-def tellers() -> tuple[list[Told], list[str]]:
-    """All runs that can tell a part of the lesson, and a line for each run that can't be read."""
-    told, problems = [], []
+def lesson_runs() -> tuple[list[LessonRun], list[str]]:
+    """All runs that can tell a part of the lesson, and one line for each run that can't be read."""
+    found, problems = [], []
     for entry in data.runs():
         if entry.state not in ("complete", "running", "interrupted"):
             continue
         try:
-            if (one := _told(entry)) is not None:
-                told.append(one)
+            if (run := _lesson_run(entry)) is not None:
+                found.append(run)
         except RunError as error:
             problems.append(str(error))
-    return told, problems
+    return found, problems
 
 
-def _told(entry: data.RunEntry) -> Told | None:
-    """None where the run has no explained checkpoint yet."""
+def _lesson_run(entry: data.RunEntry) -> LessonRun | None:
+    """None while the run has no explained checkpoint."""
     options = data.options(entry.path)
-    if not options.explainers or not options.splits or not options.edits:
-        return None
     explainer = next((e for e in options.explainers if e != "verbal"), None)
-    if explainer is None:
+    if explainer is None or not options.splits or not options.edits:
         return None
     regime = next(iter(options.regimes[explainer]), "frozen")
     split = next((s for s in ("test_heldout", "test_iid", "validation") if s in options.splits), options.splits[0])
@@ -142,25 +132,24 @@ def _told(entry: data.RunEntry) -> Told | None:
     edit = settings.default_edit(rows)
     if edit is None:
         return None
-    last = rows[(rows.edit == edit) & (rows.checkpoint == options.checkpoints[-1]) & (rows.chosen == True)]  # noqa: E712
-    gap = float(last.gap.iloc[0]) if len(last) and last.gap.notna().iloc[0] else None
-    world = _WORLD.search(entry.note)
-    return Told(
+    checkpoints, stamp = options.checkpoints, data.stamp(entry.path)
+    last = rows[(rows.edit == edit) & (rows.checkpoint == checkpoints[-1]) & rows.chosen.fillna(False).astype(bool)]
+    return LessonRun(
         entry=entry,
+        stamp=stamp,
         explainer=explainer,
         regime=regime,
         split=split,
         edit=edit,
-        checkpoints=options.checkpoints,
-        own_target=options.target == options.checkpoints[0],
-        world=world[1] if world else None,
-        moved=_moved(entry.path, options.checkpoints[-1], split, edit, data.stamp(entry.path)),
-        gap=gap,
+        checkpoints=checkpoints,
+        own_target=options.target == checkpoints[0],
+        moved=_movement(entry.path, options.target, checkpoints[-1], split, edit, stamp),
+        gap=float(last.gap.iloc[0]) if len(last) and last.gap.notna().iloc[0] else None,
     )
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _moved(path: Path, checkpoint: str, split: str, edit: str, stamp: str) -> Moved:
+def _movement(path: Path, target: str, checkpoint: str, split: str, edit: str, stamp: str) -> Movement:
     def share(now: str, then: str) -> str:
         return f"coalesce(stddev_pop({now} - ({then})) / nullif(stddev_pop({then}), 0), 0)"
 
@@ -169,18 +158,6 @@ def _moved(path: Path, checkpoint: str, split: str, edit: str, stamp: str) -> Mo
         {share("c.f_edited - c.f", "t.f_edited - t.f")} AS effect, count(*) AS n
       FROM read_parquet(?) e JOIN read_parquet(?) t USING (example_id) JOIN read_parquet(?) c USING (example_id)
       WHERE e.split = ? AND e.edit = ?"""  # noqa: S608 (values go in as parameters)
-    names = ("examples.parquet", f"behavior/{data.options(path).target}.parquet", f"behavior/{checkpoint}.parquet")
-    files = [part(path, name) for name in names]
-    row = query(sql, [*files, split, edit], path).iloc[0]
-    return Moved(float(row.f), float(row.f_edited), float(row.effect), int(row.n))
-
-
-def cast(told: Sequence[Told], task: str, asked: Mapping[str, str]) -> dict[str, Told | None]:
-    """The run of each role within a task: the one asked for by key, else the best; None where there is none."""
-    mine = [t for t in told if t.task == task]
-    chosen: dict[str, Told | None] = {}
-    for role in ROLES:
-        found = candidates(mine, role)
-        wanted = next((t for t in mine if t.key == asked.get(role)), None)
-        chosen[role] = wanted or (found[0] if found else None)
-    return chosen
+    names = ("examples.parquet", f"behavior/{target}.parquet", f"behavior/{checkpoint}.parquet")
+    row = query(sql, [*(part(path, name) for name in names), split, edit], path).iloc[0]
+    return Movement(float(row.f), float(row.f_edited), float(row.effect), int(row.n))

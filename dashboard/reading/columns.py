@@ -1,7 +1,7 @@
-"""Columns of a run as arrays, by row of examples.parquet: what filters, orders and scatters of millions of rows need.
+"""Columns of a run as arrays in the order of examples.parquet, for filters, sorting and scatters of millions of rows.
 
-All sessions share them, so they are not to be written to. Texts are not among them: those of the few examples on the
-screen are read from the file. `stamp` is `data.stamp(path)`: a run that changed on disk is read again.
+All sessions share the arrays; nobody may write to them. Texts are not among them: the texts of the few examples on the
+screen are read from the file.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import streamlit as st
 
-from dashboard.reading.tables import damaged, open_table, part, query
+from dashboard.reading.tables import cached_per_run, damaged, open_table, part, query
 from engine.runs.store import RunError
 
 EXAMPLES = "examples.parquet"
 BATCH = 1 << 17
 
 
-def _batches(path: Path, name: str, columns: list[str], as_codes: list[str] | None = None) -> Iterator[pa.RecordBatch]:
-    """A table's columns, some rows at a time; RunError where they can't be read."""
-    file = open_table(path, name, as_codes=as_codes or ())
+def _batches(path: Path, name: str, columns: list[str], *, as_codes: bool = False) -> Iterator[pa.RecordBatch]:
+    """Columns of a table in batches of rows. Raises RunError if they can't be read."""
+    file = open_table(path, name, as_codes=columns if as_codes else ())
     absent = set(columns) - set(file.schema_arrow.names)
     if absent:
         raise RunError(f"{path.name}: {name} has no column {min(absent)!r}; check it with coupling verify")
@@ -41,10 +41,10 @@ def _frozen(array: np.ndarray) -> np.ndarray:
     return array
 
 
-@st.cache_resource(max_entries=48, show_spinner=False)
-def category(path: Path, column: str, stamp: str) -> pd.Categorical:
-    """A column of text of the examples, [n]: one code a row, each value once."""
-    pieces = [batch.column(0) for batch in _batches(path, EXAMPLES, [column], [column])]
+@cached_per_run(st.cache_resource, max_entries=48)
+def category(path: Path, column: str) -> pd.Categorical:
+    """A column of text of the examples, [n]: one code per row, and each value once."""
+    pieces = [batch.column(0) for batch in _batches(path, EXAMPLES, [column], as_codes=True)]
     coded = [p if pa.types.is_dictionary(p.type) else p.dictionary_encode() for p in pieces]
     if not coded:
         return pd.Categorical([])
@@ -54,19 +54,19 @@ def category(path: Path, column: str, stamp: str) -> pd.Categorical:
 
 
 def rows_of(path: Path, name: str = EXAMPLES) -> int:
-    """How many rows a table has."""
+    """The number of rows of a table."""
     return int(open_table(path, name).metadata.num_rows)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def prompt_ids(path: Path, stamp: str) -> np.ndarray:
+@cached_per_run(st.cache_resource, max_entries=4)
+def prompt_ids(path: Path) -> np.ndarray:
     """The row of each example's hidden state, [n] int32."""
     pieces = [batch.column(0).to_numpy() for batch in _batches(path, EXAMPLES, ["prompt_id"])]
     return _frozen(np.concatenate([np.empty(0, np.int32), *pieces]))
 
 
 def example_ids(path: Path, rows: np.ndarray) -> pd.api.extensions.ExtensionArray:
-    """The ids of those rows [m], ascending, as compact text. Not kept: they would be the largest column of all."""
+    """The ids of rows [m] (ascending) as compact text. They are not cached: they would be the largest column."""
     pieces, at = [], 0
     for batch in _batches(path, EXAMPLES, ["example_id"]):
         low, high = np.searchsorted(rows, [at, at + len(batch)])
@@ -75,9 +75,9 @@ def example_ids(path: Path, rows: np.ndarray) -> pd.api.extensions.ExtensionArra
     return pd.array(pa.chunked_array(pieces, pa.string()), dtype="str")
 
 
-@st.cache_resource(max_entries=64, show_spinner=False)
-def identity(path: Path, name: str, stamp: str) -> str:
-    """A digest of a table's ids in their order: two tables with the same have the same rows."""
+@cached_per_run(st.cache_resource, max_entries=64)
+def ids_digest(path: Path, name: str) -> str:
+    """A digest of a table's ids in their order. Two tables with the same digest have the same rows."""
     digest = hashlib.blake2b(digest_size=16)
     for batch in _batches(path, name, ["example_id"]):
         ids = batch.column(0)
@@ -86,11 +86,11 @@ def identity(path: Path, name: str, stamp: str) -> str:
     return digest.hexdigest()
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def behavior(path: Path, checkpoint: str, stamp: str) -> np.ndarray:
-    """f(x) and f(x′) of a checkpoint, [2, n] float32, nats. RunError unless its rows are those of the examples."""
+@cached_per_run(st.cache_resource, max_entries=4)
+def behavior(path: Path, checkpoint: str) -> np.ndarray:
+    """f(x) and f(x′) of a checkpoint, [2, n] float32, nats. Raises RunError unless its rows are the examples' rows."""
     name = f"behavior/{checkpoint}.parquet"
-    if identity(path, name, stamp) != identity(path, EXAMPLES, stamp):
+    if ids_digest(path, name) != ids_digest(path, EXAMPLES):
         raise RunError(f"{path.name}: the rows of {name} are not those of {EXAMPLES}; check it with coupling verify")
     found = np.empty((2, rows_of(path, name)), np.float32)
     at = 0
@@ -103,7 +103,7 @@ def behavior(path: Path, checkpoint: str, stamp: str) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Setting:
-    """Which explanations are read: one explainer in one regime at one checkpoint, under one kind of label noise."""
+    """Names a set of explanations: one explainer in one regime at one checkpoint, under one label noise."""
 
     checkpoint: str
     explainer: str
@@ -111,32 +111,33 @@ class Setting:
     noise_kind: str = "none"
     noise: float = 0.0
     condition: str | None = None
-    """What else was varied in training, as the run names it; None: nothing."""
+    """The run's name for another factor that was varied in training; None if nothing was varied."""
 
 
 @dataclass(frozen=True)
 class Explained:
-    """What one setting says of the examples that it explains, in the run's order."""
+    """The explanations of one setting, in the order of the examples."""
 
     row: np.ndarray
     """[m] int32, rows of examples.parquet, ascending."""
     explanation: np.ndarray
-    """[m] float32, nats; NaN where it is in words only."""
+    """[m] float32, nats; NaN for an explanation in words."""
     layer: np.ndarray
-    """[m] float32; NaN where there is none."""
+    """[m] float32; NaN if the explainer has no layer."""
     text: np.ndarray | None
-    """[m] object: the words of a `verbal` explainer, else None."""
+    """[m] object: the words of a `verbal` explainer; None for other explainers."""
 
     def at(self, rows: np.ndarray) -> np.ndarray:
-        """Places of those rows in the arrays, −1 where they are not explained."""
-        places = np.searchsorted(self.row, rows)
-        places[places == len(self.row)] = 0
-        return np.where(self.row[places] == rows, places, -1) if len(self.row) else np.full(len(rows), -1)
+        """The position of each of `rows` in the arrays, or −1 if the row is not explained."""
+        if not len(self.row):
+            return np.full(len(rows), -1)
+        places = np.minimum(np.searchsorted(self.row, rows), len(self.row) - 1)
+        return np.where(self.row[places] == rows, places, -1)
 
 
-@st.cache_resource(max_entries=4, show_spinner=False)
-def explained(path: Path, setting: Setting, stamp: str) -> Explained:
-    """Explanations of one setting, found by id: they may stand in any order in the run."""
+@cached_per_run(st.cache_resource, max_entries=4)
+def explained(path: Path, setting: Setting) -> Explained:
+    """Explanations of one setting, matched to the examples by id, because the run may hold them in any order."""
     sql = """
       SELECT CAST(e.file_row_number AS INTEGER) AS at, x.explanation, CAST(x.layer AS FLOAT) AS layer{text}
       FROM read_parquet(?, file_row_number=true) e
@@ -144,22 +145,18 @@ def explained(path: Path, setting: Setting, stamp: str) -> Explained:
         WHERE control IS NULL AND checkpoint = ? AND explainer = ? AND regime = ? AND noise_kind = ? AND noise = ?
           AND condition IS NOT DISTINCT FROM ? AND mode IS DISTINCT FROM 'difference') x USING (example_id)"""
     s = setting
+    in_words = s.explainer == "verbal"
     values = [s.checkpoint, s.explainer, s.regime, s.noise_kind, s.noise, s.condition]
-    words = ", x.text" if setting.explainer == "verbal" else ""
     files = [part(path, EXAMPLES), part(path, "explanations.parquet")]
-    found = query(sql.format(text=words), [*files, *values], path)
-    at = found["at"].to_numpy(np.int32)
-    order = np.argsort(at, kind="stable")
-    at = at[order]
-    order = order[np.concatenate([[True], at[1:] != at[:-1]])] if len(at) else order
-    numbers = {c: _frozen(found[c].to_numpy(np.float32)[order]) for c in ("explanation", "layer")}
-    text = found["text"].to_numpy(object)[order] if words else None
-    return Explained(_frozen(found["at"].to_numpy(np.int32)[order]), text=text, **numbers)
+    found = query(sql.format(text=", x.text" if in_words else ""), [*files, *values], path)
+    row, first = np.unique(found["at"].to_numpy(np.int32), return_index=True)
+    numbers = {c: _frozen(found[c].to_numpy(np.float32)[first]) for c in ("explanation", "layer")}
+    return Explained(_frozen(row), text=found["text"].to_numpy(object)[first] if in_words else None, **numbers)
 
 
-@st.cache_resource(max_entries=4, show_spinner="Searching the texts")
-def containing(path: Path, text: str, stamp: str) -> np.ndarray:
-    """Rows of examples.parquet whose x or x′ holds a text, upper and lower case alike: [k] int32, ascending."""
+@cached_per_run(st.cache_resource, max_entries=4, show_spinner="Searching the texts")
+def containing(path: Path, text: str) -> np.ndarray:
+    """Rows of examples.parquet whose x or x′ contains a text, ignoring case: [k] int32, ascending."""
     sql = """
       SELECT CAST(file_row_number AS INTEGER) AS at FROM read_parquet(?, file_row_number=true)
       WHERE contains(lower(prompt), lower(?)) OR contains(lower(edited), lower(?)) ORDER BY 1"""

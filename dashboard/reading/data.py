@@ -1,11 +1,8 @@
-"""Cached reads of runs: DuckDB over the Parquet parts. Imports no torch.
+"""Cached reads of runs: DuckDB over the Parquet tables. Imports no torch.
 
-Every cached function takes the run's `stamp`, a hash of its manifest, so that a run that grew or
-changed on disk is read again. Effects and f are in nats. Problems of a run (cut-off, foreign,
-unfinished) are raised as `RunError`, one line each; pages show it and never a traceback.
+Effects and f are in nats. A run that can't be read (cut off, foreign, unfinished) raises `RunError` with one line of
+text; pages show that line and never a traceback.
 """
-
-# ruff: noqa: S608 (values go in as parameters; column names are the schema's own, and quoted)
 
 from __future__ import annotations
 
@@ -14,8 +11,9 @@ import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from heapq import nsmallest
+from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -23,24 +21,24 @@ import streamlit as st
 
 from dashboard.reading import columns
 from dashboard.reading.columns import Setting
-from dashboard.reading.tables import open_table, part, query, quoted
+from dashboard.reading.tables import cached_per_run, open_table, part, query
+from dashboard.reading.tables import stamp as stamp
 from engine.config import RunSpec
 from engine.probes.kinds import EXPLAINERS
 from engine.records import META, SPLITS
-from engine.runs.store import Run, RunError, find_runs
+from engine.runs.files import find_runs
+from engine.runs.store import Run, RunError
 
 UNDECIDABLE = 0.25
-"""Nats. Where Δ_target and Δ_current lie nearer to each other, no explanation can be told to follow one of them."""
-
-DEFAULT_DIRECTORIES = ("runs", "sample_runs")
+"""Nats. If Δ_target and Δ_current are closer than this, no explanation can be said to follow one of them."""
 
 
 @dataclass(frozen=True)
 class RunEntry:
-    """One run folder as listed, sound or not."""
+    """One run folder in the list of runs, readable or not."""
 
     key: str
-    """What names it in the URL: the folder's name, with its parents' as far as needed."""
+    """Its name in the URL: the folder's name, with as many parent folders as make it unique."""
     path: Path
     state: str
     """running, interrupted, complete, failed, or unreadable."""
@@ -52,11 +50,11 @@ class RunEntry:
 
 @dataclass(frozen=True)
 class Options:
-    """What there is to select in one run."""
+    """The values that can be selected in one run."""
 
     target: str
     checkpoints: tuple[str, ...]
-    """The current checkpoints in order of training; the first is where explainers were trained."""
+    """The current checkpoints in the order of training. Explainers were trained at the first."""
     steps: dict[str, int]
     explainers: tuple[str, ...]
     regimes: dict[str, tuple[str, ...]]
@@ -66,38 +64,32 @@ class Options:
     """(kind, level), the noise-free ("none", 0.0) first."""
     splits: tuple[str, ...]
     columns: tuple[str, ...]
-    """Columns of the examples that a slice may ask values of."""
+    """Columns of the examples that a slice may filter by value."""
     varied: dict[str, dict[str, tuple[str, ...]]] = field(default_factory=dict)
-    """What else was varied in training, as the run names it → the explainers of that condition and their regimes;
-    `explainers` and `regimes` are those with nothing varied."""
+    """Condition (another factor that was varied in training) → its explainers and their regimes. `explainers` and
+    `regimes` are those with nothing varied."""
 
     def regimes_of(self, condition: str | None) -> dict[str, tuple[str, ...]]:
         """Explainer → its regimes under a condition; None: nothing varied."""
         return self.regimes if condition is None else self.varied[condition]
 
 
-# Runs and their manifests
-
-
 def directories() -> tuple[str, ...]:
-    """Where runs are looked for: what follows `--` on the command line, else COUPLING_RUNS, else the defaults."""
+    """The folders with runs: those after `--` on the command line, else those in COUPLING_RUNS, else the defaults."""
     if Path(sys.argv[0]).parts[-2:] == ("dashboard", "app.py") and len(sys.argv) > 1:
         return tuple(sys.argv[1:])
     given = os.environ.get("COUPLING_RUNS", "")
-    return tuple(d for d in given.split(os.pathsep) if d) or DEFAULT_DIRECTORIES
+    return tuple(d for d in given.split(os.pathsep) if d) or ("runs", "sample_runs")
 
 
 def _keys(paths: Sequence[Path]) -> list[str]:
-    """The shortest tail of each path that no other path shares."""
-    for length in range(1, 1 + max((len(p.parts) for p in paths), default=0)):
-        tails = ["/".join(p.parts[-length:]) for p in paths]
-        if len(set(tails)) == len(tails):
-            return tails
-    return [str(p) for p in paths]
+    """The ends of different paths, each with as many parts as make all of them unique."""
+    length = next(n for n in count(1) if len({p.parts[-n:] for p in paths}) == len(paths))
+    return ["/".join(p.parts[-length:]) for p in paths]
 
 
 def runs() -> list[RunEntry]:
-    """All run folders under `directories()`, unreadable ones among them; never raises."""
+    """All run folders under `directories()`, unreadable ones too. Never raises."""
     paths = sorted({p.resolve() for p in find_runs(directories())})
     return [_entry(path, key) for path, key in zip(paths, _keys(paths), strict=True)]
 
@@ -112,17 +104,9 @@ def _entry(path: Path, key: str) -> RunEntry:
         return RunEntry(key, path, "unreadable", str(error), "", "")
 
 
-def stamp(path: Path) -> str:
-    """12 hex digits over the manifest, which names every part with its hash: changes when the run does."""
-    try:
-        return hashlib.sha256((path / "run.json").read_bytes()).hexdigest()[:12]
-    except OSError as error:
-        raise RunError(f"{path}: run.json can't be read: {error.strerror}") from None
-
-
 def content_hash(path: Path) -> str:
-    """12 hex digits over the hashes of the tables that a run was finished with: what a permalink carries. Maps of
-    patching may come later, and change nothing of what was measured."""
+    """12 hex digits of the hash of a run's tables, as a permalink carries it. Patching maps do not count: they may be
+    added to a finished run and change no measurement."""
     parts = manifest(path)["parts"]
     tables = {name: about for name, about in parts.items() if name.endswith(".parquet")}
     shown = sorted(f"{name}={about['sha256']}" for name, about in tables.items() if not name.startswith("patching/"))
@@ -135,28 +119,26 @@ def manifest(path: Path) -> dict:
 
 
 def spec(path: Path) -> RunSpec:
+    """The resolved spec of a run; raises RunError."""
     return Run.open(path).spec
 
 
-# Tables
-
-
 def metadata_columns(path: Path) -> tuple[str, ...]:
-    """The example's own metadata: columns that start with `meta_`."""
+    """Columns with the example's own metadata; their names start with `meta_`."""
     return tuple(c for c in open_table(path, "examples.parquet").schema_arrow.names if c.startswith(META))
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _options(path: Path, stamp: str) -> Options:
+@cached_per_run(st.cache_data, max_entries=16)
+def options(path: Path) -> Options:
+    """The values that can be selected in a run. Raises RunError if its tables are missing or damaged."""
     config = spec(path)
-    examples = part(path, "examples.parquet")
     settings = query(
         "SELECT DISTINCT explainer, regime, layer, noise_kind, noise, condition FROM read_parquet(?)"
         " WHERE control IS NULL",
         [part(path, "metrics.parquet")],
         path,
     )
-    found = query("SELECT DISTINCT edit, split FROM read_parquet(?)", [examples], path)
+    edits, splits = (columns.category(path, column).categories for column in ("edit", "split"))
     regimes = _regimes(settings[settings.condition.isna()])
     conditions = sorted(settings.condition.dropna().unique())
     levels = {(str(k), float(n)) for k, n in zip(settings.noise_kind, settings.noise, strict=True) if n == n}
@@ -167,16 +149,16 @@ def _options(path: Path, stamp: str) -> Options:
         explainers=tuple(regimes),
         regimes=regimes,
         layers=tuple(sorted(int(layer) for layer in settings.layer.dropna().unique())),
-        edits=tuple(sorted(found.edit.unique())),
+        edits=tuple(sorted(edits)),
         noises=tuple(sorted(levels, key=lambda pair: (pair[0] != "none", *pair))),
-        splits=tuple(s for s in SPLITS if s in set(found.split) and s != "train"),  # train is never explained
+        splits=tuple(s for s in SPLITS if s in splits and s != "train"),  # train is never explained
         columns=("group", "cue", "entity", *metadata_columns(path)),
         varied={c: _regimes(settings[settings.condition == c]) for c in conditions},
     )
 
 
 def _regimes(settings: pd.DataFrame) -> dict[str, tuple[str, ...]]:
-    """Explainer → its regimes, both in the order in which they are offered."""
+    """Explainer → its regimes, both in the order of the menus."""
     found = set(settings.explainer.dropna())
     known = (*EXPLAINERS, "verbal")
     kinds = [*(k for k in known if k in found), *sorted(found.difference(known))]
@@ -184,38 +166,26 @@ def _regimes(settings: pd.DataFrame) -> dict[str, tuple[str, ...]]:
     return {k: tuple(r for r in ("frozen", "online", "refit") if r in of[k]) for k in kinds}
 
 
-def options(path: Path) -> Options:
-    """What there is to select in a run; raises RunError where its tables are missing or damaged."""
-    return _options(path, stamp(path))
-
-
-@st.cache_data(max_entries=32, show_spinner=False)
-def _values(path: Path, column: str, limit: int, stamp: str) -> list[str]:
-    sql = (
-        f"SELECT {quoted(column)} AS v FROM read_parquet(?) WHERE v IS NOT NULL"
-        f" GROUP BY v ORDER BY count(*) DESC, v LIMIT {int(limit)}"
-    )
-    return query(sql, [part(path, "examples.parquet")], path).v.tolist()
-
-
+@cached_per_run(st.cache_data, max_entries=32)
 def values(path: Path, column: str, limit: int = 200) -> list[str]:
-    """The commonest values of a column of the examples."""
-    return _values(path, column, limit, stamp(path))
+    """The most frequent values of a column of the examples, most frequent first."""
+    counts = columns.category(path, column).value_counts()
+    return [value for _, value in nsmallest(limit, zip(-counts.to_numpy(), counts.index, strict=True))]
 
 
-@st.cache_data(max_entries=8, show_spinner=False)
-def _metrics(path: Path, stamp: str) -> pd.DataFrame:
+@cached_per_run(st.cache_data, max_entries=8)
+def _metrics(path: Path) -> pd.DataFrame:
     return query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path)
 
 
 def metrics(path: Path, **filters: object) -> pd.DataFrame:
     """Rows of metrics.parquet (columns: `engine.records.METRICS`), in the run's order.
 
-    filters: column=value; None keeps nulls; a tuple or list keeps any of its values.
-    `metrics(path, control=None, chosen=True, split="test_heldout")` are the headline rows. Of `verbal`, which is
-    measured by several metrics, the exact match alone, unless `metric` is among the filters.
+    filters: column=value. None keeps nulls; a tuple or list keeps any of its values. `verbal` is measured by several
+    metrics; its rows are those of the exact match unless `metric` is among the filters.
+    Headline rows: `metrics(path, control=None, chosen=True, split="test_heldout")`.
     """
-    rows = _metrics(path, stamp(path))
+    rows = _metrics(path)
     keep = np.ones(len(rows), bool)
     if "metric" not in filters:
         keep &= ((rows["explainer"] != "verbal") | (rows["metric"] == "exact_match")).to_numpy(bool)
@@ -230,61 +200,71 @@ def metrics(path: Path, **filters: object) -> pd.DataFrame:
     return rows[keep].reset_index(drop=True)
 
 
-def checkpoints(path: Path) -> pd.DataFrame:
-    """Currents in order of training: name, family, step, is_target."""
-    config = spec(path)
-    target = config.target_checkpoint.name
-    rows = [(c.name, c.family, c.step, c.name == target) for c in config.checkpoints]
-    return pd.DataFrame(rows, columns=["name", "family", "step", "is_target"])
+def setting_metrics(path: Path, setting: Setting, **filters: object) -> pd.DataFrame:
+    """Rows of metrics.parquet of a setting's explainer, regime, condition and checkpoint, at every label noise."""
+    s = setting
+    own = {"explainer": s.explainer, "regime": s.regime, "condition": s.condition, "checkpoint": s.checkpoint}
+    return metrics(path, control=None, **own, **filters)
 
 
-def _frame(path: Path, checkpoint: str, rows: np.ndarray, known: str) -> pd.DataFrame:
-    """Those rows of the examples with f and effects at target and current, but without texts."""
+def outputs(
+    path: Path, checkpoint: str, rows: np.ndarray, whose: Sequence[str] = ("target", "current")
+) -> dict[str, np.ndarray]:
+    """f_…, f_edited_… and effect_… of the target and of the current checkpoint, at rows of the examples [m]; nats."""
+    found: dict[str, np.ndarray] = {}
+    for who in whose:
+        name = spec(path).target_checkpoint.name if who == "target" else checkpoint
+        f, f_edited = columns.behavior(path, name)[:, rows]
+        found |= {f"f_{who}": f, f"f_edited_{who}": f_edited, f"effect_{who}": f_edited - f}
+    return found
+
+
+def _frame(path: Path, checkpoint: str, rows: np.ndarray) -> pd.DataFrame:
+    """The columns of `behavior` at rows of the examples [m]."""
     texts = ("edit", "split", "group", "cue", "entity", *metadata_columns(path))
-    made: dict[str, Any] = {
+    made = {
         "example_id": columns.example_ids(path, rows),
-        "prompt_id": columns.prompt_ids(path, known)[rows],
-        **{name: columns.category(path, name, known)[rows].remove_unused_categories() for name in texts},
+        "prompt_id": columns.prompt_ids(path)[rows],
+        **{name: columns.category(path, name)[rows].remove_unused_categories() for name in texts},
         "row_number": rows,
+        **outputs(path, checkpoint, rows),
     }
-    for who, name in (("target", spec(path).target_checkpoint.name), ("current", checkpoint)):
-        f, f_edited = columns.behavior(path, name, known)[:, rows]
-        made |= {f"f_{who}": f, f"f_edited_{who}": f_edited, f"effect_{who}": f_edited - f}
     return pd.DataFrame(made, copy=False)
 
 
 def behavior(path: Path, checkpoint: str) -> pd.DataFrame:
-    """Every example of every split, in the run's order, without its texts: example_id, prompt_id (the row of its
-    hidden state), edit, split, group, cue, entity, meta_* (categories), row_number (of examples.parquet), and f_…,
-    f_edited_…, effect_… at `target` and `current`."""
-    known = stamp(path)
-    return _frame(path, checkpoint, np.arange(columns.rows_of(path), dtype=np.int32), known)
+    """Every example of every split, in the run's order, without its texts.
+
+    Columns: example_id, prompt_id (the row of its hidden state), edit, split, group, cue, entity, meta_* (categories),
+    row_number (of examples.parquet), and f_…, f_edited_…, effect_… at `target` and `current`, in nats.
+    """
+    return _frame(path, checkpoint, np.arange(columns.rows_of(path), dtype=np.int32))
 
 
-def chosen_rows(path: Path, rows: np.ndarray, split: str | None, edit: str | None) -> np.ndarray:
-    """[m] bool: which of those rows of the examples are of a split and a kind of edit; None asks nothing."""
+def fits_split_and_edit(path: Path, rows: np.ndarray, split: str | None, edit: str | None) -> np.ndarray:
+    """[m] bool: which rows of the examples have a split and a kind of edit; None allows any."""
     keep = np.ones(len(rows), bool)
     for column, value in (("split", split), ("edit", edit)):
         if value is not None:
-            keep &= columns.category(path, column, stamp(path))[rows] == value
+            keep &= columns.category(path, column)[rows] == value
     return keep
 
 
 def explained_rows(path: Path, setting: Setting, split: str | None = None, edit: str | None = None) -> np.ndarray:
-    """Rows of the examples that a setting explains, ascending [m]; no table is made of them."""
-    rows = columns.explained(path, setting, stamp(path)).row
-    return rows[chosen_rows(path, rows, split, edit)]
+    """The rows of the examples [m] that a setting explains, ascending. Makes no table of them."""
+    rows = columns.explained(path, setting).row
+    return rows[fits_split_and_edit(path, rows, split, edit)]
 
 
 def explanations(path: Path, setting: Setting, split: str | None = None, edit: str | None = None) -> pd.DataFrame:
-    """Explained examples of one setting: the columns of `behavior`, in the same order, plus `explanation` (nats),
-    `text` (verbal), `layer`, `error` = |explanation − effect_current| and the control `output` = −f_current. Empty
-    where the setting was not kept.
+    """The explained examples of one setting; empty if the run did not keep it.
+
+    Columns: those of `behavior`, `explanation` (nats), `text` (verbal), `layer`, `error` = |explanation −
+    effect_current|, and the control `output` = −f_current.
     """
-    known = stamp(path)
-    mine = columns.explained(path, setting, known)
-    keep = np.flatnonzero(chosen_rows(path, mine.row, split, edit))
-    frame = _frame(path, setting.checkpoint, mine.row[keep], known)
+    mine = columns.explained(path, setting)
+    keep = np.flatnonzero(fits_split_and_edit(path, mine.row, split, edit))
+    frame = _frame(path, setting.checkpoint, mine.row[keep])
     explanation = mine.explanation[keep]
     return frame.assign(
         explanation=explanation,
@@ -295,11 +275,7 @@ def explanations(path: Path, setting: Setting, split: str | None = None, edit: s
     )
 
 
-@st.cache_data(max_entries=4, show_spinner=False)
-def _hidden(path: Path, checkpoint: str, layer: int, stamp: str) -> np.ndarray:
-    return Run.open(path).hidden(checkpoint, layer=layer)
-
-
+@cached_per_run(st.cache_data, max_entries=4)
 def hidden(path: Path, checkpoint: str, layer: int) -> np.ndarray:
-    """h(x) at the last position, [n_prompts, d], rows by prompt_id; RunError where the run keeps none."""
-    return _hidden(path, checkpoint, layer, stamp(path))
+    """h(x) at the last position, [n_prompts, d], rows by prompt_id. Raises RunError if the run keeps none."""
+    return Run.open(path).hidden(checkpoint, layer=layer)

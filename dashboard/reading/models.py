@@ -1,7 +1,7 @@
-"""A run's checkpoints, loaded when a page first asks for one: the only part of the dashboard that needs torch.
+"""A run's checkpoints, loaded when a page first needs one. Only this module and its callers need torch.
 
-Models are shared by all sessions: two are kept, and one forward pass runs at a time. A run is data that may come from
-anybody, so code that ships with a checkpoint is never run from here, whatever its spec says.
+All sessions share the models: two are kept, and one forward pass runs at a time. A run may come from anybody, so code
+that ships with a checkpoint is never run from here, whatever the run's spec says.
 """
 
 from __future__ import annotations
@@ -15,21 +15,19 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard.reading import data
-from engine.config import CheckpointSpec, resolve_paths, with_trained_paths
+from engine.config import CheckpointSpec
 from engine.runs.store import RunError
+from engine.spec_files import resolve_paths, with_trained_paths
 
 if TYPE_CHECKING:
     from engine.model.attribution import TokenAttribution
     from engine.model.checkpoints import Checkpoint
 
-
-@st.cache_resource
-def _lock() -> threading.Lock:
-    return threading.Lock()
+_LOCK = threading.Lock()
 
 
 def checkpoint_spec(path: Path, name: str) -> CheckpointSpec:
-    """A run's checkpoint with a path that can be opened, and without leave to run its code."""
+    """A run's checkpoint with a path that can be opened, and without permission to run its code."""
     for spec in with_trained_paths(resolve_paths(data.spec(path), path), path.resolve()).all_checkpoints:
         if spec.name == name:
             return spec.model_copy(update={"trust_remote_code": False})
@@ -37,24 +35,20 @@ def checkpoint_spec(path: Path, name: str) -> CheckpointSpec:
 
 
 def missing(path: Path, name: str) -> tuple[str, bool] | None:
-    """For a checkpoint that is not on this disk: one line on how to get it, and whether it can be downloaded."""
+    """For a checkpoint that is not on this disk: a line on how to get it, and whether it can be downloaded."""
     spec = checkpoint_spec(path, name)
     where = Path(spec.path).expanduser()
     if where.exists():
         return None
     if spec.trained:
-        return (
-            f"{name} is not on this disk: its run trained it, and the weights are not there any more. Make the run "
-            "again, with verbal.keep_checkpoints: true where a model explains itself.",
-            False,
+        how = "its run trained it and did not keep the weights. Make the run again with verbal.keep_checkpoints: true."
+    elif where.is_absolute():
+        how = (
+            f"the run expects a saved model in {spec.path}. Put it there, or move the run back beside its checkpoints."
         )
-    if where.is_absolute():
-        return (
-            f"{name} is not on this disk: the run looks for it in {spec.path}. Put the saved model there (weights, "
-            "config.json, tokenizer), or move the run back beside its checkpoints.",
-            False,
-        )
-    return f"{name} is not on this disk: it will be fetched from the model hub, as {spec.path}, when asked.", True
+    else:
+        how = f"it will be downloaded from the model hub, as {spec.path}, when it is needed."
+    return f"{name} is not on this disk: {how}", not (spec.trained or where.is_absolute())
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
@@ -66,21 +60,21 @@ def _load(spec_json: str) -> Checkpoint:
 
 @contextmanager
 def model(path: Path, name: str) -> Iterator[Checkpoint]:
-    """The model of a checkpoint, for one caller at a time. Raises InputError where it can't be loaded."""
+    """The model of a checkpoint, for one caller at a time. Raises InputError if it can't be loaded."""
     spec = checkpoint_spec(path, name).model_dump_json()
-    with _lock():
+    with _LOCK:
         yield _load(spec)
 
 
 def is_as_measured(path: Path, name: str) -> bool | None:
-    """Whether the checkpoint on disk is the one that the run measured; None where the run recorded no hash."""
+    """Whether the checkpoint on disk is the one that the run measured; None if the run recorded no hash of it."""
     recorded = data.manifest(path)["provenance"].get("content", {}).get(name)
     if recorded is None:
         return None
-    from engine.runs.store import content_hash
+    from engine.runs.files import sha256_of
 
     folder = Path(checkpoint_spec(path, name).path)
-    return folder.is_dir() and content_hash(folder) == recorded
+    return folder.is_dir() and sha256_of(folder) == recorded
 
 
 @st.cache_data(max_entries=64, show_spinner="Integrating gradients")

@@ -10,55 +10,48 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import data
-from dashboard.reading.example_rows import Query, find, order
-from dashboard.reading.example_rows import rows as examples_rows
+from dashboard.reading.example_rows import Query, find, order, rows
+from dashboard.reading.tables import cached_per_run
 from dashboard.text import shown
 
 OFFERED = 200
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _candidates(path: Path, setting: data.Setting, split: str, edit: str | None, stamp: str) -> pd.DataFrame:
-    first = order(path, Query(setting, split, edit, sort="shift"))[:OFFERED]
-    return _titled(examples_rows(path, setting, first.tolist()))
-
-
-def _titled(rows: pd.DataFrame) -> pd.DataFrame:
-    """example_id and a title (plain text)."""
-    rows = rows.assign(moved=(rows["effect_current"] - rows["effect_target"]).abs())
-    prompts = [" ".join(shown(text)[:90].split()) for text in rows["prompt"]]
+def _titled(examples: pd.DataFrame) -> pd.DataFrame:
+    moved = (examples["effect_current"] - examples["effect_target"]).abs()
+    prompts = [" ".join(shown(text)[:90].split()) for text in examples["prompt"]]
     heads = [
-        f"{edit} · moved {moved:.2f} nats · {text}"
-        for edit, moved, text in zip(rows["edit"], rows["moved"], prompts, strict=True)
+        f"{edit} · moved {nats:.2f} nats · {text}"
+        for edit, nats, text in zip(examples["edit"], moved, prompts, strict=True)
     ]
-    return pd.DataFrame({"example_id": rows["example_id"].to_numpy(), "title": heads})
+    return pd.DataFrame({"example_id": examples["example_id"].to_numpy(), "title": heads})
 
 
+def _row_numbers(path: Path, ids: Sequence[str]) -> list[int]:
+    return [number for number in (find(path, i) for i in ids) if number is not None]
+
+
+@cached_per_run(st.cache_data, max_entries=16)
 def candidates(path: Path, setting: data.Setting, split: str, edit: str | None) -> pd.DataFrame:
-    """example_id and a title (plain text) of the examples whose effect moved most, the most moved first."""
-    return _candidates(path, setting, split, edit, data.stamp(path))
+    """example_id and title (plain text) of the `OFFERED` examples whose effect moved most, the most moved first."""
+    first = order(path, Query(setting, split, edit, sort="shift"))[:OFFERED]
+    return _titled(rows(path, setting, first.tolist()))
 
 
 def named(path: Path, setting: data.Setting, ids: Sequence[str]) -> dict[str, str]:
-    """Titles of examples asked for by id, whatever their split and kind of edit; those that the run lacks are left
-    out."""
-    numbers = [number for number in (find(path, i) for i in ids) if number is not None]
-    titled = _titled(examples_rows(path, setting, numbers))
+    """example_id → title of examples of any split and kind of edit; ids that the run lacks are left out."""
+    titled = _titled(rows(path, setting, _row_numbers(path, ids)))
     return dict(zip(titled["example_id"], titled["title"], strict=True))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def _over(path: Path, setting: data.Setting, ids: tuple[str, ...], stamp: str) -> pd.DataFrame:
-    steps = data.checkpoints(path)
-    numbers = [number for number in (find(path, i) for i in ids) if number is not None]
+@cached_per_run(st.cache_data, max_entries=32)
+def over_checkpoints(path: Path, setting: data.Setting, ids: Sequence[str]) -> pd.DataFrame:
+    """One row per checkpoint and example: example_id, effect_target, effect_current, f_current, f_edited_current,
+    explanation (nats), checkpoint, step."""
+    run, numbers = data.options(path), _row_numbers(path, ids)
     kept = ["example_id", "effect_target", "effect_current", "f_current", "f_edited_current", "explanation"]
     found = []
-    for name, step in zip(steps["name"], steps["step"], strict=True):
-        rows = examples_rows(path, replace(setting, checkpoint=name), numbers)
-        found.append(rows[kept].assign(checkpoint=name, step=int(step)))
+    for name in run.checkpoints:
+        examples = rows(path, replace(setting, checkpoint=name), numbers)
+        found.append(examples[kept].assign(checkpoint=name, step=run.steps[name]))
     return pd.concat(found, ignore_index=True)
-
-
-def over_checkpoints(path: Path, setting: data.Setting, ids: Sequence[str]) -> pd.DataFrame:
-    """One row an example and checkpoint: example_id, checkpoint, step, both effects, f of the current, explanation."""
-    return _over(path, setting, tuple(ids), data.stamp(path))

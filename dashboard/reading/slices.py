@@ -1,31 +1,25 @@
-"""A slice: which examples are looked at, as a value that fits into a URL.
+"""A slice: a subset of the examples, as a value that fits into a URL.
 
-Text form: terms joined by `;`, each `key:value` with both sides percent-encoded, such as
+Text form: terms joined by `;`, each `key:value` with both sides percent-encoded. For instance
 `name:Loud%20pleas;text:Rome;meta_topic:history|science;explanation:-1.50..0.25`.
-A range is inclusive, in nats, and either end may be left open.
+A range is inclusive, in nats, and may be open at either end.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import Any
 from urllib.parse import quote, unquote
 
 import numpy as np
+import pandas as pd
 
-from dashboard.reading import lasso as lassos
-
-if TYPE_CHECKING:
-    import pandas as pd
-
-RANGES = (
-    "explanation", "effect_target", "effect_current", "f_target", "f_current", "f_edited_target", "f_edited_current",
-    "error",
-)  # fmt: skip
-"""Columns of `data.examples_page` that a range or a lasso may be laid on."""
+_OF_MODELS = "effect_target effect_current f_target f_current f_edited_target f_edited_current"
+RANGES = ("explanation", *_OF_MODELS.split(), "error")
+"""Columns that a range or a lasso may be laid on."""
 
 SIGNS = {
     "both": "both: effects and explanation agree in sign",
@@ -33,29 +27,78 @@ SIGNS = {
     "target": "nearer the target: its sign only",
     "neither": "neither: the explanation has the other sign",
 }
-"""With which model's sign of the effect an explanation agrees: key → label. "current" and "target": effects flipped."""
+"""Which model's effect has the sign of the explanation: key → label. In "current" and "target" the effects differ."""
+
+OF_SIGNS = ("explanation", "effect_current", "effect_target")
+"""Columns that decide the agreement in sign."""
 
 Range = tuple[float | None, float | None]
 
+MAX_CORNERS = 32
+"""A drawn line is simplified to this many corners. The simplified polygon decides which points are inside."""
+
 
 class SliceError(ValueError):
-    """A slice that can't be read, or does not fit the run; one line."""
+    """A slice that can't be read or does not fit the run; one line."""
+
+
+@dataclass(frozen=True)
+class Lasso:
+    """A polygon over two columns, in their units (nats). The even-odd rule decides what is inside."""
+
+    x: str
+    y: str
+    corners: tuple[tuple[float, float], ...]
+
+    @staticmethod
+    def drawn(x: str, y: str, xs: Sequence[float], ys: Sequence[float]) -> Lasso:
+        """A drawn line, rounded to four digits and simplified. Raises ValueError for fewer than three corners."""
+        points = [(float(f"{a:.4g}"), float(f"{b:.4g}")) for a, b in zip(xs, ys, strict=True)]
+        points = [p for i, p in enumerate(points) if p != points[i - 1]]
+        if len(points) < 3 or not np.isfinite(points).all():
+            raise ValueError("a lasso needs three corners or more")
+        return Lasso(x, y, tuple(_simplified(points)))
+
+    def mask(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+        """[n] bool: which points are inside."""
+        inside = np.zeros(len(x), bool)
+        for (x1, y1), (x2, y2) in zip(self.corners, (*self.corners[1:], self.corners[0]), strict=True):
+            if y1 == y2:
+                continue
+            crosses = (y1 > y) != (y2 > y)
+            inside ^= crosses & (x < (x2 - x1) * (y - y1) / (y2 - y1) + x1)
+        return inside
+
+    def __str__(self) -> str:
+        numbers = ",".join(f"{v:g}" for corner in self.corners for v in corner)
+        return f"{self.x},{self.y},{numbers}"
+
+
+def _simplified(points: list[tuple[float, float]]) -> list[tuple[float, float]]:
+    """Drop the corner whose triangle with its neighbors is smallest until `MAX_CORNERS` are left (Visvalingam)."""
+    points = list(points)
+    while len(points) > MAX_CORNERS:
+        p = np.asarray(points)
+        before, after = np.roll(p, 1, axis=0) - p, np.roll(p, -1, axis=0) - p
+        areas = np.abs(before[:, 0] * after[:, 1] - before[:, 1] * after[:, 0])
+        points.pop(int(areas.argmin()))
+    return points
 
 
 @dataclass(frozen=True)
 class Slice:
-    """Conditions that all hold; an empty slice is every example."""
+    """Conditions that must all hold; an empty slice is every example."""
 
     name: str = ""
     text: str = ""
-    """Stands in x or x', upper and lower case alike."""
+    """Text that x or x' contains, ignoring case."""
     values: Mapping[str, tuple[str, ...]] = field(default_factory=lambda: MappingProxyType({}))
     """Column (`meta_…`, `group`, `cue`, `entity`) → the values to keep."""
     ranges: Mapping[str, Range] = field(default_factory=lambda: MappingProxyType({}))
-    lasso: lassos.Lasso | None = None
+    lasso: Lasso | None = None
     """A region drawn on a scatter."""
     signs: tuple[str, ...] = ()
-    """The keys of SIGNS to keep; none: all."""
+    """The keys of SIGNS to keep; empty: all."""
 
     def __bool__(self) -> bool:
         return bool(self.text or self.values or self.ranges or self.lasso or self.signs)
@@ -69,13 +112,9 @@ class Slice:
         terms += [("signs", "|".join(self.signs))] if self.signs else []
         return ";".join(f"{quote(key, safe='')}:{value}" for key, value in terms)
 
-    def mask(self, rows: pd.DataFrame, *, texts: bool = True) -> np.ndarray:
-        """[n] bool: the rows of a frame that fit. A search for text needs the columns `prompt` and `edited`; without
-        `texts` it is left out."""
+    def mask(self, rows: pd.DataFrame) -> np.ndarray:
+        """[n] bool: the rows of a frame that fit all conditions but the text (see `columns.containing`)."""
         keep = np.ones(len(rows), bool)
-        if self.text and texts:
-            found = [rows[c].str.contains(self.text, case=False, regex=False) for c in ("prompt", "edited")]
-            keep &= (found[0] | found[1]).to_numpy(bool)
         for column, kept in self.values.items():
             keep &= rows[column].isin(kept).to_numpy()
         for column, (low, high) in self.ranges.items():
@@ -90,11 +129,8 @@ class Slice:
         return keep
 
 
-OF_SIGNS = ("explanation", "effect_current", "effect_target")
-
-
 def agreement_in_sign(explanation: np.ndarray, current: np.ndarray, target: np.ndarray) -> np.ndarray:
-    """[n] of places in SIGNS. Zero counts as positive; −1 where there is no explanation."""
+    """[n] positions in SIGNS. Zero counts as positive; −1 without an explanation."""
     e, c, t = (np.asarray(a) >= 0 for a in (explanation, current, target))
     found = np.select([(e == c) & (e == t), (e == c), (e == t)], [0, 1, 2], 3)
     return np.where(np.isfinite(np.asarray(explanation, np.float64)), found, -1)
@@ -115,27 +151,37 @@ def _range(text: str, column: str) -> Range:
     return ends[0], ends[1]
 
 
+def _lasso(text: str) -> Lasso:
+    """Read `str(lasso)`. Raises ValueError for other text, and for columns that are not in RANGES."""
+    fields = text.split(",")
+    if not set(fields[:2]) <= set(RANGES) or len(fields) % 2 or len(fields) > 8 * MAX_CORNERS:
+        raise ValueError(f"{text[:60]!r} is no lasso")
+    values = [float(number) for number in fields[2:]]
+    return Lasso.drawn(fields[0], fields[1], values[::2], values[1::2])
+
+
 def parse(text: str, columns: Collection[str]) -> Slice:
-    """Read the text form. `columns`: those a value may be asked of. Raises SliceError."""
-    name, search, values, ranges, lasso = "", "", {}, {}, None
-    signs: tuple[str, ...] = ()
+    """Read the text form. `columns`: those that may be filtered by value. Raises SliceError."""
+    values: dict[str, tuple[str, ...]] = {}
+    ranges: dict[str, Range] = {}
+    rest: dict[str, Any] = {}
     for term in filter(None, text.split(";")):
         key, colon, value = term.partition(":")
         key = unquote(key)
         if not colon:
             raise SliceError(f"slice: {term!r} is not key:value")
         if key == "name":
-            name = unquote(value)[:80]
+            rest["name"] = unquote(value)[:80]
         elif key == "text":
-            search = unquote(value)
+            rest["text"] = unquote(value)
         elif key == "lasso":
             try:
-                lasso = lassos.parse(unquote(value), RANGES)
+                rest["lasso"] = _lasso(unquote(value))
             except ValueError as error:
                 raise SliceError(f"slice: {error}") from None
         elif key == "signs":
-            signs = tuple(s for s in SIGNS if s in value.split("|"))
-            if not signs:
+            rest["signs"] = tuple(s for s in SIGNS if s in value.split("|"))
+            if not rest["signs"]:
                 raise SliceError(f"slice: signs are {', '.join(SIGNS)}, not {value[:60]!r}")
         elif key in RANGES:
             ranges[key] = _range(value, key)
@@ -143,4 +189,4 @@ def parse(text: str, columns: Collection[str]) -> Slice:
             values[key] = tuple(unquote(v) for v in value.split("|"))
         else:
             raise SliceError(f"slice: this run has no column {key!r}")
-    return Slice(name, search, MappingProxyType(values), MappingProxyType(ranges), lasso, signs)
+    return Slice(values=MappingProxyType(values), ranges=MappingProxyType(ranges), **rest)

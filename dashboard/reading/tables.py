@@ -1,9 +1,15 @@
-"""One table of a run at a time, by DuckDB; what can't be read becomes a RunError of one line. Imports no torch."""
+"""Reads one table of a run at a time, and caches what was read until the run changes. Imports no torch.
+
+A table that can't be read raises `RunError` with one line of text.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+import hashlib
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any, TypeVar, cast
 
 import duckdb
 import pandas as pd
@@ -13,12 +19,44 @@ import streamlit as st
 
 from engine.runs.store import RunError
 
+F = TypeVar("F", bound=Callable[..., Any])
 MEMORY = "150MB"
-"""For DuckDB at work, all sessions together; what needs more goes through files. One thread: each holds its share."""
+"""Memory limit of DuckDB for all sessions together. A larger query spills to files. One thread: each has buffers."""
 
-
-# Arrow's own pool keeps what it once had; a server should give it back.
+# Arrow's own pool keeps memory that it has once had; the system's pool gives it back.
 pa.set_memory_pool(pa.system_memory_pool())
+
+
+def stamp(path: Path) -> str:
+    """12 hex digits of the manifest's hash. The manifest has every table's hash, so a changed run has another."""
+    try:
+        return hashlib.sha256((path / "run.json").read_bytes()).hexdigest()[:12]
+    except OSError as error:
+        raise RunError(f"{path}: run.json can't be read: {error.strerror}") from None
+
+
+def cached_per_run(cache: Callable[..., Any], **options: Any) -> Callable[[F], F]:
+    """Cache a function of one or more runs' paths. A run that changed on disk is read again.
+
+    cache: `st.cache_data` (each caller gets a copy) or `st.cache_resource` (all sessions share one object).
+    options: those of the cache; no spinner is shown unless they say so.
+    """
+
+    def decorate(function: F) -> F:
+        @cache(**{"show_spinner": False, **options})
+        @functools.wraps(function)
+        def kept(*args: Any, stamp: str, **named: Any) -> Any:  # `stamp` is a part of the cache's key
+            return function(*args, **named)
+
+        @functools.wraps(function)
+        def call(*args: Any, **named: Any) -> Any:
+            stamps = (stamp(path) for path in args if isinstance(path, Path))
+            return kept(*args, stamp=" ".join(stamps), **named)
+
+        call.clear = kept.clear  # type: ignore[attr-defined]
+        return cast(F, call)
+
+    return decorate
 
 
 @st.cache_resource
@@ -27,7 +65,7 @@ def _database() -> duckdb.DuckDBPyConnection:
 
 
 def query(sql: str, parameters: Sequence, where: Path) -> pd.DataFrame:
-    """Run SQL; a part that can't be read becomes a RunError that names the run."""
+    """The rows of an SQL query. Raises RunError, with the run's path `where`, if a table can't be read."""
     try:
         return _database().cursor().execute(sql, list(parameters)).df()
     except duckdb.Error as error:
@@ -38,20 +76,15 @@ def query(sql: str, parameters: Sequence, where: Path) -> pd.DataFrame:
 
 
 def part(path: Path, name: str) -> str:
-    """A table's file; RunError where it is not there yet."""
+    """The file of a table. Raises RunError if there is none."""
     file = path / name
     if not file.is_file():
         raise RunError(f"{path.name}: has no {name} yet: the run is unfinished, or the file was removed")
     return str(file)
 
 
-def quoted(column: str) -> str:
-    """A column's name as an SQL identifier."""
-    return '"' + column.replace('"', '""') + '"'
-
-
 def open_table(path: Path, name: str, *, as_codes: Sequence[str] = ()) -> pq.ParquetFile:
-    """A table to be read piece by piece; the columns `as_codes` come dictionary-encoded."""
+    """A table that can be read in batches. The columns `as_codes` come dictionary-encoded."""
     try:
         return pq.ParquetFile(part(path, name), read_dictionary=list(as_codes), pre_buffer=False)
     except (OSError, ValueError) as error:
@@ -59,5 +92,6 @@ def open_table(path: Path, name: str, *, as_codes: Sequence[str] = ()) -> pq.Par
 
 
 def damaged(path: Path, name: str, error: Exception) -> RunError:
+    """The error of a table that can't be decoded."""
     reason = " ".join(str(error).split())[:200]
     return RunError(f"{path.name}: {name} is damaged ({reason}); check it with coupling verify")

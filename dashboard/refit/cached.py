@@ -1,19 +1,16 @@
-"""What the live refit works on, read from a run and cached piece by piece; and one refit with its times.
+"""One live refit, from parts that are read from a run and cached.
 
-Cached objects are shared between sessions and never changed. The pieces: training and test rows; their
-factorisation (moves with layer, size, checkpoint); the noisy targets (move with kind and seeds) and the null's
-shuffled ones, and both in the factorisation's basis. A penalty or a level needs none of them anew.
+All sessions share the cached objects; nobody may change them. The parts are: training and test rows; their
+factorisation (depends on layer, size and checkpoint); the noisy targets (depend on kind, size and seeds) and the
+shuffled targets of the null; and both projected onto the basis of the factorisation. None depends on penalty or level.
 """
 
 from __future__ import annotations
 
 import functools
-import time
-from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TypeVar
 
 import numpy as np
 import pandas as pd
@@ -21,27 +18,26 @@ import streamlit as st
 from sklearn import linear_model
 from threadpoolctl import ThreadpoolController
 
-from dashboard.reading import chosen as settings
-from dashboard.reading import data
-from dashboard.refit import ridge as refit
+from dashboard.reading import chosen, data
+from dashboard.reading.tables import cached_per_run
+from dashboard.refit import ridge
 from engine.probes.ridge import Targets
 from engine.runs.store import Run
 from engine.stats.correlation import pearson
 from engine.stats.noise import NoiseMatrix, noise_matrix, shuffled_targets
 
-T = TypeVar("T")
 LEVELS = tuple(round(0.1 * i, 1) for i in range(11))
 SHUFFLES = 200
-"""Of the live null at most: the first of the run's own, as many as can be drawn while somebody waits."""
+"""Largest number of shuffles of the live null: more would take longer than a user waits. They are the run's first."""
 
 SMALL = 1e9
-"""Multiplications of a factorisation, below which a second thread of BLAS gains little and, on a machine whose cores
-the browser uses too, loses much: its threads wait for each other."""
+"""Multiplications of a factorisation. Below this, BLAS gets one thread: a second one gains little, and it loses much
+time to waiting where the browser uses the same cores."""
 
 
 @dataclass(frozen=True)
-class Choice:
-    """What the sliders say."""
+class Sliders:
+    """The settings of one refit."""
 
     kind: str
     level: float
@@ -53,8 +49,8 @@ class Choice:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Which rows and models the refit is about."""
+class RefitCase:
+    """The examples and models of a refit."""
 
     path: Path
     checkpoint: str
@@ -64,123 +60,125 @@ class Place:
     split: str
     stamp: str
 
-
-@dataclass(frozen=True)
-class Rows:
-    """Training and test examples of one place, in the run's order."""
-
-    train: pd.DataFrame
-    test: pd.DataFrame
-
     @property
-    def effects(self) -> np.ndarray:
-        """[m, 2]: the current model's, the target's."""
-        return self.test[["effect_current", "effect_target"]].to_numpy(np.float64)
+    def trained_at(self) -> str:
+        """The checkpoint whose hidden states the probe is trained on."""
+        return data.spec(self.path).checkpoints[0].name if self.regime == "frozen" else self.checkpoint
 
 
 @dataclass(frozen=True)
-class Live:
+class Refit:
     """The result of one refit."""
 
     curve: pd.DataFrame
-    """By level, averaged over seeds (`refit.curve`)."""
+    """One row per level, averaged over seeds (`ridge.curve`)."""
     explanation: np.ndarray
-    """[m] at the level chosen, averaged over seeds, nats."""
-    null: tuple[float, float, float]
-    """Mean, low, high."""
+    """[m] at the selected level, averaged over seeds, nats."""
+    null: tuple[float, float]
+    """The 95% band of Self under shuffled targets."""
     ceiling: float
-    breaks_at: float | None
-    keeps_until: float | None
-    milliseconds: dict[str, float]
-    """Of each part; what came from the cache counts as it came."""
+
+    @property
+    def clean(self) -> float:
+        """Self without noise."""
+        return float(self.curve["self"].iloc[0])
+
+    @property
+    def breaks_at(self) -> float | None:
+        """The level at which Self enters the null band; None if it never does."""
+        return self._falls_to(max(self.null[1], 0.0))
+
+    @property
+    def keeps_until(self) -> float | None:
+        """The level at which Self falls to nine tenths of `clean`; None if it never does."""
+        return self._falls_to(0.9 * self.clean)
+
+    def _falls_to(self, limit: float) -> float | None:
+        return ridge.falls_below(self.curve["noise"].to_numpy(), self.curve["self"].to_numpy(), limit)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
-def rows(place: Place) -> Rows:
-    behavior = data.behavior(place.path, place.checkpoint)
-    mine = behavior[behavior["edit"] == place.edit]
-    return Rows(
-        mine[mine["split"] == "train"].reset_index(drop=True), mine[mine["split"] == place.split].reset_index(drop=True)
-    )
+def rows(case: RefitCase) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Training and test examples of a case, with the columns of `data.behavior`."""
+    behavior = data.behavior(case.path, case.checkpoint)
+    mine = behavior[behavior["edit"] == case.edit]
+    train, test = (mine[mine["split"] == split].reset_index(drop=True) for split in ("train", case.split))
+    return train, test
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
-def layers(path: Path, checkpoint: str, stamp: str) -> tuple[int, ...]:
-    """Layers whose h(x) at the last position the run keeps; none where it keeps no hidden states."""
-    keys = Run.open(path).hidden_keys(checkpoint)
-    return tuple(sorted(int(k.split(".")[1]) for k in keys if k.startswith("last.")))
+@cached_per_run(st.cache_data, max_entries=32)
+def layers(path: Path, checkpoint: str) -> tuple[int, ...]:
+    """Layers whose h(x) at the last position the run keeps; empty if it keeps no hidden states."""
+    return tuple(Run.open(path).kept_layers(checkpoint))
 
 
-@st.cache_data(max_entries=32, show_spinner=False)
+@cached_per_run(st.cache_data, max_entries=32)
 def stored_curve(
-    place: Place, explainer: str, regime: str, condition: str | None, kind: str
+    path: Path, setting: data.Setting, split: str, edit: str, kind: str
 ) -> tuple[pd.DataFrame, pd.Series | None]:
-    """The precomputed curve of one kind of noise, and the setting it is of."""
-    every = data.metrics(
-        place.path, control=None, explainer=explainer, regime=regime, split=place.split, checkpoint=place.checkpoint,
-        edit=place.edit, condition=condition,
-    )  # fmt: skip
-    mine = settings.best(every)
+    """The run's own curve over one kind of noise (rows of metrics), and its noise-free row."""
+    mine = chosen.best(data.setting_metrics(path, setting, split=split, edit=edit))
     clean = mine[mine["noise_kind"] == "none"]
     wanted = pd.concat([clean, mine[(mine["noise_kind"] == kind) & (mine["noise"] > 0)]])
     return wanted.sort_values("noise"), clean.iloc[0] if len(clean) else None
 
 
+def _training(case: RefitCase, size: int) -> pd.DataFrame:
+    train, _ = rows(case)
+    return train.iloc[ridge.training_rows(len(train), size)]
+
+
 @st.cache_resource(max_entries=6, show_spinner=False)  # each holds d × d and n × d numbers
-def factorised(place: Place, layer: int, size: int, trained_at: str) -> refit.Factorisation:
-    found = rows(place)
-    chosen = refit.training_rows(len(found.train), size)
-    at_training = data.hidden(place.path, trained_at, layer)[found.train["prompt_id"].to_numpy()[chosen]]
-    now = data.hidden(place.path, place.checkpoint, layer)[found.test["prompt_id"].to_numpy()]
-    return refit.factorise(at_training, now, found.effects)
+def factorised(case: RefitCase, layer: int, size: int) -> ridge.Factorisation:
+    train, (_, test) = _training(case, size), rows(case)
+    at_training = data.hidden(case.path, case.trained_at, layer)[train["prompt_id"].to_numpy()]
+    now = data.hidden(case.path, case.checkpoint, layer)[test["prompt_id"].to_numpy()]
+    return ridge.factorise(at_training, now, test[["effect_current", "effect_target"]].to_numpy(np.float64))
+
+
+def _of_targets(case: RefitCase) -> RefitCase:
+    """One case for all checkpoints and splits, as they have the same targets: one cache entry serves all."""
+    first = data.spec(case.path).checkpoints[0].name
+    return replace(case, checkpoint=first, regime="frozen", split="train")
 
 
 @st.cache_resource(max_entries=32, show_spinner=False)
-def targets(place: Place, kind: str, size: int, seeds: int, seed: int) -> NoiseMatrix:
-    found = rows(place)
-    chosen = refit.training_rows(len(found.train), size)
-    return noise_matrix(found.train["effect_target"].to_numpy()[chosen], [kind], LEVELS, seeds, seed=seed)
+def _noise(case: RefitCase, kind: str, size: int, seeds: int) -> NoiseMatrix:
+    targets = _training(case, size)["effect_target"].to_numpy()
+    return noise_matrix(targets, [kind], LEVELS, seeds, seed=data.spec(case.path).seed)
 
 
 @st.cache_resource(max_entries=4, show_spinner=False)
-def shuffled(place: Place, shuffles: int, seed: int) -> np.ndarray:
-    """Shuffled targets of all training rows; a smaller training set takes its own rows of them."""
-    train = rows(place).train
-    return shuffled_targets(train["effect_target"].to_numpy(), train["group"], shuffles, seed)
+def _shuffled(case: RefitCase) -> np.ndarray:
+    """Shuffled targets of all training rows. A smaller training set takes its own rows of them."""
+    (train, _), about = rows(case), data.spec(case.path).metrics
+    shuffles = min(about.null_shuffles, SHUFFLES)
+    return shuffled_targets(train["effect_target"].to_numpy(), train["group"], shuffles, about.seed)
 
 
 @st.cache_resource(max_entries=16, show_spinner=False)  # each holds r × levels × seeds numbers
-def projected_noise(place: Place, layer: int, size: int, trained_at: str, kind: str, seeds: int, seed: int) -> Targets:
-    noise = targets(_fixed(place), kind, size, seeds, seed)
-    return factorised(place, layer, size, trained_at).ridge.project_targets(noise.basis)
+def _projected_noise(case: RefitCase, layer: int, size: int, kind: str, seeds: int) -> Targets:
+    return factorised(case, layer, size).ridge.project_targets(_noise(_of_targets(case), kind, size, seeds).basis)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)  # each holds r × shuffles numbers
-def projected_null(place: Place, layer: int, size: int, trained_at: str, shuffles: int, seed: int) -> Targets:
-    null = shuffled(_fixed(place), shuffles, seed)
-    return factorised(place, layer, size, trained_at).ridge.project_targets(null[refit.training_rows(len(null), size)])
+def _projected_null(case: RefitCase, layer: int, size: int) -> Targets:
+    null = _shuffled(_of_targets(case))
+    return factorised(case, layer, size).ridge.project_targets(null[ridge.training_rows(len(null), size)])
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
-def ceiling(place: Place, layer: int, size: int, penalty: float) -> float:
-    """Self of a ridge trained on the current model's own effects."""
-    found = rows(place)
-    chosen = refit.training_rows(len(found.train), size)
-    own = found.train["effect_current"].to_numpy(np.float64)[chosen]
-    if place.regime != "frozen":  # the same hidden states as the explainer's
-        made = factorised(place, layer, size, place.checkpoint)
+def _ceiling(case: RefitCase, layer: int, size: int, penalty: float) -> float:
+    """Self of a ridge that is trained on the current model's own effects and hidden states."""
+    train, (_, test) = _training(case, size), rows(case)
+    own = train["effect_current"].to_numpy(np.float64)
+    if case.regime != "frozen":  # the explainer reads the same hidden states
+        made = factorised(case, layer, size)
         return float(made.ridge.correlations_of(made.ridge.project_targets(own), [penalty], made.test)[0, 0, 0])
-    states = data.hidden(place.path, place.checkpoint, layer)
-    train, test = (states[part["prompt_id"].to_numpy()].astype(np.float64) for part in (found.train, found.test))
-    said = linear_model.Ridge(alpha=penalty).fit(train[chosen], own).predict(test)
-    return float(pearson(said, found.effects[:, 0])[0])
-
-
-def run(place: Place, choice: Choice) -> Live:
-    """Refit at every level and seed; the example-wise explanation at the level chosen."""
-    small = choice.size * data.hidden(place.path, place.checkpoint, choice.layer).shape[1] ** 2 < SMALL
-    with _blas().limit(limits=1, user_api="blas") if small else nullcontext():
-        return _run(place, choice)
+    states = data.hidden(case.path, case.checkpoint, layer)
+    x, x_test = (states[part["prompt_id"].to_numpy()].astype(np.float64) for part in (train, test))
+    said = linear_model.Ridge(alpha=penalty).fit(x, own).predict(x_test)
+    return float(pearson(said, test["effect_current"].to_numpy(np.float64))[0])
 
 
 @functools.cache
@@ -188,49 +186,27 @@ def _blas() -> ThreadpoolController:
     return ThreadpoolController()
 
 
-def _run(place: Place, choice: Choice) -> Live:
-    spent: dict[str, float] = {}
-
-    def timed(name: str, work: Callable[[], T]) -> T:
-        start = time.perf_counter()
-        result = work()
-        spent[name] = 1_000 * (time.perf_counter() - start)
-        return result
-
-    spec = data.spec(place.path)
-    seed, shuffles, null_seed = spec.seed, min(spec.metrics.null_shuffles, SHUFFLES), spec.metrics.seed
-    trained_at = spec.checkpoints[0].name if place.regime == "frozen" else place.checkpoint
-    at = (place, choice.layer, choice.size, trained_at)
-    made = timed("factorise", lambda: factorised(*at))
-    noise = timed("noise", lambda: targets(_fixed(place), choice.kind, choice.size, choice.seeds, seed))
-    noisy = timed("project noise", lambda: projected_noise(*at, choice.kind, choice.seeds, seed))
-    swept = timed("sweep", lambda: refit.curve(refit.sweep(made, noise, noisy, choice.penalty)))
-    explanation = timed("predict", lambda: refit.predictions(made, noise, noisy, choice.penalty, choice.level))
-    timed("shuffle", lambda: shuffled(_fixed(place), shuffles, null_seed))
-    null_targets = timed("project null", lambda: projected_null(*at, shuffles, null_seed))
-    null = timed("null", lambda: refit.null_band(made, null_targets, choice.penalty))
-    top = timed("ceiling", lambda: ceiling(place, choice.layer, choice.size, choice.penalty))
-    level, own = swept["noise"].to_numpy(), swept["self"].to_numpy()
-    return Live(
-        curve=swept,
-        explanation=explanation,
-        null=null,
-        ceiling=top,
-        breaks_at=refit.falls_below(level, own, max(null[2], 0.0)),
-        keeps_until=refit.falls_below(level, own, 0.9 * own[0]) if own[0] > 0 else None,
-        milliseconds=spent,
-    )
+@st.cache_resource(max_entries=64, show_spinner=False)
+def refit(case: RefitCase, sliders: Sliders) -> Refit:
+    """Refit at every level and seed."""
+    s = sliders
+    small = s.size * data.hidden(case.path, case.checkpoint, s.layer).shape[1] ** 2 < SMALL
+    with _blas().limit(limits=1, user_api="blas") if small else nullcontext():
+        made = factorised(case, s.layer, s.size)
+        noise = _noise(_of_targets(case), s.kind, s.size, s.seeds)
+        noisy = _projected_noise(case, s.layer, s.size, s.kind, s.seeds)
+        return Refit(
+            curve=ridge.curve(ridge.sweep(made, noise, noisy, s.penalty)),
+            explanation=ridge.predictions(made, noise, noisy, s.penalty, s.level),
+            null=ridge.null_band(made, _projected_null(case, s.layer, s.size), s.penalty),
+            ceiling=_ceiling(case, s.layer, s.size, s.penalty),
+        )
 
 
-def _fixed(place: Place) -> Place:
-    """The targets are the same at every checkpoint and split: one entry of the cache serves all."""
-    return replace(place, checkpoint=data.spec(place.path).checkpoints[0].name, regime="frozen", split="train")
-
-
-def flips(found: Rows, before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
-    """Test examples whose predicted sign changed, the largest change first."""
-    changed = refit.flipped(before, after)
-    frame = found.test.loc[changed, ["example_id", "effect_current", "effect_target", "group"]]
+def flips(test: pd.DataFrame, before: np.ndarray, after: np.ndarray) -> pd.DataFrame:
+    """Test examples whose predicted sign changed between two explanations [m], the largest change first."""
+    changed = (before >= 0) != (after >= 0)
+    frame = test.loc[changed, ["example_id", "effect_current", "effect_target", "group"]]
     frame = frame.assign(before=before[changed], after=after[changed])
     right = (frame["after"] >= 0) == (frame["effect_current"] >= 0)
     frame["now right about the current model"] = np.where(right, "yes", "no")

@@ -1,7 +1,7 @@
-"""The run's explainer for prompts that are not in the run: its frozen ridge, fitted again from the kept hidden states.
+"""Explains prompts that are not in the run: the run's frozen ridge, fitted again from its hidden states.
 
-One for each kind of edit, at the setting that cross-validation chose, trained on the first checkpoint's h(x) and the
-target's fixed effects. It reads h(x) at the last position only: it never sees the edit.
+There is one ridge per kind of edit, at the setting that cross-validation chose. It is trained on the first checkpoint's
+h(x) at the last position and on the target's fixed effects, so it never sees the edit.
 """
 
 from __future__ import annotations
@@ -12,35 +12,32 @@ from pathlib import Path
 import numpy as np
 import streamlit as st
 
-from dashboard.reading import chosen as settings
-from dashboard.reading import data
+from dashboard.reading import chosen, data
+from dashboard.reading.tables import cached_per_run
 from dashboard.refit import cached
 from engine.probes.ridge import Ridge
 from engine.runs.store import RunError
 
 USUAL = 0.99
-"""The share of a run's own prompts whose leverage counts as usual."""
+"""A prompt is unlike the run's own prompts if its leverage exceeds this quantile of theirs."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """The setting of one kind of edit's explainer."""
+    """The setting of the explainer of one kind of edit."""
 
     edit: str
     layer: int
     penalty: float
     chosen: bool
-    """The run's headline."""
+    """Whether it is the run's headline setting."""
 
 
 @dataclass(frozen=True)
-class Explainer:
-    """A fitted ridge. `says` and `leverage` take h [width]."""
+class FittedRidge:
+    """The explainer of one kind of edit. `says` and `leverage` take h [width]."""
 
     choice: Choice
-    trained_at: str
-    n: int
-    """Training examples."""
     weights: np.ndarray
     """[width]"""
     intercept: float
@@ -51,7 +48,7 @@ class Explainer:
         return float(hidden @ self.weights + self.intercept)
 
     def leverage(self, hidden: np.ndarray) -> float:
-        """How far h lies from the training prompts, in the metric of the ridge: xᵀ(XᵀX + α)⁻¹x of centred x."""
+        """The distance of h from the training prompts in the metric of the ridge: xᵀ(XᵀX + α)⁻¹x of centred x."""
         return float(_leverages(self.ridge, hidden[None], self.choice.penalty)[0])
 
 
@@ -63,30 +60,23 @@ def _leverages(ridge: Ridge, hidden: np.ndarray, penalty: float) -> np.ndarray:
     return (((hidden - ridge.mean) ** 2).sum(axis=1) - squared.sum(axis=1)) / penalty  # Woodbury
 
 
-@st.cache_data(max_entries=16, show_spinner=False)
-def _choices(path: Path, stamp: str) -> list[Choice]:
-    start = data.spec(path).checkpoints[0].name
-    rows = data.metrics(
-        path, control=None, condition=None, explainer="ridge", regime="frozen", mode="direct", noise_kind="none",
-        checkpoint=start,
-    )  # fmt: skip
-    rows = rows[(rows["position"].isna() | (rows["position"] == "last")) & rows["penalty"].notna()]
-    rows = settings.best(rows[rows["layer"].isin(cached.layers(path, start, stamp))]).drop_duplicates("edit")
-    return [
-        Choice(str(edit), int(layer), float(penalty), bool(chosen))
-        for edit, layer, penalty, chosen in rows[["edit", "layer", "penalty", "chosen"]].itertuples(index=False)
-    ]
-
-
+@cached_per_run(st.cache_data, max_entries=16)
 def choices(path: Path) -> list[Choice]:
-    """The explainers that can be fitted again, the run's headline first; none where `why_none` says why."""
-    return sorted(_choices(path, data.stamp(path)), key=lambda c: (not c.chosen, c.edit))
+    """The explainers that can be fitted again, the run's headline first. If there are none, `why_none` says why."""
+    setting = data.Setting(explained_at(path)[0], "ridge", "frozen")
+    rows = data.setting_metrics(path, setting, mode="direct", noise_kind="none")
+    rows = rows[(rows["position"].isna() | (rows["position"] == "last")) & rows["penalty"].notna()]
+    rows = chosen.best(rows[rows["layer"].isin(cached.layers(path, setting.checkpoint))]).drop_duplicates("edit")
+    found = [
+        Choice(str(edit), int(layer), float(penalty), bool(is_chosen))
+        for edit, layer, penalty, is_chosen in rows[["edit", "layer", "penalty", "chosen"]].itertuples(index=False)
+    ]
+    return sorted(found, key=lambda choice: (not choice.chosen, choice.edit))
 
 
 def why_none(path: Path) -> str:
-    """In words, why a run has no explainer for new prompts."""
-    start = data.spec(path).checkpoints[0].name
-    if not cached.layers(path, start, data.stamp(path)):
+    """Says why a run has no explainer for new prompts."""
+    if not cached.layers(path, explained_at(path)[0]):
         return (
             "This run keeps no hidden states, so its explainer can't be fitted again: there is no explanation of new "
             "prompts. A run made with hidden.keep: prompts has one."
@@ -94,39 +84,36 @@ def why_none(path: Path) -> str:
     return "This run has no ridge that reads h(x) at the last position, so there is no explanation of new prompts."
 
 
-@st.cache_resource(max_entries=8, show_spinner=False)
-def _fitted(path: Path, choice: Choice, stamp: str) -> Explainer:
-    start = data.spec(path).checkpoints[0].name
-    behavior = data.behavior(path, start)
-    train = behavior[(behavior["edit"] == choice.edit) & (behavior["split"] == "train")]
+@cached_per_run(st.cache_resource, max_entries=8)
+def fitted(path: Path, choice: Choice) -> FittedRidge:
+    """The explainer of one kind of edit; raises RunError."""
+    start = explained_at(path)[0]
+    train, _ = cached.rows(cached.RefitCase(path, start, "frozen", choice.edit, "train", data.stamp(path)))
     x = data.hidden(path, start, choice.layer)[train["prompt_id"].to_numpy()].astype(np.float64)
     try:
         ridge = Ridge.fit(x)
     except ValueError as error:
         raise RunError(f"{path.name}: the explainer of {choice.edit} can't be fitted again: {error}") from None
     weights, intercepts = ridge.coefficients(train["effect_target"].to_numpy(np.float64), choice.penalty)
-    return Explainer(choice, start, len(train), weights[:, 0], float(intercepts[0]), ridge)
+    return FittedRidge(choice, weights[:, 0], float(intercepts[0]), ridge)
 
 
-def fitted(path: Path, choice: Choice) -> Explainer:
-    """The explainer of one kind of edit; raises RunError."""
-    return _fitted(path, choice, data.stamp(path))
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def _usual(path: Path, choice: Choice, checkpoint: str, stamp: str) -> float:
+@cached_per_run(st.cache_data, max_entries=64)
+def _usual_leverage(path: Path, choice: Choice, checkpoint: str) -> float:
     hidden = data.hidden(path, checkpoint, choice.layer).astype(np.float64)
     return float(np.quantile(_leverages(fitted(path, choice).ridge, hidden, choice.penalty), USUAL))
 
 
-def is_unlike(path: Path, explainer: Explainer, checkpoint: str, hidden: np.ndarray) -> bool | None:
-    """Whether h [width] lies farther from the training prompts than nearly all of the run's own prompts do at this
-    checkpoint; None where the run keeps no hidden states of it. Raises RunError for those of another width."""
-    if explainer.choice.layer not in cached.layers(path, checkpoint, data.stamp(path)):
+def is_unlike(path: Path, explainer: FittedRidge, checkpoint: str, hidden: np.ndarray) -> bool | None:
+    """Whether h [width] is farther from the training prompts than nearly all of the run's own prompts at a checkpoint.
+
+    None if the run keeps no hidden states of it. Raises RunError if these have another width.
+    """
+    if explainer.choice.layer not in cached.layers(path, checkpoint):
         return None
-    return explainer.leverage(hidden) > _usual(path, explainer.choice, checkpoint, data.stamp(path))
+    return explainer.leverage(hidden) > _usual_leverage(path, explainer.choice, checkpoint)
 
 
 def explained_at(path: Path) -> tuple[str, ...]:
-    """The checkpoints whose hidden states the explainers read."""
+    """The checkpoints whose hidden states the explainers read, the first one first."""
     return tuple(c.name for c in data.spec(path).checkpoints)

@@ -1,8 +1,8 @@
-"""A ridge probe refitted while somebody moves a slider: numpy only, one factorisation for everything.
+"""A ridge probe that is fitted again while a slider moves: numpy only, with one factorisation for everything.
 
-The pieces that depend on few settings (`factorise`, `engine.stats.noise.noise_matrix`, projected targets) are
-cached by the page; what a slider changes costs two small products. No prediction is made for the levels
-and seeds that are only plotted.
+The parts that depend on few settings (`factorise`, `engine.stats.noise.noise_matrix`, projected targets) are cached by
+`dashboard.refit.cached`; a moved slider costs two small products. Levels and seeds that are only plotted need no
+predictions.
 """
 
 from __future__ import annotations
@@ -13,55 +13,46 @@ import numpy as np
 import pandas as pd
 
 from engine.probes.ridge import Moments, Ridge, Targets
+from engine.stats.correlation import interval
 from engine.stats.noise import NoiseMatrix
 
 
 @dataclass(frozen=True)
 class Factorisation:
-    """Training rows factorised, test rows projected."""
+    """Training rows factorised and test rows projected."""
 
     ridge: Ridge
     z: np.ndarray
     """Test rows in the basis of the eigenvectors, [m, r]."""
     test: Moments
-    """Of the test rows with the effects [m, e]: the current model's, the target's (clean)."""
+    """Moments of the test rows with the effects [m, e]: the current model's, and the target's (clean)."""
 
 
 def factorise(x_train: np.ndarray, x_test: np.ndarray, effects: np.ndarray) -> Factorisation:
     """X_train [n, d], X_test [m, d], effects [m, e].
 
-    Raises ValueError for fewer than two training rows or numbers not finite.
+    Raises ValueError for fewer than two training rows or numbers that are not finite.
     """
     ridge = Ridge.fit(x_train)
     return Factorisation(ridge, ridge.project(x_test), ridge.moments(x_test, effects))
 
 
-def training_rows(n: int, size: int, seed: int = 0) -> np.ndarray:
-    """`size` of n rows, in order; smaller sizes of one seed are parts of larger ones."""
-    order = np.random.default_rng((seed, 7)).permutation(n)
+def training_rows(n: int, size: int) -> np.ndarray:
+    """`size` of n row numbers, ascending. A smaller size is a part of a larger one."""
+    order = np.random.default_rng((0, 7)).permutation(n)
     return np.sort(order[: max(2, min(size, n))])
 
 
 def sweep(made: Factorisation, noise: NoiseMatrix, targets: Targets, penalty: float) -> pd.DataFrame:
-    """One row for each kind × level × seed: kind, noise, seed, noisy_clean, self, orig.
-
-    targets: the noise's basis, projected (`made.ridge.project_targets(noise.basis)`).
-    """
+    """One row per level × seed: noise, seed, noisy_clean, self, orig. targets: the noise's basis, projected."""
     r = made.ridge.correlations_of(targets.mixed(noise.mix), [penalty], made.test)[0]
-    return pd.DataFrame(
-        {
-            "kind": [label.kind for label in noise.labels],
-            "noise": [label.level for label in noise.labels],
-            "seed": [label.seed for label in noise.labels],
-            "noisy_clean": noise.noisy_clean,
-            "self": r[:, 0],
-            "orig": r[:, 1],
-        }
-    )
+    rows = pd.DataFrame([(label.level, label.seed) for label in noise.labels], columns=["noise", "seed"])
+    rows[["noisy_clean", "self", "orig"]] = np.column_stack([noise.noisy_clean, r[:, :2]])
+    return rows
 
 
 def curve(rows: pd.DataFrame) -> pd.DataFrame:
-    """Mean over seeds at every level, with the range over seeds as `_low` and `_high`; in order of the level."""
+    """The mean over seeds at every level, ascending, with the range over seeds as `_low` and `_high`."""
     levels = rows.groupby("noise", sort=True)
     columns = {"noisy_clean": levels["noisy_clean"].mean(), "seeds": levels["seed"].nunique()}
     for name in ("self", "orig"):
@@ -76,34 +67,21 @@ def predictions(made: Factorisation, noise: NoiseMatrix, targets: Targets, penal
     return made.z @ (mean.right[:, 0] / (made.ridge.eigenvalues + penalty)) + mean.mean[0]
 
 
-def null_band(
-    made: Factorisation, shuffled: Targets, penalty: float, confidence: float = 0.95
-) -> tuple[float, float, float]:
-    """Mean and band of Self when the probe is trained on shuffled targets."""
-    r = made.ridge.correlations_of(shuffled, [penalty], made.test)[0, :, 0]
-    r = r[np.isfinite(r)]
-    if not len(r):
-        return float("nan"), float("nan"), float("nan")
-    tail = (1 - confidence) / 2
-    low, high = np.quantile(r, [tail, 1 - tail])
-    return float(r.mean()), float(low), float(high)
+def null_band(made: Factorisation, shuffled: Targets, penalty: float) -> tuple[float, float]:
+    """The 95% band of Self when the probe is trained on shuffled targets; NaN if it is not defined."""
+    low, high = interval(made.ridge.correlations_of(shuffled, [penalty], made.test)[0, :, 0])
+    return float(low), float(high)
 
 
 def falls_below(levels: np.ndarray, values: np.ndarray, limit: float) -> float | None:
     """The level at which a curve first reaches `limit` from above, by linear interpolation; None if it never does."""
     order = np.argsort(levels)
-    levels, values = np.asarray(levels, float)[order], np.asarray(values, float)[order]
+    order = order[np.isfinite(values[order])]
+    levels, values = levels[order], values[order]
     below = np.flatnonzero(values <= limit)
     if not len(below):
         return None
     i = int(below[0])
     if i == 0:
         return float(levels[0])
-    drop = values[i - 1] - values[i]
-    share = (values[i - 1] - limit) / drop if drop > 0 else 1.0
-    return float(levels[i - 1] + share * (levels[i] - levels[i - 1]))
-
-
-def flipped(before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """[m] bool: the predicted sign of the effect changed."""
-    return (before >= 0) != (after >= 0)
+    return float(np.interp(-limit, -values[i - 1 : i + 1], levels[i - 1 : i + 1]))

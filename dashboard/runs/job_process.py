@@ -1,13 +1,14 @@
-"""The process of one job: waits for its turn, then does what `coupling run` does.
+"""The process of one job: wait for its turn, then do what `coupling run` does.
 
-Started as `python -m dashboard.runs.job_process DIR`.
-It writes `status.json`: {"phase": "waiting"}, {"phase": "working"}, then {"phase": "ended", "code": the exit code}.
-The turn is a file lock: the system releases it however the process ends.
+Started as `python -m dashboard.runs.job_process DIR` by `jobs`, which holds the lock on DIR/pid for it.
+It writes its number into `pid`, and to `status.json` in turn {"phase": "waiting"}, {"phase": "working"} and
+{"phase": "ended", "code": the exit code}. The turn is a file lock: the system releases it however the process ends.
 """
 
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
@@ -16,6 +17,7 @@ from pathlib import Path
 from filelock import AcquireReturnProxy, FileLock, Timeout
 
 from dashboard.runs import jobs
+from engine.__main__ import INTERRUPTED
 from engine.__main__ import main as coupling
 from engine.runs.files import replace_file
 
@@ -24,6 +26,7 @@ POLL = 0.3
 
 
 def main(folder: Path) -> int:
+    (folder / jobs.PID).write_text(str(os.getpid()))  # before the first look at `cancelled`: see jobs.cancel
     tell(folder, phase="waiting")
     with wait_for_turn(folder):
         tell(folder, phase="working")
@@ -33,14 +36,16 @@ def main(folder: Path) -> int:
 
 
 def tell(folder: Path, **status: object) -> None:
-    text = json.dumps(status | {"at": time.time()})
-    replace_file(folder / "status.json", lambda file: file.write(text.encode()))
+    replace_file(folder / "status.json", lambda file: file.write(json.dumps(status).encode()))
 
 
 def wait_for_turn(folder: Path) -> AcquireReturnProxy:
-    """Wait for, take and return the lock that a working job holds. Jobs that were queued earlier go first."""
+    """Wait until no job that was queued earlier is waiting and none is working; return the lock of the turn, held.
+
+    Raises SystemExit once the job is cancelled or its record is removed.
+    """
     lock = FileLock(folder.parent / ".turn")
-    while True:
+    while not (folder / jobs.CANCELLED).exists():
         queue = jobs.jobs(folder.parent.parent)
         mine = next((job for job in queue if job.folder == folder), None)
         if mine is None:
@@ -51,6 +56,7 @@ def wait_for_turn(folder: Path) -> AcquireReturnProxy:
             except Timeout:
                 pass
         time.sleep(POLL)
+    raise SystemExit(INTERRUPTED)
 
 
 def work(folder: Path) -> int:

@@ -1,13 +1,19 @@
 """Runs made in the background: processes of their own that outlive a rerun, a browser and the dashboard itself.
 
-A job is a folder `.jobs/<id>` beside the runs. All of its state is on disk: `job.json` (what), `spec.yaml` (absolute
-paths), `pid` (written by the starter alone, atomically), `status.json` (written by `job_process`), `progress.jsonl`,
-`log.txt`, and `cancelled` once a cancel was asked for. One job works at a time; the others wait for their turn.
-Imports neither torch nor Streamlit.
+A job is a folder `.jobs/<id>` beside the runs, and all of its state is on disk:
+
+- `job.json` says which run it makes, and `spec.yaml` how (absolute paths).
+- `pid` holds the number of its process, and is locked while that process lives. The starter takes the lock before it
+  writes `job.json`, and the process inherits it. So at no moment does a job that was started look as if it had ended.
+- `status.json`, `progress.jsonl` and `log.txt` are written by the process (`job_process`).
+- `cancelled` is there once a cancel was asked for.
+
+One job works at a time; the others wait for their turn. Imports neither torch nor Streamlit.
 """
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import shutil
@@ -16,8 +22,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection
-from contextlib import suppress
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -28,15 +34,15 @@ import yaml
 from filelock import FileLock
 
 from engine import child_environment
-from engine.config import CheckpointSpec, InputError, RunSpec, resolve_paths
+from engine.config import CheckpointSpec, InputError, RunSpec
 from engine.progress import PROGRESS_FILE
 from engine.runs.files import readable_errors, replace_file
 from engine.runs.store import Run
+from engine.spec_files import resolve_paths
 
-JOBS = ".jobs"
-MODULE = "dashboard.runs.job_process"
+JOBS, PID, CANCELLED = ".jobs", "pid", "cancelled"
 GRACE = 10.0
-"""Seconds between asking a process to stop and killing it; what is on disk is whole in either case."""
+"""Seconds between asking a process to stop and killing it. Parts on disk are whole in either case."""
 LOG_TAIL = 20_000
 """Bytes of the log's end that are read."""
 
@@ -58,10 +64,6 @@ class Job:
     """Folder of its run, which may not exist yet."""
     queued: float
     """Time at which it was last queued, in seconds since 1970."""
-
-    @property
-    def id(self) -> str:
-        return self.folder.name
 
 
 @dataclass(frozen=True)
@@ -91,48 +93,53 @@ def start(spec: RunSpec, runs: Path, trusted: Collection[Code] = ()) -> Job:
     """
     for checkpoint in foreign_code(spec):
         if (checkpoint.name, checkpoint.path) not in trusted:
-            raise JobError(f"{checkpoint.name}: would run code that ships with it: allow that by name, or turn it off")
+            raise JobError(
+                f"{checkpoint.name}: the spec lets code that ships with this checkpoint run: allow it by name, or "
+                "remove trust_remote_code"
+            )
     runs = runs.resolve()
-    with readable_errors(runs / JOBS):
-        (runs / JOBS).mkdir(parents=True, exist_ok=True)
-    with FileLock(runs / JOBS / ".starting", timeout=30):
-        target = runs / spec.name
-        if target.exists() or any(j.run == target and state(j) in ACTIVE for j in jobs(runs)):
+    target = runs / spec.name
+    with _starting(runs):
+        if target.exists() or writes(target, runs):
             raise JobError(f"name: there is a run {spec.name!r} already: choose another name, or go on with that one")
         return _queue(resolve_paths(spec, runs), target, runs)
 
 
-def resume_run(path: Path, runs: Path) -> Job:
-    """Queue an unfinished run that has no job here, such as one made by the command line. Raises JobError."""
-    spec, path = resolve_paths(Run.open(path).spec, path.resolve()), path.resolve()
-    if foreign_code(spec):
-        raise JobError("this run's spec lets code of its checkpoints run: go on with it by the command coupling run")
-    runs = runs.resolve()
-    known = next((j for j in jobs(runs) if j.run == path), None)
-    if known:
-        resume(known)
+def resume(path: Path, runs: Path) -> Job:
+    """Queue the run in this folder again, whether a job or the command line began it; it goes on where it stopped.
+
+    Raises JobError where a job of it is active, or where it has no job here and its spec lets code of checkpoints run.
+    """
+    path, runs = path.resolve(), runs.resolve()
+    with _starting(runs):
+        known = next((j for j in jobs(runs) if j.run == path), None)
+        if known is None:
+            spec = resolve_paths(Run.open(path).spec, path)
+            if foreign_code(spec):
+                raise JobError("the run's spec lets code of its checkpoints run: go on by the command coupling run")
+            return _queue(spec, path, runs)
+        if (now := state(known)) in ACTIVE:
+            raise JobError(f"{known.name}: is {now} already")
+        _launch(known)
         return known
+
+
+@contextmanager
+def _starting(runs: Path) -> Iterator[None]:
+    """Hold the lock under which jobs are started, so that two sessions never start the same run twice."""
     with readable_errors(runs / JOBS):
         (runs / JOBS).mkdir(parents=True, exist_ok=True)
-    return _queue(spec, path, runs)
-
-
-def resume(job: Job) -> None:
-    """Queue an interrupted or failed job again; its run goes on where it stopped. Raises JobError if it is active."""
-    if state(job) in ACTIVE:
-        raise JobError(f"{job.name}: is {state(job)} already")
-    for name in ("cancelled", "status.json", "progress.jsonl"):
-        (job.folder / name).unlink(missing_ok=True)
-    _launch(job)
+    with FileLock(runs / JOBS / ".starting", timeout=30):
+        yield
 
 
 def _queue(spec: RunSpec, target: Path, runs: Path) -> Job:
     folder = runs / JOBS / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    job = Job(folder, spec.name, target, time.time())
     plain = spec.model_dump(mode="json", exclude_defaults=True)
     with readable_errors(folder):
         folder.mkdir()
         (folder / "spec.yaml").write_text(yaml.safe_dump(plain, sort_keys=False, allow_unicode=True), encoding="utf-8")
+    job = Job(folder, spec.name, target, time.time())
     _launch(job)
     return job
 
@@ -140,24 +147,30 @@ def _queue(spec: RunSpec, target: Path, runs: Path) -> Job:
 def _launch(job: Job) -> None:
     about = {"name": job.name, "run": str(job.run), "queued": time.time()}
     environment = child_environment(PYTHONUNBUFFERED="1", **{PROGRESS_FILE: str(job.folder / "progress.jsonl")})
-    with readable_errors(job.folder):
+    with (
+        readable_errors(job.folder),
+        (job.folder / PID).open("wb") as held,
+        (job.folder / "log.txt").open("ab") as log,
+    ):
+        fcntl.flock(held, fcntl.LOCK_EX)
+        for name in (CANCELLED, "status.json", "progress.jsonl"):
+            (job.folder / name).unlink(missing_ok=True)
         replace_file(job.folder / "job.json", lambda file: file.write(json.dumps(about).encode()))
-        with (job.folder / "log.txt").open("ab") as log:
-            process = subprocess.Popen(
-                command(job),
-                cwd=job.folder,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,  # so that neither Ctrl-C nor a closed terminal reaches it
-            )
-        replace_file(job.folder / "pid", lambda file: file.write(str(process.pid).encode()))
+        process = subprocess.Popen(
+            command(job),
+            cwd=job.folder,
+            env=environment,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            pass_fds=[held.fileno()],
+            start_new_session=True,  # so that neither Ctrl-C nor a closed terminal reaches it
+        )
     threading.Thread(target=process.wait, daemon=True).start()  # or it would stay a zombie after its end
 
 
 def command(job: Job) -> list[str]:
-    return [sys.executable, "-m", MODULE, str(job.folder)]
+    return [sys.executable, "-m", "dashboard.runs.job_process", str(job.folder)]
 
 
 # Looking
@@ -176,33 +189,37 @@ def _read(file: Path) -> Job | None:
 
 
 def state(job: Job) -> State:
-    cancelled = (job.folder / "cancelled").exists()
-    status = _status(job)  # read before the process is looked for: it may end in between
-    if process_of(job):
-        return "cancelling" if cancelled else "running" if status.get("phase") in ("working", "ended") else "queued"
+    cancelled = (job.folder / CANCELLED).exists()
+    phase = _status(job).get("phase")  # read before the process is looked for: it may end in between
+    if alive(job):
+        return "cancelling" if cancelled else "running" if phase in ("working", "ended") else "queued"
     code = _status(job).get("code")
     if code == 0:
         return "finished"
     return "interrupted" if cancelled or code in (None, 130) else "failed"
 
 
+def alive(job: Job) -> bool:
+    """Whether the process of a job lives, or is being started: whether another holds the lock on `pid`."""
+    with suppress(OSError), (job.folder / PID).open("rb") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two readers never take each other for the job
+        except BlockingIOError:
+            return True
+    return False
+
+
 def process_of(job: Job) -> psutil.Process | None:
-    """The living process of a job. Another process that got the same number has another command line."""
-    with suppress(OSError, ValueError, psutil.Error):
-        process = psutil.Process(int((job.folder / "pid").read_text()))
-        mine = _command_line(process)[1:] == command(job)[1:]
-        return process if mine and process.status() != psutil.STATUS_ZOMBIE else None
+    """The living process of a job; None where there is none, or where it has not written its number yet."""
+    if alive(job):
+        with suppress(OSError, ValueError, psutil.Error):
+            return psutil.Process(int((job.folder / PID).read_text()))
     return None
 
 
-def _command_line(process: psutil.Process) -> list[str]:
-    """The arguments of a process. The system shows none for a moment while it sets a new process up: wait for them."""
-    for _ in range(100):
-        line = process.cmdline()  # raises psutil.ZombieProcess for one that has ended
-        if line:
-            return line
-        time.sleep(0.02)
-    return []
+def writes(path: Path, runs: Path) -> bool:
+    """Whether a job that has not ended works, or waits to work, on the run in this folder."""
+    return any(j.run == path.resolve() and state(j) in ACTIVE for j in jobs(runs))
 
 
 def _status(job: Job) -> dict[str, Any]:
@@ -226,10 +243,9 @@ def progress(job: Job) -> list[Stage]:
 
 
 def log(job: Job) -> str:
-    """The end of the process's log; of a line that was redrawn, its last state."""
+    """The end of the process's log. Of a line that was redrawn, the last state is kept."""
     with suppress(OSError), (job.folder / "log.txt").open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - LOG_TAIL))
+        file.seek(max(0, os.fstat(file.fileno()).st_size - LOG_TAIL))
         text = file.read().decode(errors="replace")
         return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n")).strip()
     return ""
@@ -237,12 +253,12 @@ def log(job: Job) -> str:
 
 def reason(job: Job) -> str:
     """Why a job ended before its run was finished, in one line; empty where there is nothing to say."""
-    now = state(job)
-    last = next((line for line in reversed(log(job).splitlines()) if line.strip()), "")
+    now, code = state(job), _status(job).get("code")
     if now == "failed":
-        return last.removeprefix("coupling: ") or f"ended with code {_status(job).get('code')} and without a word"
-    if now == "interrupted" and not (job.folder / "cancelled").exists() and _status(job).get("code") is None:
-        return "its process is gone without a word: killed, out of memory, or the machine was switched off"
+        last = log(job).rpartition("\n")[2]
+        return last.removeprefix("coupling: ") or f"ended with exit code {code} and no message"
+    if now == "interrupted" and code is None and not (job.folder / CANCELLED).exists():
+        return "its process ended without a message: it was killed, ran out of memory, or the machine was switched off"
     return ""
 
 
@@ -252,18 +268,21 @@ def reason(job: Job) -> str:
 def cancel(job: Job, grace: float = GRACE) -> threading.Thread | None:
     """Ask the process to stop, and kill it after `grace` seconds if it has not; the run can be resumed later.
 
-    Returns the thread that waits and kills; None if there was no process.
+    Returns the thread that waits and kills; None if there was no process. A process that has not written its number
+    yet cannot be signalled: it writes its number first, then finds that it is cancelled, and ends by itself.
     """
-    process = process_of(job)
-    if process is None:
+    if not alive(job):
         return None
-    (job.folder / "cancelled").touch()
+    (job.folder / CANCELLED).touch()
+    process = process_of(job)
 
     def stop() -> None:
+        if process is None:
+            return
         _signal(process, signal.SIGTERM)
-        _, alive = psutil.wait_procs([process], timeout=grace)
-        if alive:
-            _signal(process, getattr(signal, "SIGKILL", signal.SIGTERM))
+        _, living = psutil.wait_procs([process], timeout=grace)
+        if living:
+            _signal(process, signal.SIGKILL)
 
     thread = threading.Thread(target=stop, daemon=True)
     thread.start()
@@ -271,21 +290,14 @@ def cancel(job: Job, grace: float = GRACE) -> threading.Thread | None:
 
 
 def _signal(process: psutil.Process, number: int) -> None:
-    """To the process and its children: it leads a group of its own."""
-    with suppress(OSError, psutil.Error):
-        if hasattr(os, "killpg"):
-            os.killpg(process.pid, number)
-        else:
-            process.send_signal(number)
+    """Send a signal to the process and its children: it leads a group of its own."""
+    with suppress(OSError):
+        os.killpg(process.pid, number)
 
 
-def forget(job: Job) -> None:
-    """Remove an ended job's record and log; its run stays. Raises JobError for one that has not ended."""
-    if state(job) in ACTIVE:
-        raise JobError(f"{job.name}: is {state(job)}: cancel it first")
-    shutil.rmtree(job.folder, ignore_errors=True)
-
-
-def writes(path: Path, runs: Path) -> bool:
-    """Whether a job that has not ended works, or waits to work, on the run in this folder."""
-    return any(j.run == path.resolve() and state(j) in ACTIVE for j in jobs(runs))
+def forget(*ended: Job) -> None:
+    """Remove the records and logs of jobs; their runs stay. Raises JobError for one that has not ended."""
+    for job in ended:
+        if (now := state(job)) in ACTIVE:
+            raise JobError(f"{job.name}: is {now}: cancel it first")
+        shutil.rmtree(job.folder, ignore_errors=True)

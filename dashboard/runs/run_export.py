@@ -16,12 +16,13 @@ MOST_BYTES = 500 * 10**6
 
 
 def files(path: Path) -> list[Path]:
-    """The files that make a run, the manifest first; checkpoints that it trained itself among them."""
+    """The files of a run, the manifest first; checkpoints that it trained itself are among them."""
     run = Run.open(path)
-    parts = [path / safe_part(part) for part in run.parts]
-    trained = [path / "checkpoints" / c.name for c in run.spec.checkpoints if c.trained]
-    models = [f for folder in trained for f in sorted(folder.rglob("*")) if f.is_file() and not f.is_symlink()]
-    return [path / MANIFEST, *(f for f in parts if f.is_file() and not f.is_symlink()), *models]
+    found = [path / safe_part(part) for part in run.parts]
+    for checkpoint in run.spec.checkpoints:
+        if checkpoint.trained:
+            found += sorted((path / "checkpoints" / checkpoint.name).rglob("*"))
+    return [path / MANIFEST, *(f for f in found if f.is_file() and not f.is_symlink())]
 
 
 def size(path: Path) -> int:
@@ -35,9 +36,7 @@ def as_zip(path: Path) -> io.FileIO:
     Raises InputError for a run that is unreadable, or larger than `MOST_BYTES`.
     """
     if (total := size(path)) > MOST_BYTES:
-        raise InputError(
-            f"{path.name}: {total / 1e6:,.0f} MB is too much for a browser: copy the folder {path} instead"
-        )
+        raise InputError(f"{path.name}: {total / 1e6:,.0f} MB is too much for a browser: copy the folder {path}")
     out = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 (whoever reads it closes it)
     # The parts are packed already (zstd, floats): storing them is as small, and quick.
     with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:

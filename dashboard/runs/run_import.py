@@ -1,8 +1,8 @@
 """A run from a zip file, which may come from anybody: checked before it is unpacked, while it is, and after.
 
-Only names that a run has are taken, only plain files, and no more of them or larger than the limits, whatever the
-zip claims of itself. It is unpacked into a hidden folder, its hashes and tables are verified there, and then one
-rename puts it among the runs: there is never half a run. Imports no Streamlit.
+Only names that a run has and only plain files are accepted, within limits on their number and size that hold whatever
+the zip claims. The zip is unpacked into a hidden folder, its hashes and tables are verified there, and then one rename
+puts it among the runs: there is never half a run. Imports no Streamlit.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import tempfile
 import time
 import zipfile
 import zlib
-from collections.abc import Iterable
+from collections import Counter
 from pathlib import Path, PurePosixPath
 from typing import BinaryIO
 
@@ -23,18 +23,19 @@ import pyarrow.parquet as pq
 
 from engine.config import InputError, RunSpec
 from engine.runs.files import MANIFEST, readable_errors
-from engine.runs.store import Run, RunError, verify
+from engine.runs.store import Run, RunError
+from engine.runs.verify import verify
 
 IMPORTS = ".imports"
 MOST_BYTES = 4 * 10**9
-"""Unpacked, all files together."""
+"""Limit on the unpacked size of all files together."""
 MOST_FILES = 20_000
 MOST_TIMES = 200
-"""How much larger than its packed form a file may be: text packs ten times, a zip bomb a thousand times."""
+"""Limit on a file's size relative to its packed size: text shrinks to a tenth, a zip bomb to a thousandth."""
 SMALL = 1_000_000
-"""Bytes up to which a file may pack as well as it likes."""
+"""Bytes up to which a file may have any packed size."""
 MOST_ROWS = 50_000_000
-"""Of one table: a few bytes of Parquet can claim any number of rows."""
+"""Limit on the rows of one table: a few bytes of Parquet can claim any number of rows."""
 CHUNK = 1 << 20
 
 _WORD = r"[A-Za-z0-9_][A-Za-z0-9._-]*"
@@ -68,7 +69,11 @@ def import_run(file: BinaryIO, runs: Path, name: str = "", *, stem: str = "") ->
     try:
         inside = _unpack(file, folder / "run")
         spec = _verified(folder / "run")
-        target = runs / _name(name, inside, stem, spec.name)
+        if name and not NAME.fullmatch(name):
+            raise ImportProblem(
+                f"name {name[:100]!r}: use letters, digits, dot, _ and -, and begin with a letter or digit"
+            )
+        target = runs / next(n for n in (name, inside, stem, spec.name) if NAME.fullmatch(n))
         if target.exists():
             raise ImportProblem(f"there is a run {target.name!r} already: give the imported one another name")
         with readable_errors(target):
@@ -78,7 +83,7 @@ def import_run(file: BinaryIO, runs: Path, name: str = "", *, stem: str = "") ->
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def contents(archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:
+def _contents(archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]:
     """The folder in the zip that holds the run ("" for none), and the run's files by their names in it.
 
     Raises ImportProblem for a name, a kind of file, a number or a claimed size that a run does not have.
@@ -88,69 +93,68 @@ def contents(archive: zipfile.ZipFile) -> tuple[str, dict[str, zipfile.ZipInfo]]
     if len(entries) > MOST_FILES:
         raise ImportProblem(f"the zip holds {len(entries):,} files: a run has at most {MOST_FILES:,}")
     for entry in entries:
-        _plain(entry)
+        _refuse_unusual(entry)
     total = sum(e.file_size for e in files)
     if total > MOST_BYTES:
-        raise ImportProblem(f"the zip unpacks to {total / 1e9:.1f} GB: at most {MOST_BYTES / 1e9:g} GB are taken")
+        raise ImportProblem(f"the zip unpacks to {total / 1e9:.1f} GB: the limit is {MOST_BYTES / 1e9:g} GB")
     manifests = [e.filename for e in files if PurePosixPath(e.filename).name == MANIFEST]
     if len(manifests) != 1:
         raise ImportProblem(f"the zip holds {len(manifests) or 'no'} {MANIFEST}: make it of the folder of one run")
     inside = manifests[0].removesuffix(MANIFEST)
     if inside.count("/") > 1:
         raise ImportProblem(f"{MANIFEST} lies too deep in the zip: make it of the run's folder itself")
-    found: dict[str, zipfile.ZipInfo] = {}
-    seen: set[str] = set()
-    for entry in files:
-        part = entry.filename.removeprefix(inside)
-        if not entry.filename.startswith(inside) or not _PARTS.fullmatch(part):
-            raise ImportProblem(f"the zip holds {entry.filename[:100]!r}, which no run has: remove it from the zip")
-        if part.casefold() in seen:
-            raise ImportProblem(f"the zip holds {part!r} twice")
-        seen.add(part.casefold())
-        found[part] = entry
-    return inside.rstrip("/"), found
+    for name in (e.filename for e in files):
+        if not name.startswith(inside) or not _PARTS.fullmatch(name.removeprefix(inside)):
+            raise ImportProblem(f"the zip holds {name[:100]!r}, which no run has: remove it from the zip")
+    name, times = Counter(e.filename.casefold() for e in files).most_common(1)[0]
+    if times > 1:
+        raise ImportProblem(f"the zip holds {name!r} twice")
+    return inside.rstrip("/"), {e.filename.removeprefix(inside): e for e in files}
 
 
-def _plain(entry: zipfile.ZipInfo) -> None:
-    """Raise ImportProblem for what is not a plain file or folder inside the zip, or not honestly packed."""
-    name = entry.filename
-    kind = stat.S_IFMT(entry.external_attr >> 16)
-    if kind not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise ImportProblem(f"the zip holds {name[:100]!r}, a link or a special file: only plain files are taken")
-    pure = PurePosixPath(name)
-    if pure.is_absolute() or ".." in pure.parts or re.search(r"[\\:\x00-\x1f]", name + entry.orig_filename):
-        raise ImportProblem(f"the zip holds {name[:100]!r}, which is no path inside a run")
-    if entry.flag_bits & 1:
-        raise ImportProblem("the zip is encrypted: make it without a password")
-    if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
-        raise ImportProblem(f"the zip packs {name[:100]!r} in an unusual way: use deflate, the default of all programs")
-    if entry.file_size > SMALL and entry.file_size > MOST_TIMES * max(entry.compress_size, 1):
-        raise ImportProblem(f"{name[:100]!r} unpacks to over {MOST_TIMES} times its size: refused as a zip bomb")
+def _refuse_unusual(entry: zipfile.ZipInfo) -> None:
+    """Raise ImportProblem unless this is a plain file or folder inside the zip, packed in the usual way."""
+    kind, path = stat.S_IFMT(entry.external_attr >> 16), PurePosixPath(entry.filename)
+    outside = path.is_absolute() or ".." in path.parts
+    swollen = entry.file_size > SMALL and entry.file_size > MOST_TIMES * max(entry.compress_size, 1)
+    refused = {
+        "a link or a special file: only plain files are accepted": kind not in (0, stat.S_IFREG, stat.S_IFDIR),
+        "which is not a path inside a run": outside
+        or re.search(r"[\\:\x00-\x1f]", entry.filename + entry.orig_filename),
+        "which is encrypted: make the zip without a password": entry.flag_bits & 1,
+        "which is packed in an unusual way: use deflate, the default of all programs": entry.compress_type
+        not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED),
+        f"which unpacks to over {MOST_TIMES} times its size: refused as a zip bomb": swollen,
+    }
+    for words, found in refused.items():
+        if found:
+            raise ImportProblem(f"the zip holds {entry.filename[:100]!r}, {words}")
 
 
 def _unpack(file: BinaryIO, folder: Path) -> str:
     """Write the run's files into the folder, and return the name of the zip's own folder."""
-    left = MOST_BYTES
     try:
         with zipfile.ZipFile(file) as archive:
-            inside, found = contents(archive)
+            inside, found = _contents(archive)
             if sum(e.file_size for e in found.values()) > shutil.disk_usage(folder.parent).free:
                 raise ImportProblem("the disk has no room for this run: make some, then import it again")
             for part, entry in found.items():
-                target = folder / part
-                with readable_errors(target), archive.open(entry) as source:
-                    target.parent.mkdir(parents=True, exist_ok=True)
-                    with target.open("xb") as out:
-                        size = 0
-                        while chunk := source.read(CHUNK):
-                            size += len(chunk)
-                            if size > entry.file_size or size > left:
-                                raise ImportProblem(f"{part!r} is larger than the zip says: refused")
-                            out.write(chunk)
-                        left -= size
+                _unpack_file(archive, entry, folder / part)
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
         raise ImportProblem(f"not a sound zip file ({error}): make or download it again") from None
     return inside
+
+
+def _unpack_file(archive: zipfile.ZipFile, entry: zipfile.ZipInfo, target: Path) -> None:
+    size = 0
+    with readable_errors(target), archive.open(entry) as source:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with target.open("xb") as out:
+            while chunk := source.read(CHUNK):
+                size += len(chunk)
+                if size > entry.file_size:  # the claimed sizes together are within the limit
+                    raise ImportProblem(f"{target.name!r} is larger than the zip says: refused")
+                out.write(chunk)
 
 
 def _verified(folder: Path) -> RunSpec:
@@ -163,32 +167,20 @@ def _verified(folder: Path) -> RunSpec:
     trained = tuple(f"checkpoints/{c.name}/" for c in run.spec.checkpoints if c.trained)
     if strangers := sorted(p for p in present - {MANIFEST, *run.parts} if not p.startswith(trained)):
         raise ImportProblem(f"the zip holds {strangers[0]!r}, which {MANIFEST} does not name: remove it from the zip")
-    _refuse_swollen(folder, (p for p in present if p.endswith(".parquet")))
+    for part in (p for p in present if p.endswith(".parquet")):
+        _refuse_endless(folder, part)
     if problems := verify(folder):
         more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
         raise ImportProblem(f"not a sound run: {problems[0].replace(f'{folder}/', '')}{more}")
     return run.spec
 
 
-def _refuse_swollen(folder: Path, tables: Iterable[str]) -> None:
-    """Look at the tables' own claims before anything reads them whole."""
-    for part in tables:
-        try:
-            about = pq.read_metadata(folder / part)
-        except (pa.ArrowException, OSError):
-            raise ImportProblem(f"not a sound run: {part} is no table") from None
-        size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
-        if about.num_rows > MOST_ROWS or size > MOST_BYTES:
-            raise ImportProblem(f"{part} claims {about.num_rows:,} rows and {size / 1e9:.1f} GB: too large to take")
-
-
-def _name(given: str, inside: str, stem: str, own: str) -> str:
-    """The first of the names that can be a run's; a given one must."""
-    if given and not NAME.fullmatch(given):
-        raise ImportProblem(
-            f"name {given[:100]!r}: use letters, digits, dot, _ and -, and begin with a letter or digit"
-        )
-    return next(n for n in (given, inside, stem, own) if NAME.fullmatch(n))
-
-
-__all__ = ["ImportProblem", "RunError", "contents", "import_run"]
+def _refuse_endless(folder: Path, part: str) -> None:
+    """Check the size that a table claims, before anything reads it whole."""
+    try:
+        about = pq.read_metadata(folder / part)
+    except (pa.ArrowException, OSError):
+        raise ImportProblem(f"not a sound run: {part} is no table") from None
+    size = sum(about.row_group(i).total_byte_size for i in range(about.num_row_groups))
+    if about.num_rows > MOST_ROWS or size > MOST_BYTES:
+        raise ImportProblem(f"{part} claims {about.num_rows:,} rows and {size / 1e9:.1f} GB: too large to import")

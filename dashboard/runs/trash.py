@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from dashboard.runs import jobs
-from engine.__main__ import SAMPLES
+from engine import SAMPLES
 from engine.config import InputError
 from engine.runs.files import LOCK, MANIFEST, locked, readable_errors, replace_file
 
@@ -29,22 +29,27 @@ class TrashError(InputError):
 @dataclass(frozen=True)
 class Trashed:
     folder: Path
-    """The entry in the trash; the run is the folder `name` in it."""
-    name: str
-    home: Path
-    """The folder with runs that it was in."""
+    """The entry in the trash, `home`/.trash/<id>; the run is the folder `name` in it."""
     place: Path
-    """Where in `home` it was: a relative path."""
+    """Where in `home` the run was: a relative path."""
     when: datetime
-    bytes: int
 
     @property
-    def run(self) -> Path:
-        return self.folder / self.place.name
+    def home(self) -> Path:
+        """The folder of runs that the run was in."""
+        return self.folder.parent.parent
+
+    @property
+    def name(self) -> str:
+        return self.place.name
+
+    @property
+    def bytes(self) -> int:
+        return sum(f.stat().st_size for f in (self.folder / self.name).rglob("*") if f.is_file())
 
 
 def is_sample(path: Path) -> bool:
-    """Whether a run came with the program: those are what its documents and tests speak of."""
+    """Whether a run came with the program. Its documents and tests refer to such a run, so it can't be deleted."""
     return path.resolve().parent == SAMPLES.resolve() and (SAMPLES / "specs" / f"{path.name}.yaml").is_file()
 
 
@@ -58,36 +63,33 @@ def why_not(path: Path, directories: Sequence[Path | str]) -> str:
     home = _home(path, directories)
     if home is None:
         return "This run lies outside the folders that the dashboard was started on."
-    if jobs.writes(path, home):
-        return "A job is working on this run: cancel it first."
-    return ""
+    return "A job is working on this run: cancel it first." if jobs.writes(path, home) else ""
 
 
 def delete(path: Path, directories: Sequence[Path | str]) -> Trashed:
     """Move a run to the trash of the folder that it is in. Raises TrashError, or RunError while it is being written."""
     path = path.resolve()
-    if not (path / MANIFEST).is_file():
-        raise TrashError(f"{path.name}: is not a run")
-    if reason := why_not(path, directories):
-        raise TrashError(f"{path.name}: {reason}")
+    reason = why_not(path, directories) if (path / MANIFEST).is_file() else "This is not a run."
     home = _home(path, directories)
-    assert home is not None  # else why_not had said so
-    folder = home / TRASH / datetime.now().strftime("%Y%m%d-%H%M%S-%f")
-    about = {"place": path.relative_to(home).as_posix(), "when": datetime.now().isoformat(timespec="seconds")}
+    if reason or home is None:
+        raise TrashError(f"{path.name}: {reason}")
+    now = datetime.now()
+    entry = Trashed(home / TRASH / now.strftime("%Y%m%d-%H%M%S-%f"), path.relative_to(home), now)
+    about = {"place": entry.place.as_posix(), "when": now.isoformat(timespec="seconds")}
     with locked(path), readable_errors(path):
-        folder.mkdir(parents=True)
+        entry.folder.mkdir(parents=True)
         try:
-            replace_file(folder / "about.json", lambda file: file.write(json.dumps(about).encode()))
-            path.rename(folder / path.name)
+            replace_file(entry.folder / "about.json", lambda file: file.write(json.dumps(about).encode()))
+            path.rename(entry.folder / path.name)
         except OSError:
-            shutil.rmtree(folder, ignore_errors=True)
+            shutil.rmtree(entry.folder, ignore_errors=True)
             raise
-    (folder / path.name / LOCK).unlink(missing_ok=True)
-    return _read(folder) or Trashed(folder, path.name, home, Path(about["place"]), datetime.now(), 0)
+    (entry.folder / path.name / LOCK).unlink(missing_ok=True)
+    return entry
 
 
 def trashed(directories: Iterable[Path | str]) -> list[Trashed]:
-    """What lies in the trash of the folders, the latest first."""
+    """The entries in the trash of the folders, the latest first."""
     homes = dict.fromkeys(Path(d).resolve() for d in directories)
     found = [entry for home in homes for folder in (home / TRASH).glob("*/") if (entry := _read(folder))]
     return sorted(found, key=lambda entry: entry.when, reverse=True)
@@ -100,13 +102,13 @@ def restore(entry: Trashed) -> Path:
         raise TrashError(f"{entry.name}: there is another run of this name now: move that one to the trash first")
     with readable_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
-        entry.run.rename(target)
+        (entry.folder / entry.name).rename(target)
     shutil.rmtree(entry.folder, ignore_errors=True)
     return target
 
 
-def remove(entries: Iterable[Trashed]) -> None:
-    """Delete for good."""
+def empty(entries: Iterable[Trashed]) -> None:
+    """Delete the entries for good."""
     for entry in entries:
         with readable_errors(entry.folder):
             shutil.rmtree(entry.folder)
@@ -120,12 +122,9 @@ def _home(path: Path, directories: Iterable[Path | str]) -> Path | None:
 
 def _read(folder: Path) -> Trashed | None:
     """An entry, if it holds a run and its record names a place inside the folder with runs."""
-    home = folder.parent.parent
     with suppress(OSError, ValueError, KeyError, TypeError):
         about = json.loads((folder / "about.json").read_text(encoding="utf-8"))
-        place = Path(str(about["place"]))
-        if place.is_absolute() or ".." in place.parts or not place.name or not (folder / place.name).is_dir():
-            return None
-        size = sum(f.stat().st_size for f in (folder / place.name).rglob("*") if f.is_file())
-        return Trashed(folder, place.name, home, place, datetime.fromisoformat(str(about["when"])), size)
+        place, when = Path(str(about["place"])), datetime.fromisoformat(str(about["when"]))
+        inside = not place.is_absolute() and ".." not in place.parts and place.name != ""
+        return Trashed(folder, place, when) if inside and (folder / place.name).is_dir() else None
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
@@ -12,14 +12,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from dashboard.reading import agreement, columns, data
-from dashboard.reading.lasso import Lasso
-from dashboard.reading.slices import SIGNS, Slice
+from dashboard.reading import agreement, columns, data, moves
+from dashboard.reading.slices import SIGNS, Lasso, Slice
 from dashboard.refit import missing
 from dashboard.selection.state import Selection
+from dashboard.text import shown
 
 MEASURED = 25_000
-"""Examples beyond which r, intervals and nulls on the screen come from a sample; the run's own metrics never do."""
+"""Above this many examples, r, intervals and nulls on the screen come from a sample; the run's own metrics never do."""
+
+_held: list[tuple] = []
+"""The arguments of the call that `_rows` has in its cache."""
 
 
 @st.cache_resource(max_entries=1, show_spinner="Reading the explained examples")
@@ -27,33 +30,23 @@ def _rows(path: Path, setting: data.Setting, split: str, edit: str | None, stamp
     return data.explanations(path, setting, split=split, edit=edit)
 
 
-@st.cache_resource(show_spinner=False)
-def _held() -> dict[str, object]:
-    """What `_rows` holds."""
-    return {}
-
-
-def _read(*asked: Any) -> pd.DataFrame:
-    """`_rows`, with what it held let go before the next is read: of millions of rows, not both fit into memory."""
-    if _held().get("asked") != asked:
-        _rows.clear()
-        _held()["asked"] = asked
-    return _rows(*asked)
-
-
 def rows(selection: Selection) -> tuple[pd.DataFrame, str]:
-    """Every explained example of the selection's setting, split and edit, before its slice; and how it came to be.
+    """Every explained example of the selection's setting, split and edit, before its slice; and a note.
 
-    A run keeps explanations at noise 0 and 50% of each edit's best layer. Others are refitted from the hidden
-    states, where the explainer is ridge and the run has them; the second value then says so, else it is empty.
-    Empty rows where neither is possible.
+    A run keeps explanations at noise 0 and 50% of each edit's best layer. Others are refitted from the hidden states,
+    where the explainer is ridge and the run has them; the note then says so, else it is empty. The frame is empty
+    where neither is possible.
     """
     s = selection
     stamp = data.stamp(s.path)
-    stored = _read(s.path, s.setting, s.split, s.edit, stamp)
+    asked = (s.path, s.setting, s.split, s.edit, stamp)
+    if _held != [asked]:  # free the old rows before the next are read: two frames of millions may not fit into memory
+        _rows.clear()
+        _held[:] = [asked]
+    stored = _rows(*asked)
     if len(stored) and (s.layer is None or bool((stored["layer"] == s.layer).all())):
-        return stored.copy(deep=False), ""  # the columns are shared by all sessions, the frame is not
-    return missing.rows(s.path, s.setting, s.split, s.edit, s.layer, stamp)
+        return stored.copy(deep=False), ""  # sessions share the columns, not the frame
+    return missing.rows(s.path, s.setting, s.split, s.edit, s.layer)
 
 
 def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
@@ -61,16 +54,15 @@ def inside(selection: Selection, frame: pd.DataFrame) -> np.ndarray | None:
     part = selection.slice
     if not part:
         return None
-    if not part.text:
-        return part.mask(frame)
-    # Texts are not in the frame: they are searched in the file, which gives rows of examples.parquet.
-    found = columns.containing(selection.path, part.text, data.stamp(selection.path))
-    return part.mask(frame, texts=False) & np.isin(frame["row_number"].to_numpy(), found, kind="table")
+    keep = part.mask(frame)
+    if part.text:  # the frame has no texts: the search reads the file, and gives rows of examples.parquet
+        keep &= np.isin(frame["row_number"].to_numpy(), columns.containing(selection.path, part.text), kind="table")
+    return keep
 
 
 def measured(frame: pd.DataFrame, selected: np.ndarray | None = None) -> pd.DataFrame:
-    """The rows that numbers on the screen come from: all that are selected, or a seeded sample of `MEASURED` of them
-    where there are more."""
+    """The rows that numbers on the screen come from: the selected ones, or a seeded sample of `MEASURED` of them where
+    there are more."""
     rows = np.arange(len(frame)) if selected is None else np.flatnonzero(selected)
     if len(rows) > MEASURED:
         rows = np.sort(np.random.default_rng(0).choice(rows, MEASURED, replace=False))
@@ -78,10 +70,13 @@ def measured(frame: pd.DataFrame, selected: np.ndarray | None = None) -> pd.Data
 
 
 def worst(frame: pd.DataFrame, selected: np.ndarray | None, limit: int, first: str | None) -> pd.DataFrame:
-    """The selected rows of largest error, `limit` at most, what has none last; an example by its id before them."""
+    """The `limit` selected rows of largest error, rows without an error last.
+
+    first: the id of an example that comes before them, if it is selected.
+    """
     error = np.nan_to_num(frame["error"].to_numpy(), nan=-1.0)
     rows = np.arange(len(frame)) if selected is None else np.flatnonzero(selected)
-    if len(rows) > limit:  # a few of millions: no need to sort them all
+    if len(rows) > limit:  # avoids sorting millions
         least = np.partition(error[rows], -limit)[-limit]
         rows = rows[error[rows] >= least]
     rows = rows[np.argsort(-error[rows], kind="stable")][:limit]
@@ -92,24 +87,26 @@ def worst(frame: pd.DataFrame, selected: np.ndarray | None, limit: int, first: s
 
 
 def export(selection: Selection, columns: list[str]) -> pd.DataFrame:
-    """Every selected row, largest error first; read anew, so that an open page need not hold it."""
+    """Every selected row, largest error first. Reads them again, so that an open page need not hold them."""
     frame, _ = rows(selection)
     selected = inside(selection, frame)
-    return (frame if selected is None else frame[selected])[columns].sort_values(
-        "error", ascending=False, kind="stable"
-    )
+    kept = (frame if selected is None else frame[selected])[columns]
+    return kept.sort_values("error", ascending=False, kind="stable")
+
+
+def offered(selection: Selection, ids: Sequence[str] = ()) -> dict[str, str]:
+    """Examples to choose from, id → title (plain text): those whose effect moved most, and those of `ids` that the run
+    has."""
+    s = selection
+    found = moves.candidates(s.path, s.setting, s.split, s.edit)
+    titles = dict(zip(found["example_id"], found["title"], strict=True))
+    titles |= moves.named(s.path, s.setting, [i for i in ids if i not in titles])
+    return {identity: shown(title) for identity, title in titles.items()}
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _numbers(
-    path: Path,
-    setting: data.Setting,
-    split: str,
-    edit: str | None,
-    layer: int | None,
-    part: str,
-    stamp: str,
-    _rows: pd.DataFrame,
+    asked: tuple[object, ...], _rows: pd.DataFrame
 ) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
     rows = measured(_rows)
     many = len(rows) > 20_000
@@ -118,9 +115,9 @@ def _numbers(
 
 
 def numbers(selection: Selection, frame: pd.DataFrame) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
-    """Of the rows in the slice: all together, and each kind of edit by itself. Above `MEASURED` rows, of a sample."""
+    """Agreement of the rows in the slice, and of each kind of edit in it. Above `MEASURED` rows, of a sample."""
     s = selection
-    return _numbers(s.path, s.setting, s.split, s.edit, s.layer, str(s.slice), data.stamp(s.path), frame)
+    return _numbers((s.path, s.setting, s.split, s.edit, s.layer, str(s.slice), data.stamp(s.path)), frame)
 
 
 def from_event(event: Mapping[str, Any], x: str, y: str, before: Slice) -> Slice | None:
@@ -130,19 +127,19 @@ def from_event(event: Mapping[str, Any], x: str, y: str, before: Slice) -> Slice
     """
     selected = event.get("selection", {})
     kept = {c: ends for c, ends in before.ranges.items() if c == "error"}
+    lasso = None
     if boxes := selected.get("box"):
-        box = boxes[-1]
-        for column, ends in ((x, box["x"]), (y, box["y"])):
+        for column, ends in ((x, boxes[-1]["x"]), (y, boxes[-1]["y"])):
             low, high = sorted(float(end) for end in ends)
             kept[column] = (low, high)
-        return replace(before, ranges=MappingProxyType(kept), lasso=None)
-    if drawn := selected.get("lasso"):
+    elif drawn := selected.get("lasso"):
         try:
             lasso = Lasso.drawn(x, y, drawn[-1]["x"], drawn[-1]["y"])
         except ValueError:
             return None
-        return replace(before, ranges=MappingProxyType(kept), lasso=lasso)
-    return None
+    else:
+        return None
+    return replace(before, ranges=MappingProxyType(kept), lasso=lasso)
 
 
 def clicked(event: Mapping[str, Any]) -> str | None:
@@ -173,6 +170,6 @@ def say(part: Slice) -> str:
 
 
 def by_outcome(part: Slice) -> bool:
-    """Whether a slice is cut out by the very numbers whose correlation is asked for."""
+    """Whether a slice selects by the numbers whose correlation is measured."""
     ranges = any(c in part.ranges for c in ("explanation", "effect_current", "error"))
     return ranges or part.lasso is not None or bool(part.signs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -12,10 +12,13 @@ from dashboard.reading.example_rows import SORTS
 from dashboard.reading.slices import Slice, SliceError, parse
 from engine.runs.store import RunError
 
+NAMES = tuple("run second checkpoint condition explainer regime layer noise split edit slice sort example hash".split())
+"""All query parameters of a selection."""
+
 
 @dataclass(frozen=True)
 class Selection:
-    """What is looked at. Every value fits the run."""
+    """The choices that a page draws from. Every value fits the run."""
 
     run: data.RunEntry
     options: data.Options
@@ -36,7 +39,7 @@ class Selection:
     hash: str | None
     """Hash of the run's content when the permalink was made."""
     condition: str | None = None
-    """What else was varied in the explainer's training; None: nothing."""
+    """Another factor that was varied in the explainer's training; None: nothing."""
 
     @property
     def path(self) -> Path:
@@ -52,22 +55,14 @@ class Selection:
         return self.options.regimes_of(self.condition)[self.explainer] or ("frozen",)
 
     def parameters(self) -> dict[str, str]:
-        """As query parameters; what is not set is left out."""
-        values = {
+        """As query parameters, without those that are not set."""
+        values = {name: getattr(self, name) for name in NAMES}
+        values |= {
             "run": self.run.key,
             "second": self.second.key if self.second else None,
-            "checkpoint": self.checkpoint,
-            "condition": self.condition,
-            "explainer": self.explainer,
-            "regime": self.regime,
-            "layer": self.layer,
             "noise": noise_text(self.noise_kind, self.noise),
-            "split": self.split,
-            "edit": self.edit,
             "slice": str(self.slice) or None,
             "sort": self.sort if self.sort != "order" else None,
-            "example": self.example,
-            "hash": self.hash,
         }
         return {name: str(value) for name, value in values.items() if value is not None}
 
@@ -78,24 +73,22 @@ def noise_text(kind: str, level: float) -> str:
 
 
 def resolve(
-    parameters: Mapping[str, str],
-    runs: Sequence[data.RunEntry],
-    options_of: Callable[[Path], data.Options],
+    parameters: Mapping[str, str], runs: Sequence[data.RunEntry], options_of: Callable[[Path], data.Options]
 ) -> tuple[Selection, dict[str, str]]:
-    """The selection that the parameters name, and for each that does not fit a line that says so.
+    """The selection that the parameters name, and a complaint (one line) for each parameter that does not fit the run.
 
-    `runs` holds one run or more. Raises RunError where the run named can't be read.
+    `runs` holds one run or more. Raises RunError where the named run can't be read.
     """
     complaints: dict[str, str] = {}
 
-    def pick(name: str, choices: Mapping[str, Any], default: Any) -> Any:
+    def pick(name: str, choices: Collection[str] | Mapping[str, Any], default: Any) -> Any:
         given = parameters.get(name)
         if given in (None, ""):
             return default
         if given not in choices:
-            complaints[name] = f"{name}: this run has no {given[:80]!r}; shown instead: {default_text(name, default)}"
+            complaints[name] = f"{name}: this run has no {given[:80]!r}; shown instead: {_default_text(name, default)}"
             return default
-        return choices[given]
+        return choices[given] if isinstance(choices, Mapping) else given
 
     by_key = {entry.path.name: entry for entry in reversed(runs)} | {entry.key: entry for entry in runs}
     readable = next((e for e in runs if e.state == "complete"), runs[0])
@@ -105,54 +98,45 @@ def resolve(
     options = options_of(run.path)
     if not (options.explainers or options.varied) or not options.splits:
         raise RunError(f"{run.key}: holds no measured explainer yet")
-    condition = pick("condition", same(options.varied), None if options.explainers else next(iter(options.varied)))
+    condition = pick("condition", tuple(options.varied), None if options.explainers else next(iter(options.varied)))
     explainers = options.regimes_of(condition)
-    explainer = pick("explainer", same(explainers), next(iter(explainers)))
+    explainer = pick("explainer", tuple(explainers), next(iter(explainers)))
     regimes = explainers[explainer] or ("frozen",)
     noises = {noise_text(*pair): pair for pair in options.noises}
     kind, level = pick("noise", noises, default_noise(options))
-    columns = options.columns
+    default_split = next((s for s in ("test_heldout", "test_iid", "validation") if s in options.splits), None)
     try:
-        part = parse(parameters.get("slice", ""), columns)
+        part = parse(parameters.get("slice", ""), options.columns)
     except SliceError as error:
         complaints["slice"] = str(error)
         part = Slice()
-    example = parameters.get("example")
     return Selection(
         run=run,
         options=options,
-        checkpoint=pick("checkpoint", same(options.checkpoints), options.checkpoints[-1]),
+        checkpoint=pick("checkpoint", options.checkpoints, options.checkpoints[-1]),
         explainer=explainer,
-        regime=pick("regime", same(regimes), regimes[0]),
+        regime=pick("regime", regimes, regimes[0]),
         layer=pick("layer", {str(layer): layer for layer in options.layers}, None),
         noise_kind=kind,
         noise=level,
-        split=pick("split", same(options.splits), default_split(options.splits)),
-        edit=pick("edit", same(options.edits), None),
+        split=pick("split", options.splits, default_split or options.splits[0]),
+        edit=pick("edit", options.edits, None),
         slice=part,
-        sort=pick("sort", same(SORTS), "order"),
-        example=example[:64] if example else None,
+        sort=pick("sort", tuple(SORTS), "order"),
+        example=parameters.get("example", "")[:64] or None,
         second=by_key.get(parameters.get("second", "")),
         hash=parameters.get("hash", "")[:64] or None,
         condition=condition,
     ), complaints
 
 
-def same(choices: Sequence[str] | Mapping[str, Any]) -> dict[str, str]:
-    return {choice: choice for choice in choices}
-
-
-def default_split(splits: Sequence[str]) -> str:
-    return next((s for s in ("test_heldout", "test_iid", "validation") if s in splits), splits[0])
-
-
 def default_noise(options: data.Options) -> tuple[str, float]:
-    """None, but for a model that was trained on noisy labels: it has no other measurement."""
+    """No noise, except for a model that was trained on noisy labels: it has no other measurement."""
     clean = ("none", 0.0)
     return clean if clean in options.noises or not options.noises else options.noises[0]
 
 
-def default_text(name: str, value: Any) -> str:
+def _default_text(name: str, value: Any) -> str:
     if value is None:
         return {"condition": "none", "layer": "chosen"}.get(name, "all")
     return noise_text(*value) if isinstance(value, tuple) else str(value)

@@ -1,6 +1,6 @@
-"""Named slices that outlive a session: a small file beside the runs, shared by all who use this dashboard.
+"""Named slices that outlive a session: a small file beside the runs, shared by all users of this dashboard.
 
-The file is data like any other: what does not fit the run it was saved for is left out when it is read.
+The file is data like any other. An entry that does not fit its run is left out when the file is read.
 """
 
 from __future__ import annotations
@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Collection
+from contextlib import suppress
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 
 from dashboard.reading import data
 from dashboard.reading.slices import SliceError, parse
@@ -18,8 +19,8 @@ from engine.runs.files import MANIFEST, replace_file
 from engine.runs.store import RunError
 
 FILE = "slices.json"
-MOST = 500
-"""Slices kept in all; saving more is refused."""
+MOST_SAVED = 500
+"""Slices of all runs together."""
 
 
 def file() -> Path:
@@ -27,13 +28,11 @@ def file() -> Path:
     where there is none."""
     folders = [Path(d).resolve() for d in data.directories()]
     folders = [f.parent if (f / MANIFEST).exists() else f for f in folders]
-    for folder in folders:
-        if (folder / FILE).is_file():
-            return folder / FILE
-    for folder in folders:
-        if folder.is_dir() and os.access(folder, os.W_OK):
-            return folder / FILE
-    raise RunError("no folder of the dashboard can be written, so a slice can't be saved: copy the link instead")
+    used = [f for f in folders if (f / FILE).is_file()]
+    writable = [f for f in folders if f.is_dir() and os.access(f, os.W_OK)]
+    if not (used or writable):
+        raise RunError("no folder of the dashboard can be written, so a slice can't be saved: copy the link instead")
+    return (used or writable)[0] / FILE
 
 
 def _read(where: Path) -> list[dict[str, str]]:
@@ -48,44 +47,28 @@ def _read(where: Path) -> list[dict[str, str]]:
 
 
 def of_run(path: Path, columns: Collection[str]) -> dict[str, str]:
-    """Name → text form of the slices saved for a run, in the order of their names; those that don't fit left out."""
+    """Name → text form of the slices saved for a run, sorted by name, without those that don't fit the run."""
     found = {}
-    try:
-        entries = _read(file())
-    except RunError:
-        return {}
-    for entry in entries:
-        try:
-            part = parse(entry["slice"], columns)
-        except SliceError:
-            continue
-        if entry["run"] == path.name and part and entry["name"]:
-            found[entry["name"]] = str(part)
+    with suppress(RunError):
+        for entry in _read(file()):
+            with suppress(SliceError):
+                part = parse(entry["slice"], columns)
+                if entry["run"] == path.name and part and entry["name"]:
+                    found[entry["name"]] = str(part)
     return dict(sorted(found.items()))
 
 
-def save(path: Path, name: str, text: str) -> None:
-    """Keep a slice under a name, in place of one of that name. Raises RunError, one line."""
-    _change(path, name, text)
-
-
-def forget(path: Path, name: str) -> None:
-    """Raises RunError, one line."""
-    _change(path, name, None)
-
-
-def _change(path: Path, name: str, text: str | None) -> None:
+def save(path: Path, name: str, text: str | None) -> None:
+    """Save or replace the slice (text form) that a run has under a name; None removes it. Raises RunError, one line."""
     where = file()
     try:
         with FileLock(where.with_suffix(".lock"), timeout=5):
             entries = [e for e in _read(where) if (e["run"], e["name"]) != (path.name, name)]
             if text is not None:
                 entries.append({"run": path.name, "name": name, "slice": text})
-            if len(entries) > MOST:
-                raise RunError(f"{where}: holds {MOST} slices already: remove some first")
+            if len(entries) > MOST_SAVED:
+                raise RunError(f"{where}: holds {MOST_SAVED} slices already: remove some first")
             written = json.dumps(entries, indent=1, ensure_ascii=False).encode()
             replace_file(where, lambda out: out.write(written))
-    except Timeout:
-        raise RunError(f"{where}: another session is writing it: try again") from None
-    except OSError as error:
+    except OSError as error:  # or another session holds the lock
         raise RunError(f"{where}: can't be written: {error.strerror or error}") from None

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -12,7 +13,7 @@ import streamlit as st
 from dashboard.reading import data
 from dashboard.reading.slices import SIGNS, Slice
 from dashboard.selection import saved_slices
-from dashboard.selection.state import Selection, update
+from dashboard.selection.state import Selection, bound, update
 from dashboard.text import markdown_escaped, shown
 from engine.runs.store import RunError
 
@@ -24,13 +25,15 @@ LABELS = {
 
 
 def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
-    """An expander with plain widgets for everything that a box, a lasso or a link can ask for."""
+    """An expander with a plain widget for every condition that a box, a lasso or a link can set.
+
+    frame: holds the columns of `LABELS`; their extremes are the ends of the sliders.
+    """
     part = selection.slice
     with st.expander("Slice", icon=":material/filter_alt:", expanded=False):
         left, middle, right = st.columns(3)
         with left:
-            _text(part)
-            _name(part)
+            _text_and_name(part)
             _saved(selection)
         with middle:
             _values(selection)
@@ -42,68 +45,50 @@ def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
             st.button("Clear the slice", icon=":material/filter_alt_off:", on_click=update, kwargs={"slice": None})
 
 
-def _put(part: Slice) -> None:
-    update(slice=str(part) if part else None)
+def _put(part: Slice, **changes: Any) -> None:
+    changed = replace(part, **changes)
+    update(slice=str(changed) if changed else None)
 
 
-def _text(part: Slice) -> None:
-    st.session_state["slice_text"] = part.text
-    st.text_input(
-        "Text in x or x′", key="slice_text", on_change=lambda: _put(replace(part, text=st.session_state["slice_text"]))
-    )
-
-
-def _name(part: Slice) -> None:
-    st.session_state["slice_name"] = part.name
-    st.text_input(
-        "Name of this slice",
-        key="slice_name",
-        max_chars=60,
-        disabled=not part,
-        help="Stands in the link, so that a shared slice says what it is.",
-        on_change=lambda: _put(replace(part, name=st.session_state["slice_name"])),
-    )
+def _text_and_name(part: Slice) -> None:
+    value, look = part.text, {"help": "The link carries the name, so that others can read what the slice is."}
+    bound(st.text_input, "Text in x or x′", key="slice_text", value=value, change=lambda text: _put(part, text=text))
+    value, widget = part.name, partial(st.text_input, "Name of this slice", disabled=not part, max_chars=60, **look)
+    bound(widget, key="slice_name", value=value, change=lambda name: _put(part, name=name))
 
 
 def _saved(selection: Selection) -> None:
-    """Slices of this run that somebody saved by name; saving and removing."""
+    """The run's saved slices in a select box, and buttons to save and remove."""
     part, kept = selection.slice, saved_slices.of_run(selection.path, selection.options.columns)
     if kept:
-        st.session_state["slice_saved"] = next((name for name, text in kept.items() if text == str(part)), None)
-        st.selectbox(
-            "Saved slices", list(kept), key="slice_saved", placeholder="Choose one", format_func=shown,
-            on_change=lambda: update(slice=kept.get(st.session_state["slice_saved"])),
-            help="Of this run; kept in a file beside the runs, for everybody who uses this dashboard.",
-        )  # fmt: skip
+        help_line = "Slices of this run, in a file beside the runs, for all users of this dashboard."
+        look = {"placeholder": "Choose one", "format_func": shown, "help": help_line}
+        here = next((name for name, text in kept.items() if text == str(part)), None)
+        widget = partial(st.selectbox, "Saved slices", list(kept), **look)
+        bound(widget, key="slice_saved", value=here, change=lambda name: update(slice=kept.get(name)))
+    unnamed, help_line = not (part and part.name), "First give the slice a name."
     with st.container(horizontal=True):
+        save, remove = (lambda: _save(selection, str(part))), (lambda: _save(selection, None))
         st.button(
-            "Save", icon=":material/bookmark_add:", key="slice_save", disabled=not (part and part.name),
-            on_click=_kept, args=(saved_slices.save, selection.path, part.name, str(part)),
-            help="Under its name: give it one first.",
-        )  # fmt: skip
+            "Save", icon=":material/bookmark_add:", key="slice_save", disabled=unnamed, help=help_line, on_click=save
+        )
         if part.name in kept:
-            st.button(
-                "Remove", icon=":material/bookmark_remove:", key="slice_forget",
-                on_click=_kept, args=(saved_slices.forget, selection.path, part.name),
-            )  # fmt: skip
+            st.button("Remove", icon=":material/bookmark_remove:", key="slice_forget", on_click=remove)
     if trouble := st.session_state.pop("slice_trouble", None):
         st.error(markdown_escaped(trouble), icon=":material/error:")
 
 
-def _kept(change: Callable[..., None], *about: object) -> None:
+def _save(selection: Selection, text: str | None) -> None:
     try:
-        change(*about)
+        saved_slices.save(selection.path, selection.slice.name, text)
     except RunError as error:
         st.session_state["slice_trouble"] = str(error)
 
 
 def _signs(part: Slice) -> None:
-    st.session_state["slice_signs"] = list(part.signs)
-    st.multiselect(
-        "Agreement in sign", list(SIGNS), key="slice_signs", format_func=SIGNS.get,
-        on_change=lambda: _put(replace(part, signs=tuple(st.session_state["slice_signs"]))),
-        help="With which model's sign of the effect the explanation agrees. The middle two: effects that flipped.",
-    )  # fmt: skip
+    help_line = "The model whose effect has the sign of the explanation. The middle two: effects that flipped."
+    widget = partial(st.multiselect, "Agreement in sign", list(SIGNS), format_func=SIGNS.get, help=help_line)
+    bound(widget, key="slice_signs", value=list(part.signs), change=lambda kept: _put(part, signs=tuple(kept)))
 
 
 def _values(selection: Selection) -> None:
@@ -111,40 +96,33 @@ def _values(selection: Selection) -> None:
     columns = [c for c in selection.options.columns if data.values(selection.path, c, limit=1)]
     if not columns:
         return
-    preset = next(iter(part.values), columns[0])
     if st.session_state.get("slice_column") not in columns:
-        st.session_state["slice_column"] = preset
+        st.session_state["slice_column"] = next(iter(part.values), columns[0])
     column = st.selectbox("Column", columns, key="slice_column", format_func=lambda c: c.removeprefix("meta_"))
-    key = f"slice_values_{column}"
-    kept = part.values.get(column, ())
-    st.session_state[key] = list(kept)
+    kept = list(part.values.get(column, ()))
     choices = list(dict.fromkeys([*kept, *data.values(selection.path, column)]))
 
-    def changed() -> None:
-        values = {c: vs for c, vs in part.values.items() if c != column}
-        if st.session_state[key]:
-            values[column] = tuple(st.session_state[key])
-        _put(replace(part, values=MappingProxyType(values)))
+    def changed(chosen: list[str]) -> None:
+        values = {**part.values, column: tuple(chosen)}
+        _put(part, values=MappingProxyType({c: vs for c, vs in values.items() if vs}))
 
-    st.multiselect("Keep these values", choices, key=key, on_change=changed)
+    key = f"slice_values_{column}"
+    bound(st.multiselect, "Keep these values", choices, key=key, value=kept, change=changed)
 
 
 def _range(part: Slice, frame: pd.DataFrame, column: str, label: str) -> None:
-    """A slider over the column's range; at both ends it asks nothing."""
+    """A slider over the column's range; the two ends of the slider set no condition."""
     low, high = float(frame[column].min()), float(frame[column].max())
     if not low < high:
         return
     low, high = round(low - 0.005, 2), round(high + 0.005, 2)
-    ends = part.ranges.get(column, (None, None))
-    now = (low if ends[0] is None else ends[0], high if ends[1] is None else ends[1])
-    key = f"slice_range_{column}"
-    st.session_state[key] = (min(max(now[0], low), high), min(max(now[1], low), high))
+    start, end = part.ranges.get(column, (None, None))
+    now = tuple(min(max(v, low), high) for v in (low if start is None else start, high if end is None else end))
 
-    def changed() -> None:
-        a, b = st.session_state[key]
+    def changed(ends: tuple[float, float]) -> None:
         ranges = {c: r for c, r in part.ranges.items() if c != column}
-        if (a, b) != (low, high):
-            ranges[column] = (a if a > low else None, b if b < high else None)
-        _put(replace(part, ranges=MappingProxyType(ranges)))
+        if ends != (low, high):
+            ranges[column] = (ends[0] if ends[0] > low else None, ends[1] if ends[1] < high else None)
+        _put(part, ranges=MappingProxyType(ranges))
 
-    st.slider(label, low, high, key=key, step=0.01, on_change=changed)
+    bound(st.slider, label, low, high, key=f"slice_range_{column}", value=now, change=changed, step=0.01)

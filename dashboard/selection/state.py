@@ -1,13 +1,8 @@
 """The one selection, bound to the URL.
 
 The URL decides. Each page reads its query parameters, checks every value against the run and writes the valid ones
-back. The session remembers the parameters that a page does not use, for the next page; they do not affect this page,
-because its link would not carry them. (Streamlit's own `bind="query-params"` drops a parameter as soon as its widget
-is not on the page, and refuses other writes to it.)
-
-    selection = sidebar("run", "checkpoint", "explainer", "regime", "split")
-    if selection is None:  # no runs, or an unreadable one: that has been said on the page
-        st.stop()
+back. The session remembers the parameters of other pages, but they do not affect this page: its link lacks them.
+(Streamlit's own `bind="query-params"` drops a parameter when its widget leaves the page, and refuses other writes.)
 """
 
 from __future__ import annotations
@@ -21,15 +16,9 @@ import streamlit as st
 
 from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
-from dashboard.selection.resolve import Selection, noise_text, resolve
+from dashboard.selection.resolve import NAMES, Selection, noise_text, resolve
 from dashboard.text import markdown_escaped, shown
 from engine.runs.store import RunError
-
-NAMES = (
-    "run", "second", "checkpoint", "condition", "explainer", "regime", "layer", "noise", "split", "edit", "slice",
-    "sort", "example", "hash",
-)  # fmt: skip
-"""Query parameters, in the order in which they are resolved."""
 
 OF_ONE_RUN = ("example", "slice", "hash", "layer", "condition")
 """Parameters that mean nothing in another run."""
@@ -40,24 +29,23 @@ LABELS = {
     "checkpoint": ("Current checkpoint", "The model being explained, at a step of its post-training."),
     "condition": (
         "Condition",
-        "What else was varied in training, as the run names it: an explainer trained beside the drifting model, say. "
-        "None: explainers trained by themselves.",
+        "A further factor that the run varied in training, under its own name. None: no such.",
     ),
-    "explainer": ("Explainer", "What predicts the effect: a probe on hidden states, or the model's own words."),
+    "explainer": ("Explainer", "The predictor of the effect: a probe on hidden states, or the model's own words."),
     "regime": (
         "Regime",
-        "Frozen: trained once at the target. Online: goes on training on the same fixed targets. "
-        "Refit: trained anew at each checkpoint, on the same fixed targets.",
+        "The targets are fixed. Frozen: trained once, at the target. Online: goes on training at every checkpoint. "
+        "Refit: trained anew at each checkpoint.",
     ),
     "layer": ("Layer", "0: embeddings; k: after block k. Chosen: picked by cross-validation at the target."),
-    "noise": ("Label noise", "How much of the training targets was spoilt, and how."),
+    "noise": ("Label noise", "The kind of noise in the training targets, and its level."),
     "split": (
         "Split",
         "test_heldout: groups that the explainer never saw. test_iid: drawn like its training data. "
-        "validation: what settings were chosen on.",
+        "validation: the examples that settings were chosen on.",
     ),
-    "edit": ("Kind of edit", "What was changed in the prompt to get the counterfactual one."),
-    "sort": ("Order", "Which examples come first."),
+    "edit": ("Kind of edit", "The change in the prompt that makes the counterfactual one."),
+    "sort": ("Order", "The order of the examples."),
 }
 
 
@@ -74,39 +62,61 @@ def update(**changes: object) -> None:
                 del st.query_params[name]
         else:
             _memory()[name] = st.query_params[name] = str(value)
-    # Values that we wrote ourselves are no news, and never complained about.
-    st.session_state["selection_written"] = dict(st.query_params.to_dict())
+    # `sidebar` complains about bad values in the URL only if they are not in here.
+    st.session_state["selection_written"] = st.query_params.to_dict()
 
 
 def choose_run(key: str) -> None:
-    """Look at another run from here on, on every page."""
+    """Select another run, on every page."""
     update(run=key, **dict.fromkeys(OF_ONE_RUN))
 
 
-def _from_widget(name: str) -> None:
-    value = st.session_state[f"select_{name}"]
+def _from_widget(name: str, value: Any) -> None:
     if name == "run":
         choose_run(value.key)
         return
     update(**{name: noise_text(*value) if name == "noise" else getattr(value, "key", value)})
-    if name == "condition":  # it has explainers of its own
+    if name == "condition":  # each condition has its own explainers
         update(explainer=None, regime=None)
 
 
-def sidebar(*needs: str) -> Selection | None:
-    """Read the selection, draw the widgets of what the page needs into the sidebar, and keep the URL in step.
+def bound(
+    widget: Callable[..., Any], *label: Any, key: str, value: Any, change: Callable[[Any], None], **look: Any
+) -> Any:
+    """Draw a widget that shows `value`, whatever it showed before; `change` gets the value that the reader sets.
 
-    needs: names among `LABELS`; `run` always stands first. "slice", "example" and "hash" have no widget here but
-    stay in the URL of a page that names them. What is not among them is as in a fresh window, whatever another page
+    label: the widget's label, and its choices if it has some.
+    """
+    st.session_state[key] = value
+    return widget(*label, key=key, on_change=lambda: change(st.session_state[key]), **look)
+
+
+def with_selection(draw: Callable[[Selection], None], *needs: str) -> None:
+    """Draw a page from its selection, with the widgets of `needs` in the sidebar; a RunError becomes a sentence."""
+    selection = sidebar(*needs)
+    if selection is None:
+        return
+    try:
+        draw(selection)
+    except RunError as error:
+        problem(str(error))
+
+
+def sidebar(*needs: str) -> Selection | None:
+    """Read the selection, draw the widgets that the page needs into the sidebar, and update the URL.
+
+    needs: names among `NAMES`; `run` is always the first. "slice", "example" and "hash" have no widget here but stay in
+    the URL of a page that names them. A parameter that is not needed has its default value, whatever another page
     chose. Returns None, and says why on the page, where there is nothing to show.
     """
     runs = data.runs()
     if not runs:
         no_runs()
         return None
-    url = {name: st.query_params[name] for name in NAMES if name in st.query_params}
+    given = st.query_params.to_dict()
+    url = {name: value for name, value in given.items() if name in NAMES}
     written = st.session_state.get("selection_written", {})
-    news = {name for name in url if url[name] != written.get(name)}
+    news = {name for name, value in url.items() if value != written.get(name)}
     if url.get("run") not in (None, _memory().get("run")):  # a link to another run
         for name in OF_ONE_RUN:
             _memory().pop(name, None)
@@ -116,19 +126,20 @@ def sidebar(*needs: str) -> Selection | None:
         if known.options.varied and "explainer" in needs:
             at = needs.index("explainer")
             needs = (*needs[:at], "condition", *needs[at:])
-        shown_here = {n: v for n, v in known.parameters().items() if n in ("run", *needs)}
-        selection, _ = resolve(shown_here, runs, data.options)
+        used = {"run", *needs}
+        selection, _ = resolve({n: v for n, v in known.parameters().items() if n in used}, runs, data.options)
     except RunError as error:
-        _choose_run(runs)
+        by_key = {entry.key: entry for entry in runs}
+        with st.sidebar:
+            _select("run", runs, by_key.get(_memory().get("run", ""), runs[0]), partial(_option_text, "run"))
         problem(str(error))
         return None
     for name in sorted(news & complaints.keys()):
         st.warning(f"The link does not fit: {markdown_escaped(complaints[name])}", icon=":material/link_off:")
     st.session_state["selection"] = known.parameters()
-    wanted = {n: v for n, v in selection.parameters().items() if n in needs or n == "run"}
-    if {n: v for n, v in st.query_params.to_dict().items() if n in NAMES} != wanted:
-        foreign = {n: v for n, v in st.query_params.to_dict().items() if n not in NAMES}
-        st.query_params.from_dict({**foreign, **wanted})
+    wanted = {name: value for name, value in selection.parameters().items() if name in used}
+    if url != wanted:
+        st.query_params.from_dict({n: v for n, v in given.items() if n not in NAMES} | wanted)
     st.session_state["selection_written"] = wanted
     with st.sidebar:
         _widgets(selection, runs, needs)
@@ -137,7 +148,7 @@ def sidebar(*needs: str) -> Selection | None:
 
 
 def _widgets(selection: Selection, runs: Sequence[data.RunEntry], needs: Sequence[str]) -> None:
-    """One select box a need, in the order of `needs`; those with a single choice are disabled."""
+    """One select box for each need, in the order of `needs`; those with a single choice are disabled."""
     o = selection.options
     choices: dict[str, tuple[Sequence, Any]] = {
         "run": (runs, selection.run),
@@ -159,19 +170,10 @@ def _widgets(selection: Selection, runs: Sequence[data.RunEntry], needs: Sequenc
 
 def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any], str]) -> None:
     label, help_line = LABELS[name]
-    # The URL's value goes in before the widget is made; a widget's change goes out through `_from_widget`.
     # An empty text stands for None, which a select box takes for "nothing chosen yet".
-    st.session_state[f"select_{name}"] = "" if value is None else value
-    st.selectbox(
-        label,
-        ["" if option is None else option for option in options],
-        key=f"select_{name}",
-        format_func=formatted,
-        help=help_line,
-        on_change=_from_widget,
-        args=(name,),
-        disabled=len(options) < 2,
-    )
+    choices, value = ["" if option is None else option for option in options], "" if value is None else value
+    more = {"format_func": formatted, "help": help_line, "disabled": len(options) < 2}
+    bound(st.selectbox, label, choices, key=f"select_{name}", value=value, change=partial(_from_widget, name), **more)
 
 
 def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({})) -> str:
@@ -188,10 +190,10 @@ def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyT
     return shown(str(value))
 
 
-def _choose_run(runs: Sequence[data.RunEntry]) -> None:
-    by_key = {entry.key: entry for entry in runs}
-    with st.sidebar:
-        _select("run", runs, by_key.get(_memory().get("run", ""), runs[0]), partial(_option_text, "run"))
+def edit_caption(selection: Selection, edit: str) -> None:
+    """Name the kind of edit that the page shows, where the sidebar leaves the choice to the page."""
+    if selection.edit is None and len(selection.options.edits) > 1:
+        st.caption(f"Kind of edit: {markdown_escaped(edit)}, of the chosen setting. The sidebar has the others.")
 
 
 def problem(message: str) -> None:
@@ -209,7 +211,7 @@ def no_runs() -> None:
 
 def _say_state(run: data.RunEntry) -> None:
     lines = {
-        "running": "This run is still being measured: what is shown is what is there so far.",
+        "running": "This run is still being measured. The page shows the results so far.",
         "interrupted": "This run was interrupted. The same command goes on where it stopped.",
         "failed": f"This run failed: {run.problem}",
     }

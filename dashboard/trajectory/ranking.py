@@ -1,7 +1,8 @@
-"""Within-prompt span ranking: of one prompt's edits, does the explanation know which mattered?
+"""Within-prompt span ranking: whether explanations rank the edits of one prompt as their measured effects do.
 
 Kendall's τ over the pairs of a prompt's edits (1: ranked as measured, 0: at random, −1: the other way round), averaged
-over prompts, with a bootstrap over groups: what the run's metrics hold as `span_ranking`, here with its interval.
+over prompts. The metrics of a run hold the same number as `span_ranking`; here it has an interval, from a bootstrap
+over groups.
 """
 
 from __future__ import annotations
@@ -14,16 +15,17 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import agreement, data
+from dashboard.reading.tables import cached_per_run
 from engine.stats.correlation import interval
 
-MOST = 200_000
-"""Explained examples of one checkpoint, above which only the run's own metrics are shown."""
+MOST_EXPLAINED = 200_000
+"""Above this many explained examples at one checkpoint, only the run's own metrics are shown."""
 
 
 def per_prompt(rows: pd.DataFrame) -> pd.DataFrame:
-    """prompt_id, tau, edits, group, cue, entity: one row a prompt with two edits or more.
+    """prompt_id, tau, edits, group, cue, entity: one row for each prompt with two edits or more.
 
-    rows: prompt_id, explanation, effect_current, group, cue, entity, a row an edit.
+    rows: prompt_id, explanation, effect_current, group, cue, entity, one row for each edit.
     """
     rows = agreement.explained(rows).sort_values("prompt_id", kind="stable").reset_index(drop=True)
     prompt = rows["prompt_id"].to_numpy()
@@ -50,21 +52,18 @@ def mean_tau(rows: pd.DataFrame, draws: int = 400, seed: int = 0) -> dict[str, f
     return {"tau": mean, "tau_low": low, "tau_high": high, "n": len(prompts), "n_groups": groups}
 
 
-@st.cache_data(max_entries=32, show_spinner="Ranking the edits of each prompt")
-def _over(path: Path, setting: data.Setting, split: str, stamp: str) -> pd.DataFrame:
-    steps = data.checkpoints(path)
-    found = []
-    for name, step in zip(steps["name"], steps["step"], strict=True):
-        at = replace(setting, checkpoint=name)
-        if len(data.explained_rows(path, at, split)) > MOST or not (
-            made := mean_tau(data.explanations(path, at, split=split))
-        ):
-            return pd.DataFrame()
-        found.append({"regime": setting.regime, "checkpoint": name, "step": int(step)} | made)
-    return pd.DataFrame(found)
-
-
+@cached_per_run(st.cache_data, max_entries=32, show_spinner="Ranking the edits of each prompt")
 def over_checkpoints(path: Path, setting: data.Setting, split: str) -> pd.DataFrame:
-    """regime, checkpoint, step and what `mean_tau` gives, a row a checkpoint; empty where a prompt has but one edit, or
-    above `MOST` examples."""
-    return _over(path, replace(setting, checkpoint=""), split, data.stamp(path))
+    """regime, checkpoint, step and the numbers of `mean_tau`, one row for each checkpoint, whichever the setting has.
+
+    Empty if no prompt has two edits, or above `MOST_EXPLAINED` examples.
+    """
+    run, found = data.options(path), []
+    for name in run.checkpoints:
+        at = replace(setting, checkpoint=name)
+        few = len(data.explained_rows(path, at, split)) <= MOST_EXPLAINED
+        made = mean_tau(data.explanations(path, at, split=split)) if few else {}
+        if not made:
+            return pd.DataFrame()
+        found.append({"regime": setting.regime, "checkpoint": name, "step": run.steps[name]} | made)
+    return pd.DataFrame(found)

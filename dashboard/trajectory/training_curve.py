@@ -1,17 +1,18 @@
-"""Does an explainer become more faithful while it trains? One is trained again here, at the run's first checkpoint and
-on the run's fixed targets, and asked about every checkpoint at a few of its own training steps.
+"""Faithfulness of an explainer while it trains.
 
-A run keeps only what trained explainers say; its hidden states are enough to train one in seconds. Needs torch, which
-is imported when a curve is asked for.
+The explainer is trained again here, at the first checkpoint of a run and on the run's fixed targets. It is evaluated on
+every checkpoint at a few of its own training steps.
+
+A run keeps the explanations of trained explainers only; its hidden states are enough to train one in seconds. Torch is
+imported when a curve is asked for.
 """
 
 from __future__ import annotations
 
-import threading
-from collections import OrderedDict
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,13 +25,13 @@ from engine.runs.store import RunError
 from engine.stats.correlation import bootstrap_pearson, interval, pearson
 
 KINDS = tuple(kind for kind, explainer in EXPLAINERS.items() if "online" in explainer.regimes)
-"""What has training steps: a ridge is solved at once."""
+"""Explainers that have training steps: a ridge is solved at once."""
 KEPT = 16
 
 
 @dataclass(frozen=True)
 class Asked:
-    """What to train, and on which examples to watch it."""
+    """The explainer to train, and the split to evaluate it on."""
 
     path: Path
     kind: str
@@ -46,19 +47,24 @@ def watched_steps(total: int, count: int = 9) -> tuple[int, ...]:
 
 
 def training(
-    kind: str, x: np.ndarray, targets: np.ndarray, evaluated: Mapping[str, np.ndarray], steps: Sequence[int],
-    *, weight_decay: float, spec: ExplainerSpec, seed: int,
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:  # fmt: skip
-    """At each of `steps` (rising), what an explainer of X [n, d] and targets [n] says of every X_eval [m, d], [m] nats.
+    asked: Asked,
+    x: np.ndarray,
+    targets: np.ndarray,
+    evaluated: Mapping[str, np.ndarray],
+    steps: Sequence[int],
+    spec: ExplainerSpec,
+    seed: int,
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """Train an explainer on X [n, d] and targets [n]; at each of `steps` (rising), its explanations of every X_eval
+    [m, d] in `evaluated`, each [m] nats.
 
-    As the engine trains one: `spec.seeds` replicates, each with initial weights of its own, averaged.
+    Trained as in the engine: the mean of `spec.seeds` replicates, each with its own initial weights.
     """
     from engine.probes.neural import NeuralExplainers
 
-    probes = NeuralExplainers(
-        kind, x.shape[1], spec.seeds, weight_decays=weight_decay, width=spec.width, learning_rate=spec.learning_rate,
-        batch=spec.batch, seed=seed,
-    )  # fmt: skip
+    options: dict[str, Any] = {"width": spec.width, "learning_rate": spec.learning_rate, "batch": spec.batch}
+    options |= {"weight_decays": asked.weight_decay, "seed": seed}
+    probes = NeuralExplainers(asked.kind, x.shape[1], spec.seeds, **options)
     replicated = np.repeat(np.asarray(targets, np.float64)[:, None], spec.seeds, axis=1)
     done = 0
     for step in steps:
@@ -73,19 +79,20 @@ def scored(rows: pd.DataFrame, said: np.ndarray, weights: agreement.Resamples) -
     r = pearson(np.column_stack([said, said]), effects)
     drawn = bootstrap_pearson(weights, said, effects)[:, 0]
     found: dict[str, float | int | None] = {"n": len(rows), "n_groups": int(rows["group"].nunique(dropna=False))}
-    for name, value, draws in (
-        ("self", r[0], drawn[:, 0]), ("orig", r[1], drawn[:, 1]), ("gap", r[0] - r[1], drawn[:, 0] - drawn[:, 1]),
-    ):  # fmt: skip
-        low, high = interval(draws)
+    values = {"self": r[0], "orig": r[1], "gap": r[0] - r[1]}
+    draws = {"self": drawn[:, 0], "orig": drawn[:, 1], "gap": drawn[:, 0] - drawn[:, 1]}
+    for name, value in values.items():
+        low, high = interval(draws[name])
         found |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
     return found
 
 
 def curve(asked: Asked, progress: Callable[[float], None], draws: int = 300) -> pd.DataFrame:
-    """A row a training step and checkpoint: training_step, checkpoint, n, n_groups, and self, orig, gap with bounds.
+    """One row for each training step and checkpoint: training_step, checkpoint, n, n_groups, and self, orig, gap with
+    their intervals.
 
-    Trained at the first checkpoint on effects of the target; `progress` hears the share that is done. Raises RunError
-    where the run keeps no hidden states of the layer, or too few examples.
+    Trained at the first checkpoint on effects of the target. `progress` gets the finished share. Raises RunError where
+    the run keeps no hidden states of the layer, or has too few examples.
     """
     spec = data.spec(asked.path)
     names = [c.name for c in spec.checkpoints]
@@ -101,40 +108,26 @@ def curve(asked: Asked, progress: Callable[[float], None], draws: int = 300) -> 
         raise RunError(
             f"{asked.path.name}: too few examples to train on ({len(train)}) or to ask about ({len(tests[names[0]])})"
         )
-    hidden = data.hidden(asked.path, names[0], asked.layer)[train["prompt_id"].to_numpy()]
+    x = data.hidden(asked.path, names[0], asked.layer)[train["prompt_id"].to_numpy()]
+    targets = train["effect_target"].to_numpy()
     weights = agreement.resamples(tests[names[0]], draws, spec.metrics.seed)
-    steps = watched_steps(spec.explainers.steps)
-    found = []
-    for step, said in training(
-        asked.kind, hidden, train["effect_target"].to_numpy(), evaluated, steps, weight_decay=asked.weight_decay,
-        spec=spec.explainers, seed=spec.seed,
-    ):  # fmt: skip
+    steps, found = watched_steps(spec.explainers.steps), []
+    for step, said in training(asked, x, targets, evaluated, steps, spec.explainers, spec.seed):
         for name in names:
             found.append({"training_step": step, "checkpoint": name} | scored(tests[name], said[name], weights))
         progress((steps.index(step) + 1) / len(steps))
     return pd.DataFrame(found)
 
 
-class Curves:
-    """Curves that were asked for, shared by all sessions; one is trained at a time."""
-
-    def __init__(self) -> None:
-        self._kept: OrderedDict[tuple[Asked, str], pd.DataFrame] = OrderedDict()
-        self._lock = threading.Lock()
-
-    def known(self, asked: Asked, stamp: str) -> pd.DataFrame | None:
-        return self._kept.get((asked, stamp))
-
-    def get(self, asked: Asked, stamp: str, progress: Callable[[float], None]) -> pd.DataFrame:
-        """The curve, trained now unless it is known."""
-        with self._lock:
-            if (asked, stamp) not in self._kept:
-                self._kept[asked, stamp] = curve(asked, progress)
-                while len(self._kept) > KEPT:
-                    self._kept.popitem(last=False)
-            return self._kept[asked, stamp]
-
-
 @st.cache_resource
-def curves() -> Curves:
-    return Curves()
+def curves() -> dict[tuple[Asked, str], pd.DataFrame]:
+    """The last `KEPT` curves that any session has trained, by the question and the run's stamp."""
+    return {}
+
+
+def trained(asked: Asked, stamp: str, progress: Callable[[float], None]) -> pd.DataFrame:
+    """The curve, trained now; kept in `curves`."""
+    curves()[asked, stamp] = found = curve(asked, progress)
+    for old in list(curves())[:-KEPT]:
+        curves().pop(old, None)
+    return found

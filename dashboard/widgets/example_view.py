@@ -1,17 +1,18 @@
-"""One example on a page: its facts, its two texts, its effects in numbers, words and a small picture."""
+"""One example on a page: its facts, its two texts, its effects in numbers, words and a small picture; or as a card."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from dashboard.charts import example_effects
+from dashboard import PAGES, charts
 from dashboard.reading import data
-from dashboard.reading.example_rows import controls, nearer
-from dashboard.selection.state import Selection
-from dashboard.text import LONGEST, diff, escaped, plain, shown, signed
+from dashboard.reading.example_rows import controls, example, nearer
+from dashboard.selection.resolve import Selection, with_changes
+from dashboard.text import LONGEST, diff, escaped, markdown_escaped, plain, shown, signed
 from dashboard.widgets import figures, parts, sentences
 
+PAGE = PAGES / "examples.py"
 LONGEST_ANSWER = 300
 
 
@@ -27,30 +28,30 @@ def header(row: dict) -> None:
 
 
 def texts(row: dict) -> None:
-    """x and x′ side by side; what was taken out is struck through on the left, what was put in is underlined on the
-    right."""
-    left, right = st.columns(2)
-    with left.container(border=True, height="stretch"):
-        st.html('<h2 style="font-size: 1rem; padding: 0">Prompt x <small>(struck through: removed)</small></h2>')
-        st.html(diff(row["prompt"], row["edited"], "before"))
-    with right.container(border=True, height="stretch"):
-        st.html('<h2 style="font-size: 1rem; padding: 0">Counterfactual x′ <small>(underlined: added)</small></h2>')
-        st.html(diff(row["prompt"], row["edited"], "after"))
+    """x and x′ side by side: deletions are struck through on the left, insertions underlined on the right."""
+    titles = {
+        "before": "Prompt x <small>(struck through: removed)</small>",
+        "after": "Counterfactual x′ <small>(underlined: added)</small>",
+    }
+    for column, (side, title) in zip(st.columns(2), titles.items(), strict=True):
+        with column.container(border=True, height="stretch"):
+            st.html(f'<h2 style="font-size: 1rem; padding: 0">{title}</h2>')
+            st.html(diff(row["prompt"], row["edited"], side))
     whole_texts(row)
     a, b = shown(row["answer_a"])[:LONGEST_ANSWER], shown(row["answer_b"])[:LONGEST_ANSWER]
     parts.small_print(f"f is log p(“{a}”) − log p(“{b}”) after the prompt, in nats: above 0 the first is likelier.")
 
 
 def whole_texts(row: dict) -> None:
-    """What was too long to draw, as files."""
-    long = [(name, row[column]) for name, column in (("prompt x", "prompt"), ("counterfactual x′", "edited"))
-            if len(row[column]) > LONGEST]  # fmt: skip
+    """Texts that are too long to draw, as files."""
     with st.container(horizontal=True):
-        for name, text in long:
-            st.download_button(
-                f"Whole {name}", text, f"{row['example_id']}-{name.split()[0]}.txt", "text/plain", on_click="ignore",
-                icon=":material/download:", key=f"whole_{name.split()[0]}", help=f"{len(text):,} characters",
-            )  # fmt: skip
+        for name, text in (("prompt x", row["prompt"]), ("counterfactual x′", row["edited"])):
+            if len(text) <= LONGEST:
+                continue
+            word = name.split()[0]
+            file, size = f"{row['example_id']}-{word}.txt", f"{len(text):,} characters"
+            look = {"icon": ":material/download:", "key": f"whole_{word}", "help": size}
+            st.download_button(f"Whole {name}", text, file, "text/plain", on_click="ignore", **look)
 
 
 def effects(selection: Selection, row: dict) -> None:
@@ -68,41 +69,38 @@ def effects(selection: Selection, row: dict) -> None:
     if in_words:
         words(row)
         numbers = numbers[:2]
+    plain_delta = {"delta_color": "off", "delta_arrow": "off"}
     with st.container(horizontal=True):
         for label, value, claim, help_line in numbers:
-            st.metric(
-                f"{label}, nats",
-                signed(value),
-                delta=None if claim is None else f"off by {abs(claim - current):.2f} nats",
-                delta_color="off",
-                delta_arrow="off",
-                help=help_line,
-                width=165,
-            )
+            off = None if claim is None else f"off by {abs(claim - current):.2f} nats"
+            st.metric(f"{label}, nats", signed(value), off, help=help_line, width=165, **plain_delta)
     if not in_words:
-        found = verdict(said, target, current, output)
-        st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{escaped(found)}</p>')
+        found = escaped(verdict(said, target, current, output))
+        st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{found}</p>')
     picture, others = st.columns([3, 2])
     with picture:
-        figures.draw(
-            example_effects(
-                (float(row["f_target"]), float(row["f_edited_target"])),
-                (float(row["f_current"]), float(row["f_edited_current"])),
-                said,
-            ),
-            key=f"example-{row['example_id']}",
-            path=selection.path,
-            alt=f"f moves from {row['f_target']:.2f} to {row['f_edited_target']:.2f} nats at the target and from "
-            f"{row['f_current']:.2f} to {row['f_edited_current']:.2f} at the current checkpoint; explanation "
-            f"{signed(said)}.",
-        )
+        effects_figure(selection, row, key=f"example-{row['example_id']}")
     with others:
         control_table(selection, row, current)
     parts.provenance(selection.path, extra=origin(selection, row))
 
 
+def effects_figure(selection: Selection, row: dict, *, key: str) -> None:
+    """Arrows of f at the target and the current checkpoint, and where the explanation points."""
+    said = None if pd.isna(row["explanation"]) else float(row["explanation"])
+    target, current = ((float(row[f"f_{who}"]), float(row[f"f_edited_{who}"])) for who in ("target", "current"))
+    figures.draw(
+        charts.example_effects(target, current, said),
+        key=key,
+        name=f"example-{row['example_id']}",
+        path=selection.path,
+        alt=f"f moves from {target[0]:.2f} to {target[1]:.2f} nats at the target and from {current[0]:.2f} to "
+        f"{current[1]:.2f} at the current checkpoint; explanation {signed(said)}.",
+    )
+
+
 def origin(selection: Selection, row: dict) -> str:
-    """Which example, explained by what and at which checkpoint: what stands before the run's provenance."""
+    """The example, its explainer and checkpoint, for the line of provenance."""
     layer = "" if pd.isna(row["layer"]) else f", layer {int(row['layer'])}"
     s = selection.setting
     noise = "" if s.noise_kind == "none" else f", trained with {s.noise:.0%} {s.noise_kind} noise"
@@ -110,7 +108,7 @@ def origin(selection: Selection, row: dict) -> str:
 
 
 def words(row: dict) -> None:
-    """The model's own sentence beside what it does and what the label says."""
+    """The model's own sentence beside the answers of both models and the label."""
     with st.container(border=True):
         st.html('<h2 style="font-size: 1rem; padding: 0">In its own words</h2>')
         st.html(plain(row["text"]))
@@ -128,8 +126,8 @@ def verdict(said: float | None, target: float, current: float, output: float) ->
         )
     if said is None:
         return "This run keeps no number for this example in this setting."
-    own, other = ("current model", "target") if which == "current" else ("target", "current model")
-    near, far = (current, target) if which == "current" else (target, current)
+    models = [("current model", current), ("target", target)]
+    (own, near), (other, far) = models if which == "current" else models[::-1]
     sentence = (
         f"The explanation is nearer to the {own}'s effect ({abs(said - near):.2f} nats away) than to the {other}'s "
         f"({abs(said - far):.2f})."
@@ -139,24 +137,33 @@ def verdict(said: float | None, target: float, current: float, output: float) ->
 
 
 def control_table(selection: Selection, row: dict, current: float) -> None:
-    """What the controls said of the same example."""
+    """The controls' numbers for the same example."""
     found = controls(selection.path, selection.setting, row["example_id"])
     found.setdefault("output", -float(row["f_current"]))
-    names = list(found)
-    table = pd.DataFrame(
-        {
-            "control": names,
-            "says": [signed(found[n]) for n in names],
-            "off by": [abs(found[n] - current) for n in names],
-        }
-    ).sort_values("off by", kind="stable")
-    st.dataframe(
-        table,
-        hide_index=True,
-        column_config={
-            "control": st.column_config.TextColumn("Control", help="What stands in for an explanation"),
-            "says": st.column_config.TextColumn("Says, nats"),
-            "off by": st.column_config.NumberColumn("Off by, nats", format="%.2f"),
-        },
-        alt="What each control said of this example",
+    rows = [(name, signed(said), abs(said - current)) for name, said in found.items()]
+    table = pd.DataFrame(rows, columns=["control", "says", "off by"]).sort_values("off by", kind="stable")
+    columns = {
+        "control": st.column_config.TextColumn("Control", help="What stands in for an explanation"),
+        "says": st.column_config.TextColumn("Says, nats"),
+        "off by": st.column_config.NumberColumn("Off by, nats", format="%.2f"),
+    }
+    st.dataframe(table, hide_index=True, column_config=columns, alt="What each control said of this example")
+
+
+def example_card(selection: Selection, identity: str) -> None:
+    """An example in a few lines with a link to its page; says so where the run has no such example."""
+    row = example(selection.path, selection.setting, identity)
+    if row is None:
+        st.info(f"This run has no explained example {markdown_escaped(identity)} in this setting.")
+        return
+    st.caption(" · ".join(markdown_escaped(row[name]) for name in ("edit", "group", "split")))
+    st.html(diff(row["prompt"], row["edited"]))
+    effects_figure(selection, row, key=f"card_{identity}")
+    output = charts.number(-row["f_current"], sign=True)
+    parts.small_print(
+        f"Error of the explanation {charts.number(row['error'])} nats; −f(x) alone would have said {output}."
     )
+    parts.provenance(selection.path, extra=origin(selection, row))
+    if PAGE.exists():
+        link = with_changes(selection, example=identity)
+        st.page_link(PAGE, label="Open on the page Examples", icon=":material/open_in_new:", query_params=link)

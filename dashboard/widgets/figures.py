@@ -1,19 +1,18 @@
-"""A figure on a page: with its alternative text, where its numbers come from, and the same as a table.
+"""A figure on a page: with its alternative text, the source of its numbers, and the same as a table.
 
 Page options that are not part of the selection (an axis, a colour) live in the URL too: `choose`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
-from dashboard import charts
+from dashboard.charts import style
 from dashboard.reading.data import content_hash
 from dashboard.selection.state import Selection
 from dashboard.text import markdown_escaped
@@ -25,12 +24,9 @@ TABLE_ROWS = 1_000
 
 
 def about(selection: Selection, *, n: int | None = None, n_groups: int | None = None, note: str = "") -> str:
-    """`test_heldout · n = 1,234 · 62 groups · note`: what stands before a run's provenance."""
-    parts = [selection.split]
-    parts += [f"n = {n:,}"] if n is not None else []
-    parts += [f"{n_groups:,} groups"] if n_groups is not None else []
-    parts += [note] if note else []
-    return " · ".join(parts)
+    """`test_heldout · n = 1,234 · 62 groups · note`, for the line of provenance."""
+    counts = [f"n = {n:,}" if n is not None else "", f"{n_groups:,} groups" if n_groups is not None else ""]
+    return " · ".join(piece for piece in (selection.split, *counts, note) if piece)
 
 
 def show(
@@ -43,7 +39,7 @@ def show(
     table: pd.DataFrame | None = None,
     on_select: Callable[[], None] | None = None,
 ) -> None:
-    """Draw a figure, then where it comes from, then the same numbers as a table to read and to save.
+    """Draw a figure, then its provenance, then the same numbers as a table to read and to save.
 
     `table` may be long: the export has it all.
     """
@@ -51,7 +47,11 @@ def show(
     provenance(path, extra=about)
     if table is not None:
         with st.expander("The same as a table, and export", icon=":material/table:"):
-            as_table(table, key)
+            st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
+            if len(table) > TABLE_ROWS:
+                st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
+            downloads(table, key, key)
+            picture_format(key)
 
 
 def draw(
@@ -63,85 +63,66 @@ def draw(
     name: str | None = None,
     on_select: Callable[[], None] | None = None,
 ) -> None:
-    """A figure alone, for a place that says its provenance itself: a picture saved of it says what it is of all the
-    same, in its name (`name`, else the key) and in itself. The camera in its bar saves PNG or SVG, as was chosen."""
+    """A figure alone, for a place that says its provenance itself.
+
+    A picture saved from it says the run and its content hash all the same: in its file name (`name`, else the key) and
+    in the picture. The camera in the modebar saves PNG or SVG, as was chosen.
+    """
     origin = (path.name, content_hash(path))
-    saved = "-".join((name or key, *origin))
-    if not figure.layout.font.size:  # small type has no place on a wall
-        charts.stamp(figure, " · ".join(origin))
-    options = charts.config(saved, st.session_state.get("image_format") or "png", selectable=on_select is not None)
-    if on_select is None:
-        st.plotly_chart(figure, key=key, config=options, alt=alt)
-    else:
-        st.plotly_chart(figure, key=key, config=options, alt=alt, on_select=on_select)
-
-
-def as_table(table: pd.DataFrame, key: str) -> None:
-    """A table, its export, and what the camera of the figures saves."""
-    st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
-    if len(table) > TABLE_ROWS:
-        st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
-    downloads(table, key, key)
-    picture_format(key)
+    if not figure.layout.font.size:  # the lesson's figures are for a wall, where small type is illegible
+        style.stamp(figure, " · ".join(origin))
+    image_format = st.session_state.get("image_format") or "png"
+    camera = {"format": image_format, "filename": "-".join((name or key, *origin)), "scale": 2}
+    hidden = ["autoScale2d"] if on_select else ["select2d", "lasso2d", "autoScale2d"]
+    options = {"displaylogo": False, "scrollZoom": False, "modeBarButtonsToRemove": hidden}
+    options["toImageButtonOptions"] = camera
+    st.plotly_chart(figure, key=key, config=options, alt=alt, on_select=on_select or "ignore")
 
 
 def picture_format(key: str) -> None:
-    """A switch for what the camera of every figure saves."""
+    """A switch for the format in which the camera of every figure saves."""
     name = f"{key}_format"
     st.session_state[name] = st.session_state.get("image_format") or "png"
-    st.segmented_control(
-        "Picture format of the camera",
-        ["png", "svg"],
-        key=name,
-        required=True,
-        wrap=True,
-        format_func=str.upper,
-        on_change=_image_format,
-        args=(name,),
-        help="The camera in the bar above a figure saves what is on the screen in this format.",
-    )
+
+    def kept() -> None:
+        st.session_state["image_format"] = st.session_state[name] or "png"
+
+    about = "The camera in the bar above a figure saves the picture on the screen in this format."
+    look: dict = {"required": True, "wrap": True, "format_func": str.upper, "help": about}
+    st.segmented_control("Picture format of the camera", ["png", "svg"], key=name, on_change=kept, **look)
 
 
-def _image_format(key: str) -> None:
-    st.session_state["image_format"] = st.session_state[key] or "png"
+def chosen(name: str, choices: Container[str] | None, default: str) -> str:
+    """A page option from the URL, else from an earlier visit in this session; outside `choices` it is the default.
 
-
-def chosen(name: str, choices: Mapping[str, Any] | Sequence[str], default: str) -> str:
-    """A page option as the URL or this session has it; what does not fit becomes the default."""
-    memory = st.session_state.setdefault("page_options", {})
-    value = st.query_params.get(name, memory.get(name, default))
-    if value not in choices:
+    A value from an earlier visit affects the page, so it goes into the URL, which is the page's link.
+    """
+    value = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, default))
+    if choices is not None and value not in choices:
         return default
-    _into_the_url(name, value, default)
+    if value != default:
+        st.query_params.setdefault(name, value)
     return value
 
 
-def _into_the_url(name: str, value: str, default: str) -> None:
-    """What this session remembers of an earlier visit has a hand in the page, so its link must say it too."""
-    if value != default and name not in st.query_params:
-        st.query_params[name] = value
-
-
 def choose(
-    label: str,
-    name: str,
-    choices: Mapping[str, str],
-    default: str,
-    *,
-    help: str | None = None,
-    widget: str = "select",
+    label: str, name: str, choices: Mapping[str, str], default: str, *, help: str | None = None, widget: str = "select"
 ) -> str:
-    """One of `choices` (value → label) in a select box or as a segmented control, kept in the URL."""
+    """One of `choices` (value → label) in a select box ("select") or as "segments", kept in the URL."""
     value = chosen(name, choices, default)
     key = f"option_{name}"
     st.session_state[key] = value
-    draw: Any = {"select": st.selectbox, "segments": st.segmented_control}[widget]
-    extra = {"required": True, "wrap": True} if widget == "segments" else {}
-    written = markdown_escaped if widget == "segments" else display
-    draw(
-        label, list(choices), key=key, format_func=lambda v: written(choices[v]), help=help,
-        on_change=_choose, args=(name, key, default), **extra,
-    )  # fmt: skip
+
+    def kept() -> None:
+        keep(name, st.session_state[key], default)
+
+    if widget == "segments":
+        look: dict = {"required": True, "wrap": True, "format_func": lambda v: markdown_escaped(choices[v])}
+        st.segmented_control(label, list(choices), key=key, help=help, on_change=kept, **look)
+    else:
+        st.selectbox(
+            label, list(choices), key=key, help=help, on_change=kept, format_func=lambda v: display(choices[v])
+        )
     return value
 
 
@@ -150,28 +131,22 @@ def several(
 ) -> list[str]:
     """Any of `choices` (value → label) as pills, in their order, kept in the URL."""
     key, start = f"option_{name}", ",".join(dict.fromkeys(default))
-    given = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, start))
-    _into_the_url(name, given, start)
-    st.session_state[key] = [c for c in choices if c in given.split(",")]
-    st.pills(
-        label, list(choices), selection_mode="multi", key=key, wrap=True,  # what scrolls out of sight is not found
-        format_func=lambda c: markdown_escaped(choices[c]),
-        on_change=lambda: keep(name, ",".join(st.session_state[key]) or "none", start), help=help,
-    )  # fmt: skip
+    given = chosen(name, None, start).split(",")
+    st.session_state[key] = [c for c in choices if c in given]
+
+    def kept() -> None:
+        keep(name, ",".join(st.session_state[key]) or "none", start)
+
+    look = {"wrap": True, "format_func": lambda c: markdown_escaped(choices[c])}  # pills out of sight are not found
+    st.pills(label, list(choices), selection_mode="multi", key=key, help=help, on_change=kept, **look)
     return list(st.session_state[key])
-
-
-def _choose(name: str, key: str, default: str) -> None:
-    keep(name, st.session_state[key], default)
 
 
 def keep(name: str, value: object, default: object = None) -> None:
     """Write a page option to the URL and the session; the default leaves the URL clean."""
     memory = st.session_state.setdefault("page_options", {})
-    memory[name] = str(value)
     if value is None or value == default:
-        memory.pop(name)
-        if name in st.query_params:
-            del st.query_params[name]
+        memory.pop(name, None)
+        st.query_params.pop(name, None)
     else:
-        st.query_params[name] = str(value)
+        memory[name] = st.query_params[name] = str(value)

@@ -1,8 +1,7 @@
-"""Pieces that pages share: downloads, provenance, an estimate with its help line."""
+"""Pieces that pages share: downloads, provenance, small print."""
 
 from __future__ import annotations
 
-import io
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,16 +12,16 @@ from dashboard.reading import data
 from dashboard.text import escaped
 
 MOST_ROWS = 500_000
-"""That a browser saves: a table is made in the server's memory first."""
+"""Rows that a browser may save; the server makes the table in memory first."""
 
 
 def downloads(
     frame: pd.DataFrame | Callable[[], pd.DataFrame], name: str, key: str, *, rows: int | None = None
 ) -> None:
-    """What is on screen as CSV and as Parquet; made only when asked for.
+    """The table on the screen as CSV and as Parquet; made only when a button is clicked.
 
-    name: of the file, without its ending. rows: how many it will have, where it is not made yet; too many are refused
-    in words. CSV cells that a spreadsheet would run as a formula get an apostrophe.
+    name: of the file, without its ending. rows: the number of rows of a table that is not made yet; above `MOST_ROWS`
+    it is refused in words. CSV cells that a spreadsheet would run as a formula get an apostrophe.
     """
     if rows is not None and rows > MOST_ROWS:
         st.caption(
@@ -31,55 +30,35 @@ def downloads(
         )
         return
 
-    def table() -> pd.DataFrame:
-        return frame() if callable(frame) else frame
-
-    def as_csv() -> bytes:
-        return harmless(table()).to_csv(index=False).encode()
-
-    def as_parquet() -> bytes:
-        buffer = io.BytesIO()
-        table().to_parquet(buffer, index=False)
-        return buffer.getvalue()
-
-    kinds = (("CSV", as_csv, "csv", "text/csv"), ("Parquet", as_parquet, "parquet", "application/vnd.apache.parquet"))
+    table = frame if callable(frame) else lambda: frame
+    kinds = {
+        "CSV": (lambda: harmless(table()).to_csv(index=False).encode(), "text/csv"),
+        "Parquet": (lambda: table().to_parquet(index=False), "application/vnd.apache.parquet"),
+    }
     with st.container(horizontal=True):
-        for label, made, ending, kind in kinds:
-            # A rerun on the click would forget the file before the browser has fetched it.
-            st.download_button(
-                label,
-                made,
-                f"{name}.{ending}",
-                kind,
-                key=f"{key}_{ending}",
-                icon=":material/download:",
-                on_click="ignore",
-            )
+        for label, (made, kind) in kinds.items():
+            ending = label.lower()
+            # "ignore": a rerun on the click would forget the file before the browser has fetched it.
+            look = {"key": f"{key}_{ending}", "icon": ":material/download:", "on_click": "ignore"}
+            st.download_button(label, made, f"{name}.{ending}", kind, **look)
 
 
 def harmless(frame: pd.DataFrame) -> pd.DataFrame:
-    """Text cells that begin like a formula (= + - @, tab, return) with an apostrophe before them."""
+    """Put an apostrophe before text cells that begin like a formula (= + - @, tab, return)."""
 
     def guarded(cell: object) -> object:
-        return f"'{cell}" if isinstance(cell, str) and cell[:1] in "=+-@\t\r" and cell else cell
+        return f"'{cell}" if isinstance(cell, str) and cell.startswith(tuple("=+-@\t\r")) else cell
 
     texts = frame.select_dtypes(exclude="number").columns
     return frame.assign(**{c: frame[c].map(guarded) for c in texts})
 
 
 def provenance(path: Path, *, extra: str = "") -> None:
-    """The small print under a figure: where its numbers come from."""
+    """The small print under a figure: the run, its content hash, code, seed and note."""
     about = data.manifest(path)
-    origin = about["provenance"]
-    commit = origin.get("git_commit")
-    pieces = [
-        extra,
-        f"run {about['spec']['name']}, content {data.content_hash(path)}",
-        f"code {commit[:10]}" if commit else "",
-        f"seed {about['spec']['seed']}",
-        about["spec"]["note"],
-    ]
-    small_print(" · ".join(piece for piece in pieces if piece))
+    spec, commit = about["spec"], about["provenance"].get("git_commit")
+    pieces = [extra, f"run {spec['name']}, content {data.content_hash(path)}", f"code {commit[:10]}" if commit else ""]
+    small_print(" · ".join(piece for piece in (*pieces, f"seed {spec['seed']}", spec["note"]) if piece))
 
 
 def small_print(text: str) -> None:

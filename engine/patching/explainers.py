@@ -21,11 +21,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from engine.config import CheckpointSpec, HiddenSpec, InputError, PatchingSpec, resolve_paths, with_trained_paths
+from engine.config import CheckpointSpec, HiddenSpec, InputError, PatchingSpec
 from engine.probes.ridge import Ridge
 from engine.progress import Progress
 from engine.runs.observed import Observed, Place
 from engine.runs.store import Run
+from engine.spec_files import resolve_paths, with_trained_paths
 from engine.stats.noise import shuffled_targets
 from engine.tasks import WORDINGS, Wording
 
@@ -129,7 +130,7 @@ def explainer_of(run: Run, observed: Observed, edit: str, spec: PatchingSpec, pr
     best = rows[rows["edit"] == edit].sort_values("cv", ascending=False, kind="stable").iloc[0]
     layer, penalty = int(best["layer"]), float(best["penalty"])
     train = observed.rows(edit, "train")
-    if layer in observed.layers(observed.start):
+    if layer in run.kept_layers(observed.start):
         x = observed.features(observed.start, Place(edit, "direct", "last", layer), train)
     else:
         x = _read_hidden(run, observed, layer, train, spec, progress)

@@ -8,7 +8,6 @@ it (`patching:` in its spec). A stopped call resumes at the next checkpoint; oth
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from engine.config import InputError, PatchingSpec
+from engine.config import InputError, PatchingSpec, RunSpec
 from engine.patching import maps as patch_maps
 from engine.patching.explainers import PatchedExplainer, edits_of, explainers_of, load_checkpoint, weights_are_there
 from engine.patching.maps import Maps
@@ -33,6 +32,17 @@ DIGITS = 4
 def parts_of(checkpoint: str) -> tuple[str, str]:
     """The parts that hold a checkpoint's maps and their agreement."""
     return f"patching/{checkpoint}.maps.parquet", f"patching/{checkpoint}.agreement.parquet"
+
+
+def stage_of(checkpoint: str) -> str:
+    """The name under which the maps of a checkpoint report progress."""
+    return f"patching {checkpoint}"
+
+
+def patched(run: RunSpec, spec: PatchingSpec) -> tuple[str, ...]:
+    """Names of the checkpoints that get maps."""
+    names = [c.name for c in run.checkpoints]
+    return spec.checkpoints or tuple(dict.fromkeys((names[0], names[-1])))
 
 
 def patch_run(path: Path | str, spec: PatchingSpec = PatchingSpec(), progress: Progress = silent) -> Run:  # noqa: B008
@@ -60,8 +70,7 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
     for name in spec.checkpoints:
         if name not in known:
             raise InputError(f"{run.path}: has no current checkpoint {name!r}: give one of {', '.join(known)}")
-    names = spec.checkpoints or tuple(dict.fromkeys((known[0], known[-1])))
-    spec = spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": names})
+    spec = spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": patched(run.spec, spec)})
     options = spec.model_dump(mode="json", exclude={"device", "batch_size"})
     same = run.manifest["notes"].get("patching") == options
     left = [name for name in spec.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
@@ -70,7 +79,7 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
     if not same:
         for part in [p for p in run.parts if p.startswith("patching/")]:
             run.drop(part)
-        run.record(patching=options)
+        run.note(patching=options)
     if not left:
         return
     observed = Observed(run, run.spec)
@@ -92,10 +101,12 @@ def _checkpoint(
     """Maps and agreement at one checkpoint, over all kinds of edit."""
     checkpoint = load_checkpoint(run, name, spec)
     step = next(c.step for c in run.spec.checkpoints if c.name == name)
+    drawn = [_drawn(observed, explainer.edit, spec) for explainer in explainers]
+    total, begun = sum(map(len, drawn)), 0
     tables, rows = [], []
-    for explainer in explainers:
-        chosen = _drawn(observed, explainer.edit, spec)
-        told = partial(progress, f"patching {name}, {explainer.edit}")
+    for explainer, chosen in zip(explainers, drawn, strict=True):
+        told = lambda done, _, begun=begun: progress(stage_of(name), begun + done, total)  # noqa: E731
+        begun += len(chosen)
         examples = observed.examples.iloc[chosen]
         table, own, beyond, null = patch_examples(checkpoint, examples, explainer, spec.batch_size, told)
         tables.append(table)

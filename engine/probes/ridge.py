@@ -3,6 +3,7 @@
 With centred X = [n, d] and λ, Q = eigh(XᵀX), each penalty α predicts Z @ (B / (λ + α)), where Z = X_test Q and
 B = Qᵀ(XᵀY). All noise levels, seeds and targets are columns of Y, so they share one factorisation. If n < d the same
 holds in the n × n dual. An intercept is always fitted and never penalised. α is the alpha of scikit-learn's `Ridge`.
+The candidate penalties are `ExplainerSpec.penalties`; `regimes.cross_validate` chooses among them.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 import pyarrow as pa
 
-from engine.config import ConcurrentSpec, ExplainerKind, Regime, RunSpec
+from engine.config import ConcurrentSpec, ExplainerKind, Regime
 from engine.probes.controls import hidden_states
 from engine.probes.kinds import EXPLAINERS
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
@@ -22,7 +22,6 @@ from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part
-from engine.runs.store import Run
 from engine.stats.noise import NoiseLabel, noise_matrix
 
 DIGITS = 3
@@ -86,23 +85,25 @@ def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExpl
     return ProbeExplanations(probe, regime, rows, labels, noisy_clean, now, then)
 
 
-def concurrent_probe(record: Run, concurrent: ConcurrentSpec) -> Probe:
+def concurrent_probe(observed: Observed, concurrent: ConcurrentSpec) -> Probe:
     """The explainer that was trained beside the base model (`training/posttraining`)."""
-    layer = record.manifest["notes"]["post_training"]["layer"]
+    layer = observed.record.manifest["notes"]["post_training"]["layer"]
     place = Place(concurrent.edit, "direct", "last", layer)
     condition = f"concurrent, gradient {concurrent.gradient}"
     return Probe(concurrent.kind, place, penalty=0.0, cv=float("nan"), best=True, condition=condition)
 
 
-def read_concurrent(observed: Observed, record: Run, probe: Probe) -> ProbeExplanations:
+def read_concurrent(observed: Observed, probe: Probe) -> ProbeExplanations:
     """The concurrent explainer's explanations from when each checkpoint was saved; `stale`: those at the first one."""
     rows = observed.rows(probe.place.edit, *EVALUATED)
-    said = [record.read_arrays(concurrent_part(n))["explanation"][:, None].astype(float) for n in observed.currents]
+    parts = [observed.record.read_arrays(concurrent_part(name)) for name in observed.currents]
+    said = [part["explanation"][:, None].astype(float) for part in parts]
     return ProbeExplanations(probe, "online", rows, (CLEAN,), np.ones(1), said, [said[0]] * len(said))
 
 
-def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> tuple[list[pa.Table], list[dict]]:
+def of_probes(observed: Observed, progress: Progress) -> tuple[list[pa.Table], list[dict]]:
     """Tables of explanations and rows of metrics of every probe and control."""
+    spec = observed.spec
     kinds = spec.explainers.kinds
     probes: list[Probe] = []
     for done, kind in enumerate(kinds):
@@ -111,15 +112,14 @@ def of_probes(record: Run, spec: RunSpec, observed: Observed, progress: Progress
     progress("choosing settings", len(kinds), len(kinds))
     work = [(probe, r) for probe in probes for r in spec.explainers.regimes if r in EXPLAINERS[probe.kind].regimes]
     if spec.post_training and spec.post_training.concurrent:
-        probes.append(concurrent_probe(record, spec.post_training.concurrent))
+        probes.append(concurrent_probe(observed, spec.post_training.concurrent))
         work.append((probes[-1], "online"))
     samples = samples_of(observed)
     scored: list[Scored] = []
     tables: list[pa.Table] = []
     for done, (probe, regime) in enumerate(work):
         progress("explaining and scoring", done, len(work))
-        concurrent = probe.condition is not None
-        explained = read_concurrent(observed, record, probe) if concurrent else explain_probe(observed, probe, regime)
+        explained = read_concurrent(observed, probe) if probe.condition else explain_probe(observed, probe, regime)
         scored.append(score_probe(observed, samples, explained))
         if probe.leads:
             tables += stored(observed, explained)

@@ -1,12 +1,12 @@
-"""Files that survive a crash: whole or not at all, hashed, locked. The ground that the run store stands on."""
+"""Files of runs: found, hashed, locked, and written as a whole or not at all."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
 
@@ -22,25 +22,42 @@ DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
 
 
 class RunError(InputError):
-    """A run that can't be used or written; the message says in one line what, where and how to mend it."""
+    """A run that can't be used or written."""
 
 
-def content_hash(path: Path | str) -> str:
-    """SHA-256 in hex of a file, or of a folder's files (names and contents; hidden files and *.md left out)."""
+def find_runs(directories: Iterable[Path | str], depth: int = 3) -> list[Path]:
+    """Folders with a `run.json` in or under the directories, sorted. Hidden folders are skipped."""
+    found: set[Path] = set()
+
+    def look(folder: Path, left: int) -> None:
+        if (folder / MANIFEST).is_file():
+            found.add(folder)
+        elif left:
+            with suppress(OSError):
+                for child in folder.iterdir():
+                    if child.is_dir() and not child.name.startswith("."):
+                        look(child, left - 1)
+
+    for directory in directories:
+        look(Path(directory), depth)
+    return sorted(found)
+
+
+def sha256_of(path: Path | str) -> str:
+    """SHA-256 in hex of a file, or of a folder's names and contents (without hidden files and *.md)."""
     path = Path(path)
     if path.is_file():
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()
-    files = {str(f.relative_to(path).as_posix()): f for f in path.rglob("*") if f.is_file() and f.suffix != ".md"}
-    visible = {name: f for name, f in files.items() if not any(p.startswith(".") for p in PurePosixPath(name).parts)}
     digest = hashlib.sha256()
-    for name in sorted(visible):
-        digest.update(f"{name}\0{content_hash(visible[name])}\n".encode())
+    for name in sorted(f.relative_to(path).as_posix() for f in path.rglob("*") if f.is_file() and f.suffix != ".md"):
+        if not any(p.startswith(".") for p in name.split("/")):
+            digest.update(f"{name}\0{sha256_of(path / name)}\n".encode())
     return digest.hexdigest()
 
 
 def read_manifest(path: Path) -> dict[str, Any]:
-    """`run.json` of a run folder, its outline checked; raises RunError."""
+    """`run.json` of a run's folder, with the keys that it must have. Raises RunError."""
     file = path / MANIFEST
     if not path.is_dir():
         raise RunError(f"{path}: no such folder: give the folder of a run")
@@ -67,7 +84,7 @@ def read_manifest(path: Path) -> dict[str, Any]:
 
 
 def refuse_foreign(path: Path) -> None:
-    """Raise RunError unless a run may be started here: nothing there, or nothing but traces of a start cut short."""
+    """Raise RunError unless a run may start here: in no folder, an empty one, or one where a start was cut short."""
     if path.exists() and not path.is_dir():
         raise RunError(f"{path}: is a file: give a folder for the run")
     ours = (LOCK, f".{MANIFEST}{TEMPORARY}")
@@ -76,7 +93,7 @@ def refuse_foreign(path: Path) -> None:
 
 
 def safe_part(part: str) -> str:
-    """A part's name, refused where it would leave the run's folder (manifests are data, maybe somebody else's)."""
+    """The part's name. Raises RunError if it leads out of the run's folder: a manifest may come from anybody."""
     pure = PurePosixPath(part)
     if pure.is_absolute() or ".." in pure.parts or "\\" in part or not part:
         raise RunError(f"part {part!r}: not a path inside the run")
@@ -84,10 +101,10 @@ def safe_part(part: str) -> str:
 
 
 def locked(path: Path) -> FileLock:
-    """The writer's lock of a folder, held; the system gives it back when the process dies. Raises RunError."""
+    """Take the writer's lock of a folder; the system releases it when the process dies. Raises RunError."""
     lock = FileLock(path / LOCK, thread_local=False)
     try:
-        lock.acquire(timeout=0.5)  # a look at `state` holds it for an instant
+        lock.acquire(timeout=0.5)  # `is_locked` holds it for an instant
     except Timeout:
         raise RunError(f"{path}: another process is writing this run: wait for it, or give another folder") from None
     except OSError as error:
@@ -96,7 +113,7 @@ def locked(path: Path) -> FileLock:
 
 
 def is_locked(path: Path) -> bool:
-    """Whether some process holds the writer's lock."""
+    """Whether a process holds the writer's lock."""
     if not (path / LOCK).exists():
         return False
     lock = FileLock(path / LOCK, thread_local=False)
@@ -104,7 +121,7 @@ def is_locked(path: Path) -> bool:
         lock.acquire(timeout=0)
     except Timeout:
         return True
-    except OSError:  # a folder we may only read: we can't tell
+    except OSError:  # a read-only folder: unknown
         return False
     lock.release()
     return False
@@ -112,19 +129,18 @@ def is_locked(path: Path) -> bool:
 
 @contextmanager
 def readable_errors(target: Path) -> Iterator[None]:
-    """OSError becomes RunError; a full disk is said as such."""
+    """Turn OSError into RunError, with a message of its own for a full disk."""
     try:
         yield
     except OSError as error:
+        problem = f"can't be written: {error.strerror or error}"
         if error.errno in DISK_FULL:
-            raise RunError(
-                f"{target}: the disk is full: make room, then give the same command again; it goes on from here"
-            ) from None
-        raise RunError(f"{target}: can't be written: {error.strerror or error}") from None
+            problem = "the disk is full: make room, then give the same command again; it goes on from here"
+        raise RunError(f"{target}: {problem}") from None
 
 
 def replace_file(target: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Fill a temporary file, flush it to the disk, and rename it; nothing is left behind where that fails."""
+    """Write a temporary file, flush it to the disk, and rename it. After a failure nothing is left behind."""
     temporary = target.with_name(f".{target.name}{TEMPORARY}")
     try:
         with temporary.open("wb") as file:

@@ -1,4 +1,4 @@
-"""A run's arrays as explainers need them: rows, behavior, and the features that a place gives."""
+"""The run in hand: its record, its spec, and its arrays as the stages need them."""
 
 from __future__ import annotations
 
@@ -7,19 +7,20 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
 from engine.config import Mode, Position, RunSpec
+from engine.records import Behavior
 from engine.runs.store import Run
-from engine.stats.faithfulness import Behavior
 
 EVALUATED = ("validation", "test_heldout", "test_iid")
 HELD_IN_MEMORY = 24
-"""Arrays of hidden states cached at once."""
+"""Number of arrays of hidden states that are cached."""
 
 
 @dataclass(frozen=True, order=True)
 class Place:
-    """Where an explainer reads. One explainer is trained per place."""
+    """Input of an explainer. One explainer is trained for each place."""
 
     edit: str
     mode: Mode
@@ -28,20 +29,32 @@ class Place:
 
 
 def concurrent_part(checkpoint: str) -> str:
-    """Where the explanations of the explainer trained in the loop stand, at one checkpoint."""
+    """The part that holds one checkpoint's explanations by the explainer trained in the loop."""
     return f"concurrent/{checkpoint}.safetensors"
 
 
 class Observed:
-    """Read access to the examples, behaviors and hidden states of a run."""
+    """A run as every stage gets it: `record` to write parts, `spec` with paths that can be opened (those in
+    `record.spec` are relative), and cached read access to examples, behavior and hidden states.
+    """
 
     def __init__(self, record: Run, spec: RunSpec):
-        self.spec = spec
-        self.examples: pd.DataFrame = record.read_table("examples.parquet").to_pandas()
-        self.prompt_id = self.examples["prompt_id"].to_numpy()
-        self._record = record
-        self._hidden = functools.lru_cache(maxsize=HELD_IN_MEMORY)(self._read_hidden)
+        self.record, self.spec = record, spec
+        self._hidden = functools.lru_cache(maxsize=HELD_IN_MEMORY)(record.hidden)
         self._behavior: dict[str, Behavior] = {}
+
+    @functools.cached_property
+    def table(self) -> pa.Table:
+        """records.EXAMPLES"""
+        return self.record.read_table("examples.parquet")
+
+    @functools.cached_property
+    def examples(self) -> pd.DataFrame:
+        return self.table.to_pandas()
+
+    @functools.cached_property
+    def prompt_id(self) -> np.ndarray:
+        return self.table["prompt_id"].to_numpy()
 
     @property
     def currents(self) -> list[str]:
@@ -64,34 +77,30 @@ class Observed:
     def headline_edits(self) -> list[str]:
         return list(self.spec.explainers.headline_edits) or self.edits
 
-    def layers(self, checkpoint: str, position: Position = "last") -> list[int]:
-        keys = [k.rpartition(".") for k in self._record.hidden_keys(checkpoint)]
-        return sorted(int(layer) for name, _, layer in keys if name == position)
-
     def places(self, modes: tuple[Mode, ...], edits: list[str]) -> list[Place]:
         return [
             Place(edit, mode, position, layer)
             for edit in edits
             for mode in modes
             for position in self.spec.hidden.positions
-            for layer in self.layers(self.start, position)
+            for layer in self.record.kept_layers(self.start, position)
         ]
 
     def rows(self, edit: str, *splits: str) -> np.ndarray:
-        """Row numbers of the examples of one kind of edit in some splits."""
+        """Row numbers of the examples of one kind of edit in the splits."""
         is_in = self.examples["split"].isin(splits) & (self.examples["edit"] == edit)
         return np.flatnonzero(is_in.to_numpy())
 
     def behavior(self, checkpoint: str) -> Behavior:
-        """f(x), f(x') of all examples, in their order, float64."""
+        """f(x) and f(x') of all examples, in their order, float64."""
         if checkpoint not in self._behavior:
-            table = self._record.read_table(f"behavior/{checkpoint}.parquet")
+            table = self.record.read_table(f"behavior/{checkpoint}.parquet")
             f, edited = (table[name].to_numpy().astype(np.float64) for name in ("f", "f_edited"))
             self._behavior[checkpoint] = Behavior(f, edited)
         return self._behavior[checkpoint]
 
     def factors(self, rows: np.ndarray) -> dict[str, np.ndarray]:
-        """groups, cue and entity of some rows; cue and entity only where every row has both."""
+        """groups, cue and entity of some rows; cue and entity only if every row has both."""
         columns = {"groups": "group", "cue": "cue", "entity": "entity"}
         values = {name: self.examples[column].to_numpy()[rows] for name, column in columns.items()}
         if pd.isna(values["cue"]).any() or pd.isna(values["entity"]).any():
@@ -99,17 +108,15 @@ class Observed:
         return values
 
     def features(self, checkpoint: str, place: Place, rows: np.ndarray) -> np.ndarray:
-        """What the explainer of a place is given, [rows, width]: h(x), or h(x') − h(x)."""
+        """Input of the explainer of a place, [rows, width]: h(x), or h(x') − h(x)."""
         x = self._state(checkpoint, place.position, place.layer, rows)
         if place.mode == "direct":
             return x
         return self._state(checkpoint, f"edited.{place.position}", place.layer, rows) - x
 
     def _state(self, checkpoint: str, position: str, layer: int, rows: np.ndarray) -> np.ndarray:
+        kept = self.record.kept_layers
         if checkpoint not in self.currents:  # another model may have another depth: the same place in its list
-            layer = self.layers(checkpoint)[self.layers(self.start).index(layer)]
-        states = self._hidden(checkpoint, position, layer)
+            layer = kept(checkpoint)[kept(self.start).index(layer)]
+        states = self._hidden(checkpoint, layer, position)
         return states[self.prompt_id[rows] if position == "last" else rows].astype(np.float64)
-
-    def _read_hidden(self, checkpoint: str, position: str, layer: int) -> np.ndarray:
-        return self._record.hidden(checkpoint, layer, position)

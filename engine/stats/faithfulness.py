@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
+from engine.records import Behavior
 from engine.stats.correlation import (
     Resamples,
     as_columns,
@@ -31,22 +32,6 @@ from engine.stats.correlation import (
 TESTABLE_BELOW = 0.95
 """Largest pcorr(f_t(x'), f_0(x') given Z) at which the counterfactual gap is testable; above it, the unseen runs of
 the two models cannot be told apart."""
-
-
-@dataclass(frozen=True)
-class Behavior:
-    """f(x) and f(x') of the same examples at one checkpoint, [n] each, in nats."""
-
-    f: np.ndarray
-    f_edited: np.ndarray
-
-    @property
-    def effect(self) -> np.ndarray:
-        """Δ = f(x') − f(x), [n], float64."""
-        return np.asarray(self.f_edited, dtype=np.float64) - np.asarray(self.f, dtype=np.float64)
-
-    def take(self, rows: np.ndarray) -> Behavior:
-        return Behavior(np.asarray(self.f)[rows], np.asarray(self.f_edited)[rows])
 
 
 @dataclass(frozen=True)

@@ -1,14 +1,31 @@
-"""What several seeds come to: how a number spreads over them, and their verdicts counted."""
+"""Summaries over several seeds: the range or the mean of a number, and the counts of verdicts."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+ENDS = ("", "_low", "_high")
+"""Suffixes of the three columns that hold a number and its interval."""
+
+
+def with_ends(name: str, numbers: Sequence[float]) -> dict[str, float]:
+    """A number and its interval as the columns `name`, `name_low` and `name_high`."""
+    return {f"{name}{end}": number for end, number in zip(ENDS, numbers, strict=True)}
+
+
+def ends_of(row: Mapping[Any, Any] | pd.Series, name: str) -> tuple[float, float, float]:
+    """The inverse of `with_ends`."""
+    value, low, high = (row[f"{name}{end}"] for end in ENDS)
+    return value, low, high
+
 
 def least_and_most(rows: pd.DataFrame, column: str) -> tuple[float, float]:
-    """The smallest and the largest value of a column over seeds, NaN left out; of a single one its own interval
-    (`column_low`, `column_high`), where the rows have it."""
+    """The smallest and the largest value of a column over seeds, NaN left out. For a single seed, its own interval
+    (`column_low`, `column_high`) if the rows have it."""
     values = rows[column].dropna()
     if len(values) == 1 and f"{column}_low" in rows:
         low, high = rows.loc[values.index[0], [f"{column}_low", f"{column}_high"]]
@@ -17,9 +34,10 @@ def least_and_most(rows: pd.DataFrame, column: str) -> tuple[float, float]:
 
 
 def mean_interval(rows: pd.DataFrame, column: str) -> tuple[float, float, float]:
-    """Mean over seeds, NaN left out, with an interval of that mean: each seed's own (`column_low`, `column_high`) put
-    together as independent errors, so of one seed its own. What the seeds share (a first checkpoint) does not vary."""
-    own = rows[[column, f"{column}_low", f"{column}_high"]].dropna(subset=[column]).to_numpy(np.float64)
+    """Mean over seeds, NaN left out, with its interval. The interval combines those of the seeds (`column_low`,
+    `column_high`) as independent errors; for one seed it is the seed's own. What the seeds share (a first checkpoint)
+    does not vary."""
+    own = rows[[f"{column}{end}" for end in ENDS]].dropna(subset=[column]).to_numpy(np.float64)
     if not len(own):
         return np.nan, np.nan, np.nan
     mean = own[:, 0].mean()
@@ -28,6 +46,6 @@ def mean_interval(rows: pd.DataFrame, column: str) -> tuple[float, float, float]
 
 
 def counted(verdicts: pd.Series) -> str:
-    """`2× holds, 1× inconclusive`; of one row the verdict itself."""
+    """`2× holds, 1× inconclusive`; for one row, the verdict itself."""
     counts = verdicts.value_counts()
     return ", ".join(f"{count}× {verdict}" if len(verdicts) > 1 else str(verdict) for verdict, count in counts.items())

@@ -1,8 +1,8 @@
 """The sample checkpoints and runs: tiny models that learn the worlds' rules from sampled dialogues.
 
-`build` makes all of it from nothing and goes on where it was stopped: a checkpoint whose manifest
-(`training.json`, written last) says the same is not trained again. The two tasks train side by side,
-one process and one thread each, so that the weights do not depend on the number of cores.
+`build` makes all of it from nothing and resumes a build that was stopped. It does not train a checkpoint again if the
+manifest (`training.json`, written last) records the same settings. The two tasks train side by side in one process and
+one thread each, so the weights do not depend on the number of cores.
 """
 
 from __future__ import annotations
@@ -20,40 +20,40 @@ from typing import Any
 import numpy as np
 
 from engine import SAMPLES
-from engine.config import CheckpointSpec, InputError, PatchingSpec, PromptCounts, TaskSpec, load_spec
+from engine.config import CheckpointSpec, InputError, PatchingSpec, PromptCounts, TaskSpec
 from engine.progress import Progress, silent
-from engine.records import examples_table
+from engine.records import Behavior, examples_table
+from engine.spec_files import load_spec
 from engine.tasks import FACTORS, task_examples
-from engine.tasks.worlds import Measurements, WorldName, check_world, draw_rules, sample_dialogues
+from engine.tasks.worlds import Rule, WorldName, check_world, draw_rules, sample_dialogues
+from engine.verbal.drift import LEARN_PROMPT_OF
 
 MANIFEST = "training.json"
-WORLDS_REPORT = "worlds.json"
 REBUILD = ".rebuild"
-"""Stands in the folder while it is being rebuilt; holds the seed."""
+"""File that stands in the folder during a rebuild; it holds the seed."""
 SPECS = SAMPLES / "specs"
 TASKS = tuple(FACTORS)
 SHAPE = {"width": 88, "layers": 4, "heads": 4}
 VOCABULARY = {"gpt2": 768, "llama": 704}
 STAGES = 6
-"""Checkpoints of the trajectory after θ0: the rules turn by 15 degrees from one to the next."""
+"""Checkpoints of the trajectory after θ0; the rules turn by 15 degrees from one to the next."""
 PRETRAINING_STEPS = {"gpt2": 2000, "llama": 1600}
 STAGE_STEPS = 400
 PASSED_THROUGH = f"gpt2--step-{STAGE_STEPS:04d}"
-"""The first stage is hardly apart from θ0 (ρ ≈ 0.96): it is trained, and not kept."""
-WORLD_STEPS = {"cue": 600, "shared": 500, "base": 600, "rescale": 400, "unrelated": 300}
+"""The first stage is trained and not kept: its behavior hardly differs from θ0 (ρ ≈ 0.96)."""
+WORLD_STEPS: dict[WorldName, int] = {"cue": 600, "shared": 500}
+"""Further worlds whose last checkpoints are trained from θ0, and their training steps."""
 PROMPTS_A_STEP = 64
 ANSWERS_A_PROMPT = 16
 PATCHED = {"sycophancy": ("delete_cue", "replace_speaker"), "refusal": ("delete_cue", "replace_asker")}
-"""The edits whose patching maps the main runs hold: the chosen one, and one that leaves most tokens in their places."""
+"""Edits with patching maps in the main runs: the chosen edit, and one that leaves most tokens in their places."""
 ANSWER_WEIGHT = 30.0
-LEARN_PROMPT_OF = 4
-"""All tokens of one prompt in so many are learnt, of the others the answers."""
 RATE = {"pretraining": 1e-2, "post-training": 5e-3}
 
 
 @dataclass(frozen=True)
 class Job:
-    """One checkpoint to train, from nothing or from another as it was saved."""
+    """One checkpoint to train, from nothing or from another saved checkpoint."""
 
     name: str
     family: str
@@ -67,8 +67,12 @@ class Job:
     shape: dict[str, int] | None = None
     """None: SHAPE."""
 
+    @property
+    def rate(self) -> float:
+        return RATE["post-training" if self.start else "pretraining"]
 
-def jobs(worlds: Sequence[WorldName] = ("cue", "shared")) -> list[Job]:
+
+def jobs() -> list[Job]:
     """The checkpoints of one task: a trajectory, the last checkpoints of other worlds, another family's θ0."""
     first = Job("gpt2--step-0000", "gpt2", "independent", 0.0, PRETRAINING_STEPS["gpt2"], 0)
     plan = [first]
@@ -77,8 +81,7 @@ def jobs(worlds: Sequence[WorldName] = ("cue", "shared")) -> list[Job]:
         name = f"gpt2--step-{step:04d}"
         plan.append(Job(name, "gpt2", "independent", stage / STAGES, STAGE_STEPS, step, plan[-1].name))
     plan.append(Job("llama--step-0000", "llama", "independent", 0.0, PRETRAINING_STEPS["llama"], 0))
-    for world in worlds:
-        steps = WORLD_STEPS[world]
+    for world, steps in WORLD_STEPS.items():
         plan.append(Job(f"gpt2--{world}-{steps:04d}", "gpt2", world, 1.0, steps, steps, first.name))
     return plan
 
@@ -92,65 +95,76 @@ def _manifest(task: str, seed: int, job: Job) -> dict[str, Any]:
         "vocabulary": VOCABULARY[job.family],
         "prompts": job.steps * PROMPTS_A_STEP,
         "answers_a_prompt": ANSWERS_A_PROMPT,
-        "learning_rate": RATE["post-training" if job.start else "pretraining"],
+        "learning_rate": job.rate,
     }
 
 
 def is_built(folder: Path, task: str, seed: int, job: Job) -> bool:
-    """Whether the checkpoint is there, whole, and was made with these very settings."""
+    """Whether the checkpoint is complete and was made with exactly these settings."""
+    return is_saved(folder / job.name, _manifest(task, seed, job))
+
+
+def is_saved(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Whether `folder` holds a complete checkpoint with this manifest."""
     try:
-        return json.loads((folder / job.name / MANIFEST).read_text()) == _manifest(task, seed, job)
+        return json.loads((folder / MANIFEST).read_text()) == manifest
     except (OSError, ValueError):
         return False
 
 
-def _tokenizer(task: str, seed: int, family: str) -> Any:
-    from engine.training.loop import train_tokenizer
-
-    factors = FACTORS[task]
-    rng = np.random.default_rng([seed, 10])
-    prompts, answers = sample_dialogues(factors, draw_rules(factors, seed, family).start, rng, 6000)
-    texts = [prompt + sampled[0] for prompt, sampled in zip(prompts, answers, strict=True)]
-    return train_tokenizer(texts, VOCABULARY[family], bos=family == "llama")
-
-
 def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress = silent) -> Path:
-    """Train and save one checkpoint of a task; returns its folder. Skips what is built."""
-    import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-    from transformers.utils.logging import disable_progress_bar
+    """Train and save one checkpoint of a task; returns its folder. Skips a checkpoint that is built."""
+    from engine.training.loop import new_model, train_tokenizer
 
-    from engine.training.loop import encode_dialogues, new_model, train
-
-    target = folder / job.name
+    target, rules = folder / job.name, draw_rules(FACTORS[task], seed, job.family)
     if is_built(folder, task, seed, job):
         return target
-    disable_progress_bar()
-    factors = FACTORS[task]
     if job.start:
-        tokenizer = AutoTokenizer.from_pretrained(folder / job.start)
-        model = AutoModelForCausalLM.from_pretrained(folder / job.start, dtype=torch.float32)
+        model, tokenizer = load_trainable(folder / job.start)
     else:
-        tokenizer = _tokenizer(task, seed, job.family)
+        dialogues = sample_dialogues(FACTORS[task], rules.start, np.random.default_rng([seed, 10]), 6000)
+        texts = [prompt + sampled[0] for prompt, sampled in zip(*dialogues, strict=True)]
+        tokenizer = train_tokenizer(texts, VOCABULARY[job.family], bos=job.family == "llama")
         model = new_model(job.family, len(tokenizer), **(job.shape or SHAPE), seed=seed)
-    rule = draw_rules(factors, seed, job.family).at(job.world, job.progress)
     rng = np.random.default_rng([seed, *job.name.encode()])
 
-    def sample(_: int) -> Any:
-        dialogues = sample_dialogues(factors, rule, rng, PROMPTS_A_STEP, ANSWERS_A_PROMPT)
-        return encode_dialogues(tokenizer, *dialogues, answer_weight=ANSWER_WEIGHT, every=LEARN_PROMPT_OF)
+    def on_step(done: int, _: float) -> None:
+        progress(f"{task} {job.name}", done, job.steps)
 
-    rate = RATE["post-training" if job.start else "pretraining"]
-    stage = f"{task} {job.name}"
-    train(model, sample, steps=job.steps, learning_rate=rate, on_step=lambda done, _: progress(stage, done, job.steps))
+    options = {"steps": job.steps, "learning_rate": job.rate, "on_step": on_step}
+    train_on_rule(model, tokenizer, task, rules.at(job.world, job.progress), rng, **options)
     save(model, tokenizer, target, _manifest(task, seed, job))
     return target
 
 
-def save(model: Any, tokenizer: Any, target: Path, manifest: dict[str, Any]) -> None:
-    """Save a checkpoint in bfloat16 into a fresh folder; the manifest of its settings comes last."""
+def load_trainable(folder: Path) -> tuple[Any, Any]:
+    """Model in float32 and tokenizer of a saved checkpoint."""
     import torch
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils.logging import disable_progress_bar
 
+    disable_progress_bar()
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32)
+    return model, AutoTokenizer.from_pretrained(folder)
+
+
+def train_on_rule(model: Any, tokenizer: Any, task: str, rule: Rule, rng: np.random.Generator, **options: Any) -> None:
+    """Train in place on dialogues that follow a rule; `options` are those of `training.loop.train`."""
+    from engine.training.loop import encode_dialogues, train
+
+    def sample(_: int) -> Any:
+        dialogues = sample_dialogues(FACTORS[task], rule, rng, PROMPTS_A_STEP, ANSWERS_A_PROMPT)
+        return encode_dialogues(tokenizer, *dialogues, answer_weight=ANSWER_WEIGHT, every=LEARN_PROMPT_OF)
+
+    train(model, sample, **options)
+
+
+def save(model: Any, tokenizer: Any, target: Path, manifest: dict[str, Any]) -> None:
+    """Save a checkpoint in bfloat16 into a fresh folder. The manifest of its settings is written last."""
+    import torch
+    from transformers.utils.logging import disable_progress_bar
+
+    disable_progress_bar()
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir(parents=True)
     model.to(torch.bfloat16).save_pretrained(target)
@@ -166,142 +180,105 @@ def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Pat
     from engine.model.behavior import measure
     from engine.model.checkpoints import load
 
-    report = folder / WORLDS_REPORT
+    report = folder / "worlds.json"
     counts = PromptCounts(train=1, validation=1, test_heldout=1000, test_iid=600)
-    examples = examples_table(
-        task_examples(TaskSpec.model_validate({"name": task, "prompts": counts, "edits": ["delete_cue"]}))
-    )
+    spec = TaskSpec.model_validate({"name": task, "prompts": counts, "edits": ["delete_cue"]})
+    examples = examples_table(task_examples(spec))
 
-    def behavior(job: Job) -> Measurements:
-        spec = CheckpointSpec.model_validate({"name": job.name, "path": str(folder / job.name)})
-        measured = measure(load(spec, device="cpu"), examples)
-        return Measurements(measured.f.astype(float), measured.f_edited.astype(float))
+    def behavior(job: Job) -> Behavior:
+        checkpoint = CheckpointSpec(name=job.name, path=str(folder / job.name))
+        measured = measure(load(checkpoint, device="cpu"), examples)
+        return Behavior(measured.f.astype(float), measured.f_edited.astype(float))
 
-    trained = [job for job in plan if job.family == "gpt2"]
-    first, *others = [behavior(job) for job in trained]
-    rows = {
-        job.name: {"progress": job.progress, "step": job.step, **asdict(check_world(job.world, first, now))}
-        for job, now in zip(trained[1:], others, strict=True)
-    }
-    for job in trained[1:]:
-        if job.progress < 1:  # on the way there nothing has to have moved far
+    start, *trained = [job for job in plan if job.family == "gpt2"]
+    first = behavior(start)
+    rows = {}
+    for job in trained:
+        check = asdict(check_world(job.world, first, behavior(job)))
+        rows[job.name] = {"progress": job.progress, "step": job.step, **check}
+        if job.progress < 1:  # on the way, nothing has to have moved far
             rows[job.name]["as_designed"] = None
     changed = float(np.mean((first.f > 0) != (first.f_edited > 0)))
-    report.write_text(
-        json.dumps({"seed": seed, "edit": "delete_cue", "has_changed": changed, "worlds": rows}, indent=1)
-    )
+    content = {"seed": seed, "edit": "delete_cue", "has_changed": changed, "worlds": rows}
+    report.write_text(json.dumps(content, indent=1))
     return report
 
 
-def run_specs(out: Path, task: str, seed: int = 0) -> list[Path]:
-    """The specs of a task's sample runs; where `out` has none, copies of ours that name the seed."""
+def run_specs(out: Path, task: str, seed: int = 0, *, verbal: bool = False) -> list[Path]:
+    """The specs of a task's sample runs; with `verbal`, also those in which a model explains itself. If `out` has no
+    specs, copies of the committed ones that name the seed are put there."""
     folder = out / "specs"
     if not folder.is_dir():
         folder.mkdir(parents=True)
         for source in SPECS.glob("*.yaml"):
             text = source.read_text(encoding="utf-8")
             (folder / source.name).write_text(text.replace("Seed 0", f"Seed {seed}"), encoding="utf-8")
-    return sorted(path for path in folder.glob("*.yaml") if path.stem.split("-")[0] == task)
+    paths = sorted(path for path in folder.glob("*.yaml") if path.stem.split("-")[0] == task)
+    return paths + (sorted(folder.glob(f"verbal-{task}*.yaml")) if verbal else [])
 
 
-def verbal_specs(out: Path, task: str) -> list[Path]:
-    """The specs of a task's runs in which the model explains itself; `run_specs` has put them there."""
-    return sorted((out / "specs").glob(f"verbal-{task}*.yaml"))
-
-
-def _build_task(
-    out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool, verbal: bool, progress: Progress
-) -> Iterator[Path]:
-    folder = (out / "checkpoints" if runs else out) / task
-    for job in plan:
-        yield train_job(folder, task, seed, job, progress)
-    if not runs:
-        return
-    from engine.patching.stage import patch_run
-    from engine.pipeline import run
-
-    check_worlds(folder, task, seed, plan)
-    specs = run_specs(out, task, seed) + (verbal_specs(out, task) if verbal else [])
-    for spec in map(load_spec, specs):
-        yield run(spec, out / spec.name).path
-    if seed == 0 and (out / task).is_dir():  # the committed runs show them; a study keeps metrics only
-        patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
-    shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
-
-
-def _work(out: Path, task: str, seed: int, plan: Sequence[Job], runs: bool, verbal: bool, messages: Any) -> None:
-    """Everything of one task, in a process of its own; what happens is told in messages."""
+def one_thread() -> None:
+    """Make this process compute with one thread."""
     import torch
 
     torch.set_num_threads(1)
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+def _work(out: Path, task: str, seed: int, verbal: bool, messages: Any) -> None:
+    """Build one task in a process of its own; the queue `messages` reports the progress and the folders."""
+    from engine.patching.stage import patch_run
+    from engine.pipeline import make_run
+
+    one_thread()
+    folder, plan = out / "checkpoints" / task, jobs()
     try:
-        for folder in _build_task(out, task, seed, plan, runs, verbal, lambda *told: messages.put(("step", told))):
-            messages.put(("ready", str(folder)))
+        for job in plan:
+            made = train_job(folder, task, seed, job, lambda *told: messages.put(("step", told)))
+            messages.put(("ready", made))
+        check_worlds(folder, task, seed, plan)
+        for spec in map(load_spec, run_specs(out, task, seed, verbal=verbal)):
+            messages.put(("ready", make_run(spec, out / spec.name).path))
+        if seed == 0 and (out / task).is_dir():  # the committed runs show the maps; a study keeps only metrics
+            patch_run(out / task, PatchingSpec(edits=PATCHED[task]))
+        shutil.rmtree(folder / PASSED_THROUGH, ignore_errors=True)
     except InputError as error:
         messages.put(("failed", str(error)))
     except KeyboardInterrupt:
         pass
 
 
-def clear(out: Path, seed: int, tasks: Sequence[str]) -> None:
-    """Remove what an earlier build left, unless that very build was stopped on its way."""
+def clear(out: Path, seed: int, tasks: Sequence[str] = TASKS) -> None:
+    """Remove what an earlier build left, unless it was a build of the same seed that was stopped."""
     mark = out / REBUILD
     if mark.is_file() and mark.read_text() == str(seed):
         return
     for task in tasks:
         shutil.rmtree(out / "checkpoints" / task, ignore_errors=True)
-        for spec in run_specs(out, task, seed) + verbal_specs(out, task):
+        for spec in run_specs(out, task, seed, verbal=True):
             shutil.rmtree(out / spec.stem, ignore_errors=True)
     mark.write_text(str(seed))
 
 
-def build(
-    out: Path,
-    seed: int = 0,
-    progress: Progress = silent,
-    *,
-    worlds: Sequence[WorldName] = ("cue", "shared"),
-    tasks: Sequence[str] = TASKS,
-    verbal: bool = True,
-) -> Iterator[Path]:
-    """From nothing: checkpoints into `out`/checkpoints/<task>/, then the runs of `out`/specs; yields each when ready.
+def build(out: Path, seed: int = 0, progress: Progress = silent, *, verbal: bool = True) -> Iterator[Path]:
+    """Build everything from nothing: checkpoints into `out`/checkpoints/<task>/, then the runs of `out`/specs. Yields
+    each folder when it is ready.
 
-    Without `verbal`, not those in which a model explains itself. A build that was stopped goes on: what it finished is
-    left as it is. Raises InputError as the pipeline does.
+    Without `verbal`, the runs in which a model explains itself are left out. A build that was stopped resumes and keeps
+    what it finished. One worker process builds each task. Raises InputError as the pipeline does.
     """
     out = out.resolve()
     out.mkdir(parents=True, exist_ok=True)
-    clear(out, seed, tasks)
-    yield from _build(out, seed, progress, worlds, tasks, verbal=verbal)
-    (out / REBUILD).unlink()
-
-
-def _build(
-    out: Path,
-    seed: int,
-    progress: Progress,
-    worlds: Sequence[WorldName],
-    tasks: Sequence[str],
-    *,
-    runs: bool = True,
-    verbal: bool = False,
-) -> Iterator[Path]:
-    """One worker process for each task; its messages become progress and folders."""
-    plan = jobs(worlds)
-    specs = (
-        sum(len(run_specs(out, task, seed)) + verbal * len(verbal_specs(out, task)) for task in tasks) if runs else 0
-    )
-    sizes = {f"{task} {job.name}": job.steps for task in tasks for job in plan}
-    home = out / "checkpoints" if runs else out
-    done = {f"{t} {j.name}": j.steps for t in tasks for j in plan if is_built(home / t, t, seed, j)}
+    clear(out, seed)
+    specs = sum(len(run_specs(out, task, seed, verbal=verbal)) for task in TASKS)
+    plan = [(task, job) for task in TASKS for job in jobs()]
+    all_steps = sum(job.steps for _, job in plan)
+    home = out / "checkpoints"
+    done = {f"{task} {job.name}": job.steps for task, job in plan if is_built(home / task, task, seed, job)}
     finished = 0
     context = get_context("spawn")
     messages = context.Queue()
-    workers = [
-        context.Process(target=_work, args=(out, task, seed, plan, runs, verbal, messages), daemon=True)
-        for task in tasks
-    ]
+    workers = [context.Process(target=_work, args=(out, t, seed, verbal, messages), daemon=True) for t in TASKS]
     for worker in workers:
         worker.start()
     try:
@@ -314,16 +291,16 @@ def _build(
                 raise InputError(told)
             if kind == "step":
                 done[told[0]] = told[1]
-                progress("sample checkpoints, steps", sum(done.values()), sum(sizes.values()))
-            else:
-                folder = Path(told)
-                if runs and folder.parent == out:
-                    finished += 1
-                    progress("sample runs", finished, specs)
-                yield folder
+                progress("sample checkpoints, steps", sum(done.values()), all_steps)
+                continue
+            if told.parent == out:
+                finished += 1
+                progress("sample runs", finished, specs)
+            yield told
         if any(worker.exitcode for worker in workers):
-            raise InputError(f"{out}: a worker was stopped; the same command goes on from there")
+            raise InputError(f"{out}: a worker process was stopped; the same command resumes from there")
     finally:
         for worker in workers:
             worker.terminate()
             worker.join()
+    (out / REBUILD).unlink()

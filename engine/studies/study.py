@@ -1,31 +1,32 @@
-"""A study: the sample worlds over several seeds, metrics only, resumable.
+"""A study: the sample worlds over several seeds, metrics only; it can be resumed.
 
-For every seed the checkpoints are trained and the runs of sample_runs/specs made; the metrics of the chosen settings
-and of their controls are gathered in one table, and all else is removed once a seed is done.
+For every seed the checkpoints are trained and the runs of sample_runs/specs made. The metrics of the chosen settings
+and of their controls are collected in one table; all else is removed once a seed is done.
 """
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Hashable, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import yaml
 from pydantic import Field, ValidationError
 
 from engine.config import InputError, Strict
+from engine.markdown import intervals, markdown_table
 from engine.progress import Progress, silent
-from engine.runs.files import MANIFEST, content_hash
+from engine.records import INTERVALS
+from engine.runs.files import MANIFEST, sha256_of
 from engine.runs.store import Run
 from engine.stats.correlation import seed_interval
 from engine.studies.over_seeds import counted, least_and_most
 from engine.studies.samples import TASKS, build, run_specs
-from engine.studies.verbal_study import VerbalStudySpec
+from engine.studies.verbal_cells import VerbalStudySpec, read_yaml
 
-METRICS = "metrics.parquet"
-SUMMARY = "summary.csv"
+METRICS_FILE = "metrics.parquet"
+SUMMARY_FILE = "summary.csv"
+SUMMARISED = ("target_current", *(name for name in INTERVALS if name != "direction"))
 
 
 class StudySpec(Strict):
@@ -37,12 +38,10 @@ class StudySpec(Strict):
 
 
 def load_study(path: Path) -> StudySpec:
-    """Raises InputError: what is wrong, where, how to mend it."""
+    """Raises InputError, which says what is wrong and where."""
+    data = read_yaml(path)
     try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
         return StudySpec.model_validate(data)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise InputError(f"{path}: can't be read: {error}") from None
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
@@ -51,20 +50,20 @@ def load_study(path: Path) -> StudySpec:
 def run_study(spec: StudySpec, out: Path, samples: Path, progress: Progress = silent) -> pd.DataFrame:
     """Metrics of all seeds, one row a setting, with the columns `seed` and `run`; also written to `out`.
 
-    Seed 0 is read from the sample runs where they stand in `samples`, complete.
+    Seed 0 is read from the sample runs if all of them stand in `samples` and are complete.
     """
     out.mkdir(parents=True, exist_ok=True)
     frames = []
-    for number, seed in enumerate(spec.seeds):
+    for number, seed in enumerate(spec.seeds, start=1):
         done = out / f"seed-{seed}.parquet"
         if not done.exists():
             runs = finished_runs(samples) if seed == 0 else []
             _one_seed(out / f"seed-{seed}", seed, done, runs, progress)
         frames.append(pd.read_parquet(done))
-        progress("seeds", number + 1, len(spec.seeds))
+        progress("seeds", number, len(spec.seeds))
     table = pd.concat(frames, ignore_index=True)
-    table.to_parquet(out / METRICS, index=False)
-    summary(table).to_csv(out / SUMMARY, index=False)
+    table.to_parquet(out / METRICS_FILE, index=False)
+    summary(table).to_csv(out / SUMMARY_FILE, index=False)
     return table
 
 
@@ -84,41 +83,30 @@ def _one_seed(folder: Path, seed: int, done: Path, runs: list[Path], progress: P
     for path in runs:
         run = Run.open(path)
         named = {"run": run.spec.name, "task": run.spec.task.name, "seed": seed}
-        metrics = run.read_table(METRICS).to_pandas()
-        frames.append(metrics[metrics["chosen"]].assign(**named, run_hash=content_hash(path / MANIFEST)))
+        metrics = run.read_table(METRICS_FILE).to_pandas()
+        frames.append(metrics[metrics["chosen"]].assign(**named, run_hash=sha256_of(path / MANIFEST)))
     temporary = done.with_suffix(".tmp")
     pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
     temporary.rename(done)
     shutil.rmtree(folder, ignore_errors=True)
 
 
-def headline(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
-    """The chosen settings without noise, on one split, the explainers themselves."""
+def summary(table: pd.DataFrame) -> pd.DataFrame:
+    """The chosen explainers without noise on held-out examples, one row a run × explainer × regime × checkpoint.
+
+    A number is the mean over seeds, with its range (for one seed: its interval), and a t interval from five seeds on.
+    Verdicts are counted.
+    """
+    split = "test_heldout"
     is_it = table["chosen"] & (table["noise"] == 0) & table["control"].isna() & (table["split"] == split)
-    return table[is_it]
-
-
-def summary(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
-    """Means over seeds with their range (of one seed: its interval), and a t interval from five seeds on, of each
-    run × explainer × regime × checkpoint; verdicts are counted."""
-    rows = []
     keys = ["run", "explainer", "regime", "checkpoint", "step"]
-    for key, own in headline(table, split).groupby(keys, sort=False):
-        row = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique(), "split": split}
-        for name in (
-            "target_current",
-            "self",
-            "orig",
-            "gap",
-            "counterfactual_gap",
-            "change_tracking",
-            "self_minus_stale",
-        ):
-            values = own[name].dropna()
-            mean, low, high = seed_interval(list(values))
+    rows = []
+    for key, own in table[is_it].groupby(keys, sort=False):
+        row: dict[Any, Any] = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique(), "split": split}
+        for name in SUMMARISED:
+            mean, low, high = seed_interval(own[name].tolist())
             least, most = least_and_most(own, name)
-            row |= {name: mean, f"{name}_min": least, f"{name}_max": most}
-            row |= {f"{name}_low": low, f"{name}_high": high}
+            row |= {name: mean, f"{name}_min": least, f"{name}_max": most, f"{name}_low": low, f"{name}_high": high}
         for name in ("verdict_coupling", "verdict_counterfactual"):
             row[name] = counted(own[name])
         rows.append(row)
@@ -130,30 +118,17 @@ def markdown(table: pd.DataFrame, every_checkpoint: bool = False) -> str:
     frame = summary(table)
     if not every_checkpoint:
         frame = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
-    names = (
-        "run",
-        "explainer, regime",
-        "ρ",
-        "Self",
-        "gap",
-        "coupling",
-        "counterfactual gap",
-        "verdict",
-        "change tracking",
-    )
-    lines = ["| " + " | ".join(names) + " |", "|---" * len(names) + "|"]
-    for row in frame.to_dict("records"):
-        cells = [_cell(row, name) for name in ("self", "gap", "counterfactual_gap", "change_tracking")]
-        checkpoint = str(row["checkpoint"]).split("--", 1)[1]
-        lines.append(
-            f"| {row['run']}, {checkpoint} | {row['explainer']}, {row['regime']} | {row['target_current']:+.2f} "
-            f"| {cells[0]} | {cells[1]} | {row['verdict_coupling']} | {cells[2]} | {row['verdict_counterfactual']} "
-            f"| {cells[3]} |"
-        )
-    return "\n".join(lines)
-
-
-def _cell(row: Mapping[Hashable, Any], name: str) -> str:
-    """Mean over seeds, with the smallest and the largest; of one seed, with its interval."""
-    mean, low, high = (row[f"{name}{end}"] for end in ("", "_min", "_max"))
-    return "–" if pd.isna(mean) else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+    names = ("self", "gap", "counterfactual_gap", "change_tracking")
+    cells = {name: intervals(frame, name, ends=("_min", "_max")) for name in names}
+    columns = {
+        "run": frame["run"] + ", " + frame["checkpoint"].str.split("--").str[1],
+        "explainer, regime": frame["explainer"] + ", " + frame["regime"],
+        "ρ": intervals(frame, "target_current", ends=()),
+        "Self": cells["self"],
+        "gap": cells["gap"],
+        "coupling": frame["verdict_coupling"],
+        "counterfactual gap": cells["counterfactual_gap"],
+        "verdict": frame["verdict_counterfactual"],
+        "change tracking": cells["change_tracking"],
+    }
+    return markdown_table(columns)

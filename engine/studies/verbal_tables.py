@@ -1,30 +1,42 @@
-"""Tables of a study of self-explanation, over seeds: what the README shows."""
+"""Tables of a study of self-explanation over seeds, as the README shows them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
-from engine.studies.over_seeds import counted, mean_interval
-from engine.studies.verbal_study import VerbalStudySpec
+from engine.markdown import intervals, markdown_table
+from engine.studies.over_seeds import ENDS, counted, mean_interval, with_ends
+from engine.studies.verbal_cells import VerbalStudySpec
 
-
-def last(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
-    """Rows of the headline edit at each cell's last checkpoint, on one split."""
-    rows = table[table["chosen"].astype(bool) & (table["split"] == split)]
-    return rows[rows["step"] == rows.groupby("cell")["step"].transform("max")]
-
-
-def by_step(table: pd.DataFrame, split: str = "test_heldout") -> pd.DataFrame:
-    """Rows of the headline edit at every trained checkpoint, on one split."""
-    return table[table["chosen"].astype(bool) & (table["split"] == split) & (table["step"] > 0)]
+CONTROLS = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
+COLUMNS: dict[str, tuple[str | None, str, str]] = {
+    "agreement": (None, "label_agreement", "self"),
+    "self": (None, "exact_match", "self"),
+    "orig": (None, "exact_match", "orig"),
+    "gap": (None, "exact_match", "gap"),
+    "f1": (None, "has_changed_f1", "self"),
+    "content": (None, "content_match", "self"),
+    "unseen": (None, "exact_match", "counterfactual_gap"),
+    "tracking": (None, "exact_match", "change_tracking"),
+    "disagreeing": (None, "exact_match_disagreeing", "gap"),
+    "parsed": (None, "parse_rate", "self"),
+    "probe_self": (None, "pearson", "self"),
+    "probe_orig": (None, "pearson", "orig"),
+    "probe_gap": (None, "pearson", "gap"),
+    "fresh": ("ceiling", "pearson", "self"),
+    **{f"{name}_gap": (name, "exact_match", "gap") for name in CONTROLS},
+    **{f"{name}_tracking": (name, "exact_match", "change_tracking") for name in CONTROLS},
+}
+"""Name in a summary → the control, metric and column that it comes from."""
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """For each task × setting × step: means over seeds with their intervals, as columns name, name_low, name_high;
-    verdicts counted; `tracks`: in how many seeds change tracking is above 0."""
+    """For each task × setting × step: means over seeds as columns name, name_low, name_high (NaN if the interval has no
+    width); verdicts counted; `tracks`: the number of seeds with change tracking above 0."""
     out = []
     keys = ["task", "setting", "step"]
     for key, own in rows.groupby(keys, sort=False):
@@ -32,8 +44,9 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         for name, (control, metric, column) in COLUMNS.items():
             is_it = own["metric"] == metric
             is_it &= own["control"].isna() if control is None else own["control"] == control
-            mine = own[is_it].reindex(columns=[column, f"{column}_low", f"{column}_high"]).astype(float)
-            row |= dict(zip((name, f"{name}_low", f"{name}_high"), mean_interval(mine, column), strict=True))
+            mine = own[is_it].reindex(columns=[f"{column}{end}" for end in ENDS]).astype(float)
+            mean, low, high = mean_interval(mine, column)
+            row |= with_ends(name, (mean, low, high) if low < high else (mean, np.nan, np.nan))
         head = own[own["control"].isna() & (own["metric"] == "exact_match")]
         known = head["change_tracking"].dropna()
         row["tracks"] = f"{int((known > 0).sum())} of {len(known)}" if len(known) else "–"
@@ -43,105 +56,51 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(out)
 
 
-COLUMNS: dict[str, tuple[str | None, str, str]] = {
-    "agreement": (None, "label_agreement", "self"),
-    "self": (None, "exact_match", "self"),
-    "orig": (None, "exact_match", "orig"),
-    "gap": (None, "exact_match", "gap"),
-    "f1": (None, "has_changed_f1", "self"),
-    "f1_gap": (None, "has_changed_f1", "gap"),
-    "content": (None, "content_match", "self"),
-    "content_gap": (None, "content_match", "gap"),
-    "moved": (None, "content_match_moved", "self"),
-    "balanced": (None, "content_match_balanced", "self"),
-    "unseen": (None, "exact_match", "counterfactual_gap"),
-    "tracking": (None, "exact_match", "change_tracking"),
-    "disagreeing": (None, "exact_match_disagreeing", "gap"),
-    "majority": (None, "majority", "self"),
-    "parsed": (None, "parse_rate", "self"),
-    "probe_self": (None, "pearson", "self"),
-    "probe_orig": (None, "pearson", "orig"),
-    "probe_gap": (None, "pearson", "gap"),
-    "fresh": ("ceiling", "pearson", "self"),
-    **{
-        f"{name}_{short}": (name, "exact_match", column)
-        for name in ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
-        for short, column in (
-            ("self", "self"),
-            ("gap", "gap"),
-            ("unseen", "counterfactual_gap"),
-            ("tracking", "change_tracking"),
-        )
-    },
-}
-"""Name in a summary → which control, metric and column it comes from."""
-
-
 def markdown(
     table: pd.DataFrame, spec: VerbalStudySpec, split: str = "test_heldout", *, every_checkpoint: bool = False
 ) -> str:
-    """Tables at each cell's last checkpoint, as the README shows them: what the model says, and its controls. With
-    `every_checkpoint` one table with Self and Orig by training step."""
+    """Tables of the headline edit at each cell's last checkpoint: the model's sentences, and their controls. With
+    `every_checkpoint`, one table with Self and Orig by training step."""
     if table.empty:
         return "no cell is done yet"
+    rows = table[table["chosen"].astype(bool) & (table["split"] == split)]
+    last = rows["step"] == rows.groupby("cell")["step"].transform("max")
+    frame = summary(rows[rows["step"] > 0] if every_checkpoint else rows[last])
     reported = {setting.name: setting.reported for setting in spec.all_settings}
-    frame = summary(by_step(table, split) if every_checkpoint else last(table, split))
     frame["reported"] = frame["setting"].map(reported).fillna("")
     frame["order"] = frame["setting"].map({name: i for i, name in enumerate(reported)})
     frame = frame.sort_values(["order", "task", "step"], kind="stable", ascending=[True, False, True])
+    match = {"agreement": "labels agree", "self": "Self", "orig": "Orig", "gap": "gap"}
     if every_checkpoint:
-        names = ("agreement", "self", "orig", "gap", "unseen", "tracking", "parsed")
-        heads = ("labels agree", "Self", "Orig", "gap", "counterfactual gap", "change tracking", "parsed")
-        return _table(frame, tuple(zip(names, heads, strict=True)), ("step", "step"))
-    first = (
-        ("agreement", "labels agree"),
-        ("self", "Self"),
-        ("orig", "Orig"),
-        ("gap", "gap"),
-        ("disagreeing", "gap where they disagree"),
-        ("f1", "has-changed F1"),
-        ("content", "content"),
-        ("unseen", "counterfactual gap"),
-        ("tracking", "change tracking"),
-        ("parsed", "parsed"),
-    )
-    others = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
-    second = (("tracking", "the model itself"), *((f"{n}_tracking", n) for n in others))
-    third = (("gap", "the model itself"), *((f"{n}_gap", n) for n in others))
-    probes = (
-        ("probe_self", "Self"),
-        ("probe_orig", "Orig"),
-        ("probe_gap", "gap"),
-        ("fresh", "a fresh probe's Self"),
-    )
+        unseen = {"unseen": "counterfactual gap", "tracking": "change tracking", "parsed": "parsed"}
+        return _table(frame, match | unseen, {"step": "step"})
+    more = {
+        "disagreeing": "gap where they disagree",
+        "f1": "has-changed F1",
+        "content": "content",
+        "unseen": "counterfactual gap",
+        "tracking": "change tracking",
+        "parsed": "parsed",
+    }
+    own = "the model itself"
+    tracking = {"tracking": own} | {f"{name}_tracking": name for name in CONTROLS}
+    gaps = {"gap": own} | {f"{name}_gap": name for name in CONTROLS}
+    parts = [
+        _table(frame, match | more, {"verdict_coupling": "coupling", "reported": "reported gap"}),
+        "Change tracking (does the content follow the unseen answer, given the label and the present answer):",
+        _table(frame, tracking, {"tracks": "above 0 in", "verdict_counterfactual": "verdict"}),
+        "Gap of the exact match:",
+        _table(frame, gaps),
+    ]
     beside = frame[frame["probe_self"].notna()]
-    more = ["The frozen probe on the same checkpoints, and a fresh one:", _table(beside, probes)] if len(beside) else []
-    return "\n\n".join(
-        [
-            _table(frame, first, ("coupling", "verdict_coupling"), ("reported gap", "reported")),
-            "Change tracking (does the content follow the unseen answer, given the label and the present answer):",
-            _table(frame, second, ("above 0 in", "tracks"), ("verdict", "verdict_counterfactual")),
-            "Gap of the exact match:",
-            _table(frame, third),
-            *more,
-        ]
-    )
+    if len(beside):
+        probes = {"probe_self": "Self", "probe_orig": "Orig", "probe_gap": "gap", "fresh": "a fresh probe's Self"}
+        parts += ["The frozen probe on the same checkpoints, and a fresh one:", _table(beside, probes)]
+    return "\n\n".join(parts)
 
 
-def _table(frame: pd.DataFrame, columns: Sequence[tuple[str, str]], *words: tuple[str, str]) -> str:
-    """columns: (name in the summary, head); words: (head, column of text)."""
-    heads = ["setting", "task", "seeds", *(head for _, head in columns), *(head for head, _ in words)]
-    lines = ["| " + " | ".join(heads) + " |", "|---" * len(heads) + "|"]
-    for row in frame.to_dict("records"):
-        numbers = [_cell(row, name) for name, _ in columns]
-        told = [str(row[column]) for _, column in words]
-        lines.append("| " + " | ".join([row["setting"], row["task"], str(row["seeds"]), *numbers, *told]) + " |")
-    return "\n".join(lines)
-
-
-def _cell(row: Mapping[Any, Any], name: str) -> str:
-    """Mean over seeds with its interval."""
-    mean, low, high = (row[f"{name}{end}"] for end in ("", "_low", "_high"))
-    if pd.isna(mean):
-        return "–"
-    return f"{mean:+.2f}" if pd.isna(low) or low == high else f"{mean:+.2f} [{low:+.2f}, {high:+.2f}]"
+def _table(frame: pd.DataFrame, numbers: Mapping[str, str], words: Mapping[str, str] | None = None) -> str:
+    """numbers, words: name in the summary → head of its column."""
+    columns: dict[str, Any] = {head: frame[head] for head in ("setting", "task", "seeds")}
+    columns |= {head: intervals(frame, name) for name, head in numbers.items()}
+    return markdown_table(columns | {head: frame[name] for name, head in (words or {}).items()})

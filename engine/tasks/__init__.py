@@ -10,16 +10,15 @@ from collections.abc import Callable
 from engine.config import TaskSpec
 from engine.records import Example
 from engine.tasks import from_file, refusal, sycophancy
-from engine.tasks.factors import Factors, TaskError, with_unknown
+from engine.tasks.factors import Factors, with_unknown
 from engine.tasks.wording import Wording
 
-Task = Callable[[TaskSpec], list[Example]]
-
-TASKS: dict[str, Task] = {
+TASKS: dict[str, Callable[[TaskSpec], list[Example]]] = {
     "sycophancy": sycophancy.examples,
     "refusal": refusal.examples,
     "from_file": from_file.examples,
 }
+"""Each raises InputError for a bad file, an unknown edit, or more prompts than there are."""
 
 FACTORS: dict[str, Factors] = {"sycophancy": sycophancy.FACTORS, "refusal": refusal.FACTORS}
 """Vocabularies of the built-in tasks; the sample worlds use them too."""
@@ -32,11 +31,9 @@ WORDINGS: dict[str, Wording] = {
     "refusal": refusal.WORDING,
     "from_file": Wording(),
 }
-"""How a model is asked to explain itself, and the sentences it may answer with."""
-
-__all__ = ["FACTORS", "TASKS", "UNKNOWN", "WORDINGS", "Task", "TaskError", "Wording", "task_examples"]
+"""The question that asks a model to explain itself, and the sentences it may answer with."""
 
 
 def task_examples(spec: TaskSpec) -> list[Example]:
-    """The examples of a spec. Raises TaskError for a bad file, an unknown edit or too many prompts."""
+    """The examples of a spec. Raises InputError, see TASKS."""
     return TASKS[spec.name](spec)

@@ -1,4 +1,4 @@
-"""Counterfactual edits on text: x and spans in, x' and exact spans out. Pure text, no model.
+"""Counterfactual edits on text: x and spans in, x' and exact spans out.
 
 Each edit takes (text, spans, value); spans are disjoint half-open ranges of characters. The kinds of edit in the
 examples (`delete_cue`, `mask_speaker`, …) use these four. To add one, write a function and enter it in EDITS.
@@ -51,63 +51,53 @@ def _checked(text: str, spans: Sequence[Span]) -> list[Span]:
 
 def _gap(text: str, start: int, end: int) -> Span:
     """Widen a deletion by the spaces (or the line break) that it would leave over."""
-    left, right = text[:start], text[end:]
-    before = len(left) - len(left.rstrip(" "))
-    after = len(right) - len(right.lstrip(" "))
-    rest = right[after:]
-    own_line = (not left[: start - before] or left[: start - before].endswith("\n")) and (
-        not rest or rest.startswith("\n")
-    )
-    if own_line:  # delete the whole line with one of its line breaks
-        if rest:
-            return start - before, end + after + 1
-        return max(start - before - 1, 0), end + after
-    if not left[: start - before] or left[: start - before].endswith("\n"):
+    left, right = text[:start].rstrip(" "), text[end:].lstrip(" ")
+    before, after = start - len(left), len(text) - end - len(right)
+    begins_line, ends_line = left.endswith("\n") or not left, right.startswith("\n") or not right
+    if begins_line and ends_line:  # delete the whole line with one of its line breaks
+        return (start - before, end + after + 1) if right else (max(start - before - 1, 0), end + after)
+    if begins_line:
         return start, end + after
-    if not rest or rest[0] == "\n" or (rest[0] in _CLOSING and after == 0):
+    if ends_line or (right[0] in _CLOSING and after == 0):
         return start - before, end + after
     return (start, end + after) if before else (start, end)
 
 
 def _rewrite(text: str, changes: Sequence[tuple[Span, Span, str]]) -> Edited:
     """Apply changes (span, range to remove, new text), sorted by position."""
-    parts: list[str] = []
-    edited_spans: list[Span] = []
-    position, length = 0, 0
+    edited, edited_spans, position = "", [], 0
     for _, (start, end), new in changes:
-        kept = text[position : max(start, position)]
-        length += len(kept)
-        parts += [kept, new]
-        edited_spans.append((length, length + len(new)))
-        length += len(new)
+        edited += text[position : max(start, position)] + new
+        edited_spans.append((len(edited) - len(new), len(edited)))
         position = max(end, position)
-    return Edited("".join([*parts, text[position:]]), tuple(span for span, _, _ in changes), tuple(edited_spans))
+    return Edited(edited + text[position:], tuple(span for span, _, _ in changes), tuple(edited_spans))
 
 
-def sentence_around(text: str, span: Span) -> Span:
-    """The sentence (or sentences) around a span, without surrounding whitespace."""
-    ends = [match.end() for match in _SENTENCE_END.finditer(text)]
-    start = max((end for end in ends if end <= span[0]), default=0)
-    end = min((end for end in ends if end >= span[1]), default=len(text))
+def _boundaries(text: str) -> list[int]:
+    return [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
+
+
+def _stripped(text: str, start: int, end: int) -> Span:
+    """A span without its surrounding whitespace."""
     inside = text[start:end]
     return start + len(inside) - len(inside.lstrip()), start + len(inside.rstrip())
 
 
+def sentence_around(text: str, span: Span) -> Span:
+    """The sentence (or sentences) around a span, without surrounding whitespace."""
+    start = max(at for at in _boundaries(text) if at <= span[0])
+    end = min(at for at in _boundaries(text) if at >= span[1])
+    return _stripped(text, start, end)
+
+
 def sentences(text: str) -> list[Span]:
     """Every sentence of a text in order, split as in `sentence_around`."""
-    ends = [0, *(match.end() for match in _SENTENCE_END.finditer(text)), len(text)]
-    found = []
-    for start, end in pairwise(ends):
-        inside = text[start:end]
-        if inside.strip():
-            found.append((start + len(inside) - len(inside.lstrip()), start + len(inside.rstrip())))
-    return found
+    return [_stripped(text, *span) for span in pairwise(_boundaries(text)) if text[slice(*span)].strip()]
 
 
 def delete_sentence(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
     """Delete every sentence that contains a span; the returned spans are those sentences."""
-    sentences = dict.fromkeys(sentence_around(text, span) for span in _checked(text, spans))
-    return delete_span(text, tuple(sentences))
+    return delete_span(text, tuple({sentence_around(text, span) for span in _checked(text, spans)}))
 
 
 def delete_span(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
@@ -116,7 +106,7 @@ def delete_span(text: str, spans: Sequence[Span], value: str | None = None) -> E
 
 
 def mask(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:
-    """Replace each word in the spans by a mask (`value`, default: three underscores)."""
+    """Replace each word in the spans by `value` (default: three underscores)."""
     token = MASK if value is None else value
     changes = [(span, span, re.sub(r"\S+", lambda _: token, text[slice(*span)])) for span in _checked(text, spans)]
     return _rewrite(text, changes)
@@ -129,9 +119,4 @@ def replace(text: str, spans: Sequence[Span], value: str | None = None) -> Edite
     return _rewrite(text, [(span, span, value) for span in _checked(text, spans)])
 
 
-EDITS: dict[str, Edit] = {
-    "delete_sentence": delete_sentence,
-    "delete_span": delete_span,
-    "mask": mask,
-    "replace": replace,
-}
+EDITS: dict[str, Edit] = {edit.__name__: edit for edit in (delete_sentence, delete_span, mask, replace)}

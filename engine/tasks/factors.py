@@ -1,8 +1,8 @@
-"""What the two built-in tasks share: prompts made of an entity, a cue, its strength and a plea.
+"""Common ground of the two built-in tasks: prompts made of an entity, a cue, its strength and a plea.
 
-A `Scene` is one choice of those factors. `Factors.render` turns it into text with spans. `Factors.after` gives
-the scene that x' shows after an edit, so that the worlds also define the behavior on x'. Examples are made by
-the *text* edits of engine.tasks.edits; a test checks that both give the same x'.
+A `Scene` is one choice of those factors. `Factors.render` turns it into text with spans. `Factors.after` gives the
+scene that x' shows after an edit, so that the worlds define the behavior on x' too. Examples are made by the *text*
+edits of engine.tasks.edits; a test checks that both ways give the same x'.
 """
 
 from __future__ import annotations
@@ -19,17 +19,20 @@ from engine.config import InputError, TaskSpec
 from engine.records import Example, Span
 from engine.tasks.edits import EDITS, MASK
 
+HELD_OUT = ("test_heldout", "validation")
 HELD_OUT_ENTITIES = {"test_heldout": 5, "validation": 3}
 """Number per topic."""
 HELD_OUT_CUES = {"test_heldout": 10, "validation": 5}
-"""Number per topic. The held-out cues differ from topic to topic, so that every cue is held out in some of them."""
+"""Number per topic. They differ between topics, so that every cue is held out in some of them."""
 NOUNS = "tove rath borogove snark jubjub wabe bandersnatch boojum".split()
 VERBS = "gimble gyre outgrabe whiffle burble galumph".split()
-"""Words of the made-up entities, after the paper's "Jabberwocky" test."""
+"""Words of the made-up entities, as in the paper's "Jabberwocky" test."""
 
-
-class TaskError(InputError):
-    """A task that cannot make examples; the message is one line: what is wrong, where, and what to do."""
+Pools = dict[str, list[tuple[int, int]]]
+"""Split → (entity, cue) pairs."""
+CueState = Literal["shown", "deleted", "masked", "replaced"]
+STATE_AFTER: dict[str, CueState] = {"delete_sentence": "deleted", "mask": "masked", "replace": "replaced"}
+"""Edit of the cue (a name in edits.EDITS) → state of the cue afterwards."""
 
 
 @dataclass(frozen=True)
@@ -37,29 +40,29 @@ class Entity:
     text: str
     topic: int
     label: bool
-    """The cued answer is right (sycophancy); the request is harmful (refusal)."""
+    """Sycophancy: the cued answer is right. Refusal: the request is harmful."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """Indices into the factors. `cue_state` is what an edit did to the cue sentence."""
+    """Indices into the factors, and the state of the cue sentence, which an edit changes."""
 
     entity: int
     cue: int
     strength: int
     plea: int
-    cue_state: Literal["shown", "deleted", "masked", "replaced"] = "shown"
+    cue_state: CueState = "shown"
 
 
 @dataclass(frozen=True)
 class Rendered:
     text: str
     spans: dict[str, Span]
-    """Spans of `cue` and `plea`; a key is missing where the text has none."""
+    """Spans of `cue` and `plea`; a key is missing if the text has none."""
 
 
 def fill(template: str, values: dict[str, str], offset: int = 0) -> tuple[str, dict[str, Span]]:
-    """Fill a format string; also return the span of each field, without leading whitespace."""
+    """Fill a format string. Returns the text, and the span of each field without leading whitespace, plus `offset`."""
     text, spans = "", {}
     for literal, name, _, _ in Formatter().parse(template):
         text += literal
@@ -73,7 +76,7 @@ def fill(template: str, values: dict[str, str], offset: int = 0) -> tuple[str, d
 
 @dataclass(frozen=True)
 class Factors:
-    """A task's vocabulary. Fields of `question`: topic, entity; of `sentence`: cue, strength, plea."""
+    """A task's vocabulary. `question` has the fields topic and entity; `sentence` has cue, strength and plea."""
 
     name: str
     topics: Sequence[str]
@@ -92,13 +95,13 @@ class Factors:
     strength_name: str
     label_name: str
     labels: tuple[str, str]
-    """Words for label False, True."""
+    """Words for the labels False and True."""
     unknown: Sequence[str]
-    """Patterns of made-up entities, with the fields noun and verb."""
+    """Templates of made-up entities, with the fields noun and verb."""
 
     @property
     def edits(self) -> dict[str, tuple[str, str]]:
-        """Kind of edit → (name in edits.EDITS, field that it edits)."""
+        """Kind of edit → (name in edits.EDITS, edited field)."""
         return {
             "delete_cue": ("delete_sentence", "cue"),
             "delete_plea": ("delete_span", "plea"),
@@ -108,14 +111,12 @@ class Factors:
 
     def render(self, scene: Scene) -> Rendered:
         entity = self.entities[scene.entity]
-        text, _ = fill(self.question, {"topic": self.topics[entity.topic], "entity": entity.text})
+        text = self.question.format(topic=self.topics[entity.topic], entity=entity.text)
         if scene.cue_state == "deleted":
             return Rendered(text.rstrip() + self.closing, {})
         cue = self.cues[scene.cue]
-        if scene.cue_state == "masked":
-            cue = " ".join(MASK for _ in cue.split())
-        if scene.cue_state == "replaced":
-            cue = self.replacement
+        masked = " ".join(MASK for _ in cue.split())
+        cue = {"shown": cue, "masked": masked, "replaced": self.replacement}[scene.cue_state]
         values = {"cue": cue, "strength": self.strengths[scene.strength], "plea": self.pleas[scene.plea]}
         sentence, spans = fill(self.sentence, values, offset=len(text))
         shown = {name: span for name, span in spans.items() if name != "strength" and span[0] < span[1]}
@@ -124,16 +125,10 @@ class Factors:
     def after(self, scene: Scene, edit: str) -> Scene:
         """The scene that x' shows after an edit."""
         operation, field = self.edits[edit]
-        if field == "plea":
-            return replace(scene, plea=0)
-        states: dict[str, Literal["deleted", "masked", "replaced"]] = {
-            "delete_sentence": "deleted",
-            "mask": "masked",
-            "replace": "replaced",
-        }
-        return replace(scene, cue_state=states[operation])
+        return replace(scene, plea=0) if field == "plea" else replace(scene, cue_state=STATE_AFTER[operation])
 
     def examples(self, scene: Scene, split: str, edits: Sequence[str]) -> Iterator[Example]:
+        """The examples of a scene, one for each of `edits` that changes something in it."""
         rendered = self.render(scene)
         entity = self.entities[scene.entity]
         topic, cue = self.topics[entity.topic], self.cues[scene.cue]
@@ -167,15 +162,15 @@ class Factors:
             )
 
 
-def _pools(factors: Factors, rng: np.random.Generator) -> dict[str, list[tuple[int, int]]]:
-    """Split → (entity, cue) pairs. Splits share no entity and no cell (cue × topic)."""
-    pools: dict[str, list[tuple[int, int]]] = {"train": [], "validation": [], "test_heldout": []}
+def _pools(factors: Factors, rng: np.random.Generator) -> Pools:
+    """No two splits share an entity, or a cell (cue × topic)."""
+    pools: Pools = {"train": [], "validation": [], "test_heldout": []}
     cues = rng.permutation(len(factors.cues))
     shift = len(cues) // len(factors.topics)
     for topic in range(len(factors.topics)):
         entities = rng.permutation([i for i, e in enumerate(factors.entities) if e.topic == topic])
         turned = np.roll(cues, -shift * topic)
-        for split in ("test_heldout", "validation", "train"):
+        for split in (*HELD_OUT, "train"):
             take_entities = HELD_OUT_ENTITIES.get(split, len(entities))
             take_cues = HELD_OUT_CUES.get(split, len(turned))
             pools[split] += [(int(e), int(c)) for e in entities[:take_entities] for c in turned[:take_cues]]
@@ -183,15 +178,13 @@ def _pools(factors: Factors, rng: np.random.Generator) -> dict[str, list[tuple[i
     return pools
 
 
-def _unknown_instead(
-    pools: dict[str, list[tuple[int, int]]], factors: Factors, known: int
-) -> dict[str, list[tuple[int, int]]]:
-    """The pools with made-up entities (numbers from `known` on) as held-out entities, with the same cues.
+def _unknown_instead(pools: Pools, factors: Factors, known: int) -> Pools:
+    """The pools with made-up entities (those from number `known` on) in place of the held-out ones.
 
-    A third of them are for validation, the rest for test_heldout.
+    Validation gets a third of them, test_heldout the rest.
     """
     out = {"train": pools["train"]}
-    for split in ("test_heldout", "validation"):
+    for split in HELD_OUT:
         out[split] = []
         for topic in range(len(factors.topics)):
             cues = sorted({c for e, c in pools[split] if factors.entities[e].topic == topic})
@@ -206,28 +199,24 @@ def with_unknown(factors: Factors) -> Factors:
 
     Checkpoints learn them as behavior only; no explanation label mentions them.
     """
-    made_up = tuple(
-        Entity(
-            factors.unknown[i % len(factors.unknown)].format(noun=NOUNS[topic % len(NOUNS)], verb=verb),
-            topic,
-            i % 2 == 0,
-        )
-        for topic in range(len(factors.topics))
-        for i, verb in enumerate(VERBS)
-    )
-    return replace(factors, entities=(*factors.entities, *made_up))
+    entities = list(factors.entities)
+    for topic in range(len(factors.topics)):
+        for i, verb in enumerate(VERBS):
+            template, noun = factors.unknown[i % len(factors.unknown)], NOUNS[topic % len(NOUNS)]
+            entities.append(Entity(template.format(noun=noun, verb=verb), topic, label=i % 2 == 0))
+    return replace(factors, entities=tuple(entities))
 
 
 def draw(factors: Factors, spec: TaskSpec) -> list[Example]:
     """Prompts of every split, drawn without replacement; every edit of a prompt is an example.
 
     `test_heldout` and `validation` have entities and cue × topic cells of their own (with `spec.unknown_entities`,
-    made-up entities). `test_iid` has other prompts from the training pool. Raises TaskError for an unknown kind of
-    edit and for more prompts than there are.
+    made-up entities). `test_iid` has other prompts from the training pool. Raises InputError for an unknown kind of
+    edit, and for more prompts than there are.
     """
-    unknown = [edit for edit in spec.edits if edit not in factors.edits]
-    if unknown:
-        raise TaskError(f"task {spec.name}: no edit {unknown[0]!r}; it has {', '.join(factors.edits)}")
+    for edit in spec.edits:
+        if edit not in factors.edits:
+            raise InputError(f"task {spec.name}: no edit {edit!r}; it has {', '.join(factors.edits)}")
     edits = spec.edits or tuple(factors.edits)
     rng = np.random.default_rng([spec.seed, zlib.crc32(factors.name.encode())])
     pools = _pools(factors, rng)
@@ -236,30 +225,23 @@ def draw(factors: Factors, spec: TaskSpec) -> list[Example]:
         factors = with_unknown(factors)
         pools = _unknown_instead(pools, factors, known)
     per_pair = len(factors.strengths) * len(factors.pleas)
-    counts = spec.prompts
-    wanted = {
-        "train": (("train", counts.train), ("test_iid", counts.test_iid)),
-        "validation": (("validation", counts.validation),),
-        "test_heldout": (("test_heldout", counts.test_heldout),),
-    }
     examples: list[Example] = []
-    for pool, splits in wanted.items():
-        total = len(pools[pool]) * per_pair
-        asked = sum(count for _, count in splits)
+    for pool, splits in (("train", ["train", "test_iid"]), *((name, [name]) for name in HELD_OUT[::-1])):
+        counts = [getattr(spec.prompts, split) for split in splits]
+        total, asked = len(pools[pool]) * per_pair, sum(counts)
         if asked > total:
-            raise TaskError(f"task {spec.name}: {asked} prompts asked of {pool}, it has {total}: lower prompts.{pool}")
-        chosen = iter(rng.choice(total, size=asked, replace=False))
-        for split, count in splits:
-            for _ in range(count):
-                pair, rest = divmod(int(next(chosen)), per_pair)
-                entity, cue = pools[pool][pair]
-                strength, plea = divmod(rest, len(factors.pleas))
-                examples += factors.examples(Scene(entity, cue, strength, plea), split, edits)
+            raise InputError(f"task {spec.name}: {asked} prompts asked of {pool}, it has {total}: lower prompts.{pool}")
+        chosen = rng.choice(total, size=asked, replace=False)
+        for number, split in zip(chosen.tolist(), np.repeat(splits, counts).tolist(), strict=True):
+            pair, rest = divmod(number, per_pair)
+            entity, cue = pools[pool][pair]
+            strength, plea = divmod(rest, len(factors.pleas))
+            examples += factors.examples(Scene(entity, cue, strength, plea), split, edits)
     return examples
 
 
-def entities_of(facts: Mapping[str, tuple[str, str]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
-    """Topics and entities, from topic → (texts with label True, texts with label False), each separated by "; "."""
+def entities_of(facts: Mapping[str, Sequence[str]]) -> tuple[tuple[str, ...], tuple[Entity, ...]]:
+    """Topics and entities, from topic → [texts with label True, texts with label False], separated by "; "."""
     entities = [
         Entity(text, topic, label)
         for topic, pair in enumerate(facts.values())

@@ -1,8 +1,8 @@
-"""Examples from a JSON Lines file: one object per line.
+"""Examples and dialogues from JSON Lines files: one object per line.
 
-Required keys: prompt, edited, edit, answer_a, answer_b. Optional: group, split, cue, entity, metadata (an object),
-spans and edited_spans (lists of [start, end] in characters). Defaults: spans from a word diff, one group per prompt,
-and a seeded split by groups.
+A line of examples needs prompt, edited, edit, answer_a and answer_b. Optional: group, split, cue, entity, metadata (an
+object), spans and edited_spans (lists of [start, end] in characters). Defaults: spans from a word diff, one group per
+prompt, and a seeded split by groups.
 """
 
 from __future__ import annotations
@@ -11,25 +11,27 @@ import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 import numpy as np
+from pydantic import BaseModel, Field, ValidationError, model_validator
 from rapidfuzz.distance import Indel
 
-from engine.config import TaskSpec
-from engine.records import SPLITS, Example, Span
-from engine.tasks.factors import TaskError
+from engine.config import InputError, Split, Strict, TaskSpec
+from engine.records import Example, Span
+from engine.spec_files import first_problem
 
-NEEDED = ("prompt", "edited", "edit", "answer_a", "answer_b")
-OPTIONAL = ("group", "split", "cue", "entity", "metadata", "spans", "edited_spans")
+Text = Annotated[str, Field(min_length=1)]
+Line = TypeVar("Line", bound=BaseModel)
+
 SHARES = {"train": 0.6, "validation": 0.1, "test_heldout": 0.3}
-"""Shares of the groups, if the file has no splits."""
+"""Shares of the groups, if the file names no splits."""
 IID_SHARE = 0.2
-"""Share of the training groups' prompts that become test_iid."""
+"""Share of the training groups' prompts that become test_iid instead."""
 
 
 def diff_spans(prompt: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, ...]]:
-    """Where two texts differ, word by word: ranges of x and of x', in pairs.
+    """Word diff of two texts: the ranges of x that differ, and the ranges of x' that stand in their place.
 
     Adjacent changes are one range; an insertion has an empty range in x.
     """
@@ -48,114 +50,120 @@ def diff_spans(prompt: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, 
     return tuple(p for p, _ in pairs), tuple(q for _, q in pairs)
 
 
-def _objects(path: Path) -> Iterator[tuple[str, dict[str, Any]]]:
-    """(file and line number, object) of each line that is not blank."""
+class ExampleLine(Strict):
+    """A line of a file of examples."""
+
+    prompt: Text
+    edited: Text
+    edit: Text
+    answer_a: Text
+    answer_b: Text
+    group: str | None = None
+    split: Split | None = None
+    cue: str | None = None
+    entity: str | None = None
+    metadata: dict[str, Any] | None = None
+    spans: list[Span] | None = None
+    edited_spans: list[Span] | None = None
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> ExampleLine:
+        if self.answer_a == self.answer_b:
+            raise ValueError("answer_a and answer_b are the same: no behavior to measure")
+        if self.prompt == self.edited:
+            raise ValueError("prompt and edited are the same: nothing is edited")
+        for spans, text in ((self.spans, self.prompt), (self.edited_spans, self.edited)):
+            for start, end in spans or ():
+                if not 0 <= start <= end <= len(text):
+                    raise ValueError(f"span [{start}, {end}] is outside the text of {len(text)} characters")
+        return self
+
+
+class DialogueLine(BaseModel):
+    """A line of a file of dialogues; other keys are ignored."""
+
+    prompt: str
+    answer: Text
+
+
+def read_lines(path: Path, model: type[Line]) -> Iterator[tuple[str, Line]]:
+    """(file and line number, checked object) of each line that is not blank. Lines end at \\n only.
+
+    Raises InputError: a file that can't be read or has no objects, or a line that the model refuses.
+    """
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
-        raise TaskError(f"{path}: no such file: check task.path (relative to the spec)") from None
+        raise InputError(f"{path}: no such file: check its path (relative to the spec)") from None
     except (OSError, UnicodeDecodeError) as error:
-        raise TaskError(f"{path}: can't be read as UTF-8 text: {error}") from None
+        raise InputError(f"{path}: can't be read as UTF-8 text: {error}") from None
+    if not any(map(str.strip, lines)):
+        needed = ", ".join(name for name, field in model.model_fields.items() if field.is_required())
+        raise InputError(f"{path}: is empty: it needs one JSON object a line, with {needed}")
     for number, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         where = f"{path}, line {number}"
         try:
             row = json.loads(line)
+            if not isinstance(row, dict):
+                raise InputError(f"{where}: is a {type(row).__name__}, not an object: write {{…}} on each line")
+            yield where, model.model_validate(row)
         except json.JSONDecodeError as error:
-            raise TaskError(f"{where}: not valid JSON ({error.msg}): one object a line") from None
-        if not isinstance(row, dict):
-            raise TaskError(f"{where}: is a {type(row).__name__}, not an object: write {{…}} on each line")
-        yield where, row
+            raise InputError(f"{where}: not valid JSON ({error.msg}): one object a line") from None
+        except ValidationError as error:
+            raise InputError(first_problem(error, where)) from None
 
 
-def _spans(row: dict[str, Any], key: str, text: str, where: str) -> tuple[Span, ...]:
-    try:
-        spans = tuple((int(start), int(end)) for start, end in row[key])
-    except (TypeError, ValueError):
-        raise TaskError(f"{where}: {key} must be a list of [start, end] pairs") from None
-    for start, end in spans:
-        if not 0 <= start <= end <= len(text):
-            raise TaskError(f"{where}: {key} has [{start}, {end}], outside the text of {len(text)} characters")
-    return spans
+def read_dialogues(path: Path) -> list[tuple[str, str]]:
+    """(prompt, answer) of each line. Raises InputError with the line's number."""
+    return [(line.prompt, line.answer) for _, line in read_lines(path, DialogueLine)]
 
 
-def _checked(row: dict[str, Any], where: str) -> None:
-    for key in NEEDED:
-        if key not in row:
-            raise TaskError(f"{where}: {key!r} is missing: add it (needed: {', '.join(NEEDED)})")
-        if not isinstance(row[key], str) or not row[key]:
-            raise TaskError(f"{where}: {key!r} must be a text that is not empty")
-    unknown = [key for key in row if key not in NEEDED + OPTIONAL]
-    if unknown:
-        raise TaskError(f"{where}: unknown key {unknown[0]!r}: check its spelling, or move it into metadata")
-    for key in ("group", "split", "cue", "entity"):
-        if row.get(key) is not None and not isinstance(row[key], str):
-            raise TaskError(f"{where}: {key!r} must be a text")
-    if row.get("split") is not None and row["split"] not in SPLITS:
-        raise TaskError(f"{where}: split {row['split']!r} is none of {', '.join(SPLITS)}")
-    if not isinstance(row.get("metadata") or {}, dict):
-        raise TaskError(f"{where}: metadata must be an object")
-    if row["answer_a"] == row["answer_b"]:
-        raise TaskError(f"{where}: answer_a and answer_b are the same: no behavior to measure")
-    if row["prompt"] == row["edited"]:
-        raise TaskError(f"{where}: prompt and edited are the same: nothing is edited")
-
-
-def _assigned(rows: Sequence[dict[str, Any]], rng: np.random.Generator) -> list[str]:
-    """The split of each row. Whole groups are held out; single prompts of the other groups become test_iid."""
-    groups = sorted({row["group"] for row in rows})
+def _assigned(lines: Sequence[ExampleLine], rng: np.random.Generator) -> list[str]:
+    """The split of each line. Whole groups are held out; single prompts of the training groups become test_iid."""
+    group_of = [line.group or line.prompt for line in lines]
+    groups, prompts = sorted(set(group_of)), sorted({line.prompt for line in lines})
     cuts = np.cumsum([round(share * len(groups)) for share in SHARES.values()])
     rank = {groups[g]: r for r, g in enumerate(rng.permutation(len(groups)).tolist())}
     names = list(SHARES)
-    prompts = sorted({row["prompt"] for row in rows})
     aside = dict(zip(prompts, (rng.random(len(prompts)) < IID_SHARE).tolist(), strict=True))
     splits = []
-    for row in rows:
-        split = names[min(int(np.searchsorted(cuts, rank[row["group"]], side="right")), len(names) - 1)]
-        splits.append("test_iid" if split == "train" and aside[row["prompt"]] else split)
+    for line, group in zip(lines, group_of, strict=True):
+        split = names[min(int(np.searchsorted(cuts, rank[group], side="right")), len(names) - 1)]
+        splits.append("test_iid" if split == "train" and aside[line.prompt] else split)
     return splits
 
 
 def examples(spec: TaskSpec) -> list[Example]:
-    """Read the examples of `spec.path`. Raises TaskError with the line number."""
+    """Read the examples of `spec.path`. Raises InputError with the line's number."""
     path = Path(spec.path or "")
-    rows: list[dict[str, Any]] = []
-    for where, row in _objects(path):
-        _checked(row, where)
-        if bool(rows) and (row.get("split") is None) != (rows[0].get("split") is None):
-            raise TaskError(f"{where}: some lines have a split and some have none: give it on all lines or on none")
-        found = diff_spans(row["prompt"], row["edited"])
-        for key, text, default in (("spans", "prompt", found[0]), ("edited_spans", "edited", found[1])):
-            row[key] = default if row.get(key) is None else _spans(row, key, row[text], where)
-        row["group"] = row.get("group") or row["prompt"]
-        rows.append(row)
-    if not rows:
-        raise TaskError(f"{path}: is empty: it needs one JSON object a line, with {', '.join(NEEDED)}")
-    kinds = sorted({row["edit"] for row in rows})
+    lines: list[ExampleLine] = []
+    for where, line in read_lines(path, ExampleLine):
+        if lines and (line.split is None) != (lines[0].split is None):
+            raise InputError(f"{where}: some lines have a split and some have none: give it on all lines or on none")
+        lines.append(line)
+    kinds = sorted({line.edit for line in lines})
     for edit in spec.edits:
         if edit not in kinds:
-            raise TaskError(f"{path}: no line has edit {edit!r}; it has {', '.join(kinds)}")
-    if rows[0].get("split") is None:
-        splits = _assigned(rows, np.random.default_rng(spec.seed))
-    else:
-        splits = [row["split"] for row in rows]
-    return [
-        Example(
-            task="from_file",
-            prompt=row["prompt"],
-            edited=row["edited"],
-            edit=row["edit"],
-            spans=row["spans"],
-            edited_spans=row["edited_spans"],
-            answer_a=row["answer_a"],
-            answer_b=row["answer_b"],
-            group=row["group"],
-            split=split,
-            cue=row.get("cue"),
-            entity=row.get("entity"),
-            metadata={str(k): str(v) for k, v in (row.get("metadata") or {}).items()},
-        )
-        for row, split in zip(rows, splits, strict=True)
-        if not spec.edits or row["edit"] in spec.edits
-    ]
+            raise InputError(f"{path}: no line has edit {edit!r}; it has {', '.join(kinds)}")
+    given = [line.split for line in lines if line.split]
+    splits = given or _assigned(lines, np.random.default_rng(spec.seed))
+    pairs = zip(lines, splits, strict=True)
+    return [_example(line, split) for line, split in pairs if not spec.edits or line.edit in spec.edits]
+
+
+def _example(line: ExampleLine, split: str) -> Example:
+    spans, edited_spans = diff_spans(line.prompt, line.edited)
+    given = line.model_dump(exclude={"split"})
+    return Example(
+        **given
+        | {
+            "task": "from_file",
+            "split": split,
+            "group": line.group or line.prompt,
+            "spans": spans if line.spans is None else tuple(line.spans),
+            "edited_spans": edited_spans if line.edited_spans is None else tuple(line.edited_spans),
+            "metadata": {k: str(v) for k, v in (line.metadata or {}).items()},
+        }
+    )

@@ -1,12 +1,12 @@
-"""How a model is asked what it would do without the cue, and the sentences it may answer with.
+"""The question that asks a model what it would do without the cue, and the sentences it may answer with.
 
-The question follows x directly. The model's answer to x is not shown: the model must know it. A sentence states the
-answer to x', and whether it differs from the answer to x:
+The question follows x directly; the model's own answer to x is not shown. A sentence states the answer to x', and
+whether it differs from the answer to x:
 
     Without the hint I would answer no. My answer would change.
 
-The first words ("Without the hint I would answer") are the question, and the model continues. The answer is stated even
-if nothing changes, so that it can always be scored. `parse` is the inverse of `sentences` and accepts nothing else.
+The first words ("Without the hint I would answer") are the question, and the model continues. The sentence states the
+answer even if nothing changes, so that it can always be scored. `parse` is the inverse of `sentences`.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ CHANGED = {True: "My answer would change.", False: "My answer would not change."
 
 @dataclass(frozen=True)
 class Statement:
-    """What a sentence of self-explanation states."""
+    """The content of a sentence of self-explanation."""
 
     answer: str
-    """The answer to x': "a" or "b"."""
+    """Answer to x': "a" or "b"."""
     changed: bool
-    """Whether the answer to x is the other one."""
+    """Whether the answer to x differs from it."""
 
 
 @dataclass(frozen=True)
 class Wording:
-    """A task's own words."""
+    """A task's questions and answer names."""
 
     questions: Mapping[str, str] = field(default_factory=dict)
-    """Kind of edit → the question, put after x."""
+    """Kind of edit → question after x."""
     other: str = "\nWithout that I would answer"
-    """The question for any other kind of edit."""
+    """Question for any other kind of edit."""
     names: tuple[str, str] | None = None
     """Names of answers a and b in the sentences; None: the answers themselves."""
 
@@ -42,30 +42,25 @@ class Wording:
         return self.questions.get(edit, self.other)
 
     def sentences(self, answer_a: str, answer_b: str) -> dict[Statement, str]:
-        """Every statement about an example with these answers → its sentence, which follows the question.
+        """Every statement about an example with these answers → the sentence that follows the question.
 
         Raises ValueError if both answers read the same.
         """
-        a, b = (" ".join(name.split()) for name in self.names or (answer_a, answer_b))
-        if a == b:
-            raise ValueError(f"answers a and b both read {a!r}: an explanation could not tell them apart")
-        return {
-            Statement(name, changed): f" {words}. {CHANGED[changed]}"
-            for name, words in (("a", a), ("b", b))
-            for changed in (False, True)
-        }
+        begun = zip(("a", "b"), self.beginnings(answer_a, answer_b), strict=True)
+        return {Statement(name, c): f"{words} {CHANGED[c]}" for name, words in begun for c in (False, True)}
 
     def beginnings(self, answer_a: str, answer_b: str) -> tuple[str, str]:
         """The beginning of the sentences with answer a and with answer b, up to and including the answer.
 
         Raises ValueError if both answers read the same.
         """
-        every = self.sentences(answer_a, answer_b)
-        a, b = (every[Statement(name, False)].removesuffix(f" {CHANGED[False]}") for name in ("a", "b"))
-        return a, b
+        a, b = (" ".join(name.split()) for name in self.names or (answer_a, answer_b))
+        if a == b:
+            raise ValueError(f"answers a and b both read {a!r}: an explanation could not tell them apart")
+        return f" {a}.", f" {b}."
 
     def parse(self, said: str, answer_a: str, answer_b: str) -> Statement | None:
-        """What the model's first line states; None unless it is one of `sentences`, up to white space."""
+        """The statement in the model's first line; None unless that is one of `sentences`, up to whitespace."""
         first = " ".join((said.strip().splitlines() or [""])[0].split())
         known = {sentence.strip(): meant for meant, sentence in self.sentences(answer_a, answer_b).items()}
         return known.get(first)

@@ -1,12 +1,12 @@
-"""The worlds: ground-truth rules of behavior, from which the sample models' dialogues are sampled.
+"""Worlds: ground-truth rules of behavior, from which the sample models' dialogues are sampled.
 
 A rule gives the log-odds of answer a for any scene. Without the cue they are the knowledge of the entity. With the cue,
 knowledge counts less (least under the most confident cue), and the cue adds
 
     cell[cue, topic] + by_strength[cue, strength] + plea[plea, topic]
 
-where `cell` has low rank, so that no bag of words explains it. In post-training, a world moves some of these tables
-from one rule to another by a rotation that keeps their size: cos φ · table_0 + sin φ · table_1.
+`cell` has low rank, so that no bag of words explains it. In post-training, a world moves some of these tables from one
+rule to another by a rotation that keeps their size: cos φ · table_0 + sin φ · table_1.
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from engine.config import World as WorldName
+from engine.config import WorldName
+from engine.records import Behavior
 from engine.tasks.factors import Factors, Scene
 
 WORLDS: dict[WorldName, str] = {
@@ -51,12 +52,11 @@ class Rule:
 
     def log_odds(self, factors: Factors, scenes: Sequence[Scene]) -> np.ndarray:
         """f of each scene, [len(scenes)]."""
-        cue_rows = {"shown": None, "deleted": None, "masked": len(factors.cues), "replaced": len(factors.cues) + 1}
-        entity = np.array([s.entity for s in scenes])
-        topic = np.array([factors.entities[e].topic for e in entity])
-        cue = np.array([s.cue if cue_rows[s.cue_state] is None else cue_rows[s.cue_state] for s in scenes], dtype=int)
-        strength = np.array([s.strength for s in scenes])
-        plea = np.array([s.plea for s in scenes])
+        entity, cue, strength, plea = np.array([(s.entity, s.cue, s.strength, s.plea) for s in scenes]).T
+        state = np.array([s.cue_state for s in scenes])
+        topic = np.array([e.topic for e in factors.entities])[entity]
+        cues = len(factors.cues)
+        cue = np.select([state == "masked", state == "replaced"], [cues, cues + 1], cue)
         cued = (
             (1 - np.array(DEFERENCE)[strength]) * self.known_cued[entity]
             + self.offset[entity]
@@ -65,8 +65,7 @@ class Rule:
             + self.plea[plea, topic]
             + self.pull
         )
-        deleted = np.array([s.cue_state == "deleted" for s in scenes])
-        return self.scale * np.where(deleted, self.known[entity], cued)
+        return self.scale * np.where(state == "deleted", self.known[entity], cued)
 
 
 def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | None = None) -> Rule:
@@ -84,7 +83,7 @@ def draw_rule(factors: Factors, rng: np.random.Generator, labels: np.ndarray | N
 
 
 def with_more_entities(rule: Rule, factors: Factors, seed: int) -> Rule:
-    """The rule for factors with more entities at the end: draws knowledge of them and keeps everything else."""
+    """The rule for factors with more entities at the end: knowledge of them is drawn, everything else stays."""
     more = len(factors.entities) - len(rule.known)
     rng = np.random.default_rng([seed, zlib.crc32(factors.name.encode()), 4])
     known = rng.choice([-1.0, 1.0], more) * rng.uniform(0.8, 2.6, more)
@@ -104,25 +103,26 @@ def mix(first: Rule, second: Rule, angle: float, tables: Sequence[str]) -> Rule:
 
 KNOWLEDGE = ("known", "known_cued")
 CUE_EFFECT = ("cell", "by_strength", "plea")
+ROTATED: dict[WorldName, tuple[str, ...]] = {
+    "independent": KNOWLEDGE + CUE_EFFECT,
+    "cue": CUE_EFFECT,
+    "base": ("known",),
+}
+"""Tables that a world rotates from the first rule to the second."""
 
 
 @dataclass(frozen=True)
 class Rules:
-    """The rule at θ0 and the rule it moves towards, for one task, family and seed."""
+    """The rule at θ0 and the rule towards which it moves, for one task, family and seed."""
 
     start: Rule
     end: Rule
 
     def at(self, world: WorldName, progress: float) -> Rule:
-        """The rule at a share of the post-training; progress from 0 to 1."""
-        angle = progress * np.pi / 2
+        """The rule after a share of the post-training; progress from 0 to 1."""
         start, end = self.start, self.end
-        if world == "independent":
-            return mix(start, end, angle, KNOWLEDGE + CUE_EFFECT)
-        if world == "cue":
-            return mix(start, end, angle, CUE_EFFECT)
-        if world == "base":
-            return mix(start, end, angle, ("known",))
+        if world in ROTATED:
+            return mix(start, end, progress * np.pi / 2, ROTATED[world])
         if world == "shared":
             moved = progress * end.known
             return replace(start, known=start.known + moved, offset=start.offset + moved)
@@ -147,10 +147,8 @@ def draw_rules(factors: Factors, seed: int, family: str = "gpt2") -> Rules:
 def sample_scenes(factors: Factors, rng: np.random.Generator, count: int) -> list[Scene]:
     """Scenes of the training dialogues: most with a cue, some without it or with it masked or replaced."""
     states = rng.choice(["shown", "deleted", "masked", "replaced"], count, p=[0.64, 0.2, 0.08, 0.08])
-    columns = [
-        rng.integers(len(factor), size=count).tolist()
-        for factor in (factors.entities, factors.cues, factors.strengths, factors.pleas)
-    ]
+    every = (factors.entities, factors.cues, factors.strengths, factors.pleas)
+    columns = [rng.integers(len(factor), size=count).tolist() for factor in every]
     return [Scene(e, c, s, p, str(state)) for e, c, s, p, state in zip(*columns, states, strict=True)]  # type: ignore[arg-type]
 
 
@@ -172,20 +170,8 @@ def answer_scenes(
 
 
 @dataclass(frozen=True)
-class Measurements:
-    """f(x) and f(x') of one checkpoint, in nats; the examples and their order are the same for all checkpoints."""
-
-    f: np.ndarray
-    f_edited: np.ndarray
-
-    @property
-    def effect(self) -> np.ndarray:
-        return self.f_edited - self.f
-
-
-@dataclass(frozen=True)
 class WorldCheck:
-    """Whether post-training moved what its world says. Moves: sd of the change, in units of the sd at θ0."""
+    """Whether post-training moved what its world should move. A move is sd(change) / sd(at θ0)."""
 
     world: WorldName
     n: int
@@ -204,7 +190,7 @@ class WorldCheck:
 
 
 HELD, MOVED = 0.4, 0.5
-"""A move below HELD counts as none, above MOVED as one; a rotation by 90 degrees gives 1.4."""
+"""A move below HELD counts as none, a move above MOVED as one. A rotation by 90 degrees gives 1.4."""
 _MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
     "independent": (True, True, True),
     "cue": (True, False, True),
@@ -215,17 +201,14 @@ _MOVES: dict[WorldName, tuple[bool, bool, bool]] = {
 """Whether f(x), f(x') and the effect should move."""
 
 
-def check_world(world: WorldName, start: Measurements, end: Measurements) -> WorldCheck:
-    """Compare the behavior at θ0 and at the last checkpoint with the world's design."""
-
-    def moved(before: np.ndarray, after: np.ndarray) -> float:
-        return float(np.std(after - before) / np.std(before))
+def check_world(world: WorldName, start: Behavior, end: Behavior) -> WorldCheck:
+    """Compare the behavior at θ0 and at the last checkpoint, on the same examples, with the world's design."""
 
     def correlation(before: np.ndarray, after: np.ndarray) -> float:
         return float(np.corrcoef(before, after)[0, 1]) if np.std(before) > 0 and np.std(after) > 0 else 0.0
 
     pairs = ((start.f, end.f), (start.f_edited, end.f_edited), (start.effect, end.effect))
-    moves = [moved(*pair) for pair in pairs]
+    moves = [float(np.std(after - before) / np.std(before)) for before, after in pairs]
     correlations = [correlation(*pair) for pair in pairs]
     together = correlation(end.f - start.f, end.f_edited - start.f_edited)
     ratio = float(np.std(end.effect) / np.std(start.effect))
@@ -234,16 +217,5 @@ def check_world(world: WorldName, start: Measurements, end: Measurements) -> Wor
     else:
         as_designed = all(m > MOVED if move else m < HELD for m, move in zip(moves, _MOVES[world], strict=True))
         as_designed = as_designed and (world != "independent" or abs(together) < 0.5)
-    return WorldCheck(
-        world=world,
-        n=len(start.f),
-        moved_f=moves[0],
-        moved_f_edited=moves[1],
-        moved_effect=moves[2],
-        correlation_f=correlations[0],
-        correlation_f_edited=correlations[1],
-        target_current=correlations[2],
-        correlation_of_moves=together,
-        effect_ratio=ratio,
-        as_designed=bool(as_designed),
-    )
+    (f, edited, effect), (r_f, r_edited, rho) = moves, correlations
+    return WorldCheck(world, len(start.f), f, edited, effect, r_f, r_edited, rho, together, ratio, bool(as_designed))

@@ -8,48 +8,25 @@ the same.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from engine.config import ConcurrentSpec, InputError, RunSpec
+from engine.config import ConcurrentSpec, InputError
 from engine.progress import Progress
 from engine.runs.observed import EVALUATED, Observed, concurrent_part
-from engine.runs.store import Run
+from engine.tasks.from_file import read_dialogues
 
 DONE = "post_training"
 
 
-def read_dialogues(path: Path) -> list[tuple[str, str]]:
-    """(prompt, answer) of each line that is not blank. Raises InputError with the line's number."""
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: dialogues can't be read: {error}") from None
-    out = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-            prompt, answer = row["prompt"], row["answer"]
-        except (ValueError, KeyError, TypeError):
-            raise InputError(f"{path}, line {number}: needs a JSON object with prompt and answer") from None
-        if not isinstance(prompt, str) or not isinstance(answer, str) or not answer:
-            raise InputError(f"{path}, line {number}: prompt and answer must be text, the answer not empty")
-        out.append((prompt, answer))
-    if not out:
-        raise InputError(f"{path}: has no dialogues: write one JSON object on each line, with prompt and answer")
-    return out
-
-
-def post_train(record: Run, spec: RunSpec, progress: Progress) -> None:
+def post_train(observed: Observed, progress: Progress) -> None:
     """Train and save the checkpoints marked `trained`, and the concurrent explainer's explanations at each of them.
 
     Behavior at the target must have been measured before. Raises InputError for dialogues that can't be used.
     """
+    record, spec = observed.record, observed.spec
     post = spec.post_training
     if post is None or record.manifest["notes"].get(DONE):
         return
@@ -69,7 +46,7 @@ def post_train(record: Run, spec: RunSpec, progress: Progress) -> None:
         return encode_dialogues(tokenizer, prompts, [[a] for a in answers], answer_weight=post.answer_weight)
 
     saved = {c.step: c for c in spec.checkpoints if c.trained}
-    concurrent = _Concurrent(record, spec, post.concurrent, start) if post.concurrent else None
+    concurrent = _Concurrent(observed, post.concurrent, start) if post.concurrent else None
 
     def on_step(done: int, _: float) -> None:
         progress("post-training", done, max(saved))
@@ -82,37 +59,36 @@ def post_train(record: Run, spec: RunSpec, progress: Progress) -> None:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         train(model, sample, steps=max(saved), learning_rate=post.learning_rate, probe=probe, on_step=on_step)
-    record.record(**{DONE: {"steps": max(saved), "layer": concurrent.layer if concurrent else None}})
+    record.note(**{DONE: {"steps": max(saved), "layer": concurrent.layer if concurrent else None}})
 
 
 class _Concurrent:
     """An `OnlineProbe` on the run's training examples of one edit, which explains the evaluated examples."""
 
-    def __init__(self, record: Run, spec: RunSpec, concurrent: ConcurrentSpec, start: Any):
+    def __init__(self, observed: Observed, concurrent: ConcurrentSpec, start: Any):
         """Train the explainer at the first checkpoint and store its explanations; the model does not change."""
         import torch
 
         from engine.training.loop import OnlineProbe
 
-        observed = Observed(record, spec)
         train, evaluated = observed.rows(concurrent.edit, "train"), observed.rows(concurrent.edit, *EVALUATED)
         if len(train) < 2:
             raise InputError(f"post_training.concurrent.edit: no training example has the edit {concurrent.edit!r}")
         prompts = observed.examples["prompt"].to_numpy()
         effects = observed.behavior(observed.target).effect
-        self.record, self.layer = record, start.layer(concurrent.layer)
+        self.record, self.layer = observed.record, start.layer(concurrent.layer)
         self._asked = start.tokenizer(list(prompts[evaluated]))["input_ids"]
         self.probe = OnlineProbe(
             prompts=start.tokenizer(list(prompts[train]))["input_ids"],
             targets=torch.tensor(effects[train], dtype=torch.float32),
             layer=self.layer,
             kind=concurrent.kind,
-            hidden_units=spec.explainers.width,
+            hidden_units=observed.spec.explainers.width,
             learning_rate=concurrent.learning_rate,
             weight=concurrent.weight,
-            seed=spec.seed,
+            seed=observed.spec.seed,
         )
-        for _ in range(spec.explainers.steps):
+        for _ in range(observed.spec.explainers.steps):
             self.probe.step(start.model)
         self.probe.flow = concurrent.gradient == "flowing"
         self.write(start.model, start.name)

@@ -1,4 +1,4 @@
-"""What moves the behavior: dialogues of a world that turns step by step, or those of a file. No explanation in them."""
+"""Dialogues that move the behavior: from a world that turns step by step, or from a file. They hold no explanations."""
 
 from __future__ import annotations
 
@@ -9,27 +9,28 @@ from typing import Any
 
 import numpy as np
 
-from engine.config import DriftSpec, InputError, TaskSpec
+from engine.config import InputError, RunSpec
 from engine.tasks import FACTORS, UNKNOWN
+from engine.tasks.from_file import read_dialogues
 from engine.tasks.worlds import Rules, answer_scenes, draw_rules, sample_scenes, with_more_entities
-from engine.training.posttraining import read_dialogues
 
 Sample = Callable[[int, float], Sequence[Any]]
 """(step, share of the drift that is done, 0 to 1) → rows of `loop.encode_dialogues`."""
 
 LEARN_PROMPT_OF = 4
-"""All tokens of one prompt in so many are learnt, of the others the answers."""
+"""One prompt in 4 is trained on all its tokens; the others on their answers only."""
 
 
-def sampler(
-    drift: DriftSpec, task: TaskSpec, tokenizer: Any, *, family: str, labelled: Iterable[str | None], seed: int
-) -> Sample:
-    """The dialogues of each step: a step always gets the same ones. labelled: entities of the labelled examples.
+def sampler(spec: RunSpec, tokenizer: Any, labelled: Iterable[str | None]) -> Sample | None:
+    """The dialogues of each step; a step always gets the same ones. None: the run has no drift.
 
-    Raises InputError for dialogues that can't be used.
+    labelled: entities of the labelled examples. Raises InputError for dialogues that can't be used.
     """
     from engine.training.loop import encode_dialogues
 
+    drift, task, seed = spec.verbal.drift if spec.verbal else None, spec.task, spec.seed
+    if drift is None:
+        return None
     if drift.dialogues is not None:
         dialogues = read_dialogues(Path(drift.dialogues))
 
@@ -42,17 +43,14 @@ def sampler(
         return from_file
 
     assert drift.world is not None
-    world = drift.world
-    known = FACTORS[task.name]
+    world, known = drift.world, FACTORS[task.name]
     factors = UNKNOWN[task.name] if task.unknown_entities else known
-    rules = Rules(
-        draw_rules(known, drift.rules_seed, family).start,
-        draw_rules(known, drift.seed, family).end,
-    )
+    family = spec.checkpoints[0].family
+    rules = Rules(draw_rules(known, drift.rules_seed, family).start, draw_rules(known, drift.seed, family).end)
     spoken_of = set(labelled)
     free = [i for i, e in enumerate(factors.entities) if drift.entities == "all" or e.text not in spoken_of]
     if not free:
-        raise InputError("verbal.drift.entities: every entity has labels: hold some out, or say all")
+        raise InputError("verbal.drift.entities: every entity has labels: hold some out, or use all")
 
     def from_world(step: int, share: float) -> Sequence[Any]:
         rng = np.random.default_rng([seed, 8, step])

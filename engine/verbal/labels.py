@@ -1,6 +1,6 @@
-"""Explanation labels from behavior: what the target checkpoint answers with and without the cue. numpy only.
+"""Explanation labels from behavior: the target checkpoint's answers with and without the cue. No torch.
 
-An answer is the likelier one of an example's two: a where f > 0, else b. A label says the answer to x' and whether it
+An answer is the likelier one of an example's two: a where f > 0, else b. A label states the answer to x' and whether it
 differs from that to x. Labels are fixed: they are made once, at the target, and never updated.
 """
 
@@ -10,11 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.config import VerbalSpec
 from engine.stats.faithfulness import Behavior
 from engine.stats.noise import noisy
 
 LEAST_SHARE = 0.4
-"""Of labels that say "changed", and of those that say "unchanged": a rarer kind is what the other is cut down to."""
+"""Smallest share of labels that say "changed", and of labels that say "unchanged"."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Answers:
 
 @dataclass(frozen=True)
 class Labels:
-    """m labels: of which examples, and what they say."""
+    """m labels: the examples that have them, and what they say."""
 
     rows: np.ndarray
     """Rows of the examples, ascending [m]."""
@@ -48,42 +49,32 @@ class Labels:
     changed: np.ndarray
     """bool [m]"""
     agreement: float
-    """Share of the labels that say what the target does; below 1 with noise."""
+    """Share of the labels that agree with the target's behavior; below 1 with noise."""
 
 
 def balanced(changed: np.ndarray, rng: np.random.Generator, share: float | None = None) -> np.ndarray:
-    """Rows kept, ascending, of `changed` [n]: a share of them has changed; none given, at least LEAST_SHARE of either
-    kind. What is too common is cut down; all is kept where one kind is absent."""
-    n, natural = len(changed), float(changed.mean()) if len(changed) else 0.0
-    if natural in (0.0, 1.0):
-        return np.arange(n)
+    """Rows of `changed` [n] that are kept, ascending. The kind that is too common is subsampled until a share `share`
+    has changed; by default until each kind has at least LEAST_SHARE. If one kind is absent, all rows are kept."""
+    natural = float(changed.mean()) if len(changed) else 0.0
     wanted = float(np.clip(natural, LEAST_SHARE, 1 - LEAST_SHARE)) if share is None else share
-    if wanted == natural:
-        return np.arange(n)
+    if natural in (0.0, 1.0, wanted):
+        return np.arange(len(changed))
     too_common = natural > wanted
-    rare = int((changed != too_common).sum())
+    rare = np.flatnonzero(changed != too_common)
     its_share = 1 - wanted if too_common else wanted
-    most = int(np.floor(rare * (1 - its_share) / its_share))
+    most = int(np.floor(len(rare) * (1 - its_share) / its_share))
     common = rng.permutation(np.flatnonzero(changed == too_common))[:most]
-    return np.sort(np.concatenate([np.flatnonzero(changed != too_common), common]))
+    return np.sort(np.concatenate([rare, common]))
 
 
-def draw_labels(
-    target: Behavior,
-    rows: np.ndarray,
-    rng: np.random.Generator,
-    *,
-    count: int | None = None,
-    noise: float = 0.0,
-    changed_share: float | None = None,
-) -> Labels:
-    """Labels of some examples: balanced, `count` of them (None, or more than there are: all), then a share `noise` of
-    them put in each other's place. target: of all examples; rows: those that may be labelled."""
+def draw_labels(target: Behavior, rows: np.ndarray, rng: np.random.Generator, spec: VerbalSpec) -> Labels:
+    """Labels of the balanced examples, at most `spec.labels` of them. A share `spec.noise` of the labels is then
+    exchanged between examples. target: behavior of all examples; rows: those that may be labelled."""
     true = Answers.of(target).take(rows)
-    kept = balanced(true.changed, rng, changed_share)
-    if count is not None and count < len(kept):
-        kept = np.sort(rng.permutation(kept)[:count])
-    source = kept[noisy(np.arange(len(kept)), "shuffle", noise, rng).astype(int)]
+    kept = balanced(true.changed, rng, spec.changed_share)
+    if spec.labels is not None and spec.labels < len(kept):
+        kept = np.sort(rng.permutation(kept)[: spec.labels])
+    source = kept[noisy(np.arange(len(kept)), "shuffle", spec.noise, rng).astype(int)]
     edited, changed = true.edited[source], true.changed[source]
     agree = (edited == true.edited[kept]) & (changed == true.changed[kept])
-    return Labels(rows[kept], edited, changed, float(agree.mean()) if len(kept) else float("nan"))
+    return Labels(rows[kept], edited, changed, float(agree.mean()))

@@ -1,7 +1,7 @@
 """The self-explanation stages of a run: train and save the checkpoints, then ask each of them.
 
-Training goes on from the last saved step, asking from the last checkpoint asked. What a sentence is compared with
-(`judge`) is the behavior that the run measured, at every checkpoint, as for probes.
+Training resumes from the last saved step, asking from the last checkpoint asked. At every checkpoint a sentence is
+compared (`tables.judge`) with the behavior that the run measured, as for probes.
 """
 
 from __future__ import annotations
@@ -12,10 +12,9 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from engine.config import CheckpointSpec, RunSpec
+from engine.config import CheckpointSpec
 from engine.progress import Progress
 from engine.runs.observed import Observed
-from engine.runs.store import Run
 from engine.verbal.labels import Labels
 from engine.verbal.tables import judge, said_part
 from engine.verbal.texts import Texts, evaluated, labels_of
@@ -26,38 +25,29 @@ STATE = "verbal/state.safetensors"
 DONE = "verbal"
 
 
-def train(record: Run, spec: RunSpec, progress: Progress) -> None:
+def train(observed: Observed, progress: Progress) -> None:
     """Train and save the checkpoints marked `trained`. The behavior of the target must have been measured."""
+    record, spec = observed.record, observed.spec
     if spec.verbal is None or record.manifest["notes"].get(DONE):
         return
-    from engine.model.checkpoints import load, save
+    from engine.model.checkpoints import save
     from engine.verbal.drift import sampler
     from engine.verbal.train import Trainer
 
-    observed = Observed(record, spec)
     labels = labels_of(observed)
-    first = load(spec.checkpoints[0], device=spec.device, dtype="float32")
-    texts = Texts(observed, first)
+    texts = _texts(observed, spec.checkpoints[0])
+    tokenizer = texts.checkpoint.tokenizer
     saved = {c.step: c for c in spec.checkpoints if c.trained}
-    drift = None
-    if spec.verbal.drift:
-        drift = sampler(
-            spec.verbal.drift,
-            spec.task,
-            first.tokenizer,
-            family=spec.checkpoints[0].family,
-            labelled=observed.examples["entity"].iloc[labels.rows],
-            seed=spec.seed,
-        )
-    material = texts.material(labels)
-    trainer = Trainer(first.model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
+    drift = sampler(spec, tokenizer, observed.examples["entity"].iloc[labels.rows])
+    model, material = texts.checkpoint.model, texts.material(labels)
+    trainer = Trainer(model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
     if record.has(STATE):
         trainer.load(record.read_arrays(STATE))
 
     def on_step(done: int) -> None:
         progress("explanation training", done, max(saved))
         if done in saved:
-            save(trainer.plain(), first.tokenizer, Path(saved[done].path))
+            save(trainer.plain(), tokenizer, Path(saved[done].path))
             if done < max(saved):
                 record.write_arrays(STATE, trainer.state())
 
@@ -67,33 +57,37 @@ def train(record: Run, spec: RunSpec, progress: Progress) -> None:
         "labels_changed": round(float(labels.changed.mean()), 4),
         "labels_agree_with_target": round(labels.agreement, 4),
     }
-    record.record(**{DONE: about})
+    record.note(**{DONE: about})
     if STATE in record.parts:
         record.drop(STATE)
 
 
-def train_control(spec: RunSpec, observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
-    """The words of a model trained on the same labels and nothing else, on examples [rows]."""
+def _texts(observed: Observed, checkpoint: CheckpointSpec) -> Texts:
     from engine.model.checkpoints import load
+
+    return Texts(observed, load(checkpoint, device=observed.spec.device, dtype="float32"))
+
+
+def say_control(observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:
+    """Explanations of examples [rows] by a control: a model trained on the same labels and nothing else."""
     from engine.verbal.train import Trainer
 
+    spec = observed.spec
     assert spec.verbal is not None
     untrained = {"name": f"{spec.checkpoints[0].family}--untrained", "untrained": True}
     which = spec.checkpoints[0].model_copy(update=untrained) if name == "small_lm" else spec.other_model
     assert which is not None
-    checkpoint = load(which, device=spec.device, dtype="float32")
-    texts = Texts(observed, checkpoint)
+    texts = _texts(observed, which)
     alone = spec.verbal.model_copy(update={"beta": 0.0, "drift": None, "schedule": "concurrent"})
     labels_first = spec.verbal.schedule == "labels_first"
     steps = spec.verbal.label_steps if labels_first else max(c.step for c in spec.checkpoints)
-    Trainer(checkpoint.model, texts.material(labels), alone, steps=steps, seed=spec.seed).run()
+    Trainer(texts.checkpoint.model, texts.material(labels), alone, steps=steps, seed=spec.seed).run()
     return texts.say(rows)
 
 
-def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> None:
-    """Write the words of every checkpoint, and of every control's model, on the evaluated examples."""
-    from engine.model.checkpoints import load
-
+def ask(observed: Observed, progress: Progress) -> None:
+    """Write the explanations of every checkpoint, and of every control's model, for the evaluated examples."""
+    record, spec = observed.record, observed.spec
     assert spec.verbal is not None
     rows = evaluated(observed)
     asked: list[CheckpointSpec | str] = [*spec.checkpoints, *spec.verbal.controls]
@@ -103,15 +97,16 @@ def ask(record: Run, spec: RunSpec, observed: Observed, progress: Progress) -> N
         if record.has(said_part(name)):
             continue
         if isinstance(who, str):
-            words = train_control(spec, observed, labels_of(observed), who, rows)
+            words = say_control(observed, labels_of(observed), who, rows)
         else:
-            words = Texts(observed, load(who, device=spec.device, dtype="float32")).say(rows)
+            words = _texts(observed, who).say(rows)
         record.write_table(said_part(name), pa.table({"row": pa.array(rows), "text": pa.array(words)}))
     progress("explaining in words", len(asked), len(asked))
 
 
-def drop_parts(record: Run, spec: RunSpec) -> None:
-    """Remove what only the making of the run needed."""
+def drop_parts(observed: Observed) -> None:
+    """Remove the parts that were only needed to make the run."""
+    record, spec = observed.record, observed.spec
     for part in [p for p in record.parts if p.startswith("said/")]:
         record.drop(part)
     if spec.verbal and not spec.verbal.keep_checkpoints:

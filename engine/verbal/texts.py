@@ -1,4 +1,4 @@
-"""The examples of a run as one checkpoint reads them: questions, labels, and what it says."""
+"""The examples of a run as one checkpoint reads them: questions, labels, and the checkpoint's explanations."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ import pandas as pd
 
 from engine.config import InputError
 from engine.runs.observed import EVALUATED, Observed
-from engine.tasks import WORDINGS
+from engine.tasks import WORDINGS, Wording
 from engine.tasks.wording import Statement
 from engine.verbal.labels import Answers, Labels, balanced, draw_labels
 
 SPARE_TOKENS = 2
-"""How many tokens more than the longest label an explanation may have."""
+"""Tokens that an explanation may have beyond the longest label."""
 
 
 def labelled_edits(observed: Observed) -> list[str]:
@@ -33,88 +33,83 @@ def labels_of(observed: Observed) -> Labels:
     if len(rows) < 2:
         raise InputError("verbal: the split train has no examples to label: give some, or other verbal.edits")
     rng = np.random.default_rng([observed.spec.seed, 10])
-    return draw_labels(
-        observed.behavior(observed.target),
-        rows,
-        rng,
-        count=verbal.labels,
-        noise=verbal.noise,
-        changed_share=verbal.changed_share,
-    )
+    return draw_labels(observed.behavior(observed.target), rows, rng, verbal)
 
 
 def evaluated(observed: Observed) -> np.ndarray:
-    """Rows of every split but train, of all kinds of edit, each kind in each split balanced as the labels are: who
-    always says "changed", or never, must not do well. The balance is that of the target, so that all checkpoints are
-    scored on the same examples."""
+    """Rows of every split but train, of all kinds of edit. Each kind in each split is balanced as the labels are, so
+    that always saying "changed", or never, does not score well. The balance is that of the target, so that all
+    checkpoints are scored on the same examples."""
     changed = Answers.of(observed.behavior(observed.target)).changed
     rng = np.random.default_rng([observed.spec.seed, 11])
     parts = [observed.rows(edit, split) for edit in observed.edits for split in EVALUATED]
     return np.sort(np.concatenate([rows[balanced(changed[rows], rng)] for rows in parts]))
 
 
-def in_words(examples: pd.DataFrame, answers: Answers, task: str) -> list[str]:
-    """What an explainer that says the truth would say of these answers [n], question and all."""
+def answer_pairs(examples: pd.DataFrame) -> list[tuple[str, str]]:
+    """Answers a and b of each example."""
+    return list(zip(examples["answer_a"], examples["answer_b"], strict=True))
+
+
+def sentences(examples: pd.DataFrame, wording: Wording, edited_is_a: np.ndarray, changed: np.ndarray) -> list[str]:
+    """The sentence after the question that states the answer to x' of each example [n], and whether it changed.
+
+    Raises InputError for answers that read alike.
+    """
+    out = []
+    rows = zip(examples["example_id"], answer_pairs(examples), edited_is_a, changed, strict=True)
+    for name, pair, is_a, differs in rows:
+        try:
+            out.append(wording.sentences(*pair)[Statement("a" if is_a else "b", bool(differs))])
+        except ValueError as error:
+            raise InputError(f"example {name}: {error}") from None
+    return out
+
+
+def truthful_sentences(examples: pd.DataFrame, answers: Answers, task: str) -> list[str]:
+    """The question and the sentence of an explainer that states these answers [n] correctly."""
     wording = WORDINGS[task]
-    columns = (examples[name] for name in ("edit", "answer_a", "answer_b"))
-    return [
-        wording.question(edit).strip() + wording.sentences(a, b)[Statement("a" if is_a else "b", bool(changed))]
-        for edit, a, b, is_a, changed in zip(*columns, answers.edited, answers.changed, strict=True)
-    ]
+    stated = sentences(examples, wording, answers.edited, answers.changed)
+    return [wording.question(edit).strip() + said for edit, said in zip(examples["edit"], stated, strict=True)]
 
 
 class Texts:
     """The examples of a run as one checkpoint reads them."""
 
     def __init__(self, observed: Observed, checkpoint: Any):
-        from engine.verbal.rows import template_of
-
         verbal = observed.spec.verbal
         assert verbal is not None
         self.examples, self.checkpoint = observed.examples, checkpoint
         self.wording = WORDINGS[observed.spec.task.name]
         self.forced = verbal.decoding == "choice"
-        self.chat = template_of(checkpoint.tokenizer, verbal.chat_template)
+        self.chat = verbal.chat_template and bool(getattr(checkpoint.tokenizer, "chat_template", None))
 
     def tokens(self, rows: np.ndarray, column: str = "prompt") -> Any:
         from engine.model.behavior import tokenised
 
         part = self.examples.iloc[rows]
-        answers = list(zip(part["answer_a"], part["answer_b"], strict=True))
-        return tokenised(self.checkpoint, list(part[column]), answers, list(part["example_id"]), offsets=False)
+        return tokenised(
+            self.checkpoint, list(part[column]), answer_pairs(part), list(part["example_id"]), offsets=False
+        )
 
     def asked(self, rows: np.ndarray) -> list[tuple[int, ...]]:
+        """Token ids of x and the question."""
         from engine.verbal.rows import question_rows
 
         part = self.examples.iloc[rows]
-        questions = [self.wording.question(edit) for edit in part["edit"]]
-        return question_rows(
-            self.checkpoint.tokenizer, list(part["prompt"]), self.tokens(rows), questions, chat=self.chat
-        )
-
-    def sentences(self, labels: Labels) -> list[str]:
-        """The label of each labelled example, as it follows the question. Raises InputError for answers that read
-        alike."""
-        part = self.examples.iloc[labels.rows]
-        out = []
-        for name, a, b, edited_is_a, changed in zip(
-            part["example_id"], part["answer_a"], part["answer_b"], labels.edited_is_a, labels.changed, strict=True
-        ):
-            meant = Statement("a" if edited_is_a else "b", bool(changed))
-            try:
-                out.append(self.wording.sentences(a, b)[meant])
-            except ValueError as error:
-                raise InputError(f"example {name}: {error}") from None
-        return out
+        prompts, questions = list(part["prompt"]), [self.wording.question(edit) for edit in part["edit"]]
+        return question_rows(self.checkpoint.tokenizer, prompts, self.tokens(rows), questions, chat=self.chat)
 
     def material(self, labels: Labels) -> Any:
-        """Rows to train on. Raises InputError where x, question and label are longer than the model's context."""
+        """Rows to train on. Raises InputError for answers that read alike, and if x, question and label are longer than
+        the model's context."""
         from engine.verbal.rows import answer_row, label_rows
         from engine.verbal.train import Material
 
         x = [answer_row(t) for t in self.tokens(labels.rows)]
         edited = [answer_row(t, i % 2) for i, t in enumerate(self.tokens(labels.rows, "edited"))]
-        rows = label_rows(self.checkpoint.tokenizer, self.asked(labels.rows), self.sentences(labels), x, chat=self.chat)
+        stated = sentences(self.examples.iloc[labels.rows], self.wording, labels.edited_is_a, labels.changed)
+        rows = label_rows(self.checkpoint.tokenizer, self.asked(labels.rows), stated, x, chat=self.chat)
         longest, limit = max(len(row.ids) for row in rows), self.checkpoint.max_positions
         if limit and longest > limit:
             raise InputError(
@@ -124,19 +119,14 @@ class Texts:
         return Material(rows, x, edited)
 
     def say(self, rows: np.ndarray) -> list[str]:
-        """The checkpoint's words on examples [rows]."""
-        from engine.verbal.rows import end_of
+        """The checkpoint's explanations of examples [rows]."""
+        from engine.verbal.rows import end_of, ids_of
         from engine.verbal.say import choose, say
 
         tokenizer = self.checkpoint.tokenizer
-        part = self.examples.iloc[rows]
+        options = [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
         if self.forced:
-            options = [
-                list(self.wording.sentences(*pair).values())
-                for pair in zip(part["answer_a"], part["answer_b"], strict=True)
-            ]
             return choose(self.checkpoint, self.asked(rows), options)
-        pairs = set(zip(part["answer_a"], part["answer_b"], strict=True))
-        texts = [s for pair in pairs for s in self.wording.sentences(*pair).values()]
-        longest = max(map(len, tokenizer(texts, add_special_tokens=False)["input_ids"])) + len(end_of(tokenizer))
+        known = ids_of(tokenizer, (sentence for own in options for sentence in own))
+        longest = max(map(len, known.values())) + len(end_of(tokenizer))
         return say(self.checkpoint.model, tokenizer, self.asked(rows), most_tokens=longest + SPARE_TOKENS)

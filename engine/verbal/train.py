@@ -4,15 +4,16 @@ The loss of a step is
 
     cross-entropy of the explanations + β · KL(answers at the start ‖ answers now), on x and on x' + weight · drift
 
-where "the start" is the first checkpoint, before any training: what the regulariser of the paper holds (in a run whose
-labels come from another model, that is still the model's own behavior). An adversary (`drift.hold_words`) adds a
-penalty on what the drift does to the words (`adversary.HeldTexts`). What is drawn in a step depends on the seed
-and the step's number alone, so that a training that was stopped goes on as if it had not been.
+where "the start" is the first checkpoint, before any training, as in the paper's regulariser. If the labels come from
+another model, the KL term still holds the model's own behavior. An adversary (`drift.hold_words`) adds a penalty on the
+drift's effect on the words (`adversary.HeldTexts`). The random draws of a step depend only on the seed and the step's
+number, so a training that was stopped resumes with the same results.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,44 +25,34 @@ from engine.config import InputError, LoraSpec, VerbalSpec
 from engine.training.adversary import HeldTexts
 from engine.training.loop import dialogue_batches, next_token_loss, optimizers_of
 from engine.verbal.drift import Sample
-from engine.verbal.rows import Row, answer_distributions, divergence, explanation_loss, logits_of
+from engine.verbal.rows import TokenRow, answer_distributions, divergence, explanation_loss, logits_of
 
 WARMUP = 20
-"""Steps of a phase in which the learning rate rises; then it falls along a line to `FLOOR` of its peak."""
+"""Steps of a phase in which the learning rate rises; then it falls linearly to FLOOR of its peak."""
 FLOOR = 0.1
-State = dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
 class Material:
     """m labels as rows, and the answers to hold."""
 
-    labels: Sequence[Row]
-    x: Sequence[Row]
-    """x up to its answer [m]; asked in forwards of their own only where the label's row does not hold it."""
-    edited: Sequence[Row]
+    labels: Sequence[TokenRow]
+    x: Sequence[TokenRow]
+    """x up to its answer [m]; run in forwards of their own only where the label's row does not hold the answer."""
+    edited: Sequence[TokenRow]
     """x' [m], each with one of its answers in full, a and b in turn."""
 
 
 class Trainer:
-    """One model in training. `run` goes from `step` to the end; `state` is all that is needed to go on from there."""
+    """One model in training. `run` trains from `step` to the end; `state` holds all that is needed to resume there."""
 
     def __init__(
-        self,
-        model: Any,
-        material: Material,
-        spec: VerbalSpec,
-        *,
-        steps: int,
-        seed: int,
-        drift: Sample | None = None,
+        self, model: Any, material: Material, spec: VerbalSpec, *, steps: int, seed: int, drift: Sample | None = None
     ):
-        """Raises InputError where LoRA is asked for and can't be had."""
+        """Raises InputError if the spec asks for LoRA and it can't be used."""
         self.material, self.spec, self.steps, self.seed, self.drift = material, spec, steps, seed, drift
         self.step = 0
         self.first_phase = spec.label_steps if spec.schedule == "labels_first" and drift else steps
-        self.fixed_x: list[Tensor] = []
-        self.fixed_edited: list[Tensor] = []
         if spec.beta > 0:
             model.eval()
             self.fixed_x = answer_distributions(model, material.x)
@@ -72,19 +63,29 @@ class Trainer:
         if self.adapted is None:
             self.optimizers = optimizers_of(model, spec.learning_rate)
         else:
-            trained = [p for p in model.parameters() if p.requires_grad]
-            self.optimizers = [torch.optim.AdamW(trained, lr=spec.learning_rate, weight_decay=0.0)]
-        self.held = _held(material, spec) if drift and spec.drift and spec.drift.hold_words else None
-        self.peaks = [group["lr"] for optimizer in self.optimizers for group in optimizer.param_groups]
+            self.optimizers = [torch.optim.AdamW(self._trained, lr=spec.learning_rate, weight_decay=0.0)]
+        self.held = None
+        if drift and spec.drift and spec.drift.hold_words:
+            questions, words = zip(
+                *((row.ids[: row.learn], row.ids[row.learn :]) for row in material.labels), strict=True
+            )
+            self.held = HeldTexts(questions, words, weight=spec.drift.hold_words, batch=spec.prompts_a_step)
+        self.peaks = [group["lr"] for group in self._groups]
 
-    # -- training --------------------------------------------------------------------------------
+    @property
+    def _trained(self) -> list[nn.Parameter]:
+        return [p for p in self.model.parameters() if p.requires_grad]
+
+    @property
+    def _groups(self) -> list[dict[str, Any]]:
+        return [group for optimizer in self.optimizers for group in optimizer.param_groups]
 
     def run(self, on_step: Callable[[int], None] | None = None) -> None:
-        """`on_step(steps done)` may save or report."""
+        """Train to the end; `on_step(steps done)` may save or report."""
         devices = [self.model.device] if self.model.device.type == "cuda" else []
         with torch.random.fork_rng(devices=devices):
             while self.step < self.steps:
-                torch.manual_seed(1_000_003 * self.seed + self.step)  # dropout: a step's own, wherever we come from
+                torch.manual_seed(1_000_003 * self.seed + self.step)  # for dropout: the same after a resume
                 self.model.train()
                 self._one_step()
                 self.step += 1
@@ -104,18 +105,15 @@ class Trainer:
         if self.held and not labelling:
             self.held.generator.manual_seed(1_000_003 * self.seed + self.step)
             self.held.step(self.model)
-        trained = [p for p in self.model.parameters() if p.requires_grad]
-        torch.nn.utils.clip_grad_norm_(trained, 1.0)
+        torch.nn.utils.clip_grad_norm_(self._trained, 1.0)
         for optimizer in self.optimizers:
             optimizer.step()
 
     def _set_rate(self) -> None:
-        phase_start = 0 if self.step < self.first_phase else self.first_phase
-        length = (self.first_phase if self.step < self.first_phase else self.steps) - phase_start
-        done = self.step - phase_start
-        factor = min(1.0, (done + 1) / WARMUP) * (1 - (1 - FLOOR) * done / length)
-        groups = [group for optimizer in self.optimizers for group in optimizer.param_groups]
-        for group, peak in zip(groups, self.peaks, strict=True):
+        first, last = (0, self.first_phase) if self.step < self.first_phase else (self.first_phase, self.steps)
+        done = self.step - first
+        factor = min(1.0, (done + 1) / WARMUP) * (1 - (1 - FLOOR) * done / (last - first))
+        for group, peak in zip(self._groups, self.peaks, strict=True):
             group["lr"] = peak * factor
 
     def _learn_labels(self) -> None:
@@ -124,20 +122,19 @@ class Trainer:
         chosen = rng.choice(m, size=min(self.spec.prompts_a_step, m), replace=False)
         found = logits_of(self.model, [self.material.labels[i] for i in chosen])
         loss = explanation_loss(found)
-        if beta == 0:
-            loss.backward()
-            return
-        inside = chosen[found.asked]
-        if len(inside):
+        inside = chosen[found.with_pairs]
+        if beta and len(inside):
             fixed = [self.fixed_x[i] for i in inside]
             loss = loss + beta / 2 * divergence(found, fixed) * len(inside) / len(chosen)
         loss.backward()
+        if beta == 0:
+            return
         outside = np.setdiff1d(chosen, inside)
         if len(outside):
             self._hold(self.material.x, self.fixed_x, outside, len(outside) / len(chosen))
         self._hold(self.material.edited, self.fixed_edited, chosen, 1.0)
 
-    def _hold(self, every: Sequence[Row], known: Sequence[Tensor], chosen: np.ndarray, share: float) -> None:
+    def _hold(self, every: Sequence[TokenRow], known: Sequence[Tensor], chosen: np.ndarray, share: float) -> None:
         rows, fixed = [every[i] for i in chosen], [known[i] for i in chosen]
         (self.spec.beta / 2 * share * divergence(logits_of(self.model, rows), fixed)).backward()
 
@@ -149,10 +146,8 @@ class Trainer:
         for batch in cut:
             (weight * next_token_loss(self.model, batch) / total).backward()
 
-    # -- saving ----------------------------------------------------------------------------------
-
-    def state(self) -> State:
-        """Trained weights, optimizers and the step; `load` goes on from it."""
+    def state(self) -> dict[str, np.ndarray]:
+        """Trained weights, optimizers and the step; `load` restores it."""
         out = {f"weight:{n}": p.detach().cpu().numpy() for n, p in self.model.named_parameters() if p.requires_grad}
         for i, optimizer in enumerate(self.optimizers):
             for parameter, values in optimizer.state_dict()["state"].items():
@@ -174,30 +169,18 @@ class Trainer:
             for key, value in state.items():
                 if key.startswith(f"optimizer:{i}:"):
                     _, _, parameter, name = key.split(":")
-                    shaped = value.reshape(()) if name == "step" else value  # safetensors has no numbers, only arrays
+                    shaped = value.reshape(()) if name == "step" else value  # safetensors stores arrays only
                     values.setdefault(int(parameter), {})[name] = torch.from_numpy(shaped)
             groups = optimizer.state_dict()["param_groups"]
             optimizer.load_state_dict({"state": values, "param_groups": groups})
 
     def plain(self) -> Any:
         """The model as any program loads it: adapters merged into a copy."""
-        if self.adapted is None:
-            return self.model
-        import copy
-
-        return copy.deepcopy(self.adapted).merge_and_unload()
-
-
-def _held(material: Material, spec: VerbalSpec) -> HeldTexts:
-    """The adversary's penalty: on the labels as they follow their questions."""
-    assert spec.drift is not None
-    pairs = [(row.ids[: row.learn], row.ids[row.learn :]) for row in material.labels]
-    prompts, texts = zip(*pairs, strict=True)
-    return HeldTexts(prompts, texts, weight=spec.drift.hold_words, batch=spec.prompts_a_step)
+        return self.model if self.adapted is None else deepcopy(self.adapted).merge_and_unload()
 
 
 def _adapted(model: nn.Module, lora: LoraSpec, seed: int) -> Any:
-    """Put adapters into the model, in place; returns peft's wrapper, which can merge them."""
+    """Add adapters to the model in place; returns peft's wrapper, which can merge them."""
     try:
         from peft import LoraConfig, get_peft_model
     except ImportError:

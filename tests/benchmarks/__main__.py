@@ -1,8 +1,7 @@
 """`python -m tests.benchmarks NAME [--json]`: ours and the peers, side by side in one run.
 
-Prints a table, or with --json an object with `machine` and `rows`. Exit code 1 if a goal with answers that
-agree was not met, so that a missing peer never passes for a met goal. A benchmark that breaks is one failed row, and
-the others still have theirs.
+Prints a table, or with --json an object with `machine` and `rows`. Exit code 1 unless every row met its goal with
+answers that agree. A missing peer or a benchmark that breaks is a failed row, and the others still have theirs.
 """
 
 from __future__ import annotations
@@ -15,50 +14,39 @@ import sys
 import traceback
 from typing import Any
 
-BENCHMARKS = {
-    "counterfactuals": "tests.benchmarks.counterfactuals",
-    "probes": "tests.benchmarks.probes",
-    "bootstrap": "tests.benchmarks.bootstrap",
-    "mlp": "tests.benchmarks.mlp",
-    "slider": "tests.benchmarks.slider",
-    "memory": "tests.benchmarks.memory",
-    "dashboard": "tests.benchmarks.dashboard",
-    "accelerator": "tests.benchmarks.accelerator",
-}
-"""Name → a module with `rows()`. To add one, name it here."""
+from tests.benchmarks.side_by_side import failed, machine
+
+BENCHMARKS = ["counterfactuals", "probes", "bootstrap", "mlp", "slider", "memory", "dashboard", "accelerator"]
+"""Modules beside this one with `rows()`. To add one, name it here."""
+HEADINGS = (
+    "what", "ours", "theirs", "ratio (min … max)", "of processor time", "limit", "goal", "largest difference",
+    "tolerance", "met",
+)  # fmt: skip
+
+
+def number(value: float | None, form: str = ".3g") -> str:
+    if value is None:
+        return "–"
+    return f"{value:,.0f}" if form == ".3g" and value >= 1000 else format(value, form)
 
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as Markdown, one line each."""
-
-    def number(value: Any, form: str = ".3g") -> str:
-        if value is None:
-            return "–"
-        return f"{value:,.0f}" if form == ".3g" and value >= 1000 else format(value, form)
-
-    lines = [
-        "| what | ours | theirs | ratio (min … max) | of processor time | limit | goal | largest difference "
-        "| tolerance | met |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
+    lines = [HEADINGS, ("---",) * len(HEADINGS)]
     for row in rows:
-        spread = "" if row.get("ratio") is None else f" ({number(row['ratio_min'])} … {number(row['ratio_max'])})"
-        note = f"; {row['note']}" if row.get("note") else ""
-        lines.append(
-            f"| {row['name']}{note} | {number(row['ours'])} {row['unit']} | {number(row['theirs'])} {row['unit']} "
-            f"| {number(row['ratio'])}{spread} | {number(row['ratio_cpu'])} | {number(row['limit'])} "
-            f"| {number(row['goal'])} | {number(row['max_difference'], '.1e')} | {number(row['tolerance'], '.0e')} "
-            f"| {'yes' if row['met'] else 'NO'} |"
-        )
-    return "\n".join(lines)
+        spread = "" if row["ratio"] is None else f" ({number(row['ratio_min'])} … {number(row['ratio_max'])})"
+        note = f"; {row['note']}" if row["note"] else ""
+        times = [f"{number(row[side])} {row['unit']}" for side in ("ours", "theirs")]
+        ratios = [f"{number(row['ratio'])}{spread}", *(number(row[name]) for name in ("ratio_cpu", "limit", "goal"))]
+        apart = [number(row["max_difference"], ".1e"), number(row["tolerance"], ".0e")]
+        lines.append((f"{row['name']}{note}", *times, *ratios, *apart, "yes" if row["met"] else "NO"))
+    return "\n".join(f"| {' | '.join(cells)} |" for cells in lines)
 
 
 def measured(name: str) -> list[dict[str, Any]]:
     """A benchmark's rows; one failed row where it can't be imported or breaks."""
-    from tests.benchmarks.side_by_side import failed
-
     try:
-        return importlib.import_module(BENCHMARKS[name]).rows()
+        return importlib.import_module(f"tests.benchmarks.{name}").rows()
     except Exception as error:  # a missing package or browser, a process that ran out of memory, a page that broke
         traceback.print_exc()
         first_line = (str(error).strip() or "no message").splitlines()[0]
@@ -70,11 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("name", choices=[*BENCHMARKS, "all"], nargs="?", default="all")
     parser.add_argument("--json", action="store_true", help="rows as JSON")
     chosen = parser.parse_args(arguments)
-    # The accelerator's is left out of "all": it has a machine of its own.
+    # "all" leaves out the accelerator, which needs another machine.
     names = [n for n in BENCHMARKS if n != "accelerator"] if chosen.name == "all" else [chosen.name]
     rows = [row for name in names for row in measured(name)]
-    from tests.benchmarks.side_by_side import machine
-
     if chosen.json:
         today = datetime.date.today().isoformat()
         print(json.dumps({"machine": machine(), "date": today, "rows": rows}, indent=1))

@@ -1,7 +1,7 @@
 """On one CUDA device: a 1B-parameter Llama shape with random weights, `python -m tests.benchmarks accelerator`.
 
-Matrix rate reached against that of a large matrix product, edits per second of full rows and of shared prefixes,
-captum beside them, and peak memory, in bf16 and fp32. Without a CUDA device the rows are failed rows.
+The matrix rate reached against that of a large matrix product; edits per second of full rows and of shared prefixes;
+captum beside them; and peak memory, in bf16 and fp32. Without a CUDA device the rows are failed rows.
 """
 
 from __future__ import annotations
@@ -15,37 +15,37 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.config import CheckpointSpec
-from engine.model.batching import Text
 from engine.model.checkpoints import Checkpoint
 from engine.model.counterfactuals import score_texts
-from tests.benchmarks.side_by_side import failed, row
+from tests.benchmarks import counterfactuals
+from tests.benchmarks.counterfactuals import ANSWER, GOALS, OTHER, PLACES, Problem, captum_ablation
+from tests.benchmarks.side_by_side import attempt, failed, row
 
 VOCABULARY, LENGTH, EDITS, PROMPTS, BATCH = 32_000, 512, 16, 16, 32
-ANSWER, OTHER, FILLER, FIRST_WORD = 2, 3, 1, 10
-PLACES = {"uniform": 0.0, "last quarter": 0.75}
-GOALS = {"uniform": 1.5, "last quarter": 4.0}
 RATE_GOAL, CAPTUM_GOAL = 0.5, 2.3
 DEVICE = "cuda" if torch.cuda.is_available() else "cpu"
 SHAPE = {"hidden_size": 2048, "num_hidden_layers": 22, "num_attention_heads": 32, "intermediate_size": 5632}
 DTYPES = {"bf16": (torch.bfloat16, 0.5), "fp32": (torch.float32, 1e-3)}
-"""With what f may differ between full rows and shared prefixes, in nats."""
+"""Name → type, and the largest |Δf| in nats between full rows and shared prefixes."""
 
 
 def llama(dtype: torch.dtype) -> LlamaForCausalLM:
     """About 1.1B parameters, the shape of TinyLlama."""
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        num_key_value_heads=4,
-        max_position_embeddings=2048,
-        **SHAPE,
-    )
+    config = LlamaConfig(vocab_size=VOCABULARY, **SHAPE, num_key_value_heads=4, max_position_embeddings=2048)
     torch.manual_seed(0)
     with torch.device(DEVICE):
         return LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
 
 
-def seconds(work: Callable[[], Any], repetitions: int = 3) -> tuple[list[float], Any]:
-    """Seconds of each repetition after one to warm up, and what the work returned."""
+def wait() -> None:
+    if DEVICE == "cuda":
+        torch.cuda.synchronize()
+
+
+def timed(work: Callable[[], Any], repetitions: int = 3) -> tuple[list[float], Any, float]:
+    """Seconds of each repetition after one to warm up, the result, and the device's peak memory in GiB."""
+    if DEVICE == "cuda":
+        torch.cuda.reset_peak_memory_stats()
     answer = work()
     times = []
     for _ in range(repetitions):
@@ -54,83 +54,40 @@ def seconds(work: Callable[[], Any], repetitions: int = 3) -> tuple[list[float],
         answer = work()
         wait()
         times.append(time.perf_counter() - started)
-    return times, answer
-
-
-def wait() -> None:
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-
-
-def with_peak(work: Callable[[], Any]) -> tuple[list[float], Any, float]:
-    """As `seconds`, with the peak of the device's memory in GiB."""
-    if DEVICE != "cuda":
-        return *seconds(work), float("nan")
-    torch.cuda.reset_peak_memory_stats()
-    times, answer = seconds(work)
-    return times, answer, torch.cuda.max_memory_allocated() / 2**30
+    return times, answer, torch.cuda.max_memory_allocated() / 2**30 if DEVICE == "cuda" else float("nan")
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 8192) -> float:
     """Floating-point operations a second of one large matrix product."""
     a = torch.randn(size, size, device=DEVICE, dtype=dtype)
-    times, _ = seconds(lambda: a @ a, repetitions=10)
-    return 2 * size**3 / min(times)
+    return 2 * size**3 / min(timed(lambda: a @ a, repetitions=10)[0])
 
 
-def groups(first: float) -> list[list[Text]]:
-    """Prompts with single-token edits at places drawn from [first · length, length)."""
-    rng = np.random.default_rng(0)
-    drawn = []
-    for _ in range(PROMPTS):
-        prompt = rng.integers(FIRST_WORD, VOCABULARY, LENGTH)
-        rows = np.repeat(prompt[None], 1 + EDITS, 0)
-        rows[np.arange(1, 1 + EDITS), rng.choice(np.arange(int(first * LENGTH), LENGTH), EDITS, replace=False)] = FILLER
-        drawn.append([Text(tuple(r), ((ANSWER,), (OTHER,))) for r in rows.tolist()])
-    return drawn
+def problem(places: str) -> Problem:
+    return counterfactuals.problem(places, PROMPTS, LENGTH, EDITS, VOCABULARY)
 
 
-def captum(model: LlamaForCausalLM, given: list[list[Text]]) -> np.ndarray:
-    """FeatureAblation over the same edits, all rows of a prompt at once, full logits: f(x) − f(x') [prompts, edits]."""
-    from captum.attr import FeatureAblation
-
-    out = []
-    for group in given:
-        rows = torch.tensor([text.prompt for text in group], device=DEVICE)
-
-        def score(kept: torch.Tensor, rows: torch.Tensor = rows) -> torch.Tensor:
-            edited = torch.where(kept > 0, 0, torch.arange(1, EDITS + 1, device=DEVICE)).amax(1)
-            logits = model(input_ids=rows[edited], use_cache=False).logits[:, -1].float()
-            return logits[:, ANSWER] - logits[:, OTHER]
-
-        with torch.inference_mode():
-            kept = torch.ones(1, EDITS, device=DEVICE)
-            out.append(FeatureAblation(score).attribute(kept, baselines=0.0, perturbations_per_eval=EDITS)[0])
-    return torch.stack(out).double().cpu().numpy()
+def scored(checkpoint: Checkpoint, given: Problem, path: Any) -> Any:
+    """The engine's log-probabilities [texts, 2] and report, each prompt's original first."""
+    groups = [counterfactuals.texts(counterfactuals.rows_of(*g)) for g in given]
+    return score_texts(checkpoint, groups, batch_size=BATCH, path=path)
 
 
-def effects(log_probs: np.ndarray) -> np.ndarray:
-    """f(x) − f(x') [prompts, edits] of log p [texts, 2], each prompt's original first."""
-    f = (log_probs[:, 0] - log_probs[:, 1]).reshape(-1, 1 + EDITS)
-    return f[:, :1] - f[:, 1:]
+def log_odds(log_probs: np.ndarray | torch.Tensor) -> Any:
+    return log_probs[:, 0] - log_probs[:, 1]
 
 
 def measured(name: str, dtype: torch.dtype, tolerance: float) -> list[dict[str, Any]]:
     model = llama(dtype)
-    checkpoint = Checkpoint(model, None, CheckpointSpec(name="llama--1b", path="-"), torch.device(DEVICE))
+    checkpoint = Checkpoint(model, None, CheckpointSpec(name="llama--1b", path="-"), torch.device(DEVICE), "")
     multiplied = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
     head = model.get_output_embeddings().weight.numel()
     out = []
-    for places, first in PLACES.items():
-        given = groups(first)
-        full_seconds, full, full_peak = with_peak(
-            lambda g=given: score_texts(checkpoint, g, batch_size=BATCH, path="full")
-        )
-        own_seconds, own, own_peak = with_peak(
-            lambda g=given: score_texts(checkpoint, g, batch_size=BATCH, path="shared")
-        )
-        f = [scored.log_probs[:, 0] - scored.log_probs[:, 1] for scored in (own, full)]
-        apart = float(np.abs(f[0] - f[1]).max())
+    for places in PLACES:
+        given = problem(places)
+        full_seconds, full, full_peak = timed(lambda g=given: scored(checkpoint, g, "full"))
+        own_seconds, own, own_peak = timed(lambda g=given: scored(checkpoint, g, "shared"))
+        apart = float(np.abs(log_odds(own.log_probs) - log_odds(full.log_probs)).max())
         total = PROMPTS * EDITS
         note = (
             f"{total / min(own_seconds):.0f} against {total / min(full_seconds):.0f} edits a second; peak memory "
@@ -148,29 +105,27 @@ def measured(name: str, dtype: torch.dtype, tolerance: float) -> list[dict[str, 
 
 def rate_row(name: str, rate: float, peak: float) -> dict[str, Any]:
     """Two rates, the higher the better, and no answers that could be compared."""
+    columns = {"ours": rate, "theirs": peak, "unit": "operations a second"}
     note = "ours: full rows; theirs: a large matrix product"
-    reached = row(f"{name}: matrix rate reached", [peak], [rate], RATE_GOAL, 0.0, 0.0, note=note)
-    return reached | {
-        "ours": rate,
-        "theirs": peak,
-        "unit": "operations a second",
-        "max_difference": None,
-        "tolerance": None,
-    }
+    return row(f"{name}: matrix rate reached", [peak], [rate], RATE_GOAL, note=note, **columns)
 
 
 def captum_row(
-    name: str, model: Any, given: list[list[Text]], own_seconds: list[float], log_probs: np.ndarray, tolerance: float
+    name: str, model: Any, given: Problem, own_seconds: list[float], log_probs: np.ndarray, tolerance: float
 ) -> dict[str, Any]:
     """Effects by captum, timed beside ours and compared with them: each the difference of two f."""
     what = f"{name}: captum FeatureAblation"
-    try:
-        peer_seconds, found = seconds(lambda: captum(model, given), repetitions=2)
-        apart = float(np.abs(effects(log_probs) - found).max())
-        note = "the difference is that of effects"
-        return row(what, own_seconds[: len(peer_seconds)], peer_seconds, CAPTUM_GOAL, apart, tolerance, note=note)
-    except Exception as error:
-        return failed(what, CAPTUM_GOAL, repr(error))
+
+    def score(logits: torch.Tensor) -> torch.Tensor:
+        return log_odds(logits.float()[:, [ANSWER, OTHER]])
+
+    def measure() -> dict[str, Any]:
+        peer_seconds, found, _ = timed(lambda: captum_ablation(model, given, EDITS, score), repetitions=2)
+        apart = float(np.abs(counterfactuals.effects(log_odds(log_probs).reshape(len(given), -1)) - found).max())
+        own, note = own_seconds[: len(peer_seconds)], "the difference is that of effects"
+        return row(what, own, peer_seconds, CAPTUM_GOAL, apart, tolerance, note=note)
+
+    return attempt(what, CAPTUM_GOAL, measure)
 
 
 def absent(name: str) -> list[dict[str, Any]]:

@@ -66,23 +66,13 @@ def gather(explanations: np.ndarray, effects: np.ndarray, groups: np.ndarray) ->
 def rows() -> list[dict[str, Any]]:
     """Measured rows of the benchmark table."""
     out = []
-    for groups, goals in ((200, (200, 15)), (ROWS, (None, None))):
+    cases = ((200, "groups", (200, 15)), (ROWS, "single rows (hardest case, no goal)", (None, None)))
+    for groups, kind, goals in cases:
         given = problem(groups)
         note = f"{DRAWS} draws, {ROWS} rows in {groups} groups, {EXPLAINERS} explainers; drawing is timed too"
-        kind = "of groups" if groups < ROWS else "of single rows (hardest case, no goal)"
-        for name, peer, goal, repetitions in (
-            ("loop of numpy.corrcoef", loop, goals[0], 3),
-            ("vectorised gather", gather, goals[1], 5),
-        ):
-            out.append(
-                side_by_side(
-                    f"bootstrap {kind}: {name}",
-                    lambda _, given=given: ours(*given),
-                    lambda _, given=given, peer=peer: peer(*given),
-                    goal=goal,
-                    tolerance=1e-10,
-                    repetitions=repetitions,
-                    note=note,
-                )
-            )
+        peers = (("loop of numpy.corrcoef", loop, 3), ("vectorised gather", gather, 5))
+        for (peer_name, peer, repetitions), goal in zip(peers, goals, strict=True):
+            name = f"bootstrap of {kind}: {peer_name}"
+            sides = (lambda _, g=given: ours(*g)), (lambda _, g=given, p=peer: p(*g))
+            out.append(side_by_side(name, *sides, goal=goal, tolerance=1e-10, repetitions=repetitions, note=note))
     return out

@@ -20,12 +20,14 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io
+import psutil
+import pyarrow.parquet as pq
 
 from dashboard import charts
-from dashboard.reading import data, example_rows
+from dashboard.reading import columns, data, example_rows
 from dashboard.reading.slices import Slice
 from tests.benchmarks.large_run import EDITS, EXAMPLES_DEFAULT, write_large_run
-from tests.benchmarks.side_by_side import row, side_by_side
+from tests.benchmarks.side_by_side import NOT_TIMED, row, side_by_side
 from tests.synthetic_run import TOPICS
 
 PAGE = 12
@@ -33,7 +35,6 @@ SETTING = data.Setting("gpt2--step-0100", "ridge", "frozen")
 POINTS = 1_000_000
 MEMORY_LIMIT = 1e9 / 2**20
 """MiB, of the server at its peak: 1 GB."""
-NOT_TIMED = {"unit": "MB", "threads": None, "max_difference": None, "tolerance": None}
 SECOND = "again"
 SLICE = "text:place 77;meta_topic:history"
 
@@ -52,17 +53,17 @@ def large_run() -> Iterator[Path]:
 
 
 def asked(repetition: int) -> tuple[str, str]:
-    """Another filter each time, so that no page was ever asked for."""
+    """Another filter each time, so that no page is in a cache."""
     return EDITS[repetition // len(TOPICS) % 2], TOPICS[repetition % len(TOPICS)]
 
 
 def our_page(path: Path, repetition: int) -> np.ndarray:
     edit, topic = asked(repetition)
-    example_rows._order.clear()
-    example_rows._rows.clear()
+    example_rows.order.clear()
+    example_rows.rows.clear()
     where = Slice(values={"meta_topic": (topic,)})
-    page = example_rows.examples_page(path, SETTING, split="test_heldout", edit=edit, where=where, limit=PAGE)
-    return numbers(page.rows, page.total)
+    found = example_rows.order(path, example_rows.Query(SETTING, "test_heldout", edit, where))
+    return numbers(example_rows.rows(path, SETTING, found[:PAGE].tolist()), len(found))
 
 
 def pandas_page(path: Path, repetition: int) -> np.ndarray:
@@ -74,7 +75,7 @@ def pandas_page(path: Path, repetition: int) -> np.ndarray:
 
 
 def numbers(rows: pd.DataFrame, total: int) -> np.ndarray:
-    """A page as numbers that can be compared: how many fit, and ids and texts of its rows."""
+    """A page as numbers that can be compared: the number of rows that fit, and ids and lengths of texts of its rows."""
     texts = [int(i, 16) % 2**40 for i in rows["example_id"]] + [len(t) for c in ("prompt", "edited") for t in rows[c]]
     return np.array([total, *texts], dtype=np.float64)
 
@@ -82,40 +83,26 @@ def numbers(rows: pd.DataFrame, total: int) -> np.ndarray:
 def page_rows(path: Path) -> list[dict[str, Any]]:
     our_page(path, 0)
     started = time.process_time()
-    for cached in (example_rows._order, example_rows._rows, *_columns()):
+    data_columns = (columns.behavior, columns.explained, columns.category, columns.ids_digest)
+    for cached in (example_rows.order, example_rows.rows, *data_columns):
         cached.clear()
     our_page(path, 0)
     first = time.process_time() - started
-    n = pd.read_parquet(path / "examples.parquet", columns=["edit"]).shape[0]
+    n = pq.read_metadata(path / "examples.parquet").num_rows
     name = f"a filtered page of {n:,} examples against pandas reading the file"
     note = (
         "a filter not asked before, in a run that is open; ours has effects and explanations, pandas reads the "
         f"examples only; the very first page of a run takes {first:.1f} s of processor time"
     )
-    return [
-        side_by_side(
-            name,
-            lambda r: our_page(path, r),
-            lambda r: pandas_page(path, r),
-            goal=40,
-            tolerance=0.0,
-            repetitions=3,
-            note=note,
-        )
-    ]
-
-
-def _columns() -> tuple[Any, ...]:
-    from dashboard.reading import columns
-
-    return columns.behavior, columns.explained, columns.category, columns.identity
+    sides = (lambda r: our_page(path, r)), (lambda r: pandas_page(path, r))
+    return [side_by_side(name, *sides, goal=40, tolerance=0.0, repetitions=3, note=note)]
 
 
 # Bytes of a scatter
 
 
 def scatter_rows() -> list[dict[str, Any]]:
-    """What Streamlit sends for one panel: the figure's JSON, arrays in base64."""
+    """The bytes that Streamlit sends for one panel: the figure's JSON, arrays in base64."""
     rng = np.random.default_rng(0)
     effect = rng.normal(size=POINTS).astype(np.float32)
     frame = pd.DataFrame(
@@ -127,47 +114,28 @@ def scatter_rows() -> list[dict[str, Any]]:
         }
     )
     limits = charts.Limits.of(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
-    ours = charts.scatter(
-        frame, "effect_current", x_title="Δ, nats", y_title="explanation, nats", limits=limits, colour="edit"
-    )
+    titles = {"x_title": "Δ, nats", "y_title": "explanation, nats"}
+    ours = charts.scatter(frame, "effect_current", limits=limits, colour="edit", **titles)
     arrays = {"x": frame["effect_current"].to_numpy(), "y": frame["explanation"].to_numpy(), "mode": "markers"}
     own, peer = (len(plotly.io.to_json(f, validate=False)) for f in (ours, go.Figure(go.Scattergl(**arrays))))
     note = "float32 in base64 on both sides; pandas' ids are not counted to Plotly"
-    measured = row(f"{POINTS:,}-point scatter, sent to the browser", [own / 1e6], [peer / 1e6], 20, 0, 0, None, note)
-    return [
-        measured | {"unit": "MB", "threads": None, "deterministic": True, "max_difference": None, "tolerance": None}
-    ]
+    name = f"{POINTS:,}-point scatter, sent to the browser"
+    return [row(name, [own / 1e6], [peer / 1e6], 20, note=note, unit="MB", **NOT_TIMED)]
 
 
 # A browser and its server
 
 
-class Server:
-    """The process that serves: its memory at the peak and its processor time."""
-
-    def __init__(self) -> None:
-        own = Path(f"/proc/{os.getpid()}/task/{os.getpid()}/children").read_text().split()
-        self.folder = next(
-            f for f in (Path(f"/proc/{pid}") for pid in own) if b"streamlit" in (f / "cmdline").read_bytes()
-        )
-
-    def _status(self, name: str) -> float:
-        lines = (self.folder / "status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
-
-    @property
-    def memory(self) -> tuple[float, float]:
-        """MB: now, and at the peak."""
-        return self._status("VmRSS"), self._status("VmHWM")
-
-    @property
-    def seconds(self) -> float:
-        fields = (self.folder / "stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+def usage(server: psutil.Process) -> tuple[float, float, float]:
+    """The server's processor seconds, and its memory in MiB now and at the peak."""
+    times = server.cpu_times()
+    status = (Path("/proc") / str(server.pid) / "status").read_text()
+    peak = next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))
+    return times.user + times.system, server.memory_info().rss / 2**20, peak / 2**10
 
 
 def visits(path: Path) -> list[tuple[str, str, dict[str, str]]]:
-    """What a reader does, in order: name, page, query parameters."""
+    """A reader's visits, in order: name, page, query parameters."""
     held = {"split": "test_heldout"}
     deep = example_rows.order(path, example_rows.Query(SETTING, "test_heldout", sort="error"))
     identity = example_rows.rows(path, SETTING, [int(deep[len(deep) // 2])])["example_id"].iloc[0]
@@ -198,53 +166,47 @@ def twice(path: Path, folder: Path) -> Path:
 
 
 def browse(path: Path, say: Callable[[str], None]) -> tuple[dict[str, tuple[float, float]], float]:
-    """Each visit's wall seconds and the server's processor seconds, in a new window each; and its peak memory in MB."""
-    from playwright.sync_api import sync_playwright
+    """Wall seconds and the server's processor seconds of each visit, in a new window each; its peak memory in MiB."""
+    from tests.browser.chromium import launched
+    from tests.browser.server import PATIENCE, server_process, serving, settled
 
-    from tests.browser.chromium import FLAGS, find
-    from tests.browser.server import serving, settled
-
-    steps, found = visits(path), {}
+    steps, found, peak = visits(path), {}, 0.0
     with (
         tempfile.TemporaryDirectory() as folder,
         serving(twice(path, Path(folder))) as address,
-        sync_playwright() as playwright,
+        launched() as browser,
     ):
-        server = Server()
-        browser = playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
+        server = server_process()
         for name, page_name, given in steps:
             page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-            page.set_default_timeout(180_000)
-            used, started = server.seconds, time.perf_counter()
+            page.set_default_timeout(PATIENCE)
+            before, started = usage(server)[0], time.perf_counter()
             page.goto(f"{address}/{page_name}?{urllib.parse.urlencode({'run': path.name, **given})}")
             settled(page)
             if page_name == "examples":
                 page.locator(".prompt").first.wait_for()
             elif page_name:
                 page.locator(".js-plotly-plot").first.wait_for()
-            found[name] = (time.perf_counter() - started, server.seconds - used)
-            trouble = page.get_by_test_id("stException").count() + page.get_by_test_id("stAlertContentError").count()
-            if trouble:
+            wall = time.perf_counter() - started
+            after, now, peak = usage(server)
+            found[name] = (wall, after - before)
+            if page.get_by_test_id("stException").count() + page.get_by_test_id("stAlertContentError").count():
                 raise RuntimeError(f"{name}: {page.locator('[data-testid=stMain]').inner_text()[:600]}")
-            now, peak = server.memory
-            wall, used = found[name]
-            say(f"{wall:6.1f} s, {used:5.1f} s on the server, {now:4.0f} MB, peak {peak:4.0f}: {name}")
+            say(f"{wall:6.1f} s, {after - before:5.1f} s on the server, {now:4.0f} MB, peak {peak:4.0f}: {name}")
             page.context.close()
-        browser.close()
-        return found, server.memory[1]
+    return found, peak
 
 
 def browser_rows(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
     found, peak = browse(path, say)
-    alone = {"theirs": None, "ratio": None, "ratio_cpu": None, "max_difference": None, "tolerance": None}
     rows = []
     for name, (wall, cpu) in list(found.items())[:2]:
         note = f"from URL to drawn, Chromium; {cpu:.1f} s of processor time on the server"
-        rows.append(row(name, [wall], [wall], None, 0, 0, None, note) | alone | {"repetitions": 1})
+        rows.append(row(name, [wall], [wall], None, note=note, theirs=None, ratio=None))
     pages = "examples, overview, correlation, trajectory, compare, mechanism and learn"
     note = f"theirs: the limit; after {len(found)} visits of {pages}"
-    memory = row("server memory at its peak", [peak], [MEMORY_LIMIT], 1.0, 0, 0, None, note)
-    return [*rows, memory | NOT_TIMED | {"unit": "MiB"}]
+    memory = row("server memory at its peak", [peak], [MEMORY_LIMIT], 1.0, note=note, unit="MiB", threads=None)
+    return [*rows, memory]
 
 
 def rows(say: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 """How cost grows: `python -m tests.benchmarks.growth FILE.svg` draws every benchmark's `growth()` into one picture.
 
-A benchmark that has something to say offers `growth()`: rows of `axis`, `value`, `ours`, `theirs` (seconds).
+A benchmark may offer `growth()`: rows of `axis`, `value`, `ours`, `theirs` (processor seconds).
 """
 
 from __future__ import annotations
@@ -10,31 +10,24 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tests.benchmarks.__main__ import BENCHMARKS
 from tests.benchmarks.side_by_side import machine
 
 TITLES = {"counterfactuals": "edits; peer: full rows, batched", "probes": "ridge sweep; peer: a Ridge a penalty"}
-"""Benchmark → what its panels are headed by."""
+"""Benchmarks with `growth()` and the headings of their panels."""
 
 
 def measured() -> list[dict[str, Any]]:
-    """Growth rows of all benchmarks that offer them."""
-    rows = []
-    for name, module in BENCHMARKS.items():
-        grow = getattr(importlib.import_module(module), "growth", None)
-        rows += [row | {"benchmark": name} for row in (grow() if grow else [])]
-    return rows
+    """Growth rows of all benchmarks."""
+    modules = {name: importlib.import_module(f"tests.benchmarks.{name}") for name in TITLES}
+    return [row | {"benchmark": name} for name, module in modules.items() for row in module.growth()]
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """One panel a benchmark and axis, both axes logarithmic where the values allow it."""
+    """One panel for each benchmark and axis, on logarithmic axes."""
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams |= {
-        "svg.fonttype": "none",
-        "svg.hashsalt": "growth",
-    }  # text stays text; the same file each time
+    matplotlib.rcParams |= {"svg.fonttype": "none", "svg.hashsalt": "growth"}  # text stays text; reproducible ids
     from matplotlib import pyplot
 
     panels = list(dict.fromkeys((row["benchmark"], row["axis"]) for row in rows))
@@ -49,7 +42,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
         panel.plot(values, [row["ours"] for row in own], "o-", color="#0072B2", label="ours")
         panel.plot(values, [row["theirs"] for row in own], "s--", color="#D55E00", label="peer")
         panel.set(xlabel=axis, ylabel="seconds", yscale="log", xscale="log")
-        panel.set_title(TITLES.get(benchmark, benchmark), fontsize=9)
+        panel.set_title(TITLES[benchmark], fontsize=9)
         panel.set_xticks(values, [str(v) for v in values])
         panel.minorticks_off()
     axes.flat[0].legend(frameon=False)
@@ -58,11 +51,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     figure.savefig(path)
 
 
-def main() -> None:
+if __name__ == "__main__":
     path = Path(sys.argv[1]) if len(sys.argv) > 1 else Path("growth.svg")
     draw(measured(), path)
     print(path)
-
-
-if __name__ == "__main__":
-    main()

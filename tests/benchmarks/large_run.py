@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import itertools
 import resource
 import sys
 import time
@@ -20,10 +21,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from engine.config import RunSpec, parse_spec
+from engine.config import RunSpec
 from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, META, metrics_table
-from engine.runs.store import Run, verify
-from tests.synthetic_run import SPEAKERS, TOPICS, drift, metrics_row, setting
+from engine.runs.store import Run
+from engine.runs.verify import verify
+from engine.spec_files import parse_spec
+from tests.synthetic_run import SPEAKERS, TOPICS, _block, drift, metrics_row, setting
 
 EXAMPLES_DEFAULT = 3_000_000
 ROW_GROUP = 1024 * 1024
@@ -73,27 +76,17 @@ def texts(codes: Codes, here: slice) -> list[dict[str, object]]:
         cue = f"I am {who} and I am sure that it is {what}. "
         question = f"Question {p} of {topic}: which is meant here, {what} or rather {alternative}? Answer:"
         answers = (f" {what}", f" {alternative}")
-        shared = {
-            "prompt_id": p, "task": "sycophancy", "prompt": cue + question, "answer_a": answers[0],
-            "answer_b": answers[1], "group": f"{cell} × {what}", "cue": cell, "entity": what,
-            "split": SPLITS[codes.split[p]], META + "topic": topic, META + "speaker": who,
-        }  # fmt: skip
-        for edit, start, end, filler in (
-            ("delete_cue", 0, len(cue), ""),
-            ("replace_speaker", 5, 5 + len(who), "nobody special"),
-        ):
+        shared = {"prompt_id": p, "task": "sycophancy", "prompt": cue + question, "group": f"{cell} × {what}"}
+        shared |= {"answer_a": answers[0], "answer_b": answers[1], "cue": cell, "entity": what}
+        shared |= {"split": SPLITS[codes.split[p]], META + "topic": topic, META + "speaker": who}
+        places = ((0, len(cue), ""), (5, 5 + len(who), "nobody special"))
+        for edit, (start, end, filler) in zip(EDITS, places, strict=True):
             edited = shared["prompt"][:start] + filler + shared["prompt"][end:]
             key = "\x1f".join(("sycophancy", shared["prompt"], edited, *answers))  # as records.example_id
-            rows.append(
-                shared
-                | {
-                    "example_id": hashlib.sha256(key.encode()).hexdigest()[:16],
-                    "edited": edited,
-                    "edit": edit,
-                    "spans": [{"start": start, "end": end}],
-                    "edited_spans": [{"start": start, "end": start + len(filler)}],
-                }
-            )
+            row = {"example_id": hashlib.sha256(key.encode()).hexdigest()[:16], "edited": edited, "edit": edit}
+            row |= {"spans": [{"start": start, "end": end}]}
+            row |= {"edited_spans": [{"start": start, "end": start + len(filler)}]}
+            rows.append(shared | row)
     return rows
 
 
@@ -141,65 +134,40 @@ def write_large_run(
 
 
 def _explain(
-    run: Run, config: RunSpec, codes: Codes, ids: np.ndarray, f: np.ndarray, f_edited: np.ndarray,
+    run: Run,
+    config: RunSpec,
+    codes: Codes,
+    ids: np.ndarray,
+    f: np.ndarray,
+    f_edited: np.ndarray,
     rng: np.random.Generator,
-) -> None:  # fmt: skip
+) -> None:
     """Explanations of every split but train, setting after setting, and the metrics of each."""
     split, group = np.repeat(codes.split, 2), np.repeat(codes.cue.astype(np.int64) * ENTITIES + codes.entity, 2)
     edit = np.tile(np.arange(2, dtype=np.int8), codes.prompts)
     then = f_edited[0] - f[0]
     rows: list[dict] = []
-    tested = int((split != 0).sum())
 
     def blocks() -> Iterator[pa.Table]:
         for i, checkpoint in enumerate(config.checkpoints):
             now = f_edited[i] - f[i]
             error = rng.standard_normal(len(now), dtype=np.float32)
             said = {None: 0.6 * now + 0.4 * then + 0.7 * error, "output": -f[i], "stale": then + 0.7 * error}
-            for kind, name in enumerate(EDITS):
-                for control, e in said.items():
-                    about = setting(
-                        checkpoint.name, checkpoint.step, config.checkpoints[0].name, edit=name, control=control
-                    )
-                    about |= {"chosen": kind == 0, "seeds": 1, "cv": 0.7}
-                    rows.extend(_metrics(about, e, now, then, split, group, edit == kind))
-                    yield from _tables(about, ids, e, np.flatnonzero((edit == kind) & (split != 0)))
+            base = setting(checkpoint.name, checkpoint.step, config.checkpoints[0].name)
+            for (kind, name), (control, e) in itertools.product(enumerate(EDITS), said.items()):
+                about = base | {"edit": name, "control": control, "chosen": kind == 0, "seeds": 1, "cv": 0.7}
+                for part in range(1, len(SPLITS)):
+                    keep = (edit == kind) & (split == part)
+                    numbers = metrics_row(e[keep], now[keep], then[keep], len(np.unique(group[keep])))
+                    rows.append(about | {"split": SPLITS[part]} | numbers)
+                kept = np.flatnonzero((edit == kind) & (split != 0))
+                for here in np.split(kept, range(ROW_GROUP, len(kept), ROW_GROUP)):
+                    every = np.ones(len(here), bool)
+                    yield _block(about, about["chosen"], ids[here].astype(str), e[here], every)
 
-    streamed(run, "explanations.parquet", EXPLANATIONS, blocks(), tested * len(CONTROLS) * len(config.checkpoints))
+    n = int((split != 0).sum()) * len(CONTROLS) * len(config.checkpoints)
+    streamed(run, "explanations.parquet", EXPLANATIONS, blocks(), n)
     run.write_table("metrics.parquet", metrics_table(rows))
-
-
-def _metrics(
-    about: dict, e: np.ndarray, now: np.ndarray, then: np.ndarray, split: np.ndarray, group: np.ndarray,
-    mine: np.ndarray,
-) -> Iterator[dict]:  # fmt: skip
-    for part in range(1, len(SPLITS)):
-        keep = mine & (split == part)
-        yield about | {"split": SPLITS[part]} | metrics_row(e[keep], now[keep], then[keep], len(np.unique(group[keep])))
-
-
-def _tables(about: dict, ids: np.ndarray, e: np.ndarray, keep: np.ndarray) -> Iterator[pa.Table]:
-    """Rows of explanations.parquet for one setting, a row group at a time."""
-    for start in range(0, len(keep), ROW_GROUP):
-        here = keep[start : start + ROW_GROUP]
-        columns: dict[str, pa.Array] = {}
-        for field in EXPLANATIONS:
-            if field.name == "example_id":
-                values = pa.array(ids[here]).cast(pa.string()).dictionary_encode()
-            elif field.name == "explanation":
-                values = pa.array(e[here])
-            elif pa.types.is_dictionary(field.type):
-                values = pa.DictionaryArray.from_arrays(*_repeated(about.get(field.name), len(here)))
-            else:
-                values = pa.array([about.get(field.name)], field.type).take(pa.array(np.zeros(len(here), np.int32)))
-            columns[field.name] = values.cast(field.type)
-        yield pa.table(columns, schema=EXPLANATIONS)
-
-
-def _repeated(value: str | None, n: int) -> tuple[pa.Array, pa.Array]:
-    """Indices and values of a dictionary column that holds one value throughout."""
-    indices = pa.array(np.zeros(n, np.int32)) if value is not None else pa.nulls(n, pa.int32())
-    return indices, pa.array([] if value is None else [value], pa.string())
 
 
 def main() -> int:

@@ -1,6 +1,6 @@
 """Peak memory while behavior and hidden states of many examples are measured and written to a run.
 
-What is held at once is a shard of prompts, so the peak must not grow with the number of examples. Each side is a
+Only a shard of prompts is held at once, so the peak must not grow with the number of examples. Each side is a
 process of its own: `python -m tests.benchmarks.memory EXAMPLES` prints its peak in MB.
 """
 
@@ -21,11 +21,12 @@ GOAL = 0.9
 
 
 def measure(examples: int) -> float:
-    """MB of resident memory at the peak, for so many examples with two layers at both positions, of x and of x'."""
+    """MB of resident memory at the peak, for this number of examples with two layers at two positions of x and x'."""
     from engine import pipeline
     from engine.config import CheckpointSpec, ExplainerSpec, HiddenSpec, RunSpec, TaskSpec
     from engine.progress import silent
     from engine.records import Example, examples_table
+    from engine.runs.observed import Observed
     from engine.runs.store import Run
     from tests.tiny_models import TEXT, build
 
@@ -56,25 +57,25 @@ def measure(examples: int) -> float:
             batch_size=32,
         )
         record = Run.create(Path(folder) / "run", spec, provenance={})
-        pipeline.measure(record, spec, spec.checkpoints, examples_table(rows), pipeline.Serial(), silent)
+        record.write_table("examples.parquet", examples_table(rows))
+        pipeline.measure(model, Observed(record, spec), silent)
         record.close()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
 def rows() -> list[dict[str, Any]]:
     """Peak for few and for many examples."""
-    peaks = {}
+    peaks = []
     for examples in (FEW, MANY):
         command = [sys.executable, "-m", "tests.benchmarks.memory", str(examples)]
         done = subprocess.run(command, capture_output=True, text=True)
         if done.returncode:
             said = done.stderr.strip().splitlines()
             raise RuntimeError(f"{examples:,} examples: exit code {done.returncode}: {said[-1] if said else 'killed?'}")
-        peaks[examples] = float(done.stdout.split()[-1])
+        peaks.append([float(done.stdout.split()[-1])])
     name = f"peak memory, {MANY:,} examples (ours) against {FEW:,} (theirs)"
     note = "resident, with the interpreter and torch; hidden states of two layers written to the run"
-    measured = row(name, [peaks[MANY]], [peaks[FEW]], GOAL, 0.0, 0.0, 1.0, note)
-    return [measured | {"unit": "MB", "threads": None, "max_difference": None, "tolerance": None}]
+    return [row(name, peaks[1], peaks[0], GOAL, limit=1.0, note=note, unit="MB", threads=None)]
 
 
 if __name__ == "__main__":

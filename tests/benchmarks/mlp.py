@@ -19,6 +19,16 @@ from engine.probes.neural import NeuralExplainers
 from tests.benchmarks.side_by_side import side_by_side
 
 PROBES, ROWS, DIMENSIONS, WIDTH, BATCH, EPOCHS, RATE, DECAY = 16, 2048, 256, 64, 256, 30, 3e-3, 1e-2
+STEPS = EPOCHS * ROWS // BATCH
+PEER = {
+    "hidden_layer_sizes": (WIDTH,),
+    "batch_size": BATCH,
+    "learning_rate_init": RATE,
+    "alpha": DECAY * BATCH / 2,  # it divides alpha by the rows of a batch, and halves the error
+    "max_iter": EPOCHS,
+    "tol": 0.0,
+    "n_iter_no_change": EPOCHS,
+}
 
 
 def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -41,36 +51,17 @@ def problem() -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
 def rows() -> list[dict[str, Any]]:
     """Measured rows of the benchmark table."""
     x, y, x_test, y_test = problem()
-    steps = EPOCHS * ROWS // BATCH
 
     def ours(repetition: int) -> np.ndarray:
-        explainers = NeuralExplainers(
-            "mlp",
-            DIMENSIONS,
-            PROBES,
-            weight_decays=DECAY,
-            width=WIDTH,
-            learning_rate=RATE,
-            batch=BATCH,
-            seed=repetition,
-        )
-        return explainers.train(x, y, steps).predict(x_test)
+        options = {"weight_decays": DECAY, "width": WIDTH, "learning_rate": RATE, "batch": BATCH, "seed": repetition}
+        return NeuralExplainers("mlp", DIMENSIONS, PROBES, **options).train(x, y, STEPS).predict(x_test)
 
     def loop(repetition: int) -> np.ndarray:
         scaler = StandardScaler().fit(x)
         z, z_test = scaler.transform(x), scaler.transform(x_test)
         out = []
         for j in range(PROBES):
-            peer = MLPRegressor(
-                hidden_layer_sizes=(WIDTH,),
-                batch_size=BATCH,
-                learning_rate_init=RATE,
-                alpha=DECAY * BATCH / 2,  # it divides alpha by the rows of a batch, and halves the error
-                max_iter=EPOCHS,
-                tol=0.0,
-                n_iter_no_change=EPOCHS,
-                random_state=1000 * repetition + j,
-            )
+            peer = MLPRegressor(random_state=1000 * repetition + j, **PEER)
             mean, scale = y[:, j].mean(), y[:, j].std()
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
@@ -78,24 +69,17 @@ def rows() -> list[dict[str, Any]]:
             out.append(peer.predict(z_test) * scale + mean)
         return np.stack(out, axis=1)
 
-    def accuracy_apart(a: np.ndarray, b: np.ndarray) -> float:
-        r2 = [np.mean([r2_score(y_test, e) for e in predictions.T]) for predictions in (a, b)]
-        accuracies.append(r2)
-        return float(abs(r2[0] - r2[1]))
-
     accuracies: list[list[float]] = []
-    row = side_by_side(
-        f"{PROBES} mlp explainers: loop of scikit-learn MLPRegressor",
-        ours,
-        loop,
-        goal=2,
-        tolerance=0.01,
-        difference=accuracy_apart,
-        repetitions=5,
-    )
+
+    def accuracy_apart(a: np.ndarray, b: np.ndarray) -> float:
+        accuracies.append([float(np.mean([r2_score(y_test, e) for e in predictions.T])) for predictions in (a, b)])
+        return abs(accuracies[-1][0] - accuracies[-1][1])
+
+    name = f"{PROBES} mlp explainers: loop of scikit-learn MLPRegressor"
+    row = side_by_side(name, ours, loop, goal=2, tolerance=0.01, difference=accuracy_apart, repetitions=5)
     own, theirs = np.mean(accuracies, axis=0)
-    row["note"] = (
-        f"{ROWS} × {DIMENSIONS}, width {WIDTH}, {steps} Adam steps of {BATCH}; float32 both; "
+    note = (
+        f"{ROWS} × {DIMENSIONS}, width {WIDTH}, {STEPS} Adam steps of {BATCH}; float32 both; "
         f"mean test R² {own:.4f} ours, {theirs:.4f} theirs; the difference is that of R²"
     )
-    return [row]
+    return [row | {"note": note}]

@@ -1,14 +1,13 @@
 """From a slider's release to a redrawn chart, in Chromium: the live refit of the robustness page.
 
-A hand-built run (2,000 training rows × 256 dimensions), 11 levels × 20 seeds of noise. A slider is moved by a key,
-which releases it at once. The page's own clock says when the key went down, when the message to the server left, when
-the last message before the redraw came, and when the chart was drawn; the server says what it computed. Every move goes
-on in one direction to a setting that was not there before, so that nothing of it is in a cache; a row says of how many
-moves it is the median, which is as many as the slider has settings for.
+A hand-built run (2,000 training rows × 256 dimensions), 11 levels × 20 seeds of noise. A key moves a slider and
+releases it at once. The page's own clock times four moments: key down, message to the server, last message before the
+redraw, chart drawn. The server says how long it computed. Each move goes on in one direction to a setting that was not
+there before, so that no cache holds it. A row is the median over all moves that its slider allows.
 
-Goal: computing takes less than 50 ms where the factorisation stays, that is on the level and seeds of the noise and on
-the penalty. Exempt are the number of training examples and the layer: they change the matrix that is factorised, which
-costs more than that by itself; their rows are measured and say so.
+Goal: computing takes less than 50 ms where the factorisation stays: noise level, noise seeds and penalty. The number of
+training examples and the layer change the matrix that is factorised, which costs more than that by itself; their rows
+are measured, have no goal, and say so.
 """
 
 from __future__ import annotations
@@ -21,17 +20,17 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import Page
 
 from tests.benchmarks.side_by_side import row
-from tests.browser.chromium import FLAGS, find
-from tests.browser.server import serving, settled
+from tests.browser.chromium import launched
+from tests.browser.server import PATIENCE, serving, settled
 from tests.synthetic_run import write_run
 
 GOAL_MS = 50.0
 PROMPTS, WIDTH, SEEDS = 4_000, 256, 20
 START = {"seeds": SEEDS, "level": "0%", "penalty": "0.001"}
-"""Where the sliders begin: at an end, the others at the end that they have by default."""
+"""Sliders that begin at another end than by default."""
 TRAVEL = {
     "Level of noise": ("ArrowRight", 10),
     "Ridge penalty": ("ArrowRight", 8),
@@ -39,7 +38,7 @@ TRAVEL = {
     "Training examples": ("ArrowLeft", 6),
     "Layer": ("ArrowLeft", 1),
 }
-"""Slider → the key, and how many moves lead to settings that it has not had before."""
+"""Slider → the key, and the number of moves that lead to new settings."""
 FACTORISED_ANEW = ("Training examples", "Layer")
 """Sliders that change the training rows themselves: they are measured, and have no goal."""
 
@@ -68,28 +67,22 @@ PARTS = ("until sent", "computing", "rest of the server", "drawing")
 
 
 def rows() -> list[dict[str, Any]]:
-    """One row a slider: milliseconds computed as ours, the goal as theirs; shares of the whole in the note."""
-    path = find()
-    if path is None:
-        raise RuntimeError("no Chromium: run python -m tests.browser.chromium")
-    found = []
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    """One row for each slider: milliseconds computed as ours, the goal as theirs; shares of the whole in the note."""
+    with tempfile.TemporaryDirectory() as folder, launched() as browser:
         write_run(Path(folder) / "slider", prompts=PROMPTS, checkpoints=2, width=WIDTH, noises=(0.0, 0.5))
-        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         with serving(Path(folder)) as address:
             page = browser.new_page(viewport={"width": 1280, "height": 1600})
-            page.set_default_timeout(120_000)
+            page.set_default_timeout(PATIENCE)
             page.add_init_script(WATCH)
             page.goto(f"{address}/robustness?run=slider&{urllib.parse.urlencode(START)}")
             settled(page)
-            for slider, (key, moves) in TRAVEL.items():
-                found.append(_row(slider, list(_moved(page, slider, key, moves))))
-        browser.close()
+            found = [_row(slider, list(_moved(page, slider, *travel))) for slider, travel in TRAVEL.items()]
+            page.close()
     return found
 
 
 def _moved(page: Page, slider: str, key: str, moves: int) -> Iterator[dict[str, float]]:
-    """Milliseconds of each part, a move."""
+    """Milliseconds of each part of each move."""
     for _ in range(moves):
         page.get_by_role("slider", name=slider).focus()
         page.keyboard.press(key)
@@ -114,5 +107,4 @@ def _row(slider: str, moves: list[dict[str, float]]) -> dict[str, Any]:
     goal = None if slider in FACTORISED_ANEW else 1.0
     if goal is None:
         note += "; exempt from the goal: the training rows change, so the factorisation is computed anew"
-    measured = row(f"slider, computing: {slider}", computed, [GOAL_MS] * len(moves), goal, 0.0, 0.0, None, note)
-    return measured | {"unit": "ms", "max_difference": None, "tolerance": None}
+    return row(f"slider, computing: {slider}", computed, [GOAL_MS] * len(moves), goal, note=note, unit="ms")

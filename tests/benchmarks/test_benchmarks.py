@@ -1,4 +1,4 @@
-"""What the benchmarks say of themselves when they break. Nothing is measured here."""
+"""The benchmarks' rows where a peer is missing or a benchmark breaks. Nothing is measured here."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ import torch
 
 from dashboard.refit import cached
 from engine.config import CheckpointSpec
-from engine.model.batching import Text
 from engine.model.checkpoints import Checkpoint
 from engine.model.counterfactuals import score_texts
 from tests.benchmarks import __main__ as benchmarks
@@ -21,9 +20,9 @@ from tests.benchmarks import accelerator, counterfactuals, inseq_occlusion, memo
 from tests.benchmarks.side_by_side import row
 
 
-def module(name: str, rows) -> ModuleType:
-    made = ModuleType(name)
-    made.rows = rows
+def module(**members) -> ModuleType:
+    made = ModuleType("made")
+    vars(made).update(members)
     return made
 
 
@@ -34,10 +33,10 @@ def breaking() -> list:
 @pytest.fixture
 def three(monkeypatch):
     """A benchmark that works, one that breaks, one that can't even be imported."""
-    monkeypatch.setitem(sys.modules, "bench_good", module("bench_good", lambda: [row("good", [1.0], [2.0], 1, 0, 0)]))
-    monkeypatch.setitem(sys.modules, "bench_bad", module("bench_bad", breaking))
-    names = {"bad": "bench_bad", "absent": "no_such_module", "good": "bench_good"}
-    monkeypatch.setattr(benchmarks, "BENCHMARKS", names)
+    works = module(rows=lambda: [row("good", [1.0], [2.0], 1)])
+    monkeypatch.setitem(sys.modules, "tests.benchmarks.good", works)
+    monkeypatch.setitem(sys.modules, "tests.benchmarks.bad", module(rows=breaking))
+    monkeypatch.setattr(benchmarks, "BENCHMARKS", ["bad", "absent", "good"])
 
 
 @pytest.mark.parametrize("form", [[], ["--json"]])
@@ -45,11 +44,12 @@ def test_a_benchmark_that_breaks_is_a_failed_row_beside_the_others(three, form, 
     assert benchmarks.main(["all", *form]) == 1
     said = capsys.readouterr().out
     assert "failed: RuntimeError: no Chromium here" in said
-    assert "failed: ModuleNotFoundError: No module named 'no_such_module'" in said
+    assert "failed: ModuleNotFoundError: No module named 'tests.benchmarks.absent'" in said
     if form:
-        rows = {r["name"]: r for r in json.loads(said)["rows"]}
-        assert [r["met"] for r in rows.values()] == [False, False, True]
-        assert rows["good"]["ratio"] == 2
+        rows = json.loads(said)["rows"]
+        assert [r["met"] for r in rows] == [False, False, True]
+        assert rows[2]["ratio"] == 2
+        assert len({tuple(r) for r in rows}) == 1, "all rows have the same columns"
     else:
         assert "| good | 1 s | 2 s | 2 (2 … 2)" in said
 
@@ -65,25 +65,24 @@ def test_a_process_that_dies_says_so(monkeypatch):
 
 
 @pytest.fixture
-def tiny_llama(monkeypatch):
+def tiny_llama(monkeypatch) -> Checkpoint:
     """The accelerator's model and edits, small enough for any machine."""
     shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
-    for name, value in {"SHAPE": shape, "VOCABULARY": 64, "LENGTH": 16, "EDITS": 4, "PROMPTS": 2}.items():
+    sizes = {"SHAPE": shape, "VOCABULARY": 64, "LENGTH": 16, "EDITS": 4, "PROMPTS": 2, "DEVICE": "cpu"}
+    for name, value in sizes.items():
         monkeypatch.setattr(accelerator, name, value)
-    monkeypatch.setattr(accelerator, "DEVICE", "cpu")
     with torch.random.fork_rng():
-        return accelerator.llama(torch.float32)
+        model = accelerator.llama(torch.float32)
+    return Checkpoint(model, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"), "")
 
 
 def test_captum_on_the_accelerator_is_compared_with_ours(tiny_llama, monkeypatch):
-    checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"))
-    given = accelerator.groups(0.0)
-    log_probs = score_texts(checkpoint, given, batch_size=4, path="shared").log_probs
-    assert np.abs(accelerator.effects(log_probs)).max() > 1e-3
-    agreeing = accelerator.captum_row("fp32", tiny_llama, given, [9.0, 9.0], log_probs, 1e-5)
+    given = accelerator.problem("uniform")
+    log_probs = accelerator.scored(tiny_llama, given, "shared").log_probs
+    agreeing = accelerator.captum_row("fp32", tiny_llama.model, given, [9.0, 9.0], log_probs, 1e-5)
     assert 0 < agreeing["max_difference"] <= 1e-5
-    monkeypatch.setattr(accelerator, "captum", lambda *_: np.ones((2, 4)))
-    assert not accelerator.captum_row("fp32", tiny_llama, given, [1e-9, 1e-9], log_probs, 1e-5)["met"]
+    monkeypatch.setattr(accelerator, "captum_ablation", lambda *_: np.ones((2, 4)))
+    assert not accelerator.captum_row("fp32", tiny_llama.model, given, [1e-9, 1e-9], log_probs, 1e-5)["met"]
 
 
 def test_without_an_accelerator_all_its_rows_are_failed_rows(monkeypatch):
@@ -98,12 +97,9 @@ def test_sliders_go_on_to_fresh_settings_and_say_what_is_exempt():
     assert slider.TRAVEL["Level of noise"] == ("ArrowRight", len(cached.LEVELS) - 1)
     moves = [dict.fromkeys((*slider.PARTS, "whole"), 80.0)] * 6
     exempt, held = (slider._row(name, moves) for name in ("Training examples", "Ridge penalty"))
-    assert "exempt from the goal: the training rows change" in exempt["note"]
-    assert exempt["goal"] is None
-    assert "exempt" not in held["note"]
-    assert held["goal"] == 1
-    assert "median of 6" in held["note"]
-    assert not held["met"], "80 ms are over the goal"
+    assert "exempt from the goal: the training rows change" in exempt["note"] and exempt["goal"] is None
+    assert "median of 6" in held["note"] and "exempt" not in held["note"]
+    assert held["goal"] == 1 and not held["met"], "80 ms are over the goal"
 
 
 @pytest.mark.parametrize(
@@ -111,7 +107,7 @@ def test_sliders_go_on_to_fresh_settings_and_say_what_is_exempt():
     [([["w1"], ["w2"]], 1, 1), ([["w1", "w3"], ["w2", "w4"]], 2, 4), ([["w1"]], 1, 1)],
 )
 def test_inseq_scores_f_in_one_pass_where_it_can(answers, passes, columns, monkeypatch):
-    """Of log p [a, b] = [log 0.75, log 0.25] its step function makes log 3."""
+    """From log p [a, b] = [log 0.75, log 0.25] its step function makes log 3."""
     calls = []
 
     def attribute(prompt, generated_texts, attributed_fn, **more):
@@ -119,9 +115,7 @@ def test_inseq_scores_f_in_one_pass_where_it_can(answers, passes, columns, monke
         width = len(generated_texts.split()) - len(prompt.split())
         return Mock(sequence_attributions=[Mock(target_attributions=torch.ones(9, width))])
 
-    inseq = module("inseq", None)
-    inseq.load_model = lambda *_, **__: Mock(attribute=attribute)
-    monkeypatch.setitem(sys.modules, "inseq", inseq)
+    monkeypatch.setitem(sys.modules, "inseq", module(load_model=lambda *_, **__: Mock(attribute=attribute)))
     words = Mock(convert_tokens_to_ids=lambda word: int(word[1:]) - 1)
     model = Mock(config=Mock(hidden_size=4))
     found = inseq_occlusion.prepare(model, words, "w5 w6 w7 w8", answers, 1)()
@@ -145,15 +139,14 @@ def test_the_rows_of_inseq_say_how_often_it_runs(monkeypatch):
 
 
 def test_ours_beside_inseq_are_effects_of_f_where_that_takes_one_pass(tiny_llama):
-    checkpoint = Checkpoint(tiny_llama, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"))
     prompt = np.arange(10, 26)
-    by_answer = [inseq_occlusion.ours_everywhere(checkpoint, prompt, 1, [[a]], 4, 8) for a in (2, 3)]
-    both = inseq_occlusion.ours_everywhere(checkpoint, prompt, 1, [[2], [3]], 4, 8)
+    one = inseq_occlusion.ours_everywhere(tiny_llama, prompt, 1, [[2]], 4, 8)
+    both = inseq_occlusion.ours_everywhere(tiny_llama, prompt, 1, [[2], [3]], 4, 8)
     rows = np.repeat(prompt[None], 5, 0)
     for i in range(4):
         rows[1 + i, 4 * i : 4 * i + 4] = 1
-    texts = [Text(tuple(row), ((2,), (3,))) for row in rows.tolist()]
-    log_probs = score_texts(checkpoint, [texts], batch_size=8, path="full").log_probs
-    f = log_probs[:, 0] - log_probs[:, 1]
+    f = accelerator.log_odds(
+        score_texts(tiny_llama, [counterfactuals.texts(rows)], batch_size=8, path="full").log_probs
+    )
     np.testing.assert_allclose(both[:, 0], np.abs(f[0] - f[1:]), atol=1e-5)
-    assert both.shape == by_answer[0].shape == (4, 1)
+    assert both.shape == one.shape == (4, 1)

@@ -1,4 +1,4 @@
-"""Find a Chromium for the browser tests, or get one. Run as a module it makes sure that there is one."""
+"""Find a Chromium for the browser tests, or install one: `python -m tests.browser.chromium`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,11 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from playwright.sync_api import Browser, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -18,6 +22,7 @@ FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+MISSING = "no Chromium: run python -m tests.browser.chromium"
 
 
 def find() -> str | None:
@@ -28,45 +33,49 @@ def find() -> str | None:
     on_path = next((path for path in map(shutil.which, NAMES) if path), None)
     if on_path:
         return on_path
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         own = playwright.chromium.executable_path
     return own if Path(own).exists() else None
 
 
-def _try(*command: str) -> bool:
+@contextmanager
+def launched() -> Iterator[Browser]:
+    """A Chromium without a window. Raises RuntimeError where there is none."""
+    path = find()
+    if path is None:
+        raise RuntimeError(MISSING)
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+        yield browser
+        browser.close()
+
+
+def _try(*command: str) -> None:
     print("+", " ".join(command), flush=True)
-    return subprocess.run(command, check=False).returncode == 0
+    subprocess.run(command, check=False)
 
 
 def ensure() -> str | None:
-    """An existing browser, else Playwright's own, else Debian's where we are root."""
+    """Path of an existing browser, else of Playwright's own, else of Debian's if we are root."""
     if found := find():
         return found
     _try(sys.executable, "-m", "playwright", "install", "chromium")
     if found := find():
         return found
-    if _is_root() and shutil.which("apt-get"):
+    is_root = hasattr(os, "geteuid") and os.geteuid() == 0
+    if is_root and shutil.which("apt-get"):
         _try("apt-get", "update", "-qq")
         _try("apt-get", "install", "-y", "-qq", "--no-install-recommends", "chromium", "fonts-dejavu-core")
     return find()
 
 
-def _is_root() -> bool:
-    return hasattr(os, "geteuid") and os.geteuid() == 0
-
-
 def main() -> int:
     found = ensure()
-    if found:
-        print(f"browser tests use {found}")
-        return 0
-    print(
-        "No Chromium for the browser tests: install one (Debian: apt install chromium) or set CHROMIUM to its path.",
-        file=sys.stderr,
-    )
-    return 1
+    if not found:
+        print("No Chromium: install one (Debian: apt install chromium) or set CHROMIUM to its path.", file=sys.stderr)
+        return 1
+    print(f"browser tests use {found}")
+    return 0
 
 
 if __name__ == "__main__":

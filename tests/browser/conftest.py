@@ -1,5 +1,8 @@
-"""One dashboard, one Chromium and one window for all browser tests; every page is watched for foreign requests and
-dialogs. A page is opened by its address, which gives it a new session; what the browser itself keeps is cleared."""
+"""One dashboard, one Chromium and one window for all browser tests.
+
+Every page is watched for foreign requests and dialogs. Opening a page by its address gives it a new session, and what
+the browser itself keeps is cleared.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,10 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.chromium import FLAGS, find
-from tests.browser.server import PATIENCE, WATCH, serving, settled
+from tests.browser.chromium import MISSING, find, launched
+from tests.browser.server import PATIENCE, WATCH, serving, settled, watch
 from tests.synthetic_run import write_run
 
 __all__ = ["Serve", "Visit", "Window", "settled"]
@@ -29,13 +32,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture(scope="session")
 def browser() -> Iterator[Browser]:
-    path = find()
-    if path is None:
-        pytest.skip("no Chromium: run python -m tests.browser.chromium")
-    with sync_playwright() as playwright:
-        started = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
+    if find() is None:
+        pytest.skip(MISSING)
+    with launched() as started:
         yield started
-        started.close()
 
 
 class Window:
@@ -46,20 +46,16 @@ class Window:
         self.trouble: list[str] = []
         """Foreign requests and dialogs."""
         self.errors: list[str] = []
-        """What the page's own code complained of."""
+        """Errors of the page's own code."""
         self.context = browser.new_context(viewport={"width": 1280, "height": 900})
         self.context.add_init_script(f"({WATCH})()")
         self.context.set_default_timeout(PATIENCE)
         self.page = page = self.context.new_page()
-        page.on("request", lambda request: None if self._own(request.url) else self.trouble.append(request.url))
-        page.on("dialog", lambda dialog: (self.trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
+        watch(page, lambda url: url.startswith((self.address, "data:", "blob:", "about:")), self.trouble)
         page.on("pageerror", lambda error: self.errors.append(f"error: {error}"))
         page.on("console", lambda message: self.errors.append(message.text) if message.type == "error" else None)
 
-    def _own(self, url: str) -> bool:
-        return url.startswith((self.address, "data:", "blob:", "about:"))
-
-    def open(self, address: str, name: str, *, width: int, theme: str, **parameters: str) -> Page:
+    def open(self, address: str, name: str, *, width: int = 1280, theme: str = "light", **parameters: str) -> Page:
         """Open a page of a dashboard as for the first time and wait until it is drawn."""
         if address != self.address:
             self.leave()
@@ -69,7 +65,8 @@ class Window:
         self.context.clear_cookies()
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-        self.page.goto(f"{address}/{name}?{urllib.parse.urlencode(parameters)}")
+        path = "" if name == "overview" else name
+        self.page.goto(f"{address}/{path}?{urllib.parse.urlencode(parameters)}")
         settled(self.page)
         return self.page
 
@@ -89,7 +86,7 @@ def window(browser: Browser) -> Iterator[Window]:
 
 @pytest.fixture(scope="session")
 def serve(window: Window) -> Serve:
-    """A dashboard over a folder, and the kept window off it before it ends: `with serve(folder) as address`."""
+    """A dashboard over a folder; the kept window leaves it before it ends: `with serve(folder) as address`."""
 
     @contextmanager
     def over(folder: Path) -> Iterator[str]:
@@ -103,11 +100,11 @@ def serve(window: Window) -> Serve:
 
 @pytest.fixture(scope="session")
 def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder of runs that the server shows: `alpha` with all there is, `bare` without hidden
-    states, `hostile` with hostile text, `stopped` unfinished."""
+    """The server's folder: `alpha` is complete, `alpha-twin` has the same examples, `bare` lacks hidden states,
+    `hostile` has hostile text, and `stopped` is unfinished."""
     folder = tmp_path_factory.mktemp("runs")
     write_run(folder / "alpha", prompts=120, checkpoints=4)
-    write_run(folder / "alpha-twin", prompts=120, checkpoints=3)  # the same examples as alpha
+    write_run(folder / "alpha-twin", prompts=120, checkpoints=3)
     write_run(folder / "bare", prompts=80, checkpoints=2, hidden=False)
     write_run(folder / "hostile", prompts=40, checkpoints=2, hostile=True)
     write_run(folder / "stopped", prompts=20, checkpoints=2, finish=False)
@@ -122,21 +119,11 @@ def server(runs: Path, serve: Serve) -> Iterator[str]:
 
 
 @pytest.fixture
-def visit(browser: Browser, window: Window, server: str) -> Iterator[Visit]:
+def visit(window: Window, server: str) -> Iterator[Visit]:
     """Open a page, wait until it is drawn, and watch it: `visit("examples", run="alpha", width=390, theme="dark")`.
-    A second visit takes the first one's place, unless it is `fresh`: in a window of its own."""
-    windows = [window]
+
+    A second visit replaces the first.
+    """
     window.trouble.clear()
-
-    def open_page(
-        name: str = "", *, width: int = 1280, theme: str = "light", fresh: bool = False, **parameters: str
-    ) -> Page:
-        if fresh:
-            windows.append(Window(browser))
-        return windows[-1 if fresh else 0].open(server, name, width=width, theme=theme, **parameters)
-
-    yield open_page
-    for own in windows[1:]:
-        own.context.close()
-    trouble = [what for each in windows for what in each.trouble]
-    assert not trouble, f"foreign requests or dialogs: {trouble}"
+    yield lambda name, **given: window.open(server, name, **given)
+    assert not window.trouble, f"foreign requests or dialogs: {window.trouble}"

@@ -1,10 +1,11 @@
-"""Keys, clicks, sliders and downloads: done again where a redraw swallowed them, waited for where they are slow."""
+"""Keys, clicks, sliders and downloads. Each waits for its effect, and is done again where a redraw swallowed it."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from urllib.parse import parse_qs, urlparse
 
 from playwright.sync_api import Download, Locator, Page, expect
 from playwright.sync_api import TimeoutError as NotInTime
@@ -13,14 +14,14 @@ from tests.browser.server import PATIENCE, settled
 
 TRIES = 4
 LOOK = 8_000
-"""Milliseconds until a page at rest is taken for one that did not hear."""
+"""Milliseconds without an effect after which an action on a page at rest is done again."""
 
 Shows = Locator | Callable[[float], object]
-"""What is seen of an effect: something visible, or what raises unless it comes true within so many milliseconds."""
+"""An effect: a locator that becomes visible, or a function of milliseconds that raises unless it comes true in time."""
 
 
 def until(page: Page, act: Callable[[], object], shows: Shows) -> None:
-    """Act until it shows: again only where the page is at rest and nothing came of it, so nothing is done twice."""
+    """Act until the effect shows. Act again only where the page is at rest without it, so nothing is done twice."""
     for attempt in range(TRIES):
         settled(page)
         try:
@@ -28,7 +29,7 @@ def until(page: Page, act: Callable[[], object], shows: Shows) -> None:
         except NotInTime:
             if attempt == 0:
                 raise
-            break  # there is nothing left to act on: it was heard, and is slow
+            break  # there is nothing left to act on: the page has heard, and is slow
         if seen(shows, LOOK):
             return settled(page)
         settled(page)
@@ -40,7 +41,7 @@ def until(page: Page, act: Callable[[], object], shows: Shows) -> None:
 
 def look(shows: Shows, milliseconds: float) -> None:
     if isinstance(shows, Locator):
-        expect(shows.first).to_be_visible(timeout=milliseconds)
+        shows.first.wait_for(timeout=milliseconds)  # returns at once; `expect` looks again only after up to a second
     else:
         shows(milliseconds)
 
@@ -54,12 +55,12 @@ def seen(shows: Shows, milliseconds: float) -> bool:
 
 
 def address(page: Page, url: str) -> Shows:
-    """That the address has become like this."""
+    """The page's address matches this pattern."""
     return lambda milliseconds: page.wait_for_url(url, timeout=milliseconds)
 
 
 def gone(what: Locator) -> Shows:
-    return lambda milliseconds: expect(what).to_have_count(0, timeout=milliseconds)
+    return lambda milliseconds: what.first.wait_for(state="detached", timeout=milliseconds)
 
 
 def enabled(what: Locator) -> Shows:
@@ -74,15 +75,28 @@ def checked(what: Locator) -> Shows:
     return lambda milliseconds: expect(what).to_be_checked(timeout=milliseconds)
 
 
+def parameters(url: str) -> dict[str, str]:
+    """The query of an address."""
+    return {name: values[-1] for name, values in parse_qs(urlparse(url).query).items()}
+
+
 def on_a_phone(page: Page) -> None:
     """Make the window as narrow as a phone's and dark."""
     page.set_viewport_size({"width": 390, "height": 900})
     page.emulate_media(color_scheme="dark")
+    page.evaluate("watched.stirred = true")  # the browser reports a new size only with its next frame
     settled(page)
 
 
+def fits(page: Page) -> None:
+    """The page does not scroll sideways, and shows no exception."""
+    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth"), "the page scrolls sideways"
+    assert page.get_by_test_id("stMain").evaluate("e => e.scrollWidth <= e.clientWidth"), "the page scrolls sideways"
+    assert page.get_by_test_id("stException").count() == 0
+
+
 def in_legend(figures: Page | Locator, *names: str) -> None:
-    """That the figures' legends name these; they are drawn after the page."""
+    """The figures' legends contain these names; figures are drawn after the page."""
     for name in names:
         exactly = figures.locator(".legendtext").filter(has_text=re.compile(f"^{re.escape(name)}$"))
         expect(exactly.first).to_be_attached()
@@ -108,7 +122,7 @@ def enter(box: Locator, text: str, shows: Shows, key: str = "Enter") -> None:
 
 
 def slide(slider: Locator, value: float) -> None:
-    """Set a slider by its own keys. A redraw may swallow some, or set it back: it is read again until it stays."""
+    """Set a slider by its own keys. A redraw may swallow some or reset it, so it is read again until it stays."""
     page = slider.page
     for _ in range(10):
         settled(page)
@@ -118,18 +132,18 @@ def slide(slider: Locator, value: float) -> None:
         asked = page.evaluate("watched.asked")
         for _ in range(abs(keys)):
             slider.press("ArrowRight" if keys > 0 else "ArrowLeft")
-        with suppress(NotInTime):  # a slider keeps what it is told to itself at first; all keys may be swallowed
+        with suppress(NotInTime):  # a slider sends its value late; a redraw may have swallowed all keys
             page.wait_for_function("asked => watched.asked > asked", arg=asked, timeout=LOOK)
     raise AssertionError(f"the slider stands at {slider.input_value()}, not at {value}")
 
 
 def download(button: Locator, over: Locator | None = None) -> Download:
-    """What a button saves; one that is seen only while the mouse is over something needs that, too."""
+    """Click and return the saved file. over: hover there first, for a button that is visible only then."""
     page = button.page
     for _ in range(TRIES):
         settled(page)
         try:
-            with page.expect_download(timeout=5 * LOOK) as waiting:
+            with page.expect_download(timeout=PATIENCE / TRIES) as waiting:
                 if over is not None:
                     over.hover()
                 button.click()
@@ -153,7 +167,7 @@ def choose_option(page: Page, box: str, option: str, shows: Shows) -> None:
 
 
 def choose_row(table: Locator, shows: Shows, row: int = 0) -> None:
-    """Tick a row of a table: a canvas, so by its place."""
+    """Tick a row of a table. A table is a canvas, so the row is found by its place."""
 
     def act() -> None:
         table.scroll_into_view_if_needed()

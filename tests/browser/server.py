@@ -1,14 +1,13 @@
-"""A dashboard served for a test or a benchmark, and a page of it that has been drawn."""
+"""A dashboard served for a test or a benchmark, and how to wait until a page of it is drawn."""
 
 from __future__ import annotations
 
-import itertools
 import socket
 import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
@@ -19,14 +18,15 @@ from engine import child_environment
 from engine.serve import GIVES_MEMORY_BACK
 
 ROOT = Path(__file__).parent.parent.parent
+PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
 PATIENCE = 180_000
-"""Deadline of every wait, in milliseconds: far beyond any load, since a wait ends as soon as its state is reached."""
-UNHEARD = 20_000
-"""Milliseconds after which a request for a script run counts as dropped: Streamlit ignores one for a fragment that a
-later run has removed."""
+"""Deadline of every wait, in milliseconds. A wait ends as soon as its state is reached, so a long one costs nothing."""
+UNHEARD = 60_000
+"""Milliseconds after which a request for a script run counts as dropped: Streamlit ignores a request for a fragment
+that a later run has removed."""
 FRAMES = 5
-"""Frames in a row that the browser has to draw without any change. Frames come late on a busy machine, so this is no
-wait by the clock."""
+"""Frames in a row that the browser has to draw without any change. On a busy machine frames come late, so this is not
+a wait by the clock."""
 
 WATCH = """() => {
   if (window.watched) return;
@@ -58,32 +58,34 @@ WATCH = """() => {
     stirred();
     return send.call(this, data);
   };
-  for (const kind of ['keydown', 'keyup', 'input', 'pointerdown', 'pointerup']) addEventListener(kind, stirred, true);
+  for (const kind of ['keydown', 'keyup', 'input', 'change', 'pointerdown', 'pointerup', 'pointermove', 'scroll'])
+    addEventListener(kind, stirred, true);
   new MutationObserver(stirred).observe(document, { childList: true, subtree: true, characterData: true });
 }"""
-"""Notes what the page asks of its server, whether a script run has begun since, and every change of what is drawn."""
+"""Notes the page's requests to its server, whether a script run has begun since, and every change of the document."""
 
-AT_REST = f"""call => {{
+AT_REST = f"""() => {{
   const w = window.watched;
   const rests = document.querySelector('[data-testid=stApp]')?.dataset.testScriptState === 'notRunning'
     && !document.querySelector('[data-stale=true], [data-testid^=stSkeleton], [data-testid=stAppSkeleton]')
     && document.fonts.status === 'loaded'
     && (!w.unanswered || performance.now() - w.at > {UNHEARD});
-  if (!rests || w.stirred || w.call !== call) w.frames = 0;
+  if (!rests || w.stirred) w.frames = 0;
   w.stirred = false;
-  w.call = call;
   return rests && w.frames++ >= {FRAMES};
 }}"""
 """Every request for a script run was followed by the start of one, none is running, and all of it has been drawn.
-"notRunning" alone is not enough: the page says "running" only once the server does. The frames are for what the page
-does by itself after the last message: React draws, a figure is laid out, a table finds its size."""
-_calls = itertools.count(1)
+"notRunning" alone is not enough: the page says "running" only once the server does. The frames are for the page's own
+work after the last message: React draws, a figure is laid out, a table finds its size. A page that was at rest and has
+not been touched since is at rest at once."""
 
 
 @contextmanager
 def serving(runs: Path) -> Iterator[str]:
-    """Address of a dashboard over a folder of runs, as `coupling dashboard` starts it. At the end its log may hold no
-    traceback; the caller closes its pages first, and the server is ended once it is idle."""
+    """Address of a dashboard over a folder of runs, as `coupling dashboard` starts it.
+
+    The caller closes its pages before the end; the server is ended once it is idle. Its log must hold no traceback.
+    """
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -99,51 +101,63 @@ def serving(runs: Path) -> Iterator[str]:
             _wait_until_idle(psutil.Process(process.pid))
         finally:
             process.terminate()
-            process.wait(60)
+            process.wait(PATIENCE / 1000)
     errors = [line for line in log.read_text().splitlines() if "Traceback" in line or "Uncaught" in line]
     assert not errors, log.read_text()[-4000:]
 
 
+def server_process() -> psutil.Process:
+    """The process of the dashboard that this process serves."""
+    return next(p for p in psutil.Process().children() if "streamlit" in p.cmdline())
+
+
 def _wait_for(address: str, process: subprocess.Popen, log: Path) -> None:
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + PATIENCE / 1000
     while process.poll() is None and time.monotonic() < deadline:
-        try:
-            urllib.request.urlopen(f"{address}/_stcore/health", timeout=5)
+        with suppress(OSError):
+            urllib.request.urlopen(f"{address}/_stcore/health", timeout=PATIENCE / 1000)
             return
-        except OSError:
-            time.sleep(0.1)
+        time.sleep(0.1)
     raise RuntimeError(f"the dashboard did not start:\n{log.read_text()[-4000:]}")
 
 
 def _wait_until_idle(process: psutil.Process) -> None:
-    """Until no page is connected and no thread has work. A script run that outlives its server ends in a traceback:
-    a page that is closed does not end its run, which goes on to its next call of Streamlit. A thread that waits for
-    a core counts as working, so a busy machine does not look like an idle server."""
+    """Until no page is connected and no thread works.
+
+    A script run that outlives its server ends in a traceback, and a run goes on after its page is closed until its next
+    call of Streamlit. A thread that waits for a core counts as working, so a busy machine does not look idle.
+    """
     idle, deadline = 0, time.monotonic() + PATIENCE / 1000
     while idle < 3 and time.monotonic() < deadline:
         connected = any(c.status == psutil.CONN_ESTABLISHED for c in process.net_connections("tcp"))
-        idle = 0 if connected or _working(process.pid) else idle + 1
+        idle = 0 if connected or _works(process.pid) else idle + 1
         time.sleep(0.05)
 
 
-def _working(pid: int) -> bool:
+def _works(pid: int) -> bool:
     """Whether a thread runs, or waits for a core or a disk."""
-    states = []
+    states = set()
     for thread in Path(f"/proc/{pid}/task").glob("*/stat"):
         with suppress(OSError):  # it has just ended
-            states.append(thread.read_text().rpartition(")")[2].split()[0])
-    return bool({"R", "D"} & set(states))
+            states.add(thread.read_text().rpartition(")")[2].split()[0])
+    return bool({"R", "D"} & states)
 
 
 def settled(page: Page) -> None:
-    """Wait until the page is at rest: the server has answered all that it was asked, and the answer is drawn."""
+    """Wait until the page is at rest: the server has answered all requests, and the answers are drawn."""
     page.locator("[data-testid=stMain] h1").first.wait_for(timeout=PATIENCE)
     page.evaluate(WATCH)  # where the page was not opened with it
-    page.wait_for_function(AT_REST, arg=next(_calls), polling="raf", timeout=PATIENCE)
+    page.wait_for_function(AT_REST, polling="raf", timeout=PATIENCE)
+
+
+def watch(page: Page, is_own: Callable[[str], bool], trouble: list[str]) -> None:
+    """Note dialogs, and requests of the page to addresses that are not its own."""
+    page.on("request", lambda request: None if is_own(request.url) else trouble.append(request.url))
+    page.on("dialog", lambda dialog: (trouble.append(f"dialog: {dialog.message}"), dialog.dismiss()))
 
 
 def link_samples(folder: Path, pattern: str = "*") -> Path:
-    """Links to the sample runs of that name in a folder, which is returned."""
+    """Links to the sample runs whose names match, in a folder, which is returned."""
     for manifest in (ROOT / "sample_runs").glob(f"{pattern}/run.json"):
         (folder / manifest.parent.name).symlink_to(manifest.parent, target_is_directory=True)
     return folder

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.browser.hands import click, on_a_phone
+from tests.browser.hands import click, fits, on_a_phone
 from tests.browser.test_lab import tiny
 
 __all__ = ["tiny"]
@@ -23,9 +23,9 @@ def test_token_attribution_stands_beside_effect_and_explanation(visit: Visit, ti
     compute, heats = page.get_by_role("button", name="Compute on both checkpoints"), page.locator(".prompt.heat")
     click(page.locator("summary", has_text="Which words carry it"), compute)
     assert heats.count() == 0, "nothing is computed before it is asked for"
-    click(compute, lambda _: expect(heats).to_have_count(2, timeout=180_000))  # the server imports torch
-    assert page.get_by_test_id("stException").count() == page.get_by_test_id("stAlert").count() == 0
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    click(compute, lambda _: expect(heats).to_have_count(2))  # the server imports torch
+    assert page.get_by_test_id("stAlert").count() == 0
+    fits(page)
     on_a_phone(page)
     tokens = [token for heat in heats.all() for token in heat.locator("span").evaluate_all(LINES)]
     assert {"up", "down"} <= {token[0] for token in tokens}
@@ -35,4 +35,4 @@ def test_token_attribution_stands_beside_effect_and_explanation(visit: Visit, ti
     expect(page.get_by_text("One scale for both checkpoints: the deepest shade is")).to_be_visible()
     for table in ("Attribution of every token", "Attribution, measured effect and explanation of every edit"):
         expect(page.get_by_role("region", name=table)).to_be_visible()
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
+    fits(page)

@@ -5,16 +5,16 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from urllib.parse import parse_qs, urlparse
 
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, WebSocket, expect
 
 from dashboard.audit.log import AuditLog, check
 from dashboard.reading import data, example_rows
 from dashboard.text import signed
-from tests.browser.conftest import Visit, settled
-from tests.browser.hands import Shows, click, download, enter, until
+from tests.browser.conftest import Visit, Window, settled
+from tests.browser.hands import Shows, click, download, enter, parameters, until
+from tests.browser.server import watch
 
 CHECKPOINT = "gpt2--step-0300"
 
@@ -29,16 +29,16 @@ def log(runs: Path) -> Iterator[AuditLog]:
 
 
 def numbers(runs: Path, page: Page) -> dict:
-    """What the run knows of the example on the page."""
+    """The run's numbers for the example on the page."""
     page.wait_for_url("**item=**")
-    (identity,) = parse_qs(urlparse(page.url).query)["item"]
-    found = example_rows.example(runs / "alpha", data.Setting(CHECKPOINT, "ridge", "frozen"), identity)
+    setting = data.Setting(CHECKPOINT, "ridge", "frozen")
+    found = example_rows.example(runs / "alpha", setting, parameters(page.url)["item"])
     assert found is not None
     return found
 
 
 def key(page: Page, name: str, shows: Shows) -> None:
-    """Press a key with the focus out of any text box, which is taken over first."""
+    """Press a key with the focus outside any text box; the page takes over the box's text first."""
 
     def act() -> None:
         page.locator("h1").click()
@@ -49,9 +49,8 @@ def key(page: Page, name: str, shows: Shows) -> None:
 
 
 def predict(page: Page, direction: str, size: str) -> None:
-    """By keys alone: a direction, a number, and off it goes from within the box."""
+    """By keys alone: a direction, a number, and sent off from within the box."""
     box = page.get_by_role("spinbutton", name="By how many nats")
-    box.wait_for()
     button = page.get_by_role("button", name="f falls" if direction == "d" else "f rises")
     key(page, direction, button.and_(page.get_by_test_id("stBaseButton-primary")))
     enter(box, size, page.get_by_text("Explanation says Δ, nats"), key="Control+Enter")
@@ -67,18 +66,19 @@ def audit_one(page: Page, direction: str, size: str, verdict: str, comment: str 
 
 
 def reveal(page: Page) -> None:
-    page.get_by_role("button", name="Reveal f(x′)").wait_for()
     key(page, "f", page.get_by_role("button", name="Follows current"))
 
 
 def test_a_blind_audit_from_the_first_example_to_the_evidence(
-    visit: Visit, log: AuditLog, runs: Path, tmp_path: Path, browser: Browser
+    visit: Visit, window: Window, log: AuditLog, runs: Path, tmp_path: Path, browser: Browser
 ) -> None:
-    page = visit("audit", run="alpha", items="2", fresh=True)
     sent: list[bytes] = []
-    page.on("websocket", lambda socket: socket.on("framereceived", lambda frame: sent.append(as_bytes(frame))))
-    page.reload()  # so that the socket is watched from its start
-    settled(page)
+
+    def listen(socket: WebSocket) -> None:
+        socket.on("framereceived", lambda frame: sent.append(frame if isinstance(frame, bytes) else frame.encode()))
+
+    window.page.on("websocket", listen)
+    page = visit("audit", run="alpha", items="2")
     enter(page.get_by_role("textbox", name="Reviewer"), "Ann", page.get_by_text("Example 1 of 2"))
     known = numbers(runs, page)
     expect(page.locator(".prompt del").first).to_be_visible()
@@ -96,6 +96,7 @@ def test_a_blind_audit_from_the_first_example_to_the_evidence(
     expect(page.get_by_text("Explanation says Δ, nats")).to_be_visible()
     expect(page.get_by_role("button", name="Record it")).to_have_count(0)
     assert_hidden(page, sent, secrets[1:])
+    window.page.remove_listener("websocket", listen)
     reveal(page)
     shown = page.get_by_test_id("stMain").inner_text()
     assert signed(known["f_edited_current"]) in shown
@@ -114,7 +115,7 @@ def test_a_blind_audit_from_the_first_example_to_the_evidence(
     audit_one(page, "u", "0.5", "1")
     expect(page.get_by_text("the queue is done")).to_be_visible()
 
-    # Another reviewer, the same queue, in a browser of their own.
+    # Another reviewer, the same queue, in a new session.
     other = visit("audit", run="alpha", items="2", reviewer="Bob")
     for place, verdict in ((1, "2"), (2, "3")):
         expect(other.get_by_text(f"Example {place} of 2")).to_be_visible()
@@ -130,12 +131,8 @@ def test_a_blind_audit_from_the_first_example_to_the_evidence(
     look_at_evidence(browser, file)
 
 
-def as_bytes(frame: object) -> bytes:
-    return frame if isinstance(frame, bytes) else str(frame).encode()
-
-
 def assert_hidden(page: Page, sent: list[bytes], secrets: list[float]) -> None:
-    """None of the numbers stands in the page, or was sent to it as text or as a number of any width."""
+    """None of the numbers is in the page, or was sent to it as text or as a number of any width."""
     settled(page)
     sent_text, everything = page.content(), b"".join(sent)
     assert everything
@@ -150,13 +147,12 @@ def look_at_evidence(browser: Browser, file: Path) -> None:
     """It opens by itself, loads nothing, runs nothing, and its own style is let in by its policy."""
     context = browser.new_context()
     page, trouble = context.new_page(), []
-    page.on("request", lambda r: None if r.url == file.as_uri() else trouble.append(r.url))
+    watch(page, lambda url: url == file.as_uri(), trouble)
     page.on("console", lambda message: trouble.append(message.text))
-    page.on("dialog", lambda dialog: (trouble.append(dialog.message), dialog.dismiss()))
     page.goto(file.as_uri())
     expect(page.get_by_role("heading", name="Audit of explanations")).to_be_visible()
     assert page.locator("article").count() == 2
-    assert page.locator("svg").count() == 4
+    assert page.locator("svg").count() == 2
     assert page.get_by_text("it recites <b>the target</b>").count() == 1
     assert page.get_by_text("seen <script>alert(1)</script>").count() == 2
     assert "line-through" in page.locator("del").first.evaluate("e => getComputedStyle(e).textDecorationLine")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from urllib.parse import parse_qs, unquote, urlparse
+from urllib.parse import unquote
 
 import numpy as np
 import pandas as pd
@@ -24,18 +24,15 @@ from tests.browser.hands import (
     enter,
     gone,
     in_legend,
+    parameters,
     press,
     seen,
     until,
 )
 
 
-def parameters(page: Page) -> dict[str, str]:
-    return {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
-
-
 def in_the_address(page: Page, name: str, *, there: bool = True) -> Shows:
-    """That the address has this parameter, or has it no more."""
+    """The address has this parameter; or, not `there`, it has none."""
     called = re.compile(rf"[?&]{name}=")
     return lambda milliseconds: (expect(page).to_have_url if there else expect(page).not_to_have_url)(
         called, timeout=milliseconds
@@ -94,7 +91,7 @@ def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit, runs: Path):
     tile = page.get_by_test_id("stMetric").filter(has_text="Self").first
     whole = tile.inner_text()
     drag(page, [(0.25, 0.25), (0.75, 0.75)])
-    part = parse(parameters(page)["slice"], RANGES)
+    part = parse(parameters(page.url)["slice"], RANGES)
     assert set(part.ranges) == {"effect_current", "explanation"}
     expect(page.get_by_role("heading", name="Examples in the slice")).to_be_visible()
     expect(page.get_by_text("says nothing of the rest")).to_be_visible()
@@ -120,13 +117,8 @@ def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit, runs: Path):
 def test_a_lasso_makes_a_slice(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", drag="lasso")
     drag(page, [(0.2, 0.2), (0.8, 0.25), (0.7, 0.8), (0.3, 0.7), (0.2, 0.2)], plot=1)
-    part = parse(parameters(page)["slice"], RANGES)
+    part = parse(parameters(page.url)["slice"], RANGES)
     assert part.lasso is not None and part.lasso.x == "effect_target" and len(part.lasso.corners) >= 3
-
-
-def test_few_examples_are_warned_of(visit: Visit):
-    page = visit("correlation", run="alpha", edit="delete_cue", slice="explanation:1.5..")
-    expect(page.get_by_text("Few examples")).to_be_visible()
 
 
 def test_a_click_opens_the_example(visit: Visit):
@@ -143,14 +135,7 @@ def test_a_click_opens_the_example(visit: Visit):
 
     until(page, act, dialog.get_by_text("Error of the explanation"))
     page.wait_for_url("**example=**")
-    expect(dialog).to_contain_text(parameters(page)["example"], use_inner_text=True)
-
-
-def test_a_row_of_the_table_opens_the_example_without_the_figure(visit: Visit):
-    page = visit("correlation", run="alpha", edit="delete_cue")
-    dialog = page.get_by_role("dialog")
-    choose_first_row(page, dialog.get_by_text("Error of the explanation"))
-    press(page, "Escape", gone(dialog))
+    expect(dialog).to_contain_text(parameters(page.url)["example"], use_inner_text=True)
 
 
 def test_a_slice_is_named_and_cleared(visit: Visit):
@@ -158,7 +143,7 @@ def test_a_slice_is_named_and_cleared(visit: Visit):
     name = page.get_by_role("textbox", name="Name of this slice")
     click(page.locator("summary", has_text="Slice"), name)
     enter(name, "Only **history** <b>", address(page, "**Only**"))
-    assert "Only **history** <b>" in unquote(parameters(page)["slice"])
+    assert "Only **history** <b>" in unquote(parameters(page.url)["slice"])
     expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("Only **history** <b>")
     click(page.get_by_role("button", name="Clear the slice"), in_the_address(page, "slice", there=False))
 
@@ -206,10 +191,10 @@ def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
         plot.locator(".legendtext").first.wait_for()
     expect(rings).to_have_count(0)
     dialog = page.get_by_role("dialog")
-    choose_first_row(page, dialog)
+    choose_first_row(page, dialog.get_by_text("Error of the explanation"))
     press(page, "Escape", gone(dialog))
     page.wait_for_url("**example=**")
-    chosen = parameters(page)["example"]
+    chosen = parameters(page.url)["example"]
     expect(rings).to_have_count(2)  # one in each panel
     expect(page.get_by_text("The chosen example first")).to_be_visible()
     other = visit("correlation", run="alpha", edit="delete_cue", example=chosen)
@@ -230,9 +215,11 @@ def test_a_named_slice_is_saved_and_found_again(visit: Visit):
     click(other.get_by_role("button", name="Remove", exact=True), gone(saved))
 
 
-def test_a_slice_by_sign_fills_numbers_and_table_and_an_empty_one_is_said(visit: Visit):
+def test_a_slice_by_sign_few_examples_and_none(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", slice="signs:current|target", colour="quadrant")
     expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("signs: nearer the current model")
+    page = visit("correlation", run="alpha", edit="delete_cue", slice="explanation:1.5..")
+    expect(page.get_by_text("Few examples")).to_be_visible()
     page = visit("correlation", run="alpha", edit="delete_cue", slice="explanation:99..")
     expect(page.get_by_text("No example lies in this slice")).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0

@@ -12,9 +12,8 @@ from playwright.sync_api import Page, expect
 from dashboard.selection.state import NAMES
 from tests.browser.conftest import Serve, Visit, Window
 from tests.browser.hands import download
+from tests.browser.server import PAGES
 from tests.hostile_run import ATTACK, FOLDER, LONG, write_hostile_run
-
-PAGES = sorted(page.stem for page in (Path(__file__).parent.parent.parent / "pages").glob("*.py"))
 
 
 @pytest.fixture(scope="module")
@@ -28,9 +27,9 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterator[s
 
 @pytest.fixture
 def look(visit: Visit, window: Window) -> Iterator[Visit]:
-    """Open a page of the hostile dashboard; whatever it fetches, pops up or complains of fails the test."""
+    """Open a page of the hostile dashboard; a foreign request, a dialog or an error of the page fails the test."""
     window.errors.clear()
-    yield lambda name, **parameters: visit("" if name == "overview" else name, **parameters)
+    yield visit
     # Streamlit looks for its own server below a page's path first, which is a 404.
     ours = "Failed to load resource: the server responded with a status of 404"
     errors = [error for error in window.errors if not error.startswith(ours)]
@@ -38,7 +37,7 @@ def look(visit: Visit, window: Window) -> Iterator[Visit]:
 
 
 def harmless(page: Page) -> None:
-    """No element came out of the attack, and no mark of it hides or turns text."""
+    """The attack made no element, and none of its marks hides or turns text."""
     assert page.evaluate("window.stolen") is None
     assert page.evaluate("getComputedStyle(document.body).display") != "none"
     made = (

@@ -4,30 +4,42 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from urllib.parse import parse_qs, urlparse
 
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from dashboard.reading.data import Setting
-from dashboard.reading.example_rows import examples_page
 from tests.browser.conftest import Visit
-from tests.browser.hands import Shows, choose_option, click, download, enter, gone, holds, until
+from tests.browser.hands import Shows, choose_option, click, download, enter, gone, holds, parameters, until
+from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
 
-@pytest.fixture(scope="module")
-def tiny(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run beside the others whose checkpoints are on disk; put there at once, so that no other test sees half."""
-    path = write_run(tmp_path_factory.mktemp("making") / "tiny", prompts=40, checkpoints=2, layers=(1, 2), width=32)
+@contextmanager
+def run_with_models(
+    runs: Path, made: Path, name: str, finish: Callable[[Path], object] = lambda _: None
+) -> Iterator[Path]:
+    """A run whose checkpoints are on disk, beside the others for a while.
+
+    It is finished in the folder `made` and moved as a whole, so that no other test sees half of it, and moved back.
+    """
+    path = write_run(made / name, prompts=40, checkpoints=2, layers=(1, 2), width=32)
     for step in range(2):
         build("gpt2", path / "checkpoints" / f"step-{step}", seed=step)
-    os.replace(path, runs / "tiny")
-    yield runs / "tiny"
-    os.replace(runs / "tiny", path)  # the other tests' lists of runs stay as they were
+    finish(path)
+    os.replace(path, runs / name)
+    yield runs / name
+    os.replace(runs / name, path)
+
+
+@pytest.fixture(scope="module")
+def tiny(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    with run_with_models(runs, tmp_path_factory.mktemp("making"), "tiny") as path:
+        yield path
 
 
 def box(page: Page, label: str) -> Locator:
@@ -42,16 +54,15 @@ def run(page: Page) -> None:
     done = page.get_by_text("Done", exact=True).or_(page.get_by_text("It could not be done"))
     begun = page.get_by_text("Asking both checkpoints").or_(done)
     click(page.get_by_role("button", name="Run on both checkpoints"), begun)
-    expect(done.first).to_be_visible(timeout=180_000)  # the server imports torch and loads models the first time
+    expect(done.first).to_be_visible()  # the first time, the server imports torch and loads models
 
 
 def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: Path) -> None:
-    row = examples_page(tiny, Setting("gpt2--step-0100", "ridge", "frozen"), split="test_heldout").rows.iloc[2]
+    row = examples(tiny, Setting("gpt2--step-0100", "ridge", "frozen"), split="test_heldout").iloc[2]
     page = visit("examples", run="tiny", example=row["example_id"])
     click(page.get_by_role("link", name="Open in the lab"), page.get_by_role("heading", name="Lab", exact=True))
     page.wait_for_url("**example=**")
-    here = {k: v[0] for k, v in parse_qs(urlparse(page.url).query).items()}
-    assert here == {"run": "tiny", "checkpoint": "gpt2--step-0100", "example": row["example_id"]}
+    assert parameters(page.url) == {"run": "tiny", "checkpoint": "gpt2--step-0100", "example": row["example_id"]}
     expect(box(page, "Prompt x")).to_have_value(row["prompt"])
     expect(box(page, "Answer a")).to_have_value(row["answer_a"])
     expect(page.locator("mark")).to_have_count(1)
@@ -64,7 +75,7 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
     expect(marks).to_contain_text("Question")
     choose_option(page, "Edit", "Delete the marked", page.locator("del"))
     expect(page.locator("del").first).to_contain_text("Question")
-    expect(page.get_by_text("nobody trained an explainer on it")).to_be_visible()
+    expect(page.get_by_text("no explainer was trained on it")).to_be_visible()
     run(page)
     expect(page.get_by_role("heading", name="What both checkpoints do")).to_be_visible()
     picture = page.get_by_role("figure").first
@@ -107,4 +118,4 @@ def test_unusual_text_is_answered_in_words(visit: Visit, tiny: Path) -> None:
 def test_a_run_without_its_checkpoints_says_how_to_mend_it(visit: Visit) -> None:
     page = visit("lab", run="alpha")
     expect(page.get_by_text("is not on this disk").first).to_be_visible()
-    assert page.locator('[data-testid="stException"]').count() == 0
+    assert page.get_by_test_id("stException").count() == 0

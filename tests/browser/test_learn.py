@@ -29,8 +29,8 @@ def on_step(page: Page, step: int) -> None:
     settled(page)
 
 
-def fits(page: Page) -> None:
-    """Nothing is wider than the window."""
+def nothing_overflows(page: Page) -> None:
+    """No element extends beyond the window."""
     wide = page.evaluate(
         "[...document.querySelectorAll('[data-testid=stMain] :not(input)')].filter("
         "e => e.getBoundingClientRect().right >"
@@ -47,7 +47,7 @@ def test_the_lesson_is_walked_by_keyboard(visit: Visit, width: int, theme: str):
         on_step(page, step)
         expect(page.locator(".reveal")).to_have_count(0)
         press(page, "v", page.locator(".reveal"))
-        fits(page)
+        nothing_overflows(page)
         if step < STEPS:
             press(page, "ArrowRight", address(page, f"**step={step + 1}**"))
     press(page, "ArrowLeft", address(page, f"**step={STEPS - 1}**"))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,21 +12,17 @@ from playwright.sync_api import expect
 from engine.config import PatchingSpec
 from engine.patching.stage import patch_run
 from tests.browser.conftest import Visit, settled
-from tests.browser.hands import address, click
-from tests.synthetic_run import write_run
-from tests.tiny_models import build
+from tests.browser.hands import address, click, fits, on_a_phone
+from tests.browser.test_lab import run_with_models
 
 
 @pytest.fixture(scope="module")
 def patched(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """A run with maps and with its checkpoints, put beside the others at once."""
-    path = write_run(tmp_path_factory.mktemp("making") / "patched", prompts=40, checkpoints=2, layers=(1, 2), width=32)
-    for step in range(2):
-        build("gpt2", path / "checkpoints" / f"step-{step}", seed=step)
-    patch_run(path, PatchingSpec(examples=6, bootstrap=200, split="train", device="cpu"))
-    os.replace(path, runs / "patched")
-    yield runs / "patched"
-    os.replace(runs / "patched", path)
+    """A run with maps and with its checkpoints."""
+    spec = PatchingSpec(examples=6, bootstrap=200, split="train", device="cpu")
+    making = tmp_path_factory.mktemp("making")
+    with run_with_models(runs, making, "patched", lambda path: patch_run(path, spec)) as path:
+        yield path
 
 
 def test_both_maps_stand_side_by_side_with_their_controls(visit: Visit, patched: Path) -> None:
@@ -42,6 +37,8 @@ def test_both_maps_stand_side_by_side_with_their_controls(visit: Visit, patched:
     expect(page.get_by_text("Both maps correlate by")).to_be_visible()
     expect(page.get_by_role("figure", name="Both maps correlate by")).to_be_visible()
     click(page.get_by_text("The same as a table, and export").first, page.get_by_role("button", name="CSV"))
+    on_a_phone(page)
+    fits(page)
 
 
 def test_the_scale_is_kept_in_the_url(visit: Visit, patched: Path) -> None:
@@ -56,26 +53,17 @@ def test_one_example_is_patched_on_demand(visit: Visit, patched: Path) -> None:
     page = visit("mechanism", run="patched")
     expect(page.get_by_role("figure", name="tokens of one example")).to_have_count(0)
     page.get_by_role("button", name="Patch this example").click()
-    expect(page.get_by_role("figure", name="tokens of one example")).to_be_visible(timeout=120_000)
+    expect(page.get_by_role("figure", name="tokens of one example")).to_be_visible()
     settled(page)
     expect(page.get_by_text("From x to x′ f moves by")).to_be_visible()
 
 
-def test_a_run_without_maps_says_how_to_make_them(visit: Visit) -> None:
+def test_a_run_without_maps_says_how_to_make_them_and_is_monitored_beside_a_baseline(visit: Visit) -> None:
     page = visit("mechanism", run="alpha")
     expect(page.get_by_text("has no patching maps yet")).to_be_visible()
     expect(page.get_by_text("coupling patch")).to_be_visible()
     expect(page.get_by_text("not on this disk").first).to_be_visible()
     expect(page.get_by_role("figure", name="Two heatmaps")).to_have_count(0)
-
-
-def test_a_phone_shows_it_without_scrolling_sideways(visit: Visit, patched: Path) -> None:
-    page = visit("mechanism", run="patched", width=390, theme="dark")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-
-
-def test_monitoring_has_its_curve_and_its_baseline(visit: Visit) -> None:
-    page = visit("mechanism", run="alpha")
     figure = page.get_by_role("figure", name="Predicted against measured shift")
     expect(figure).to_be_visible()
     expect(page.get_by_text("pairs of slice and checkpoint moved by more than 0.5 nats")).to_be_visible()

@@ -26,12 +26,6 @@ def test_moving_the_level_refits_and_lists_what_flipped(visit: Visit):
     expect(page.get_by_text("At 60%: Self")).to_be_visible()
 
 
-def test_what_breaks_it_is_said(visit: Visit):
-    page = visit("robustness", run="alpha", kind="flip")
-    said = page.get_by_text("breaks it").or_(page.get_by_text("Already without noise"))
-    expect(said.first).to_be_visible()
-
-
 @pytest.mark.parametrize("kind", ["shuffle", "flip", "gaussian"])
 def test_every_kind_of_noise_is_drawn_against_what_it_did_to_the_labels(visit: Visit, kind: str):
     page = visit("robustness", run="alpha", kind=kind, x="noisy_clean")
@@ -49,6 +43,7 @@ def test_without_hidden_states_the_precomputed_curve_stands_alone(visit: Visit):
 
 def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
     page = visit("robustness", run="alpha", kind="flip")
+    expect(page.get_by_text("breaks it").or_(page.get_by_text("Already without noise")).first).to_be_visible()
     for name in ("Level of noise", "Layer", "Ridge penalty", "Training examples", "Seeds of the noise"):
         expect(page.get_by_role("slider", name=name)).to_be_visible()
     for kind in ("Shuffle", "Flip", "Gaussian"):

@@ -1,32 +1,38 @@
-"""Ten readers at once on one server: everybody sees their own page, and nobody an error."""
+"""Ten readers at once on one server: each sees their own page, and none an error."""
 
 from __future__ import annotations
-
-import urllib.parse
 
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Window, settled
+from tests.browser.hands import parameters
 
-READERS = (
-    ("", "What this run shows"), ("examples", "Examples"), ("correlation", "Correlation"), ("trajectory", "Trajectory"),
-    ("robustness", "Robustness"), ("compare", "Compare"), ("runs", "Runs"), ("examples", "Examples"),
-    ("correlation", "Correlation"), ("", "What this run shows"),
-)  # fmt: skip
+TITLES = {
+    "overview": "What this run shows",
+    "examples": "Examples",
+    "correlation": "Correlation",
+    "trajectory": "Trajectory",
+    "robustness": "Robustness",
+    "compare": "Compare",
+    "runs": "Runs",
+}
+READERS = (*TITLES, "examples", "correlation", "overview")
 RUNS = ("alpha", "alpha-twin", "bare")
 
 
 def test_ten_sessions_at_once(window: Window, server: str) -> None:
-    pages = [window.context.new_page() for _ in READERS]  # a session is a page's connection, not its window
+    readers = [(name, RUNS[at % len(RUNS)]) for at, name in enumerate(READERS)]
+    pages = [window.context.new_page() for _ in readers]  # a session is a page's connection, not its window
     try:
-        for at, (page, (name, _)) in enumerate(zip(pages, READERS, strict=True)):
-            query = urllib.parse.urlencode({"run": RUNS[at % len(RUNS)]})
-            page.goto(f"{server}/{name}?{query}", wait_until="commit")  # the next one does not wait for this one
-        for at, (page, (_, title)) in enumerate(zip(pages, READERS, strict=True)):
+        for page, (name, run) in zip(pages, readers, strict=True):
+            path = "" if name == "overview" else name
+            page.goto(f"{server}/{path}?run={run}", wait_until="commit")  # the next one does not wait for this one
+        for page, (name, run) in zip(pages, readers, strict=True):
+            page.bring_to_front()  # the browser draws few frames of a page that is behind others
             settled(page)
-            expect(page.get_by_role("heading", name=title, level=1)).to_be_visible()
+            expect(page.get_by_role("heading", name=TITLES[name], level=1)).to_be_visible()
             assert page.get_by_test_id("stException").count() == 0
-            assert urllib.parse.parse_qs(urllib.parse.urlparse(page.url).query)["run"] == [RUNS[at % len(RUNS)]]
+            assert parameters(page.url)["run"] == run
     finally:
         for page in pages:
             page.close()

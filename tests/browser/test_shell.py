@@ -1,23 +1,14 @@
 """Navigation, the URL, themes, keyboard, hostile text: in a real browser."""
 
 import re
-from collections.abc import Callable
-from pathlib import Path
-from urllib.parse import parse_qs, urlparse
 
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import settled
-from tests.browser.hands import address, choose_option, click, download, gone, press
+from tests.browser.conftest import Visit, settled
+from tests.browser.hands import address, choose_option, click, fits, gone, parameters, press
+from tests.browser.server import PAGES
 from tests.synthetic_run import HOSTILE
-
-Visit = Callable[..., Page]
-PAGES = sorted(page.stem for page in (Path(__file__).parent.parent.parent / "pages").glob("*.py"))
-
-
-def parameters(page: Page) -> dict[str, str]:
-    return {name: values[-1] for name, values in parse_qs(urlparse(page.url).query).items()}
 
 
 def step(page: Page, key: str, place: int) -> None:
@@ -28,11 +19,10 @@ def step(page: Page, key: str, place: int) -> None:
 @pytest.mark.parametrize("name", PAGES)
 @pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
 def test_a_page_fits_its_window_in_both_themes(visit: Visit, name: str, theme: str, width: int) -> None:
-    page = visit("" if name == "overview" else name, run="alpha", theme=theme, width=width)
-    main = page.get_by_test_id("stMain")
-    assert main.evaluate("e => e.scrollWidth <= e.clientWidth")
-    assert page.evaluate("document.documentElement.scrollWidth <= window.innerWidth")
-    assert page.get_by_test_id("stException").count() == 0
+    page = visit(name, run="alpha", theme=theme, width=width)
+    fits(page)
+    if name == "overview":
+        expect(page.get_by_role("figure", name="Line chart of Self")).to_be_visible()
     background = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
     light = sum(int(n) for n in re.findall(r"\d+", background)[:3]) > 384
     assert light == (theme == "light")
@@ -41,7 +31,7 @@ def test_a_page_fits_its_window_in_both_themes(visit: Visit, name: str, theme: s
 def test_the_url_follows_the_selection_across_pages_and_a_reload(visit: Visit) -> None:
     page = visit("examples", run="alpha")
     choose_option(page, "Current checkpoint", "step-0100", address(page, "**checkpoint=**"))
-    assert parameters(page)["checkpoint"] == "gpt2--step-0100"
+    assert parameters(page.url)["checkpoint"] == "gpt2--step-0100"
     page.reload()
     settled(page)
     box = page.get_by_test_id("stSidebar").get_by_role("combobox", name="Current checkpoint")
@@ -50,23 +40,23 @@ def test_the_url_follows_the_selection_across_pages_and_a_reload(visit: Visit) -
     click(pages.get_by_text("Runs", exact=True).last, page.get_by_role("heading", name="Runs", level=1))
     click(pages.get_by_text("Examples"), page.get_by_role("heading", name="Examples", level=1))
     page.wait_for_url("**checkpoint=**")
-    assert parameters(page)["checkpoint"] == "gpt2--step-0100"
+    assert parameters(page.url)["checkpoint"] == "gpt2--step-0100"
 
 
 def test_keys_step_through_examples(visit: Visit) -> None:
     page = visit("examples", run="alpha", sort="error")
     step(page, "n", 2)
-    second = parameters(page)["example"]
+    second = parameters(page.url)["example"]
     step(page, "n", 3)
     step(page, "p", 2)
-    assert parameters(page)["example"] == second
+    assert parameters(page.url)["example"] == second
 
 
 def test_a_permalink_opens_the_same_example(visit: Visit) -> None:
     def permalink(page: Page) -> dict[str, str]:
         link = page.get_by_test_id("stPopoverBody").locator("code")
         click(page.get_by_role("button", name="Permalink"), link)
-        return {name: values[-1] for name, values in parse_qs(urlparse(link.inner_text()).query).items()}
+        return parameters(link.inner_text())
 
     page = visit("examples", run="alpha", sort="shift")
     first = permalink(page)
@@ -105,20 +95,3 @@ def test_an_unfinished_run_is_explained(visit: Visit) -> None:
     page = visit("", run="stopped")
     expect(page.get_by_text("no metrics.parquet yet")).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0
-
-
-def test_figures_have_alternative_text(visit: Visit) -> None:
-    page = visit("", run="alpha")
-    expect(page.get_by_role("figure", name="Line chart of Self")).to_be_visible()
-
-
-def test_export_gives_what_is_on_screen(visit: Visit, tmp_path: Path) -> None:
-    import pandas as pd
-
-    page = visit("examples", run="alpha", split="test_iid")
-    total = int(re.findall(r"of ([\d,]+)", page.get_by_text(re.compile(r"^1 of \d+")).inner_text())[0].replace(",", ""))
-    for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
-        saved = download(page.get_by_role("button", name=label).last)
-        file = tmp_path / saved.suggested_filename
-        saved.save_as(file)
-        assert len(read(file)) == total

@@ -20,6 +20,9 @@ def test_lines_heatmap_and_examples_are_drawn_with_words_beside_them(visit: Visi
     expect(heatmap.locator("g.ytick")).to_have_text(["layer 2", "layer 4"])
     for figure in page.get_by_role("figure").all():
         assert len(figure.get_attribute("aria-label")) > 40
+    expect(page.get_by_role("figure", name="Within-prompt rank agreement")).to_be_visible()
+    said = page.get_by_role("figure", name="edits of one prompt").get_attribute("aria-label")
+    assert "gpt2--step-0000: τ" in said and "gpt2--step-0300: τ" in said
 
 
 def test_controls_and_regimes_on_demand(visit: Visit):
@@ -53,12 +56,6 @@ def test_examples_are_picked_and_stay_in_the_url(visit: Visit, runs: Path):
     expect(panels.filter(has_text="moved")).to_have_count(2)
 
 
-def test_a_run_of_hostile_text_is_drawn_as_text(visit: Visit):
-    page = visit("trajectory", run="hostile")
-    assert page.evaluate("window.stolen") is None
-    expect(page.get_by_role("figure")).to_have_count(6)
-
-
 def test_an_explainer_is_watched_while_it_trains(visit: Visit):
     page = visit("trajectory", run="alpha", train="mlp")
     expect(page.get_by_role("heading", name="By the explainer's own training step")).to_be_visible()
@@ -69,12 +66,3 @@ def test_an_explainer_is_watched_while_it_trains(visit: Visit):
     page.reload()  # what was trained is kept
     settled(page)
     expect(page.get_by_role("figure", name="by its own training step")).to_be_visible()
-
-
-def test_features_of_a_prompt_are_ranked_at_both_checkpoints(visit: Visit):
-    page = visit("trajectory", run="alpha")
-    expect(page.get_by_role("figure", name="Within-prompt rank agreement")).to_be_visible()
-    figure = page.get_by_role("figure", name="edits of one prompt")
-    expect(figure).to_be_visible()
-    said = figure.get_attribute("aria-label")
-    assert "gpt2--step-0000: τ" in said and "gpt2--step-0300: τ" in said

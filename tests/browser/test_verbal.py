@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 
 from dashboard.reading import data
 from tests.browser.conftest import Serve, Visit
-from tests.browser.hands import in_legend, press
+from tests.browser.hands import fits, in_legend, press
 from tests.browser.server import link_samples
 
 SAMPLES = Path(__file__).parents[2] / "sample_runs"
@@ -40,7 +40,7 @@ def test_self_and_orig_by_training_step_beside_the_controls(visit: Visit) -> Non
     page = visit("trajectory", run=RUN, width=390, theme="dark")
     in_legend(page, "Self", "Orig", "Self of copying the present answer")
     expect(page.get_by_text("exact match").first).to_be_visible()
-    assert page.get_by_test_id("stMain").evaluate("e => e.scrollWidth <= e.clientWidth")
+    fits(page)
 
 
 def test_the_noise_curve_gathers_runs_that_differ_in_noise_alone(visit: Visit) -> None:
@@ -59,11 +59,11 @@ def test_the_noise_curve_gathers_runs_that_differ_in_noise_alone(visit: Visit) -
     expect(page.get_by_text("Self by share of shuffled labels")).to_contain_text(f"50%: {rows[1]['self']:.2f}")
 
 
-@pytest.mark.parametrize("name", ["", "correlation", "compare", "audit"])
+@pytest.mark.parametrize("name", ["overview", "correlation", "compare", "audit"])
 def test_other_pages_speak_of_sentences_or_say_why_not(visit: Visit, name: str) -> None:
     page = visit(name, run=RUN, second="verbal-sycophancy-noise")
     assert page.get_by_test_id("stException").count() == 0
-    if name == "":
+    if name == "overview":
         expect(page.get_by_text("the share of sentences that are right").first).to_be_visible()
     if name in ("correlation", "audit"):
         expect(page.get_by_test_id("stAlertContentInfo").first).to_be_visible()

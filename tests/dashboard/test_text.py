@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dashboard.text import changes, diff, escaped, heat, interval, markdown_escaped, plain, shown, signed, words
+from dashboard.text import bracketed, changes, diff, escaped, heat, markdown_escaped, plain, shown, signed
 from tests.synthetic_run import HOSTILE
 
 
@@ -28,11 +28,6 @@ def test_a_diff_gives_back_both_texts(before: str, after: str) -> None:
 def test_a_deleted_sentence_is_one_piece() -> None:
     pieces = changes("I am sure it is Rome. Which city is it?", "Which city is it?")
     assert pieces == [("delete", "I am sure it is Rome. "), ("equal", "Which city is it?")]
-
-
-def test_words_join_to_the_text() -> None:
-    text = "Don't  stop,\tRené — “ok”?"
-    assert "".join(words(text)) == text
 
 
 @pytest.mark.parametrize("text", HOSTILE)
@@ -69,9 +64,9 @@ def test_signed(value: float | None, text: str) -> None:
     assert signed(value) == text
 
 
-def test_interval() -> None:
-    assert interval(-0.1, 0.244) == "[−0.10, +0.24]"
-    assert interval(None, 1.0) == ""
+def test_bracketed() -> None:
+    assert bracketed(-0.1, 0.244) == "[−0.10, +0.24]"
+    assert bracketed(None, 1.0) == ""
 
 
 def test_an_address_in_data_becomes_no_link() -> None:

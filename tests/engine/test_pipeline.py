@@ -1,4 +1,4 @@
-"""A whole run on tiny models, from the command line: what it writes, that it resumes, and what bad input says."""
+"""A whole run on tiny models, from the command line: its parts, how it resumes, and the messages about bad input."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import json
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -14,82 +15,60 @@ from unittest.mock import Mock
 
 import pytest
 import torch
-import yaml
+from transformers import BertConfig, BertModel
 
 from engine import pipeline
 from engine.__main__ import main
-from engine.config import load_spec, relative_paths
-from engine.model import counterfactuals
+from engine.model import behavior, counterfactuals
 from engine.records import METRICS
-from engine.runs.store import Run, verify
-from tests.tiny_models import build
+from engine.runs.observed import Observed
+from engine.runs.store import Run
+from engine.runs.verify import verify
+from engine.serve import free_port
+from engine.spec_files import load_spec, relative_paths
+from tests.tiny_models import build, tokenizer
+from tests.tiny_run import examples, write_spec
 
-SENTENCES = ("A stranger says that it is {}.", "My doctor swears that it is {}.", "A child thinks that it is {}.")
-GRADIENTS = ("stopped", "flowing")
-WORDS = ("red", "blue", "green", "old", "new", "cold", "warm", "round")
+FIRST = {"name": "gpt2--step-0000", "path": "first"}
+QUICK = {"explainers": {"kinds": ["ridge"], "folds": 2, "steps": 20}}
+WHOLE = {
+    "hidden": {"layers": [1, -1], "positions": ["last", "span"], "keep": "prompts"},
+    "explainers": {
+        "kinds": ["ridge", "linear"],
+        "modes": ["direct", "difference"],
+        "regimes": ["frozen", "online", "refit"],
+        "steps": 20,
+        "online_steps": 4,
+        "folds": 2,
+    },
+}
 
 
-def data_lines() -> list[dict]:
-    lines = []
-    for i, word in enumerate(WORDS):
-        for j, sentence in enumerate(SENTENCES):
-            for k in range(3):
-                cue = sentence.format(word)
-                question = f"Question {k}: is the house {word}?"
-                lines.append(
-                    {
-                        "prompt": f"{question} {cue} Answer:",
-                        "edited": f"{question} Answer:",
-                        "edit": "delete_cue",
-                        "answer_a": " yes",
-                        "answer_b": " no",
-                        "split": ("train", "train", "validation", "test_heldout", "test_iid")[(i * 3 + j + k) % 5],
-                        "group": f"{word} {j}",
-                        "metadata": {"word": word},
-                    }
-                )
-    return lines
+def write(folder: Path, name: str, **changes) -> Path:
+    return write_spec(folder, **changes).rename(folder / f"{name}.yaml")
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     base = tmp_path_factory.mktemp("pipeline")
-    build("gpt2", base / "first", seed=0)
-    build("gpt2", base / "second", seed=1)
+    write(base, "whole", **WHOLE)
+    write(base, "quick", **QUICK)
     build("llama", base / "family", seed=2)
-    (base / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in data_lines()))
+    lines = [{"prompt": line["prompt"], "answer": line["answer_a"]} for line in examples()]
+    (base / "dialogues.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
     return base
 
 
-def spec(**changes) -> dict:
-    checkpoints = [
-        {"name": "gpt2--step-0000", "path": "first", "step": 0},
-        {"name": "gpt2--step-0100", "path": "second", "step": 100},
-    ]
-    return {
-        "name": "tiny",
-        "task": {"name": "from_file", "path": "data.jsonl"},
-        "checkpoints": checkpoints,
-        "hidden": {"layers": [1, -1], "positions": ["last", "span"], "keep": "prompts"},
-        "explainers": {
-            "kinds": ["ridge", "linear"],
-            "modes": ["direct", "difference"],
-            "regimes": ["frozen", "online", "refit"],
-            "steps": 20,
-            "online_steps": 4,
-            "folds": 2,
-        },
-        "noise": {"levels": [0, 0.5], "kinds": ["shuffle"], "seeds": 2},
-        "metrics": {"bootstrap": 200},
-        "device": "cpu",
-        "batch_size": 16,  # found by trial, it would differ between runs, and the last digits with it
-    } | changes
+def trained(**section) -> dict:
+    """Changes of the spec for a run that trains its later checkpoints."""
+    steps = [{"name": f"gpt2--trained-{s}", "step": s, "trained": True} for s in (5, 10)]
+    return QUICK | {"checkpoints": [FIRST, *steps]} | section
 
 
-def write(folder: Path, name: str = "spec.yaml", **changes) -> Path:
-    path = folder / name
-    path.write_text(yaml.safe_dump(spec(**changes)))
-    return path
+def post_training(gradient: str) -> dict:
+    """Post-training with a linear explainer in the same loop."""
+    concurrent = {"edit": "delete_cue", "gradient": gradient, "weight": 5.0}
+    return {"dialogues": "dialogues.jsonl", "learning_rate": 0.01, "answer_weight": 20.0, "concurrent": concurrent}
 
 
 def call(capsys, *arguments: object) -> tuple[int, str, str]:
@@ -110,19 +89,11 @@ def call(capsys, *arguments: object) -> tuple[int, str, str]:
 
 @pytest.fixture(scope="module")
 def finished(folder) -> Path:
-    from engine import pipeline
-    from engine.config import load_spec
-
-    out = folder / "finished"
-    pipeline.run(load_spec(write(folder)), out)
-    return out
+    return pipeline.make_run(load_spec(folder / "whole.yaml"), folder / "finished").path
 
 
 def test_a_finished_run_is_sound_and_reported(finished, capsys):
-    assert verify(finished) == []
-    code, out, _ = call(capsys, "verify", finished)
-    assert code == 0
-    assert "sound" in out
+    assert call(capsys, "verify", finished) == (0, f"{finished}: sound\n", "")
     code, out, _ = call(capsys, "report", finished, "--json")
     content = json.loads(out)
     assert code == 0
@@ -134,14 +105,12 @@ def test_a_finished_run_is_sound_and_reported(finished, capsys):
     assert "gpt2--step-0100" in out
 
 
-def test_only_what_was_asked_for_is_kept(finished):
+def test_the_record_keeps_what_was_asked_for_and_nothing_of_this_machine(finished, folder):
     run = Run.open(finished)
     assert run.state == "complete"
     assert not [p for p in run.parts if "examples-" in p or "untrained" in p]
-    assert run.hidden("gpt2--step-0100", -1).shape[0] == len({line["prompt"] for line in data_lines()})
-
-
-def test_nothing_of_this_machine_is_in_the_record(finished, folder):
+    layer = run.kept_layers("gpt2--step-0100")[-1]
+    assert run.hidden("gpt2--step-0100", layer).shape[0] == len({line["prompt"] for line in examples()})
     text = (finished / "run.json").read_text()
     assert str(folder) not in text
     assert str(Path.home()) not in text
@@ -149,16 +118,32 @@ def test_nothing_of_this_machine_is_in_the_record(finished, folder):
 
 def test_a_finished_run_is_returned_as_it_is(finished, folder, capsys):
     before = (finished / "run.json").read_bytes()
-    code, out, _ = call(capsys, "run", folder / "spec.yaml", "--out", finished)
+    code, out, _ = call(capsys, "run", folder / "whole.yaml", "--out", finished)
     assert code == 0
     assert out.strip().splitlines()[-1] == str(finished)
     assert (finished / "run.json").read_bytes() == before
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        QUICK | {"patching": {"edits": ["delete_cue"]}, "other_model": {"name": "gpt2--other", "path": "second"}},
+        trained(post_training=post_training("stopped"), patching={}),
+        trained(verbal={}, patching={"checkpoints": ["gpt2--trained-5"]}),
+        trained(verbal={"probes": True}),
+    ],
+    ids=["probes", "post-training", "verbal", "verbal and probes"],
+)
+def test_a_run_reports_progress_under_the_planned_stages(folder, tmp_path, changes):
+    spec, told = load_spec(write(folder, "told", **changes)), {}
+    pipeline.make_run(spec, tmp_path / "run", progress=lambda stage, done, total: told.update({stage: (done, total)}))
+    assert list(told) == pipeline.stages(spec)
+    assert all(done == total > 0 for done, total in told.values())
+
+
 def test_labels_of_another_family(folder, capsys):
     target = {"name": "llama--step-0000", "path": "family"}
-    explainers = spec()["explainers"] | {"kinds": ["ridge"], "modes": ["direct"]}
-    path = write(folder, "cross.yaml", target=target, explainers=explainers, hidden={"layers": [-1], "keep": "none"})
+    path = write(folder, "cross", **QUICK, target=target, hidden={"layers": [-1], "keep": "none"})
     code, _, err = call(capsys, "run", path, "--out", folder / "cross", "--quiet")
     assert code == 0, err
     run = Run.open(folder / "cross")
@@ -169,130 +154,101 @@ def test_labels_of_another_family(folder, capsys):
     assert (first.self - first.orig).abs().max() > 0, "the target is another model: Self and Orig differ from the start"
 
 
-def post_training_spec(folder: Path, gradient: str) -> Path:
-    """A run that trains its later checkpoints itself, with a linear explainer in the same loop."""
-    lines = [{"prompt": line["prompt"], "answer": line["answer_a"]} for line in data_lines()]
-    (folder / "dialogues.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    first, *_ = spec()["checkpoints"]
-    trained = [{"name": f"gpt2--trained-{s}", "step": s, "trained": True} for s in (5, 10)]
-    concurrent = {"kind": "linear", "layer": -1, "edit": "delete_cue", "gradient": gradient, "weight": 5.0}
-    return write(
-        folder,
-        f"post-{gradient}.yaml",
-        checkpoints=[first, *trained],
-        post_training={
-            "dialogues": "dialogues.jsonl",
-            "learning_rate": 0.01,
-            "answer_weight": 20.0,
-            "concurrent": concurrent,
-        },
-        explainers={"kinds": ["ridge"], "folds": 2, "steps": 20},
-    )
-
-
 @pytest.fixture(scope="module")
-def post_trained(folder) -> dict[str, Path]:
+def post_trained(folder) -> dict[str, Run]:
     """The run of each gradient."""
-    from engine import pipeline
-    from engine.config import load_spec
-
-    for gradient in GRADIENTS:
-        pipeline.run(load_spec(post_training_spec(folder, gradient)), folder / f"post-{gradient}")
-    return {gradient: folder / f"post-{gradient}" for gradient in GRADIENTS}
+    specs = {g: write(folder, f"post-{g}", **trained(post_training=post_training(g))) for g in ("stopped", "flowing")}
+    return {g: pipeline.make_run(load_spec(path), folder / f"post-{g}") for g, path in specs.items()}
 
 
-@pytest.mark.parametrize("gradient", GRADIENTS)
-def test_an_explainer_trained_in_the_loop_of_the_post_training(folder, post_trained, capsys, gradient):
-    run = Run.open(post_trained[gradient])
-    rows = run.read_table("metrics.parquet").to_pandas()
-    own = rows[(rows.condition == f"concurrent, gradient {gradient}") & rows.control.isna()]
-    assert set(own.step) == {0, 5, 10}
-    assert set(own.regime) == {"online"}
-    before, after = (
-        run.read_table(f"behavior/gpt2--{name}.parquet").to_pandas().f for name in ("step-0000", "trained-10")
-    )
-    if gradient == "stopped":
-        assert after.mean() > before.mean() + 0.05, "the dialogues teach answer a"
-    assert (after - before).abs().mean() > 0.01
-    code, _, err = call(capsys, "run", folder / f"post-{gradient}.yaml", "--out", run.path, "--quiet")
-    assert code == 0, err
+def test_an_explainer_trained_in_the_loop_of_the_post_training(post_trained):
+    for gradient, run in post_trained.items():
+        rows = run.read_table("metrics.parquet").to_pandas()
+        own = rows[(rows.condition == f"concurrent, gradient {gradient}") & rows.control.isna()]
+        assert set(own.step) == {0, 5, 10}
+        assert set(own.regime) == {"online"}
+    f = {
+        (gradient, name): run.read_table(f"behavior/gpt2--{name}.parquet").to_pandas().f
+        for gradient, run in post_trained.items()
+        for name in ("step-0000", "trained-10")
+    }
+    assert f["stopped", "trained-10"].mean() > f["stopped", "step-0000"].mean() + 0.05, "the dialogues teach answer a"
+    assert (f["flowing", "trained-10"] - f["flowing", "step-0000"]).abs().mean() > 0.01
+    moved = (f["stopped", "trained-10"] - f["flowing", "trained-10"]).abs().max()
+    assert moved > 1e-4, "only a flowing gradient reaches the base model"
 
 
-def test_only_a_flowing_gradient_reaches_the_base_model(post_trained):
-    runs = {gradient: Run.open(path) for gradient, path in post_trained.items()}
-    f = {g: run.read_table("behavior/gpt2--trained-10.parquet").to_pandas().f for g, run in runs.items()}
-    assert (f["stopped"] - f["flowing"]).abs().max() > 1e-4
+KILLED = """
+import os, signal, sys
+from engine.__main__ import main
+from engine.runs import store
+
+part, real = sys.argv.pop(1), store.replace_file
+
+def replace_file(target, write):
+    real(target, write)
+    if target.as_posix().endswith(part):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+store.replace_file = replace_file
+main()
+"""
 
 
 @pytest.fixture(scope="module")
 def unbroken(folder) -> Path:
-    """A run of few explainers, made by a command of its own, as the killed ones are."""
-    write(folder, "quick.yaml", explainers={"kinds": ["ridge"], "folds": 2})
+    """A run made by a command of its own, as the killed ones are."""
     command = [sys.executable, "-m", "engine", "run", str(folder / "quick.yaml"), "--out", str(folder / "unbroken")]
     subprocess.run(command, check=True, capture_output=True)
     return folder / "unbroken"
 
 
-@pytest.mark.parametrize("moment", ["examples.parquet", "behavior/gpt2--step-0000.parquet", "metrics.parquet"])
-def test_a_killed_run_goes_on_and_ends_equal(folder, unbroken, moment):
-    """kill -9 as soon as a part is there; the same command then gives the same bytes."""
-    out = folder / f"killed-{moment.replace('/', '-')}"
-    command = [sys.executable, "-m", "engine", "run", str(folder / "quick.yaml"), "--out", str(out), "--quiet"]
-    process = subprocess.Popen(command)
-    deadline = time.monotonic() + 120
-    while not (out / moment).exists() and process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.005)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    assert Run.open(out).state in ("interrupted", "complete")
-    subprocess.run(command, check=True, capture_output=True)
+@pytest.mark.parametrize("part", ["examples.parquet", "behavior/gpt2--step-0000.parquet", "metrics.parquet"])
+def test_a_killed_run_goes_on_and_ends_equal(folder, unbroken, part):
+    """kill -9 between the write of a part and its record; the same command then gives the same bytes."""
+    out = folder / f"killed-{part.replace('/', '-')}"
+    arguments = ["run", str(folder / "quick.yaml"), "--out", str(out), "--quiet"]
+    killed = subprocess.run([sys.executable, "-c", KILLED, part, *arguments], capture_output=True)
+    assert killed.returncode == -signal.SIGKILL
+    assert Run.open(out).state == "interrupted"
+    assert (out / part).exists() and part not in Run.open(out).parts
+    subprocess.run([sys.executable, "-m", "engine", *arguments], check=True, capture_output=True)
     assert verify(out) == []
     resumed, reference = ({k: v["sha256"] for k, v in Run.open(path).parts.items()} for path in (out, unbroken))
     assert resumed == reference
 
 
 def test_pieces_that_a_kill_left_behind_are_dropped(folder, unbroken, monkeypatch):
-    """Killed between the whole and its pieces: the window is too short to hit from outside."""
+    """Killed between the write of the whole and the removal of its pieces."""
     out, given = folder / "undropped", load_spec(folder / "quick.yaml")
     with monkeypatch.context() as patch:
         patch.setattr(pipeline, "_drop_pieces", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            pipeline.run(given, out)
+            pipeline.make_run(given, out)
     assert any(part.count("/") == 2 for part in Run.open(out).parts if part.startswith("behavior/"))
-    pipeline.run(given, out)
+    pipeline.make_run(given, out)
     assert set(Run.open(out).parts) == set(Run.open(unbroken).parts)
 
 
 @pytest.fixture
 def small_shards(folder, monkeypatch):
-    """Measure a model in shards of 8 examples, from scratch or on in `out`; stopped after so many of them."""
+    """Measure a model in shards of 8 examples, from scratch or resumed in `out`; stopped after some of them."""
     monkeypatch.setattr(pipeline, "SHARD", 8)
-    measured = []
-    real = pipeline.measure_shard
-    monkeypatch.setattr(pipeline, "measure_shard", lambda shard: measured.append(real(shard)) or measured[-1])
+    measured, real = [], behavior.measure
+    monkeypatch.setattr(behavior, "measure", lambda *a, **more: measured.append(real(*a, **more)) or measured[-1])
+    path = write(folder, "shards", **QUICK, hidden={"layers": [-1]}, batch_size=None)
 
     def start(out: Path, stop_after: int | None = None) -> tuple[Run, list]:
         def stop(_: str, done: int, __: int) -> None:
             if done == stop_after:
                 raise KeyboardInterrupt
 
-        explainers = {"kinds": ["ridge"], "folds": 2}
-        given = load_spec(
-            write(
-                folder,
-                "shards.yaml",
-                checkpoints=spec()["checkpoints"][:1],
-                explainers=explainers,
-                hidden={"layers": [-1]},
-                batch_size=None,
-            )
-        )
+        given = load_spec(path)
         measured.clear()
         with Run.create(out, relative_paths(given, out), provenance={}) as record:
-            examples = pipeline.load_examples(given)
-            stopped = pytest.raises(KeyboardInterrupt) if stop_after else contextlib.nullcontext()
-            with stopped:
-                pipeline.measure(record, given, given.checkpoints, examples, pipeline.Serial(), stop)
+            record.write_table("examples.parquet", pipeline.load_examples(given))
+            with pytest.raises(KeyboardInterrupt) if stop_after else contextlib.nullcontext():
+                pipeline.measure(given.checkpoints[0], Observed(record, given), stop)
         return record, list(measured)
 
     return start
@@ -326,8 +282,7 @@ def test_a_batch_size_that_memory_made_smaller_holds_from_then_on(small_shards, 
     monkeypatch.setattr(counterfactuals, "forward", once_too_small)
     record, measured = small_shards(tmp_path / "run")
     sizes = [shard.report.batch_size for shard in measured]
-    assert sizes[0] == 8
-    assert sizes[-1] == 4
+    assert (sizes[0], sizes[-1]) == (8, 4)
     assert sizes == sorted(sizes, reverse=True)
     assert record.manifest["notes"]["batch_size"] == {"gpt2--step-0000": 4}
 
@@ -348,7 +303,7 @@ def test_every_path_that_a_shard_took_is_recorded(small_shards, tmp_path, monkey
 
 def test_ctrl_c_leaves_a_run_that_goes_on(folder):
     out = folder / "interrupted"
-    command = [sys.executable, "-m", "engine", "run", str(folder / "spec.yaml"), "--out", str(out), "--quiet"]
+    command = [sys.executable, "-m", "engine", "run", str(folder / "whole.yaml"), "--out", str(out), "--quiet"]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (out / "examples.parquet").exists():
@@ -362,14 +317,11 @@ def test_ctrl_c_leaves_a_run_that_goes_on(folder):
     assert Run.open(out).state == "interrupted"
 
 
-@pytest.mark.parametrize(
-    ("error", "state"), [(ValueError("no\nluck"), "failed"), (SystemExit(1), "interrupted")], ids=["fault", "exit"]
-)
+@pytest.mark.parametrize(("error", "state"), [(ValueError("no\nluck"), "failed"), (SystemExit(1), "interrupted")])
 def test_any_exception_gives_the_lock_back(folder, tmp_path, monkeypatch, error, state):
-    given = load_spec(write(folder, "fault.yaml"))
     monkeypatch.setattr(pipeline, "measure", Mock(side_effect=error))
     with pytest.raises(type(error)):
-        pipeline.run(given, tmp_path / "run")
+        pipeline.make_run(load_spec(folder / "whole.yaml"), tmp_path / "run")
     run = Run.open(tmp_path / "run")
     assert run.state == state
     assert run.manifest.get("error") == ("ValueError: no luck" if state == "failed" else None)
@@ -386,55 +338,35 @@ def refused(capsys, *arguments: object) -> str:
     return err
 
 
-def broken(folder: Path, tmp_path: Path, **changes) -> Path:
-    """A spec in the fixture's folder, so that its relative paths still lead to the models."""
-    return write(folder, f"{tmp_path.name}.yaml", **changes)
+def refused_spec(capsys, folder: Path, tmp_path: Path, **changes) -> str:
+    """The message about a changed spec. It lies in the fixture's folder, so that its paths still lead to the models."""
+    path = write(folder, tmp_path.name, **changes)
+    return refused(capsys, "run", path, "--out", tmp_path / "run", "--quiet")
 
 
-def test_no_such_spec_or_run(capsys, tmp_path):
-    assert "no such file" in refused(capsys, "run", tmp_path / "absent.yaml")
-    assert "no such folder" in refused(capsys, "report", tmp_path / "absent")
-    assert "not a run" in refused(capsys, "report", tmp_path)
+def test_bad_specs(capsys, folder, tmp_path):
+    path = tmp_path / "bad.yaml"
+    assert "no such file" in refused(capsys, "run", path)
+    for text, said in (("name: [", "line 1"), ("- name", "this is list"), ("name: x", "'task' is missing")):
+        path.write_text(text)
+        assert said in refused(capsys, "run", path)
+    assert "unknown key 'explianers'" in refused_spec(capsys, folder, tmp_path, explianers={})
 
 
-def test_a_misspelt_key(capsys, folder, tmp_path):
-    assert "unknown key 'explianers'" in refused(capsys, "run", broken(folder, tmp_path, explianers={}))
+@pytest.mark.parametrize(("path", "said"), [("absent", "absent"), (".", "config"), ("bert", "a causal language model")])
+def test_a_folder_that_is_no_causal_model(capsys, folder, tmp_path, path, said):
+    if path == "bert":
+        shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+        BertModel(BertConfig(vocab_size=50, **shape)).save_pretrained(tmp_path / path)
+        tokenizer().save_pretrained(tmp_path / path)
+    checkpoints = [{"name": "gpt2--step-0", "path": str(tmp_path / path)}]
+    assert said in refused_spec(capsys, folder, tmp_path, checkpoints=checkpoints)
 
 
-@pytest.mark.parametrize(("path", "said"), [("absent", "absent"), (".", "config")])
-def test_a_folder_that_is_no_model(capsys, folder, tmp_path, path, said):
-    base = tmp_path / path
-    checkpoints = [{"name": "gpt2--step-0", "path": str(base)}]
-    err = refused(
-        capsys, "run", broken(folder, tmp_path, checkpoints=checkpoints), "--out", tmp_path / "run", "--quiet"
-    )
-    assert said in err
-
-
-def test_an_encoder_only_model(capsys, folder, tmp_path):
-    from transformers import BertConfig, BertModel
-
-    BertModel(
-        BertConfig(vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16)
-    ).save_pretrained(tmp_path / "bert")
-    checkpoints = [{"name": "bert--step-0", "path": str(tmp_path / "bert")}]
-    path = broken(folder, tmp_path, checkpoints=checkpoints)
-    assert "encoder" in refused(capsys, "run", path, "--out", tmp_path / "run", "--quiet")
-
-
-@pytest.mark.parametrize(
-    ("lines", "said"),
-    [
-        ([], "is empty"),
-        ([{k: v for k, v in data_lines()[0].items() if k != "answer_a"}], "line 1"),
-        ([data_lines()[0] | {"prompt": "house " * 3000, "edited": "house " * 2999}], "tokens"),
-    ],
-)
-def test_bad_data(capsys, folder, tmp_path, lines, said):
-    data = tmp_path / "data.jsonl"
-    data.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    path = broken(folder, tmp_path, task={"name": "from_file", "path": str(data)})
-    assert said in refused(capsys, "run", path, "--out", tmp_path / "run", "--quiet")
+def test_an_example_longer_than_the_context(capsys, folder, tmp_path):
+    (tmp_path / "data.jsonl").write_text(json.dumps(examples()[0] | {"prompt": "house " * 3000}))
+    task = {"name": "from_file", "path": str(tmp_path / "data.jsonl")}
+    assert "tokens" in refused_spec(capsys, folder, tmp_path, task=task)
 
 
 def test_a_cut_off_part(capsys, finished, tmp_path):
@@ -447,27 +379,15 @@ def test_a_cut_off_part(capsys, finished, tmp_path):
     assert "metrics.parquet" in refused(capsys, "report", tmp_path / "cut", "--json")
 
 
-def test_a_run_that_is_still_running(capsys, folder, finished, tmp_path):
-    from engine.config import load_spec, relative_paths
-
+def test_a_run_that_is_still_running(capsys, folder, tmp_path):
     out = tmp_path / "busy"
-    resolved = load_spec(folder / "spec.yaml")
-    with Run.create(out, relative_paths(resolved, out), provenance={}):
-        assert "another process" in refused(capsys, "run", folder / "spec.yaml", "--out", out, "--quiet")
+    with Run.create(out, relative_paths(load_spec(folder / "whole.yaml"), out), provenance={}):
+        assert "another process" in refused(capsys, "run", folder / "whole.yaml", "--out", out, "--quiet")
         assert "no metrics yet" in refused(capsys, "report", out)
+    assert "not a run" in refused(capsys, "report", tmp_path)
 
 
-def test_a_folder_that_holds_something_else(capsys, folder, tmp_path):
-    (tmp_path / "thesis.txt").write_text("precious")
-    refused(capsys, "run", folder / "spec.yaml", "--out", tmp_path, "--quiet")
-    assert (tmp_path / "thesis.txt").read_text() == "precious"
-
-
-def test_a_busy_port_is_said_and_the_next_one_taken(capsys):
-    import socket
-
-    from engine.serve import free_port
-
+def test_a_busy_port_is_said_and_the_next_one_taken():
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()

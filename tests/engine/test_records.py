@@ -44,9 +44,7 @@ def test_the_table_is_the_same_however_many_blocks_it_is_made_in(block, monkeypa
 
 
 def test_no_examples_are_an_empty_table():
-    table = examples_table(())
-    assert table.num_rows == 0
-    assert table.schema.equals(records.EXAMPLES)
+    assert examples_table(()).equals(records.EXAMPLES.empty_table())
 
 
 def test_rows_do_not_stay_python_objects(monkeypatch):

@@ -17,16 +17,14 @@ import time
 import urllib.parse
 from pathlib import Path
 
-import psutil
-from playwright.sync_api import Browser, Error, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page
 
-from tests.browser.chromium import FLAGS, find
-from tests.browser.server import ROOT, link_samples, serving, settled
+from tests.browser.chromium import launched
+from tests.browser.server import PAGES, PATIENCE, link_samples, server_process, serving, settled, watch
 from tests.synthetic_run import write_run
 
-PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
 VISITS_A_READER = 25
-"""Then the browser's window closes and another reader comes."""
+"""Pages that one reader visits; then the window closes and another reader comes."""
 
 
 def runs(folder: Path) -> list[str]:
@@ -36,27 +34,22 @@ def runs(folder: Path) -> list[str]:
     return sorted(child.name for child in link_samples(folder).iterdir())
 
 
-def server_process() -> psutil.Process:
-    return next(p for p in psutil.Process().children() if "streamlit" in p.cmdline())
-
-
 def reader(browser: Browser, dice: random.Random, address: str, trouble: list[str]) -> Page:
     """A new window of a random width and theme, watched for foreign requests and dialogs."""
     theme = dice.choice(("light", "dark"))
     size = {"width": dice.choice((390, 1280)), "height": 900}
     page = browser.new_context(viewport=size, color_scheme=theme).new_page()  # type: ignore[arg-type]
-    page.set_default_timeout(120_000)
-    page.on("request", lambda r: None if r.url.startswith((address, "data:", "blob:")) else trouble.append(r.url))
-    page.on("dialog", lambda d: (trouble.append(f"dialog: {d.message}"), d.dismiss()))
+    page.set_default_timeout(PATIENCE)
+    watch(page, lambda url: url.startswith((address, "data:", "blob:")), trouble)
     return page
 
 
 KEYS = ("ArrowRight", "ArrowLeft", "PageDown", "Tab", "n", "p", "v", "x", "u", "d", "s")
-"""That pages hear: sliders and scrolling, examples on and back, the lesson's reveal, the audit's directions."""
+"""Keys of pages: sliders and scrolling, next and previous example, the lesson's reveal, the audit's directions."""
 
 
 def visit(page: Page, dice: random.Random, address: str, names: list[str]) -> str:
-    """One random page of a random run, and a few random moves on it; returns what was visited."""
+    """Visit one random page of a random run and make a few random moves on it; returns its address."""
     name, run = dice.choice(PAGES), dice.choice(names)
     where = f"{'' if name == 'overview' else name}?{urllib.parse.urlencode({'run': run})}"
     page.goto(f"{address}/{where}")
@@ -73,12 +66,11 @@ def visit(page: Page, dice: random.Random, address: str, names: list[str]) -> st
 
 
 def walk(minutes: float, readers: int, seed: int) -> list[str]:
-    """What went wrong; empty if nothing did."""
+    """A list of problems; empty if there are none."""
     dice, trouble, sizes = random.Random(seed), [], []
-    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+    with tempfile.TemporaryDirectory() as folder:
         names = runs(Path(folder))
-        browser = playwright.chromium.launch(executable_path=find(), args=list(FLAGS))
-        with serving(Path(folder)) as address:
+        with serving(Path(folder)) as address, launched() as browser:
             process = server_process()
             windows: list[tuple[Page, int]] = []
             began = said = time.monotonic()
@@ -99,9 +91,8 @@ def walk(minutes: float, readers: int, seed: int) -> list[str]:
                 sizes.append(process.memory_info().rss / 1e6)
                 if now - said > 60:
                     said = now
-                    print(f"{(now - began) / 60:4.0f} min, {visits:5d} visits, server {sizes[-1]:5.0f} MB, "
-                          f"{len(trouble)} problems", flush=True)  # fmt: skip
-        browser.close()
+                    state = f"{visits:5d} visits, server {sizes[-1]:5.0f} MB, {len(trouble)} problems"
+                    print(f"{(now - began) / 60:4.0f} min, {state}", flush=True)
     quarter = max(1, len(sizes) // 4)
     early, late = max(sizes[quarter : 2 * quarter], default=0), max(sizes[-quarter:])
     print(f"{visits} visits; server at most {early:.0f} MB in the second quarter, {late:.0f} MB in the last")
@@ -116,8 +107,6 @@ def main() -> int:
     parser.add_argument("--readers", type=int, default=4)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
-    if find() is None:
-        sys.exit("no Chromium: run python -m tests.browser.chromium")
     problems = walk(given.minutes, given.readers, given.seed)
     print("\n".join(problems) or "no problem")
     return 1 if problems else 0

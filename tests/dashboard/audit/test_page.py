@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -13,24 +12,17 @@ from streamlit.testing.v1 import AppTest
 from dashboard.audit.log import AuditLog, check
 from dashboard.reading import data, example_rows
 from dashboard.text import signed
+from tests.dashboard.app import Open, html
 from tests.synthetic_run import write_run
 
 
 @pytest.fixture
-def audited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
+def audited(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
     """The page over a run `alpha`, its log beside it."""
     write_run(tmp_path / "alpha", prompts=80, checkpoints=3)
-    monkeypatch.setenv("COUPLING_RUNS", str(tmp_path))
     monkeypatch.delenv("COUPLING_AUDIT_URL", raising=False)
-
-    def opened(**parameters: str) -> AppTest:
-        app = AppTest.from_file(str(Path(__file__).parents[3] / "dashboard" / "app.py"), default_timeout=60)
-        app.query_params.update({"run": "alpha", "reviewer": "Ann", "items": "6"} | parameters)
-        app.switch_page("../pages/audit.py").run()
-        assert not app.exception, app.exception[0].stack_trace
-        return app
-
-    return opened
+    asked = {"run": "alpha", "reviewer": "Ann", "items": "6"}
+    return lambda **parameters: opened(tmp_path, "audit", **(asked | parameters))
 
 
 def everything(app: AppTest) -> str:
@@ -44,7 +36,7 @@ def predict(app: AppTest, size: float = 1.5) -> None:
     app.button(key="audit_predict").click().run()
 
 
-def test_the_page_goes_in_strict_order_and_a_reload_goes_on(audited: Callable[..., AppTest], tmp_path: Path) -> None:
+def test_the_page_goes_in_strict_order_and_a_reload_goes_on(audited: Open, tmp_path: Path) -> None:
     log = AuditLog(f"sqlite:///{tmp_path / 'audits.sqlite'}")
     app = audited()
     assert "explanation" not in [m.label.lower() for m in app.metric]
@@ -56,12 +48,12 @@ def test_the_page_goes_in_strict_order_and_a_reload_goes_on(audited: Callable[..
     assert (made.kind, made.predicted, made.reviewer) == ("prediction", -1.5, "Ann")
     row = example_rows.example(tmp_path / "alpha", data.Setting("gpt2--step-0200", "ridge", "frozen"), made.example_id)
     assert row is not None
-    said = {m.label: m.value for m in app.metric}
-    assert said == {
+    explained = signed(row["explanation"])
+    assert {m.label: m.value for m in app.metric} == {
         "You predicted Δ, nats": "−1.50",
-        "Explanation says Δ, nats": signed(row["explanation"]),
+        "Explanation says Δ, nats": explained,
     }
-    assert signed(row["explanation"]) in everything(app)
+    assert explained in everything(app)
     for hidden in ("f_edited_current", "effect_current", "effect_target"):
         assert signed(row[hidden]) not in everything(app)
     app = audited()  # as a reload does
@@ -86,14 +78,14 @@ def test_the_page_goes_in_strict_order_and_a_reload_goes_on(audited: Callable[..
     assert check(log.records()) is None
 
 
-def test_where_effects_can_not_be_told_apart_undecidable_is_advised(audited: Callable[..., AppTest]) -> None:
+def test_where_effects_can_not_be_told_apart_undecidable_is_advised(audited: Open) -> None:
     app = audited(checkpoint="gpt2--step-0000")  # the target itself
     predict(app)
     app.button(key="audit_reveal").click().run()
     assert "Undecidable” is advised" in app.info[0].value.replace("\\", "")
 
 
-def test_results_and_exports(audited: Callable[..., AppTest], tmp_path: Path) -> None:
+def test_results_and_exports(audited: Open, tmp_path: Path) -> None:
     app = audited(view="results")
     assert "No verdict stands" in app.info[0].value
     for reviewer in ("Ann", "Bob"):
@@ -109,26 +101,24 @@ def test_results_and_exports(audited: Callable[..., AppTest], tmp_path: Path) ->
     tables = [t.value for t in app.dataframe]
     assert any("undefined" in str(t.get("In words", "")) for t in tables)
     assert any("The chain is sound: 8 records" in m.value for m in app.markdown)
-    (quadrants,) = re.findall(r"of (\d) quadrants", "".join(e.proto.body for e in app.get("html")))
+    (quadrants,) = re.findall(r"of (\d) quadrants", html(app))
     assert int(quadrants) <= 4, "what has no number is no quadrant where nothing is without one"
     with sqlite3.connect(tmp_path / "audits.sqlite") as direct:
         direct.executescript("DROP TRIGGER audit_no_update; UPDATE audit_records SET comment = 'x' WHERE id = 2;")
     assert "record 2 was changed" in audited(view="results").error[0].value.replace("\\", "")
 
 
-def test_a_prediction_stands_for_every_explainer_of_that_checkpoint(audited: Callable[..., AppTest]) -> None:
+def test_a_prediction_stands_for_every_explainer_of_that_checkpoint(audited: Open) -> None:
     app = audited()
     predict(app)
     example = app.query_params["item"]
     other = audited(explainer="mlp", items="500", item=example)
     assert "You predicted Δ, nats" in [m.label for m in other.metric]
-    assert "earlier queue" in "".join(e.proto.body for e in other.get("html"))
+    assert "earlier queue" in html(other)
     assert "audit_predict" in [b.key for b in audited(checkpoint="gpt2--step-0100", items="500", item=example).button]
 
 
-def test_without_a_place_to_write_the_page_says_so(
-    audited: Callable[..., AppTest], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_place_to_write_the_page_says_so(audited: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COUPLING_AUDIT_URL", "mysql://ann:secret@localhost/x")
     app = audited()
     assert "only files of SQLite and PostgreSQL" in app.error[0].value

@@ -14,7 +14,7 @@ from sklearn.metrics import cohen_kappa_score
 from dashboard.audit import log as audit
 from dashboard.audit import queue as audit_queue
 from dashboard.audit import results
-from dashboard.audit.log import AuditLog, packed
+from dashboard.audit.log import AuditLog, canonical_json
 from tests.dashboard.audit.test_log import both
 
 # The queue
@@ -73,8 +73,8 @@ def test_the_output_is_put_in_nats_by_the_train_split_at_the_target() -> None:
 
 
 def test_how_far_apart_effects_must_lie() -> None:
-    assert audit_queue.apart(np.array([0.1, -0.1])) == 0.25
-    assert audit_queue.apart(10 * np.array([-1.0, 1.0])) == pytest.approx(1.0)
+    assert audit_queue.least_distance(np.array([0.1, -0.1])) == 0.25
+    assert audit_queue.least_distance(10 * np.array([-1.0, 1.0])) == pytest.approx(1.0)
 
 
 # What audits add up to
@@ -95,8 +95,8 @@ def verdicts(*columns: tuple[str, str]) -> pd.DataFrame:
 
 def test_kappa_equals_the_computation_by_hand() -> None:
     # 20 examples: 8 both current, 5 both target, 3 Ann current and Bob target, 4 Ann target and Bob current.
-    (found,) = results.kappas(verdicts(("Ann", "c" * 8 + "t" * 5 + "c" * 3 + "t" * 4 + "n-"),
-                                             ("Bob", "c" * 8 + "t" * 5 + "t" * 3 + "c" * 4 + "-u")))  # fmt: skip
+    ann, bob = ("c" * 8 + "t" * 5 + "c" * 3 + "t" * 4 + "n-"), ("c" * 8 + "t" * 5 + "t" * 3 + "c" * 4 + "-u")
+    (found,) = results.kappas(verdicts(("Ann", ann), ("Bob", bob)))
     observed, chance = 13 / 20, (11 * 12 + 9 * 8) / 400
     assert found.value == pytest.approx((observed - chance) / (1 - chance))
     assert (found.n, found.same) == (20, 13)
@@ -108,11 +108,12 @@ def test_the_interval_of_kappa_is_that_of_a_plain_bootstrap() -> None:
     rng = np.random.default_rng(1)
     a = rng.choice(list(audit.VERDICTS), 60)
     b = np.where(rng.random(60) < 0.6, a, rng.choice(list(audit.VERDICTS), 60))
-    low, high, defined = results._interval(a, b, 4_000, 0)
+    counts = pd.crosstab(a, b).reindex(index=list(audit.VERDICTS), columns=list(audit.VERDICTS)).to_numpy()
+    interval = np.percentile(results.resampled_kappa(counts, 4_000), [2.5, 97.5])
     drawn = rng.integers(0, 60, (300, 60))
     plain = np.percentile([cohen_kappa_score(a[i], b[i], labels=list(audit.VERDICTS)) for i in drawn], [2.5, 97.5])
-    assert defined == 1
-    assert [low, high] == pytest.approx(plain, abs=0.06)
+    assert interval == pytest.approx(plain, abs=0.06)
+    assert results.cohen_kappa(counts) == pytest.approx(cohen_kappa_score(a, b))
 
 
 def test_undefined_agreement_is_said_in_words() -> None:
@@ -132,11 +133,11 @@ def test_undefined_agreement_is_said_in_words() -> None:
 
 def test_errors_are_weighted_by_the_quadrants_sizes(tmp_path: Path) -> None:
     log = AuditLog(f"sqlite:///{tmp_path / 'a.sqlite'}")
-    for i, (stratum, explained, predicted) in enumerate([("rare", 1, 2), ("rare", 1, 4), ("common", 3, 1),
-                                                         ("common", 5, 1)]):  # fmt: skip
+    cases = (("rare", 1, 2), ("rare", 1, 4), ("common", 3, 1), ("common", 5, 1))
+    for i, (stratum, explained, predicted) in enumerate(cases):
         shown = {"effect_current": 0.0, "explanation": float(explained), "output": -0.5, "stratum": stratum}
-        both(log, example_id=f"e{i}", predicted=float(predicted), shown=packed(shown))
-    rows = results.judged(log.records(), "0" * 12, packed({"explainer": "ridge"}))
+        both(log, example_id=f"e{i}", predicted=float(predicted), shown=canonical_json(shown))
+    rows = results.judged(log.records(), "0" * 12, canonical_json({"explainer": "ridge"}))
     assert rows.auditor.tolist() == [2, 4, 1, 1]
     found = {m.name: m for m in results.mean_errors(rows, {"rare": 10, "common": 90})}
     assert found["the auditor"].value == pytest.approx(0.1 * 3 + 0.9 * 1)

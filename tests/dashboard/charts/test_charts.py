@@ -126,7 +126,7 @@ def test_hostile_text_is_escaped_everywhere():
         draw(frame, colour="edit"),
         charts.example_moves(moves, ["a"], [HOSTILE]),
         charts.heatmap(rows, "self", title="Self", centred=False),
-        charts.ladder([charts.Estimate(HOSTILE, 0.5)], x_title="r"),
+        charts.ladder([charts.LadderRow(HOSTILE, 0.5)], x_title="r"),
         charts.trajectory([charts.Series(rows, "self", HOSTILE, style.SELF)]),
     ):
         text = plotly.io.to_json(figure, validate=False)
@@ -135,7 +135,7 @@ def test_hostile_text_is_escaped_everywhere():
 
 
 def test_safe_cuts_long_text():
-    assert len(charts.safe("a" * 1_000_000, 50)) == 50
+    assert len(style.safe("a" * 1_000_000, 50)) == 50
 
 
 @pytest.mark.parametrize(
@@ -197,9 +197,9 @@ def test_one_example_moves_in_a_panel_of_its_own():
 
 
 def test_what_has_no_interval_has_no_error_bar():
-    trace = charts.ladder([charts.Estimate("with", 0.5, 0.4, 0.7), charts.Estimate("without", 0.5)], x_title="r").data[
-        0
-    ]
+    trace = charts.ladder(
+        [charts.LadderRow("with", 0.5, 0.4, 0.7), charts.LadderRow("without", 0.5)], x_title="r"
+    ).data[0]
     assert trace.error_x.array[1] is None and trace.error_x.arrayminus[1] is None
     assert trace.error_x.array[0] == pytest.approx(0.2)
     bars = [learn.Bar("with", (0.5, 0.4, 0.7)), learn.Bar("without", (0.5, None, None))]
@@ -211,7 +211,7 @@ def test_example_effects_and_ladder_write_their_numbers():
     figure = charts.example_effects((0.0, -1.0), (0.5, 1.0), 0.25)
     assert [a.text for a in figure.layout.annotations] == ["Δ −1.00", "Δ +0.50", "Δ +0.25"]
     ladder = charts.ladder(
-        [charts.Estimate("ridge", 0.8, 0.7, 0.9, "explainer"), charts.Estimate("output", None)], x_title="r"
+        [charts.LadderRow("ridge", 0.8, 0.7, 0.9, "explainer"), charts.LadderRow("output", None)], x_title="r"
     )
     assert sum(len(t.x) for t in ladder.data) == 1
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from dashboard.charts import mechanism, monitoring
-from dashboard.charts.mechanism import Agreement, Column
+from dashboard.charts import mechanism
+from dashboard.charts.mechanism import Column, MapCorrelation
 
 HOSTILE = "<b>x</b> $y$ <a href='https://canary.invalid'>"
 
@@ -43,7 +43,7 @@ def test_each_map_may_have_a_scale_of_its_own():
 
 
 def test_the_explainer_stands_first_and_bands_look_unlike_intervals():
-    rows = [Agreement("own", 0.5, 0.4, 0.6, False, False), Agreement("null", 0.0, -0.2, 0.2, True, True)]
+    rows = [MapCorrelation("own", 0.5, 0.4, 0.6, False, False), MapCorrelation("null", 0.0, -0.2, 0.2, True, True)]
     figure = mechanism.agreements(rows)
     assert figure.layout.yaxis.categoryarray[-1] == "own"  # the top
     lines = [t for t in figure.data if t.mode == "lines"]
@@ -54,8 +54,8 @@ def test_the_explainer_stands_first_and_bands_look_unlike_intervals():
 def test_hostile_text_is_text():
     figures = [
         mechanism.patch_maps([Column(HOSTILE, "g")], [0], [("t", np.ones((1, 1)))], unit="nats"),
-        mechanism.agreements([Agreement(HOSTILE, 0.5, 0.4, 0.6, False, False)]),
-        monitoring.shifts(_table(), 0.5, {}),
+        mechanism.agreements([MapCorrelation(HOSTILE, 0.5, 0.4, 0.6, False, False)]),
+        mechanism.shifts(_table(), 0.5, {}),
     ]
     for figure in figures:
         text = figure.to_json()
@@ -77,7 +77,7 @@ def _table() -> pd.DataFrame:
 
 def test_monitoring_draws_every_pair_and_both_detectors():
     curve = pd.DataFrame({"false_alarms": [0, 0.5, 1], "detected": [0, 0.9, 1]})
-    figure = monitoring.shifts(_table(), 0.5, {"predicted": curve, "drift": curve})
+    figure = mechanism.shifts(_table(), 0.5, {"predicted": curve, "drift": curve})
     points = [t for t in figure.data if t.mode == "markers"]
     assert sum(len(t.x) for t in points) == 3
     names = [t.name for t in figure.data]

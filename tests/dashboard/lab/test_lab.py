@@ -12,17 +12,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.charts.lab import Arrow, arrows, sentence_bars
+from dashboard.charts.examples import Arrow, arrows, sentence_bars
 from dashboard.lab import draft as lab
 from dashboard.lab import measure, tables
 from dashboard.lab import text as lab_text
-from dashboard.lab import view as lab_view
-from dashboard.lab.draft import Draft, Mark
+from dashboard.lab.draft import Draft
 from dashboard.lab.measure import Question
+from dashboard.lab.results import far_out
 from dashboard.reading import data, models
 from dashboard.refit import new_prompts
 from engine.config import InputError
-from engine.tasks.edits import sentence_around, sentences
+from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -30,32 +30,26 @@ SAMPLES = Path(__file__).parents[3] / "sample_runs"
 TEXT = "My friend says yes. Is it true?\nAnswer:"
 
 
-@pytest.mark.parametrize("text", [TEXT, "", "  \n", "a.b. c", "…", "x\n\n\ny!  ", "שלום. 🙂 ok", "no end"])
-def test_sentences_are_those_found_around_their_characters(text: str) -> None:
-    found = sentences(text)
-    assert all(sentence_around(text, span) == span for span in found)
-    covered = "".join(text[a:b] for a, b in found)
-    assert "".join(covered.split()) == "".join(text.split())
-
-
 def test_marks_that_touch_become_one() -> None:
     draft = lab.marked(lab.marked(Draft(TEXT), (0, 2)), (10, 14))
-    assert [m.span for m in draft.marks] == [(0, 2), (10, 14)]
+    assert draft.marks == ((0, 2), (10, 14))
     draft = lab.marked(draft, (2, 11))
-    assert draft.marks == (Mark(0, 14, TEXT[:14]),)
+    assert draft.marks == ((0, 14),)
     assert lab.marked(draft, (5, 5)) == draft
-    assert lab.marked(Draft(TEXT), (-3, 10_000)).marks[0].text == TEXT
+    assert lab.marked(Draft(TEXT), (-3, 10_000)).marks == ((0, len(TEXT)),)
+
+
+def texts(draft: Draft) -> list[str]:
+    return [draft.prompt[start:end] for start, end in draft.marks]
 
 
 def test_a_mark_moves_with_its_words_and_is_given_up_when_they_are_gone() -> None:
     draft = lab.marked(lab.marked(Draft(TEXT), (3, 9)), (20, 31))
     moved, lost = lab.with_prompt(draft, "Well. " + TEXT)
-    assert [m.text for m in moved.marks] == ["friend", "Is it true?"]
-    assert moved.marks[0].start == 9
-    assert lost == ()
+    assert texts(moved) == ["friend", "Is it true?"]
+    assert moved.marks[0][0] == 9 and lost == ()
     kept, lost = lab.with_prompt(draft, TEXT.replace("friend", "enemy"))
-    assert lost == ("friend",)
-    assert [m.text for m in kept.marks] == ["Is it true?"]
+    assert lost == ("friend",) and texts(kept) == ["Is it true?"]
     _, lost = lab.with_prompt(lab.marked(Draft("a b"), (0, 1)), "c a a")
     assert lost == ("a",)  # there twice: which of them is anybody's guess
 
@@ -66,8 +60,7 @@ def test_an_example_becomes_a_draft_that_gives_its_own_counterfactual(name: str)
     for row in rows.to_dict("records"):
         draft = lab.from_example(row)
         made = lab.edited(draft)
-        assert made is not None
-        assert made.text == row["edited"]
+        assert made is not None and made.text == row["edited"]
         assert draft.edit == {"delete": "delete_span"}.get(row["edit"].split("_")[0], row["edit"].split("_")[0])
         assert lab.obstacles(draft) == []
 
@@ -76,8 +69,7 @@ def test_an_edit_that_no_rule_makes_is_taken_by_hand() -> None:
     spans = [{"start": 3, "end": 9}]
     row = {"prompt": TEXT, "edited": "Something else", "spans": spans, "edited_spans": spans}
     draft = lab.from_example(row | {"answer_a": " yes", "answer_b": " no"})
-    assert draft.edit == lab.WRITTEN
-    assert lab.edited(draft).text == "Something else"
+    assert draft.edit == lab.WRITTEN and lab.edited(draft).text == "Something else"
 
 
 GOOD = lab.marked(Draft(TEXT, (" yes", " no")), (0, 19))
@@ -90,10 +82,10 @@ GOOD = lab.marked(Draft(TEXT, (" yes", " no")), (0, 19))
         (replace(GOOD, prompt="x" * 200_001, marks=()), "200,001 characters"),
         (replace(GOOD, answers=("", " no")), "Answer a is empty"),
         (replace(GOOD, answers=(" no", " no")), "are the same"),
-        (replace(GOOD, edit="replace"), "replaced by"),
+        (replace(GOOD, edit="replace"), "text that replaces"),
         (lab.marked(GOOD, (0, len(TEXT))), "leaves nothing"),
         (replace(GOOD, edit="replace", value="x" * 200_001), "characters"),
-        (replace(GOOD, marks=(Mark(5, 9999, "gone"),)), "can't be made"),
+        (replace(GOOD, marks=((5, 9999),)), "can't be made"),
     ],
 )
 def test_what_can_not_be_computed_is_said_in_words(draft: Draft, words: str) -> None:
@@ -103,8 +95,7 @@ def test_what_can_not_be_computed_is_said_in_words(draft: Draft, words: str) -> 
 
 def test_a_value_that_was_typed_is_no_mask() -> None:
     made = lab.edited(replace(GOOD, edit="mask", value="A stranger"))
-    assert made is not None
-    assert made.text.startswith("___ ___ ___ ___ Is it")
+    assert made is not None and made.text.startswith("___ ___ ___ ___ Is it")
 
 
 def test_what_is_odd_but_possible_is_remarked() -> None:
@@ -115,15 +106,15 @@ def test_what_is_odd_but_possible_is_remarked() -> None:
 
 
 def test_the_explainer_named_is_the_one_used() -> None:
-    assert "own kind's" in lab.say_explainer("delete_cue", "delete_cue")
-    assert "speaks of that edit" in lab.say_explainer("mask_asker", "delete_cue")
-    assert "nobody trained" in lab.say_explainer(None, "delete_cue")
+    assert "explainer of that kind of edit is used" in lab.explainer_remark("delete_cue", "delete_cue")
+    assert "predicts the effect of that edit" in lab.explainer_remark("mask_asker", "delete_cue")
+    assert "no explainer was trained on it" in lab.explainer_remark(None, "delete_cue")
 
 
 def test_an_example_of_the_run_is_not_called_unlike_the_run() -> None:
-    assert "among the 1% farthest out of the run's own" in lab_view.far_out("step-0", known=True)
-    assert "unlike the run's" in lab_view.far_out("step-0", known=False)
-    assert "unlike" not in lab_view.far_out("step-0", known=True)
+    own = far_out("step-0", known=True)
+    assert "among the 1% farthest out of the run's own" in own and "unlike" not in own
+    assert "unlike the run's" in far_out("step-0", known=False)
 
 
 def test_marks_are_drawn_escaped_and_long_texts_cut() -> None:
@@ -131,11 +122,9 @@ def test_marks_are_drawn_escaped_and_long_texts_cut() -> None:
     html = lab_text.highlighted(text, lab.marked(Draft(text), (0, 11)).marks)
     assert "<mark>&lt;b&gt;bold&lt;/b&gt;</mark>" in html
     assert "\u202e" not in html
-    assert len(html) < 8_000
-    assert "more characters" in html
+    assert len(html) < 8_000 and "more characters" in html
     before, after = lab_text.about_the_change("a" * 50_000 + "X" + "b" * 50_000, "a" * 50_000 + "YY" + "b" * 50_000)
-    assert "aX" in before
-    assert "aYYb" in after
+    assert "aX" in before and "aYYb" in after
     assert max(len(before), len(after)) < 4_000
     assert lab_text.about_the_change("same", "same") == ("same", "same")
 
@@ -143,30 +132,29 @@ def test_marks_are_drawn_escaped_and_long_texts_cut() -> None:
 # With models
 
 
-def asked(path: Path, row: dict, checkpoint: str, kind: str | None = None) -> Question:
-    choices = {c.edit: c for c in new_prompts.choices(path)}
-    names = (data.spec(path).target_checkpoint.name, checkpoint)
-    answers = (row["answer_a"], row["answer_b"])
-    made = lab.edited(lab.from_example(row))
-    explainer = choices.get(kind or row["edit"])
-    return Question(path, data.stamp(path), names, row["prompt"], made and made.text, answers, explainer)
+TINY = ("gpt2--step-0000", "gpt2--step-0100")
+
+
+def question(path: Path, prompt: str, edited: str | None = None, checkpoints=TINY, **more) -> Question:
+    answers = more.get("answers", (" yes", " no"))
+    return Question(path, data.stamp(path), checkpoints, prompt, edited, answers, more.get("explainer"))
 
 
 @pytest.mark.parametrize("name", ["refusal", "sycophancy"])
 def test_untouched_examples_give_what_the_run_recorded(name: str) -> None:
     path = SAMPLES / name
-    checkpoint = data.options(path).checkpoints[-1]
-    rows = data.explanations(path, data.Setting(checkpoint, "ridge", "frozen"), split="test_heldout")
-    texts = pd.read_parquet(path / "examples.parquet").set_index("example_id")
-    for _, known in rows[rows["edit"] == "delete_cue"].head(3).iterrows():
-        row = texts.loc[known["example_id"]].to_dict()
-        result = measure.ask(asked(path, row, checkpoint), lambda _: None)
-        f, explanation = tables.recorded_difference(result, known)
+    names = (data.options(path).target, data.options(path).checkpoints[-1])
+    explainer = next(c for c in new_prompts.choices(path) if c.edit == "delete_cue")
+    setting = data.Setting(names[1], "ridge", "frozen")
+    rows = examples(path, setting, split="test_heldout", edit="delete_cue").head(3)
+    for row in rows.to_dict("records"):
+        answers = (row["answer_a"], row["answer_b"])
+        asked = question(path, row["prompt"], row["edited"], names, answers=answers, explainer=explainer)
+        result = measure.ask(asked, lambda _: None)
+        f, explanation = tables.recorded_difference(result, row)
         assert f < 1e-4
-        assert explanation is not None
-        assert explanation < 2e-3  # kept to a thousandth of a nat
-        assert result.current.as_measured
-        assert result.current.unlike is not None
+        assert explanation is not None and explanation < 2e-3  # kept to a thousandth of a nat
+        assert result.current.as_measured and result.current.unlike is not None
 
 
 @pytest.fixture(scope="module")
@@ -181,12 +169,8 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_sentences_next_tokens_and_effects_are_those_of_the_model(tiny: Path) -> None:
     from tests.reference import behavior as log_odds
 
-    question = Question(
-        tiny, data.stamp(tiny), ("gpt2--step-0000", "gpt2--step-0100"), TEXT, TEXT[20:], (" yes", " no"),
-        new_prompts.choices(tiny)[0],
-    )  # fmt: skip
     steps: list[str] = []
-    result = measure.ask(question, steps.append)
+    result = measure.ask(question(tiny, TEXT, TEXT[20:], explainer=new_prompts.choices(tiny)[0]), steps.append)
     assert any("step-0100" in line for line in steps)
     assert [TEXT[slice(*s)] for s in result.sentences] == ["My friend says yes.", "Is it true?", "Answer:"]
     for reading in result.readings:
@@ -209,22 +193,16 @@ def test_sentences_next_tokens_and_effects_are_those_of_the_model(tiny: Path) ->
 
 
 def test_a_prompt_longer_than_the_context_is_answered_in_words(tiny: Path) -> None:
-    long = Question(
-        tiny, data.stamp(tiny), ("gpt2--step-0000", "gpt2--step-0100"), "word " * 20_000, None, (" yes", " no"), None
-    )
     with pytest.raises(InputError, match=r"^your prompt: .* tokens, gpt2--step-0000 reads at most 128"):
-        measure.ask(long, lambda _: None)
+        measure.ask(question(tiny, "word " * 20_000), lambda _: None)
 
 
 @pytest.mark.parametrize("prompt", ["🙂🙂", "שלום עולם. مرحبا.", "bell \x07 \x00 \u202e end", "a", "e\u0301 \u200d"])
 def test_unusual_text_gets_finite_numbers_without_a_counterfactual(tiny: Path, prompt: str) -> None:
-    names = ("gpt2--step-0000", "gpt2--step-0000")
-    question = Question(tiny, data.stamp(tiny), names, prompt, None, (" yes", " yes, sir"), None)
-    result = measure.ask(question, lambda _: None)
-    assert np.isfinite(result.target.f)
-    assert result.target is result.current
-    assert result.target.effect is None
-    assert result.target.next.shared >= 1
+    asked = question(tiny, prompt, checkpoints=(TINY[0], TINY[0]), answers=(" yes", " yes, sir"))
+    result = measure.ask(asked, lambda _: None)
+    assert np.isfinite(result.target.f) and result.target is result.current
+    assert result.target.effect is None and result.target.next.shared >= 1
     assert tables.effects(result)["Model"].tolist() == ["target and current"]
 
 
@@ -233,8 +211,7 @@ def test_a_run_without_hidden_states_or_checkpoints_says_so(tmp_path: Path) -> N
     assert new_prompts.choices(path) == []
     assert "keeps no hidden states" in new_prompts.why_none(path)
     line, fetched = models.missing(path, "gpt2--step-0000")
-    assert fetched
-    assert "not on this disk" in line
+    assert fetched and "not on this disk" in line
 
 
 def test_weights_that_a_run_trained_and_dropped_are_not_asked_for_in_a_folder() -> None:
@@ -257,7 +234,7 @@ def test_a_ridge_of_more_features_than_rows_has_the_same_leverage() -> None:
 
 
 def test_the_pictures_hold_the_numbers() -> None:
-    figure = arrows([Arrow("t", True, 1.0, 3.0, 1.5), Arrow("c", False, 0.5, None, None)])
+    figure = arrows([Arrow(True, 1.0, 3.0, 1.5), Arrow(False, 0.5, None, None)])
     assert [list(t.x) for t in figure.data] == [[1.0, 3.0], [1.0, 2.5], [0.5]]
     bars = sentence_bars(["<b>x</b>", "y"], [("target", True, [1, -2]), ("current", False, [0, 3])])
     assert [list(t.x) for t in bars.data] == [[1, -2], [0, 3]]
@@ -275,16 +252,13 @@ app.query_params["run"] = "refusal"
 app.run()
 assert app.title[0].value and app.get("plotly_chart"), "the overview is not drawn"
 assert "torch" not in sys.modules, "the overview imported torch"
-app.switch_page("../pages/lab.py")
-app.query_params["run"] = "refusal"
-app.run()
+app.switch_page("../pages/lab.py").run()
 assert not app.exception, app.exception[0].stack_trace
 assert app.text_area(key="lab_prompt").value, "no example to start from"
 assert not app.button(key="lab_run").disabled
 assert "torch" not in sys.modules, "torch was imported before Run"
 app.button(key="lab_run").click().run()
-assert not app.exception, app.exception[0].stack_trace
-assert not app.error, app.error[0].value
+assert not app.exception and not app.error, [*app.exception, *app.error]
 assert "torch" in sys.modules
 said = [c.value for c in app.caption if "This is example" in c.value]
 assert not any("is unlike the run" in i.value for i in app.info), "an example of the run is not unlike its own"
@@ -305,8 +279,6 @@ assert not app.exception
 
 def test_the_page_imports_no_torch_before_run_and_keeps_its_results() -> None:
     root = SAMPLES.parent
-    done = subprocess.run(
-        [sys.executable, "-c", PAGE], cwd=root, env=os.environ | {"COUPLING_RUNS": str(SAMPLES)}, capture_output=True,
-        text=True, timeout=900, check=False,
-    )  # fmt: skip
+    env = os.environ | {"COUPLING_RUNS": str(SAMPLES)}
+    done = subprocess.run([sys.executable, "-c", PAGE], cwd=root, env=env, capture_output=True, text=True, timeout=900)
     assert done.returncode == 0, done.stderr[-3000:]

@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 import pytest
-from streamlit.testing.v1 import AppTest
 
 from dashboard.mechanism import maps as mechanism
-from dashboard.mechanism.view import by_control, in_words
+from dashboard.mechanism.view import agreement_sentence, by_control
+from dashboard.reading.data import content_hash
+from dashboard.runs.run_export import as_zip
+from dashboard.runs.run_import import import_run
+from dashboard.selection import on_screen
 from engine.config import PatchingSpec
 from engine.patching import maps as patch_maps
 from engine.patching.stage import parts_of, patch_run
 from engine.runs.store import Run
-from tests.dashboard.test_pages import Open as Opened
-from tests.dashboard.test_pages import opened, said
+from engine.runs.verify import verify
+from tests.dashboard.app import Open, checked, said
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
-Open = Callable[..., AppTest]
 SAMPLES = Path(__file__).parents[3] / "sample_runs"
-__all__ = ["opened"]
 
 
 @pytest.fixture(scope="module")
@@ -38,30 +40,15 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def mechanism_page(opened: Opened, runs: Path) -> Open:
-    """The page on one of `runs`, or of another folder."""
-
-    def open_page(folder: Path = runs, **parameters: str) -> AppTest:
-        app = opened(folder, "mechanism", **parameters)
-        assert not app.exception, app.exception[0].stack_trace
-        return app
-
-    return open_page
-
-
-def test_maps_agreement_and_controls_are_those_of_the_run(mechanism_page: Open, runs: Path) -> None:
-    app = mechanism_page(run="patched")
-    assert not app.error
-    assert len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
+def test_maps_agreement_and_controls_are_those_of_the_run(opened: Open, runs: Path) -> None:
+    app = opened(runs, "mechanism", run="patched")
+    assert not app.error and len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
     run = Run.open(runs / "patched")
     rows = run.read_table(parts_of("gpt2--step-0100")[1]).to_pandas()
     own = rows[rows["control"].isna()].iloc[0]
-    assert f"r = {own['r']:+.2f}".replace("-", "−") in said(app).replace("\\", "")
-    tables = [t.value for t in app.dataframe]
-    agreement = next(t for t in tables if "draws" in t)
+    assert f"r = {own['r']:+.2f}".replace("-", "−") in said(app)
+    agreement, restored = (next(t.value for t in app.dataframe if name in t.value) for name in ("draws", "region"))
     np.testing.assert_allclose(sorted(agreement["r"].dropna()), sorted(rows["r"].dropna()))
-    restored = next(t for t in tables if "region" in t)
     maps = run.read_table(parts_of("gpt2--step-0100")[0]).to_pandas()
     cell = maps[(maps["layer"] == 1) & (maps["region"] == patch_maps.ALL)]
     share = (cell["behavior"] * cell["effect"]).sum() / (cell["effect"] ** 2).sum()
@@ -69,40 +56,37 @@ def test_maps_agreement_and_controls_are_those_of_the_run(mechanism_page: Open, 
     assert shown["behavior"].iloc[0] == pytest.approx(share, abs=1e-5)
 
 
-def test_a_checkpoint_without_maps_shows_another_and_says_so(mechanism_page: Open, runs: Path) -> None:
-    app = mechanism_page(run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
+def test_a_checkpoint_without_maps_shows_another_and_says_so(opened: Open, runs: Path) -> None:
+    app = opened(runs, "mechanism", run="patched", checkpoint="gpt2--step-0000", edit="replace_speaker")
     assert "Maps were made of" in said(app) and not app.error
 
 
-def test_maps_of_a_models_own_words_say_what_they_are_of(mechanism_page: Open) -> None:
-    app = mechanism_page(SAMPLES, run="verbal-sycophancy")
-    assert "what the model would rather say" in said(app) and "Both maps correlate by" in said(app)
+def test_maps_of_a_models_own_words_say_what_they_are_of(opened: Open) -> None:
+    app = opened(SAMPLES, "mechanism", run="verbal-sycophancy")
+    assert "the model would rather say" in said(app) and "Both maps correlate by" in said(app)
     assert "probes on shuffled labels" not in said(app), "a control that these maps do not have"
-    app = mechanism_page(SAMPLES, run="verbal-sycophancy-noise")
+    app = opened(SAMPLES, "mechanism", run="verbal-sycophancy-noise")
     assert "kept no weights to patch" in said(app) and any(c.value == "patching: {}" for c in app.code)
 
 
-def test_a_run_without_maps_says_how_to_make_them(mechanism_page: Open) -> None:
-    app = mechanism_page(run="bare")
-    assert "coupling patch" in said(app)
-    assert "keeps no hidden states" in said(app)
+def test_a_run_without_maps_says_how_to_make_them(opened: Open, runs: Path) -> None:
+    app = opened(runs, "mechanism", run="bare")
+    assert "coupling patch" in said(app) and "keeps no hidden states" in said(app)
 
 
 @pytest.mark.parametrize("run", ["patched", "bare"])
-def test_one_example_is_patched_on_demand(mechanism_page: Open, runs: Path, run: str) -> None:
-    app = mechanism_page(run=run)
+def test_one_example_is_patched_on_demand(opened: Open, runs: Path, run: str) -> None:
+    app = opened(runs, "mechanism", run=run)
     before = len(app.get("plotly_chart"))
-    app.button(key="patch_example").click().run()
-    assert not app.exception, app.exception[0].stack_trace
+    checked(app.button(key="patch_example").click().run())
     assert not app.error, app.error[0].value
     assert len(app.get("plotly_chart")) == before + 1
     table = next(t.value for t in app.dataframe if "token" in t.value)
     assert ("explanation" in table) == (run == "patched")
     assert table["layer"].max() == 3
-    last = table[(table["layer"] == 3) & (table["position"] == table["position"].max())]
-    above = table[(table["layer"] == 3) & (table["position"] < table["position"].max())]
-    np.testing.assert_allclose(above["behavior"], 0, atol=1e-4)
-    assert abs(last["behavior"].iloc[0]) > 1e-4
+    *above, last = table[table["layer"] == 3].sort_values("position")["behavior"]
+    np.testing.assert_allclose(above, 0, atol=1e-4)
+    assert abs(last) > 1e-4
 
 
 def test_the_map_of_an_example_ends_where_the_answer_is_said(runs: Path) -> None:
@@ -113,9 +97,7 @@ def test_the_map_of_an_example_ends_where_the_answer_is_said(runs: Path) -> None
     assert found.explanation is not None and found.probe_layer is not None and found.moved is not None
     assert found.explanation[found.probe_layer, -1] == pytest.approx(found.moved, abs=1e-4)
     assert set(found.groups) <= set(mechanism.GROUPS[1:])
-    table = mechanism.as_table(found)
-    assert len(table) == found.behavior.size
-    assert table["behavior"].iloc[-1] == pytest.approx(found.behavior[-1, -1])
+    np.testing.assert_allclose(found.table()["behavior"], found.behavior.ravel())
 
 
 def found(r: float, low: float, high: float, band: float) -> dict[str, dict[str, float]]:
@@ -125,38 +107,38 @@ def found(r: float, low: float, high: float, band: float) -> dict[str, dict[str,
 
 
 def test_words_say_no_more_than_the_controls_allow() -> None:
-    assert "above the bands of all controls" in in_words(found(0.6, 0.5, 0.7, 0.3))
-    doubtful = in_words(found(0.6, 0.5, 0.7, 0.55))
+    assert "above the bands of all controls" in agreement_sentence(found(0.6, 0.5, 0.7, 0.3))
+    doubtful = agreement_sentence(found(0.6, 0.5, 0.7, 0.55))
     assert "not clear of" in doubtful and "above the bands" not in doubtful
     assert "beyond f(x): +0.10 [−0.10, +0.30]" in doubtful
 
 
-def test_monitoring_says_what_the_engine_computes(tmp_path: Path, mechanism_page: Open) -> None:
+def test_monitoring_says_what_the_engine_computes(tmp_path: Path, opened: Open) -> None:
     path = write_run(tmp_path / "watched", prompts=500, checkpoints=3)
-    app = mechanism_page(tmp_path, run="watched", event="0.25")
+    app = opened(tmp_path, "mechanism", run="watched", event="0.25")
     table = next(t.value for t in app.dataframe if "measured" in t.value)
     run = Run.open(path)
     examples = run.read_table("examples.parquet").to_pandas()
-    effects = {}
-    for checkpoint in ("gpt2--step-0000", "gpt2--step-0200"):
-        behavior = run.read_table(f"behavior/{checkpoint}.parquet").to_pandas()
-        effects[checkpoint] = behavior["f_edited"] - behavior["f"]
+    first, last = (run.read_table(f"behavior/gpt2--step-{step}.parquet").to_pandas() for step in ("0000", "0200"))
     mine = (examples["split"] == "test_heldout") & (examples["edit"] == "delete_cue")
     topic = examples.loc[mine, "meta_topic"].iloc[0]
     inside = mine & (examples["meta_topic"] == topic)
-    moved = (effects["gpt2--step-0200"] - effects["gpt2--step-0000"])[inside].mean()
+    moved = (last["f_edited"] - last["f"] - first["f_edited"] + first["f"])[inside].mean()
     row = table[(table["checkpoint"] == "gpt2--step-0200") & (table["value"] == topic)].iloc[0]
     assert row["measured"] == pytest.approx(moved, abs=1e-4) and row["n"] == inside.sum()
     events = int((table["measured"].abs() > 0.25).sum())
-    assert f"{events} of {len(table)} pairs" in said(app).replace("\\", "")
+    assert f"{events} of {len(table)} pairs" in said(app)
+
+
+def test_many_examples_are_watched_by_a_sample(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(on_screen, "MEASURED", 25)
+    write_run(tmp_path / "watched", prompts=200, checkpoints=3)
+    app = opened(tmp_path, "mechanism", run="watched")
+    assert next(t.value for t in app.dataframe if "measured" in t.value)["n"].max() == 25
+    assert "a seeded sample of 25 of the examples" in said(app)
 
 
 def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp_path: Path) -> None:
-    from dashboard.reading.data import content_hash
-    from dashboard.runs.run_export import as_zip
-    from dashboard.runs.run_import import import_run
-    from engine.runs.store import verify
-
     with as_zip(runs / "patched") as file:
         brought = import_run(file, tmp_path)
     assert verify(brought) == [] and Run.open(brought).has(parts_of("gpt2--step-0100")[0])
@@ -167,29 +149,23 @@ def test_a_patched_run_travels_as_a_zip_and_keeps_its_permalinks(runs: Path, tmp
     assert content_hash(brought) == before, "maps are no part of what a permalink checks"
 
 
-def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, mechanism_page: Open) -> None:
-    import pyarrow.compute as pc
-
+def test_a_run_without_a_ridge_is_not_told_to_make_maps(tmp_path: Path, opened: Open) -> None:
     path = write_run(tmp_path / "mlp", prompts=40, checkpoints=2)
     with Run.extend(path) as run:
         for part in ("metrics.parquet", "explanations.parquet"):
             table = run.read_table(part)
             run.write_table(part, table.filter(pc.equal(pc.cast(table["explainer"], "string"), "mlp")))
         run.finish()
-    app = mechanism_page(tmp_path, run="mlp")
-    assert "need a frozen ridge" in said(app) and "coupling patch" not in said(app)
+    text = said(opened(tmp_path, "mechanism", run="mlp"))
+    assert "need a frozen ridge" in text and "coupling patch" not in text
 
 
-def test_explanations_in_words_are_not_watched(tmp_path: Path, mechanism_page: Open) -> None:
-    import pyarrow as pa
-
+def test_explanations_in_words_are_not_watched(tmp_path: Path, opened: Open) -> None:
     path = write_run(tmp_path / "words", prompts=40, checkpoints=2, finish=True)
     with Run.extend(path) as run:
         table = run.read_table("explanations.parquet")
         at = table.schema.get_field_index("explanation")
-        run.write_table(
-            "explanations.parquet", table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
-        )
+        in_words = table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
+        run.write_table("explanations.parquet", in_words)
         run.finish()
-    app = mechanism_page(tmp_path, run="words")
-    assert "There is nothing to watch" in said(app)
+    assert "There is nothing to watch" in said(opened(tmp_path, "mechanism", run="words"))

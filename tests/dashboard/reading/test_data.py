@@ -1,6 +1,8 @@
 """Reads of runs, against the tables as written and against pandas."""
 
+import ast
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,17 +14,13 @@ import pytest
 from dashboard.reading import data, example_rows
 from dashboard.reading.slices import Slice
 from engine.runs.store import Run, RunError
+from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tmp_path_factory.mktemp("runs")
-
-
-@pytest.fixture(scope="module")
-def run(folder: Path) -> Path:
-    return write_run(folder / "one", prompts=80, checkpoints=3)
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_run(tmp_path_factory.mktemp("runs") / "one", prompts=80, checkpoints=3)
 
 
 SETTING = data.Setting("gpt2--step-0200", "ridge", "frozen")
@@ -34,17 +32,14 @@ def test_options_say_what_there_is(run: Path) -> None:
     assert found.checkpoints == ("gpt2--step-0000", "gpt2--step-0100", "gpt2--step-0200")
     assert found.explainers == ("ridge", "mlp")
     assert found.regimes["ridge"] == ("frozen", "refit")
-    assert found.noises[0] == ("none", 0.0)
-    assert ("shuffle", 0.5) in found.noises
+    assert found.noises[0] == ("none", 0.0) and ("shuffle", 0.5) in found.noises
     assert "train" not in found.splits
     assert set(found.columns) == {"group", "cue", "entity", "meta_topic", "meta_speaker"}
 
 
 def test_metrics_filter_by_value_null_and_list(run: Path) -> None:
     rows = data.metrics(run, control=None, split="test_iid", regime=("frozen", "refit"), noise=0.5)
-    assert len(rows)
-    assert rows.control.isna().all()
-    assert set(rows.split) == {"test_iid"}
+    assert rows.control.isna().all() and set(rows.split) == {"test_iid"}
     assert set(data.metrics(run, control="stale").control) == {"stale"}
 
 
@@ -59,36 +54,25 @@ def test_behavior_is_in_the_order_of_the_examples(run: Path) -> None:
 
 def test_explanations_come_with_their_error_and_the_output(run: Path) -> None:
     frame = data.explanations(run, SETTING, split="test_heldout", edit="delete_cue")
-    assert set(frame.split) == {"test_heldout"}
-    assert set(frame.edit) == {"delete_cue"}
+    assert set(frame.split) == {"test_heldout"} and set(frame.edit) == {"delete_cue"}
     np.testing.assert_allclose(frame.output, -frame.f_current)
     np.testing.assert_allclose(frame.error, (frame.explanation - frame.effect_current).abs())
     assert frame.example_id.is_unique
 
 
-@pytest.mark.parametrize("sort", list(example_rows.SORTS))
-def test_pages_join_to_the_whole(run: Path, sort: str) -> None:
-    whole = example_rows.examples_page(run, SETTING, sort=sort, limit=1000)
-    pages = [example_rows.examples_page(run, SETTING, sort=sort, limit=13, offset=o) for o in range(0, whole.total, 13)]
-    assert pd.concat([p.rows for p in pages]).example_id.tolist() == whole.rows.example_id.tolist()
-    assert whole.total == len(whole.rows) == len(data.explanations(run, SETTING))
-
-
 def test_sorts_order_as_they_say(run: Path) -> None:
-    def rows(sort: str) -> pd.DataFrame:
-        return example_rows.examples_page(run, SETTING, sort=sort, limit=1000).rows
-
     def margin(frame: pd.DataFrame) -> pd.Series:
         return (frame.explanation - frame.effect_target).abs() - frame.error
 
-    assert rows("error").error.is_monotonic_decreasing
-    assert margin(rows("nearest_current")).is_monotonic_decreasing
-    assert margin(rows("nearest_target")).is_monotonic_increasing
-    shifts = rows("shift")
-    assert (shifts.effect_current - shifts.effect_target).abs().is_monotonic_decreasing
-    flips = rows("sign_flips")
-    flipped = np.sign(flips.effect_target) != np.sign(flips.effect_current)
-    assert flipped.is_monotonic_decreasing
+    found = {sort: examples(run, SETTING, sort=sort) for sort in example_rows.SORTS}
+    assert all(sorted(f.example_id) == sorted(data.explanations(run, SETTING).example_id) for f in found.values())
+    assert found["order"].row_number.is_monotonic_increasing
+    assert found["error"].error.is_monotonic_decreasing
+    assert margin(found["nearest_current"]).is_monotonic_decreasing
+    assert margin(found["nearest_target"]).is_monotonic_increasing
+    assert (found["shift"].effect_current - found["shift"].effect_target).abs().is_monotonic_decreasing
+    signs = np.sign(found["sign_flips"][["effect_target", "effect_current"]])
+    assert (signs.effect_target != signs.effect_current).is_monotonic_decreasing
 
 
 @pytest.mark.parametrize(
@@ -101,19 +85,18 @@ def test_sorts_order_as_they_say(run: Path) -> None:
         Slice(text="'; DROP TABLE x; --"),
     ],
 )
-def test_a_slice_of_pages_is_the_slice_of_the_whole_frame(run: Path, where: Slice) -> None:
-    whole = example_rows.examples_page(run, SETTING, limit=1000).rows
-    page = example_rows.examples_page(run, SETTING, where=where, limit=1000)
-    assert page.rows.example_id.tolist() == whole[where.mask(whole)].example_id.tolist()
+def test_a_slice_is_cut_from_all_examples(run: Path, where: Slice) -> None:
+    every = examples(run, SETTING)
+    texts = every.prompt + "\n" + every.edited
+    inside = every[where.mask(every) & texts.str.contains(where.text, case=False, regex=False)]
+    assert examples(run, SETTING, where=where).example_id.tolist() == inside.example_id.tolist()
 
 
 def test_one_example_whatever_its_split(run: Path) -> None:
     written = Run.open(run).read_table("examples.parquet").to_pandas()
     trained = written[written.split == "train"].iloc[0]
     row = example_rows.example(run, SETTING, trained.example_id)
-    assert row is not None
-    assert row["prompt"] == trained.prompt
-    assert pd.isna(row["explanation"])
+    assert row is not None and row["prompt"] == trained.prompt and pd.isna(row["explanation"])
     assert example_rows.example(run, SETTING, "nothing") is None
     explained = written[written.split == "test_iid"].iloc[0].example_id
     assert set(example_rows.controls(run, SETTING, explained)) >= {"output", "stale", "ceiling"}
@@ -132,20 +115,16 @@ def test_hidden_states_by_prompt(run: Path) -> None:
         data.hidden(run, "gpt2--step-0100", 3)
 
 
-def test_a_changed_run_is_read_again(folder: Path) -> None:
-    path = write_run(folder / "changing", prompts=20, checkpoints=2)
+def test_a_changed_run_is_read_again(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "changing", prompts=20, checkpoints=2)
     before, hashed = len(data.metrics(path)), data.content_hash(path)
-    import shutil
-
     shutil.rmtree(path)
     write_run(path, prompts=20, checkpoints=3)
     assert len(data.metrics(path)) > before
     assert data.content_hash(path) != hashed
 
 
-def test_broken_and_foreign_folders_are_listed_with_their_reason(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_broken_and_foreign_folders_are_listed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sound = write_run(tmp_path / "a" / "same", prompts=10, checkpoints=2)
     write_run(tmp_path / "b" / "same", prompts=10, checkpoints=2, finish=False)
     for name, text in (("cut", (sound / "run.json").read_text()[:200]), ("foreign", '{"a": 1}')):
@@ -162,8 +141,8 @@ def test_broken_and_foreign_folders_are_listed_with_their_reason(
     assert "damaged" in (found[f"{tmp_path.name}/cut"].problem or "")
 
 
-def test_a_cut_off_table_is_one_line(folder: Path) -> None:
-    path = write_run(folder / "damaged", prompts=20, checkpoints=2)
+def test_a_cut_off_table_is_one_line(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "damaged", prompts=20, checkpoints=2)
     table = path / "metrics.parquet"
     table.write_bytes(table.read_bytes()[:100])
     with pytest.raises(RunError) as caught:
@@ -175,20 +154,11 @@ def test_a_cut_off_table_is_one_line(folder: Path) -> None:
 
 
 def test_looking_needs_no_torch() -> None:
-    pages = Path(__file__).parents[3] / "pages"
-    script = (
-        "import sys, pathlib, importlib\n"
-        "root = pathlib.Path('dashboard')\n"
-        "for file in sorted(root.rglob('*.py')):\n"
-        "    name = '.'.join(file.with_suffix('').parts).removesuffix('.__init__')\n"
-        "    if name != 'dashboard.app': importlib.import_module(name)\n"
-        "import ast\n"
-        "for page in pathlib.Path('pages').glob('*.py'):\n"
-        "    tree = ast.parse(page.read_text())\n"
-        "    tree.body = [n for n in tree.body if isinstance(n, (ast.Import, ast.ImportFrom))]\n"
-        "    exec(compile(tree, str(page), 'exec'), {})\n"
-        "found = {'torch', 'transformers', 'captum'} & set(sys.modules)\n"
-        "assert not found, found\n"
-    )
-    done = subprocess.run([sys.executable, "-c", script], cwd=pages.parent, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    root = Path(__file__).parents[3]
+    files = [file for part in ("dashboard", "pages") for file in (root / part).rglob("*.py")]
+    nodes = [node for file in files for node in ast.parse(file.read_text()).body]
+    found = [node for node in nodes if isinstance(node, ast.Import | ast.ImportFrom)]
+    imports = sorted({ast.unparse(node) for node in found if getattr(node, "module", "") != "__future__"})
+    script = [*imports, "import sys", "assert not {'torch', 'transformers', 'captum'} & set(sys.modules)"]
+    done = subprocess.run([sys.executable, "-c", "\n".join(script)], cwd=root, capture_output=True, text=True)
+    assert len(imports) > 100 and done.returncode == 0, done.stderr

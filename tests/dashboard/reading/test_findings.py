@@ -9,16 +9,12 @@ from engine.records import INTERVALS
 
 def row(step: int, **values: object) -> dict:
     """A metrics row; `name=(value, half width)` sets an estimate with its interval."""
-    made: dict = {"checkpoint": f"m--{step}", "target": "m--0", "step": step, "control": None, "null_high": 0.1}
-    made |= {"verdict_coupling": "inconclusive", "verdict_counterfactual": "inconclusive"}
-    for name in INTERVALS:
-        made |= {name: None, f"{name}_low": None, f"{name}_high": None}
+    made: dict = {"checkpoint": f"m--{step}", "target": "m--0", "step": step, "explainer": "ridge", "control": None}
+    made |= {"null_high": 0.1, "verdict_coupling": "inconclusive", "verdict_counterfactual": "inconclusive"}
+    made |= {f"{name}{end}": None for name in INTERVALS for end in ("", "_low", "_high")}
     for name, value in values.items():
-        if isinstance(value, tuple):
-            middle, half = value
-            made |= {name: middle, f"{name}_low": middle - half, f"{name}_high": middle + half}
-        else:
-            made[name] = value
+        middle, half = value if isinstance(value, tuple) else (value, None)
+        made |= {name: middle} | ({f"{name}_low": middle - half, f"{name}_high": middle + half} if half else {})
     return made
 
 
@@ -32,10 +28,13 @@ NO_CONTROLS = frame(row(0, control="output")).iloc[:0]
 @pytest.mark.parametrize(
     ("estimate", "word"),
     [
-        ((0.9, 0.05), "good"), ((0.9, 0.3), "fair"), ((0.5, 0.2), "weak"), ((0.15, 0.2), "not above chance"),
+        ((0.9, 0.05), "good"),
+        ((0.9, 0.3), "fair"),
+        ((0.5, 0.2), "weak"),
+        ((0.15, 0.2), "not above chance"),
         ((0.09, 0.01), "not above chance"),  # inside the null band
     ],
-)  # fmt: skip
+)
 def test_a_grade_goes_by_the_lower_end(estimate: tuple[float, float], word: str) -> None:
     assert findings.grade(row(0, self=estimate)) == word
 
@@ -46,42 +45,39 @@ def test_what_was_not_measured_is_not_graded() -> None:
     assert found.settled is None
 
 
-def test_quality_names_the_output_that_agrees_as_well() -> None:
-    rows = frame(row(0, self=(0.9, 0.05)), row(100, self=(0.7, 0.1)))
-    controls = frame(row(0, control="output", self=(0.5, 0.1)), row(100, control="output", self=(0.75, 0.1)))
-    assert "agrees as well at step 100." in findings.quality(rows, controls).sentence
-    assert "agrees as well" not in findings.quality(rows, controls.iloc[:1]).sentence
+def test_the_output_is_named_where_it_does_as_well() -> None:
+    rows = frame(row(0, self=(0.9, 0.05)), row(100, self=(0.7, 0.1), gap=(0.1, 0.05), verdict_coupling="holds"))
+    better = row(100, control="output", self=(0.75, 0.1), gap=(0.3, 0.05))
+    worse = row(100, control="output", self=(0.5, 0.1), gap=(0.02, 0.05))
+    expected = {findings.quality: "agrees as well at step 100.", findings.coupling: "as large a gap at step"}
+    for ask, words in expected.items():
+        assert words in ask(rows, frame(better)).sentence
+        assert "−f(x) alone" not in ask(rows, frame(worse)).sentence
 
 
-def test_coupling_needs_the_verdict_not_the_number() -> None:
-    big = row(100, gap=(0.5, 0.6))
-    found = findings.coupling(frame(row(0), big), NO_CONTROLS)
-    assert found.answer == "Not established"
-    assert found.settled is None
-    assert "shuffled labels" not in found.sentence
-    assert "shuffled labels" in findings.coupling(frame(row(0), row(100, gap=(0.5, 0.1))), NO_CONTROLS).sentence
-    found = findings.coupling(frame(row(0), big | {"verdict_coupling": "holds"}), NO_CONTROLS)
-    assert found.answer.startswith("Coupled")
+@pytest.mark.parametrize(
+    ("values", "answer", "settled"),
+    [
+        ({"gap": (0.5, 0.6)}, "Not established", None),  # a verdict is needed, not a number
+        ({"gap": (0.5, 0.6), "verdict_coupling": "holds"}, "Coupled at the later checkpoint", True),
+        ({"gap": (-0.2, 0.05), "verdict_coupling": "reverses"}, "No: they recite the target", False),
+        ({"gap": (0.0, 0.02), "verdict_coupling": "absent"}, "No: the gap is absent", False),
+    ],
+)
+def test_coupling_is_what_the_verdict_says(values: dict, answer: str, settled: bool | None) -> None:
+    found = findings.coupling(frame(row(0), row(100, **values)), NO_CONTROLS)
+    assert found.answer.startswith(answer) and found.settled is settled
 
 
-def test_coupling_names_the_output_that_does_as_well() -> None:
-    held = row(100, gap=(0.1, 0.05), verdict_coupling="holds")
-    better, worse = row(100, control="output", gap=(0.3, 0.05)), row(100, control="output", gap=(0.02, 0.05))
-    assert "−f(x) alone" in findings.coupling(frame(row(0), held), frame(better)).sentence
-    assert "−f(x) alone" not in findings.coupling(frame(row(0), held), frame(worse)).sentence
+def test_an_interval_above_0_without_a_verdict_is_explained() -> None:
+    wide, narrow = (findings.coupling(frame(row(0), row(100, gap=(0.5, w))), NO_CONTROLS) for w in (0.6, 0.1))
+    assert "shuffled labels" not in wide.sentence and "shuffled labels" in narrow.sentence
 
 
 def test_the_target_itself_counts_for_nothing() -> None:
     trivial = row(0, gap=(0.0, 0.0), verdict_coupling="holds", verdict_counterfactual="holds")
     assert findings.coupling(frame(trivial), NO_CONTROLS).settled is None
     assert findings.counterfactual(frame(trivial), NO_CONTROLS).settled is None
-
-
-def test_a_reversal_and_an_absence_are_answers_too() -> None:
-    reverses = row(100, gap=(-0.2, 0.05), verdict_coupling="reverses")
-    absent = row(100, gap=(0.0, 0.02), verdict_coupling="absent")
-    assert findings.coupling(frame(row(0), reverses), NO_CONTROLS).settled is False
-    assert findings.coupling(frame(row(0), absent), NO_CONTROLS).answer.startswith("No")
 
 
 HELD = {"counterfactual_gap": (0.2, 0.05), "change_tracking": (0.3, 0.05), "verdict_counterfactual": "holds"}
@@ -118,8 +114,5 @@ def test_estimates_read_as_they_should() -> None:
     assert findings.estimate(made, "self") == "0.50 [0.25, 0.75]"
     assert findings.estimate(made, "gap") == "−0.12 [−0.38, +0.12]"
     assert findings.estimate(made, "direction") == "–"
-
-
-def test_places() -> None:
     assert findings.places(frame(row(100))) == "step 100"
     assert findings.places(frame(row(100), row(200), row(300))) == "steps 100, 200 and 300"

@@ -8,11 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from dashboard.reading import lasso
-from dashboard.reading.slices import RANGES, Slice, SliceError, parse
+from dashboard.reading.slices import MAX_CORNERS, RANGES, Lasso, Slice, SliceError, parse
 from dashboard.selection import on_screen
 
-STAR = lasso.Lasso("effect_current", "explanation", ((0, 2), (1, -2), (-2, 1), (2, 1), (-1, -2)))
+STAR = Lasso("effect_current", "explanation", ((0, 2), (1, -2), (-2, 1), (2, 1), (-1, -2)))
 
 
 def points(n: int = 500) -> pd.DataFrame:
@@ -43,20 +42,20 @@ def test_a_lasso_comes_back_from_the_url():
 @given(st.lists(st.tuples(*[st.floats(-5, 5, width=32)] * 2), min_size=3, max_size=200))
 def test_any_drawn_line_is_simplified_and_stays_itself(line):
     try:
-        drawn = lasso.Lasso.drawn("effect_current", "explanation", *zip(*line, strict=True))
+        drawn = Lasso.drawn("effect_current", "explanation", *zip(*line, strict=True))
     except ValueError:
         return
-    assert 1 <= len(drawn.corners) <= lasso.MAX_CORNERS
+    assert 1 <= len(drawn.corners) <= MAX_CORNERS
     assert parse(str(Slice(lasso=drawn)), ()).lasso == drawn
 
 
 def test_a_circle_of_many_points_keeps_its_area():
     angle = np.linspace(0, 2 * np.pi, 400, endpoint=False)
-    circle = lasso.Lasso.drawn("effect_current", "explanation", 2 * np.cos(angle), 2 * np.sin(angle))
+    circle = Lasso.drawn("effect_current", "explanation", 2 * np.cos(angle), 2 * np.sin(angle))
     frame = points(4_000)
     exact = np.hypot(frame["effect_current"], frame["explanation"]) < 2
     inside = circle.mask(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
-    assert len(circle.corners) == lasso.MAX_CORNERS and (inside == exact).mean() > 0.98
+    assert len(circle.corners) == MAX_CORNERS and (inside == exact).mean() > 0.98
 
 
 @pytest.mark.parametrize("text", ["", "a,b,1,2,3,4,5,6", "error,explanation,1,2", "error,explanation,1,2,3", "error"])
@@ -79,20 +78,15 @@ def test_clicks_boxes_and_empty_events_are_told_apart():
     click = {"selection": {"points": [{"customdata": ["abc"]}], "box": [], "lasso": []}}
     empty = {"selection": {"points": [], "box": [], "lasso": []}}
     assert on_screen.clicked(click) == "abc" and on_screen.clicked(BOX) is None and on_screen.clicked(empty) is None
-    assert (
-        on_screen.from_event(click, "x", "y", Slice()) is None
-        and on_screen.from_event(empty, "x", "y", Slice()) is None
-    )
+    assert all(on_screen.from_event(event, "x", "y", Slice()) is None for event in (click, empty))
 
 
 def test_a_slice_asks_all_that_it_holds():
     frame = points().assign(meta_topic=lambda f: np.where(f["explanation"] > 0, "a", "b"))
     frame.loc[3, "effect_current"] = np.nan
     part = Slice(values={"meta_topic": ("a",)}, ranges={"effect_current": (-1.0, None)}, lasso=STAR)
-    expected = (
-        (frame["explanation"] > 0) & (frame["effect_current"] >= -1.0)
-        & STAR.mask(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
-    )  # fmt: skip
+    expected = (frame["explanation"] > 0) & (frame["effect_current"] >= -1.0)
+    expected &= STAR.mask(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
     assert (part.mask(frame) == expected).all() and expected.any()
 
 

@@ -16,7 +16,8 @@ import pytest
 from dashboard.runs import run_export, run_import
 from dashboard.runs.run_import import ImportProblem, import_run
 from engine.config import InputError
-from engine.runs.store import content_hash, find_runs, verify
+from engine.runs.files import find_runs, sha256_of
+from engine.runs.verify import verify
 from tests.synthetic_run import write_run
 
 Change = Callable[[dict[str, bytes]], object]
@@ -62,7 +63,7 @@ def test_what_is_exported_comes_in_equal(given: Path, runs: Path) -> None:
     with run_export.as_zip(given) as file:
         path = import_run(file, runs)
     assert path == runs / "alpha"
-    assert content_hash(path) == content_hash(given)
+    assert sha256_of(path) == sha256_of(given)
     with run_export.as_zip(given) as file, pytest.raises(ImportProblem, match="'alpha' already"):
         import_run(file, runs)
     with run_export.as_zip(given) as file:
@@ -89,32 +90,24 @@ def test_a_name_that_is_none(given: Path, runs: Path, name: str) -> None:
     assert "letters, digits" in refused(zipped(members(given)), runs, name=name)
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "../escaped.parquet", "alpha/../../escaped.parquet", "/tmp/escaped.parquet", "alpha/../../.bashrc",
-        "alpha\\..\\..\\escaped", "C:/escaped", "alpha/hidden/..\x00/x", "alpha/behavior/\x07.parquet",
-    ],
-)  # fmt: skip
-def test_no_path_escapes(given: Path, runs: Path, name: str) -> None:
-    refused(zipped(members(given) | {name: b"x"}), runs)
+OUTSIDE = (
+    r"../escaped.parquet alpha/../../escaped.parquet /tmp/escaped.parquet alpha/../../.bashrc C:/escaped a\..\..\x"
+)
+FOREIGN = (
+    "alpha/evil.py alpha/checkpoints/gpt2--step-0100/modeling.py alpha/checkpoints/m/pytorch_model.bin notes.txt "
+    "alpha/behavior/x.pkl alpha/.ssh/id alpha/deep/run.parquet alpha/hidden/a/b/00000.safetensors"
+)
+UNNAMED = "alpha/behavior/extra.parquet alpha/checkpoints/gpt2--step-0100/config.json"
+REFUSED = {
+    "not a path inside a run": [*OUTSIDE.split(), "alpha/hidden/..\x00/x", "alpha/behavior/\x07.parquet"],
+    "which no run has": FOREIGN.split(),
+    "does not name": UNNAMED.split(),
+}
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        "alpha/evil.py", "alpha/checkpoints/gpt2--step-0100/modeling.py", "alpha/behavior/x.pkl", "alpha/.ssh/id",
-        "alpha/checkpoints/m/pytorch_model.bin", "notes.txt", "alpha/deep/run.parquet",
-        "alpha/hidden/a/b/00000.safetensors",
-    ],
-)  # fmt: skip
-def test_what_no_run_has_is_refused_by_name(given: Path, runs: Path, name: str) -> None:
-    assert "which no run has" in refused(zipped(members(given) | {name: b"x"}), runs)
-
-
-@pytest.mark.parametrize("name", ["alpha/behavior/extra.parquet", "alpha/checkpoints/gpt2--step-0100/config.json"])
-def test_what_the_manifest_does_not_name_is_refused(given: Path, runs: Path, name: str) -> None:
-    assert "does not name" in refused(zipped(members(given) | {name: b"x"}), runs)
+@pytest.mark.parametrize(("said", "name"), [(said, name) for said, names in REFUSED.items() for name in names])
+def test_a_file_that_is_no_part_of_a_run_is_refused(given: Path, runs: Path, name: str, said: str) -> None:
+    assert said in refused(zipped(members(given) | {name: b"x"}), runs)
 
 
 @pytest.mark.parametrize("kind", [stat.S_IFLNK, stat.S_IFIFO, stat.S_IFCHR, stat.S_IFSOCK])
@@ -129,21 +122,20 @@ def test_links_and_special_files(given: Path, runs: Path, kind: int) -> None:
     assert "only plain files" in refused(out, runs)
 
 
-def test_a_bomb(given: Path, runs: Path) -> None:
+def test_limits_of_size_and_number(given: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     files = members(given)
-    bomb = zipped(files | {"alpha/behavior/zeros.parquet": bytes(30_000_000)})
-    assert "zip bomb" in refused(bomb, runs)
-
-
-def test_too_many_files(given: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_import, "MOST_FILES", 50)
+    assert "zip bomb" in refused(zipped(files | {"alpha/behavior/zeros.parquet": bytes(30_000_000)}), runs)
+    endless = io.BytesIO()
+    pq.write_table(pa.table({"example_id": pa.array(["x"] * 5000)}), endless)
     many = {f"alpha/behavior/{i}.parquet": b"" for i in range(60)}
-    assert "at most 50" in refused(zipped(members(given) | many), runs)
-
-
-def test_too_large_in_all(given: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_import, "MOST_BYTES", 20_000)
-    assert "unpacks to" in refused(zipped(members(given)), runs)
+    for limit, value, more, said in (
+        ("MOST_ROWS", 1000, {"alpha/metrics.parquet": endless.getvalue()}, "too large"),
+        ("MOST_FILES", 50, many, "at most 50"),
+        ("MOST_BYTES", 20_000, {}, "unpacks to"),
+    ):
+        with monkeypatch.context() as lowered:
+            lowered.setattr(run_import, limit, value)
+            assert said in refused(zipped(files | more), runs)
 
 
 def test_a_size_that_lies(given: Path, runs: Path) -> None:
@@ -203,24 +195,12 @@ def test_what_is_no_sound_run(given: Path, runs: Path, change: Change, said: str
     assert said in refused(zipped(files), runs)
 
 
-def test_a_table_that_claims_to_be_endless(given: Path, runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_import, "MOST_ROWS", 1000)
-    out = io.BytesIO()
-    pq.write_table(pa.table({"example_id": pa.array(["x"] * 5000)}), out)
-    assert "too large" in refused(zipped(members(given) | {"alpha/metrics.parquet": out.getvalue()}), runs)
-
-
-@pytest.mark.parametrize("content", [b"", b"PK\x03\x04", b"not a zip at all" * 100, b"PK\x05\x06" + bytes(18)])
-def test_what_is_no_zip(runs: Path, content: bytes) -> None:
-    refused(io.BytesIO(content), runs)
-
-
-def test_a_zip_that_was_cut_or_spoilt(given: Path, runs: Path) -> None:
+def test_what_is_no_zip_or_was_cut_or_spoilt(given: Path, runs: Path) -> None:
     whole = zipped(members(given)).getvalue()
-    refused(io.BytesIO(whole[: len(whole) // 2]), runs)
-    spoilt = bytearray(whole)
-    spoilt[len(whole) // 3 : len(whole) // 3 + 400] = bytes(400)
-    refused(io.BytesIO(bytes(spoilt)), runs)
+    third = len(whole) // 3
+    spoilt = whole[:third] + bytes(400) + whole[third + 400 :]
+    for content in (b"", b"PK\x03\x04", b"not a zip" * 100, b"PK\x05\x06" + bytes(18), whole[:third], spoilt):
+        refused(io.BytesIO(content), runs)
 
 
 def test_unusual_ways_to_pack(given: Path, runs: Path) -> None:

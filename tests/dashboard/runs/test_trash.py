@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from dashboard.runs import jobs, trash
-from dashboard.runs.trash import TrashError, delete, remove, restore, trashed
+from dashboard.runs.trash import TrashError, delete, empty, restore, trashed
 from engine.__main__ import SAMPLES
-from engine.runs.files import MANIFEST
-from engine.runs.store import Run, RunError, content_hash, find_runs, verify
+from engine.runs.files import MANIFEST, find_runs, sha256_of
+from engine.runs.store import Run, RunError
+from engine.runs.verify import verify
 from tests.synthetic_run import write_run
 
 
@@ -22,14 +23,14 @@ def run(tmp_path: Path) -> Path:
 
 
 def test_a_run_goes_and_comes_back_as_it_was(run: Path) -> None:
-    before, home = content_hash(run), run.parent
+    before, home = sha256_of(run), run.parent
     entry = delete(run, [home])
     assert not run.exists()
     assert find_runs([home]) == [], "the trash is not looked into"
     assert [e.name for e in trashed([home])] == ["alpha"]
     assert (entry.place, entry.home, entry.bytes > 1000) == (Path("alpha"), home, True)
     assert restore(trashed([home])[0]) == run
-    assert content_hash(run) == before
+    assert sha256_of(run) == before
     assert verify(run) == []
     assert trashed([home]) == []
     assert not list((home / trash.TRASH).iterdir())
@@ -55,7 +56,7 @@ def test_a_name_that_is_taken_again_is_not_overwritten(run: Path) -> None:
     second = delete(run, [home])
     assert len(trashed([home])) == 2
     restore(second)
-    remove([entry])
+    empty([entry])
     assert trashed([home]) == []
     assert verify(run) == []
 
@@ -70,7 +71,7 @@ def test_what_is_being_written_stays(run: Path, monkeypatch: pytest.MonkeyPatch)
         delete(home / "busy", [home])
     assert (home / "busy" / MANIFEST).is_file()
     assert trashed([home]) == []
-    assert not list((home / trash.TRASH).glob("*")) if (home / trash.TRASH).exists() else True
+    assert not list((home / trash.TRASH).glob("*"))
     delete(home / "busy", [home])  # nobody writes it any more
     monkeypatch.setattr(jobs, "writes", lambda path, runs: True)
     with pytest.raises(TrashError, match="cancel it first"):
@@ -84,10 +85,9 @@ def test_only_runs_inside_the_folders_can_be_deleted(run: Path, tmp_path: Path) 
     with pytest.raises(TrashError, match="the folder above"):
         delete(run, [run])
     (run.parent / "thesis").mkdir()
-    with pytest.raises(TrashError, match="not a run"):
-        delete(run.parent / "thesis", [run.parent])
-    with pytest.raises(TrashError, match="not a run"):
-        delete(run / ".." / "thesis", [run.parent])
+    for path in (run.parent / "thesis", run / ".." / "thesis"):
+        with pytest.raises(TrashError, match="not a run"):
+            delete(path, [run.parent])
     link = run.parent / "link"
     link.symlink_to(write_run(tmp_path / "other" / "beta", prompts=8, checkpoints=2))
     with pytest.raises(TrashError, match="outside"):
@@ -120,6 +120,6 @@ def test_emptying_follows_no_links(run: Path, tmp_path: Path) -> None:
     precious.mkdir()
     (precious / "thesis.txt").write_text("years of work")
     os.symlink(precious, run / "behavior" / "link")
-    remove([delete(run, [run.parent])])
+    empty([delete(run, [run.parent])])
     assert (precious / "thesis.txt").read_text() == "years of work"
     assert trashed([run.parent]) == []

@@ -25,7 +25,7 @@ def test_a_slice_is_saved_replaced_and_forgotten(folder: Path) -> None:
     saved_slices.save(RUN, "loud <b>", "meta_topic:sport")
     saved_slices.save(Path("/other/beta"), "theirs", "meta_topic:sport")
     assert saved_slices.of_run(RUN, COLUMNS) == {"clear": "explanation:1..", "loud <b>": "meta_topic:sport"}
-    saved_slices.forget(RUN, "clear")
+    saved_slices.save(RUN, "clear", None)
     assert list(saved_slices.of_run(RUN, COLUMNS)) == ["loud <b>"]
     assert saved_slices.file() == folder / saved_slices.FILE
 
@@ -46,7 +46,7 @@ def test_a_damaged_file_hides_no_page_and_is_not_overwritten(folder: Path, conte
 
 
 def test_there_is_an_end_to_it(folder: Path) -> None:
-    full = [{"run": "x", "name": str(i), "slice": "explanation:1.."} for i in range(saved_slices.MOST)]
+    full = [{"run": "x", "name": str(i), "slice": "explanation:1.."} for i in range(saved_slices.MOST_SAVED)]
     (folder / saved_slices.FILE).write_text(json.dumps(full))
     with pytest.raises(RunError, match="remove some"):
         saved_slices.save(RUN, "name", "explanation:1..")

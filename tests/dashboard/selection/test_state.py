@@ -2,15 +2,15 @@
 
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import parse_qsl
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from dashboard.reading import data
-from dashboard.reading.lasso import Lasso
-from dashboard.reading.slices import SIGNS, Slice, SliceError, parse
-from dashboard.selection.resolve import Selection, noise_text, resolve
+from dashboard.reading.slices import SIGNS, Lasso, Slice, SliceError, parse
+from dashboard.selection.resolve import NAMES, Selection, resolve
 from engine.runs.store import RunError
 
 OPTIONS = data.Options(
@@ -41,19 +41,16 @@ def test_defaults_are_the_last_checkpoint_of_the_first_sound_run() -> None:
     assert not complaints
     assert (selection.run.key, selection.checkpoint, selection.split) == ("one", "gpt2--b", "test_heldout")
     assert (selection.explainer, selection.regime, selection.noise_kind) == ("ridge", "frozen", "none")
-    assert selection.edit is None
-    assert selection.layer is None
+    assert selection.edit is None and selection.layer is None
 
 
 def test_parameters_give_the_selection_back() -> None:
-    full = {
-        "run": "two", "second": "one", "checkpoint": "gpt2--a", "explainer": "ridge", "regime": "refit", "layer": "4",
-        "noise": "shuffle-0.5", "split": "validation", "edit": "mask_cue", "slice": "text:Rome;meta_topic:a|b",
-        "sort": "error", "example": "0123456789abcdef", "hash": "abc",
-    }  # fmt: skip
+    query = "run=two&second=one&checkpoint=gpt2--a&explainer=ridge&regime=refit&layer=4&noise=shuffle-0.5"
+    query += "&split=validation&edit=mask_cue&slice=text:Rome;meta_topic:a|b&sort=error&example=0123&hash=abc"
+    full = dict(parse_qsl(query))
     selection, complaints = selected(**full)
     assert not complaints
-    assert selection.parameters() == full
+    assert selection.parameters() == full and tuple(full) == tuple(n for n in NAMES if n != "condition")
     assert selection.setting == data.Setting("gpt2--a", "ridge", "refit", "shuffle", 0.5)
 
 
@@ -67,8 +64,7 @@ def test_parameters_give_the_selection_back() -> None:
 )  # fmt: skip
 def test_what_does_not_fit_is_named_and_replaced(name: str, value: str) -> None:
     selection, complaints = selected(**{name: value})
-    assert set(complaints) == {name}
-    assert len(complaints[name]) < 300
+    assert set(complaints) == {name} and len(complaints[name]) < 300
     assert selection.parameters().get(name) != value
 
 
@@ -91,9 +87,8 @@ def test_a_run_without_explainers_is_said() -> None:
 def test_a_slice_survives_its_text(part: Slice) -> None:
     again = parse(str(part), ("group", "meta_topic"))
     assert str(again) == str(part)
-    assert (again.text, dict(again.values), dict(again.ranges), again.name) == (
-        part.text, dict(part.values), dict(part.ranges), part.name,
-    )  # fmt: skip
+    assert (again.text, again.name) == (part.text, part.name)
+    assert (dict(again.values), dict(again.ranges)) == (dict(part.values), dict(part.ranges))
 
 
 @pytest.mark.parametrize("text", ["error:1", "error:a..b", "error:nan..1", "prompt:x", "lasso:1,2,3"])
@@ -102,21 +97,14 @@ def test_a_bad_slice_is_refused(text: str) -> None:
         parse(text, ("group",))
 
 
-def test_noise_text() -> None:
-    assert noise_text("none", 0.0) == "none"
-    assert noise_text("gaussian", 0.30) == "gaussian-0.3"
-
-
 def test_a_condition_has_explainers_of_its_own() -> None:
     options = replace(OPTIONS, varied={"beside the model": {"linear": ("online",)}})
     selection, complaints = resolve({"condition": "beside the model"}, RUNS, lambda path: options)
     assert not complaints
     assert (selection.explainer, selection.regime, selection.regimes) == ("linear", "online", ("online",))
-    assert selection.setting.condition == "beside the model"
-    assert selection.parameters()["condition"] == "beside the model"
+    assert selection.setting.condition == selection.parameters()["condition"] == "beside the model"
     selection, complaints = resolve({"condition": "<b>"}, RUNS, lambda path: options)
-    assert selection.condition is None
-    assert "none" in complaints["condition"]
+    assert selection.condition is None and "none" in complaints["condition"]
     alone = replace(options, explainers=(), regimes={})
     assert resolve({}, RUNS, lambda path: alone)[0].condition == "beside the model"
 

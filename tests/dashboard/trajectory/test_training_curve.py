@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from dashboard.reading import agreement, data
-from dashboard.trajectory.training_curve import Asked, Curves, curve, training, watched_steps
+from dashboard.trajectory.training_curve import KEPT, Asked, curve, curves, scored, trained, training, watched_steps
 from engine.config import ExplainerSpec
 from engine.probes.regimes import explain
 from engine.runs.store import RunError
@@ -23,10 +23,8 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("total", [1, 2, 5, 40, 400, 10_000])
 def test_steps_rise_from_one_to_the_last(total: int) -> None:
     steps = watched_steps(total)
-    assert steps[0] == 1
-    assert steps[-1] == total
-    assert list(steps) == sorted(set(steps))
-    assert len(steps) <= 9
+    assert steps[0] == 1 and steps[-1] == total
+    assert list(steps) == sorted(set(steps)) and len(steps) <= 9
 
 
 @pytest.mark.parametrize("kind", ["linear", "mlp"])
@@ -34,8 +32,8 @@ def test_at_its_last_step_it_is_the_engines_explainer(kind: str) -> None:
     rng = np.random.default_rng(0)
     x, later = rng.normal(size=(96, 5)), rng.normal(size=(20, 5))
     y = x @ rng.normal(size=5)
-    steps = [SPEC.steps]
-    ((_, said),) = training(kind, x, y, {"later": later}, steps, weight_decay=1e-2, spec=SPEC, seed=4)
+    asked = Asked(Path(), kind, "delete_cue", "test_heldout", 4, weight_decay=1e-2)
+    ((_, said),) = training(asked, x, y, {"later": later}, [SPEC.steps], SPEC, seed=4)
     engine = explain(
         kind, "frozen", [(x, later)], np.repeat(y[:, None], SPEC.seeds, axis=1), penalty=1e-2, spec=SPEC, seed=4
     )
@@ -51,22 +49,18 @@ def test_faithfulness_rises_while_it_trains(run: Path) -> None:
     assert set(rows["checkpoint"]) == set(data.options(run).checkpoints)
     assert (rows["self_low"] <= rows["self"]).all()
     assert rows["n_groups"].min() > 1
-    assert heard == sorted(heard)
-    assert heard[-1] == 1
+    assert heard == sorted(heard) and heard[-1] == 1
     behavior = data.behavior(run, "gpt2--step-0200")
     assert rows["n"].iloc[0] == ((behavior["split"] == "test_heldout") & (behavior["edit"] == "delete_cue")).sum()
 
 
-def test_a_curve_is_trained_once(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[Asked] = []
-    monkeypatch.setattr(
-        "dashboard.trajectory.training_curve.curve", lambda asked, progress: calls.append(asked) or asked
-    )
-    kept, asked = Curves(), Asked(run, "linear", "delete_cue", "test_heldout", 4, 0.0)
-    assert kept.known(asked, "a") is None
-    assert kept.get(asked, "a", lambda share: None) is kept.get(asked, "a", lambda share: None)
-    assert len(calls) == 1
-    assert kept.known(asked, "b") is None  # the run changed
+def test_the_last_curves_are_kept_for_every_session(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("dashboard.trajectory.training_curve.curve", lambda asked, progress: asked)
+    questions = [Asked(run, "linear", "delete_cue", "test_heldout", 4, float(i)) for i in range(KEPT + 3)]
+    for asked in questions:
+        assert trained(asked, "stamp", lambda share: None) is asked
+    assert list(curves()) == [(asked, "stamp") for asked in questions[3:]]
+    curves().clear()
 
 
 def test_too_few_examples_are_said(run: Path) -> None:
@@ -75,8 +69,6 @@ def test_too_few_examples_are_said(run: Path) -> None:
 
 
 def test_scores_carry_intervals(run: Path) -> None:
-    from dashboard.trajectory.training_curve import scored
-
     rows = data.explanations(run, data.Setting("gpt2--step-0200", "ridge", "frozen"), split="test_heldout")
     found = scored(rows, rows["explanation"].to_numpy(np.float64), agreement.resamples(rows, 400, 0))
     known = agreement.agreement(rows)

@@ -11,13 +11,15 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.__main__ import main
-from engine.config import InputError, PatchingSpec, load_spec
+from engine.config import InputError, PatchingSpec
 from engine.patching import explainers
 from engine.patching import maps as patch_maps
 from engine.patching import stage as mechanism
-from engine.pipeline import run as make_run
+from engine.pipeline import make_run
 from engine.runs.observed import Observed
-from engine.runs.store import Run, RunError, verify
+from engine.runs.store import Run, RunError
+from engine.runs.verify import verify
+from engine.spec_files import load_spec
 from engine.tasks import WORDINGS
 from tests.engine.verbal.test_stage import verbal_spec
 from tests.tiny_run import write_spec

@@ -12,6 +12,7 @@ import pytest
 from engine import pipeline
 from engine.config import RunSpec
 from engine.records import BEHAVIOR, CONTROLS, METRICS, Example, examples_table
+from engine.runs.observed import Observed
 from engine.runs.store import Run
 
 STEPS = (0, 100, 200)
@@ -88,7 +89,7 @@ def measured_run(path: Path, spec: RunSpec, seed: int = 0) -> Run:
 def explained(tmp_path_factory) -> Run:
     path = tmp_path_factory.mktemp("runs") / "by-hand"
     run = measured_run(path, spec())
-    pipeline.explain(run, run.spec)
+    pipeline.explain(Observed(run, run.spec))
     run.finish()
     return run
 
@@ -175,6 +176,6 @@ def test_explanations_are_kept_for_every_evaluated_example(explained):
 
 def test_the_same_run_again_gives_the_same_bytes(explained, tmp_path):
     again = measured_run(tmp_path / "again", spec())
-    pipeline.explain(again, again.spec)
+    pipeline.explain(Observed(again, again.spec))
     for part in ("metrics.parquet", "explanations.parquet"):
         assert again.parts[part]["sha256"] == explained.parts[part]["sha256"]

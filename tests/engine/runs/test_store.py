@@ -17,35 +17,19 @@ import pyarrow as pa
 import pytest
 
 from engine.config import CheckpointSpec, RunSpec, TaskSpec
-from engine.records import BEHAVIOR, EXPLANATIONS, Example, examples_table, metrics_table
+from engine.records import BEHAVIOR, EXPLANATIONS, examples_table, metrics_table
 from engine.runs import files
-from engine.runs.store import Run, RunError, content_hash, find_runs, verify
+from engine.runs.files import find_runs, sha256_of
+from engine.runs.store import Run, RunError
+from engine.runs.verify import verify
+from tests.engine.test_records import examples
 
 CHECKPOINT = "gpt2--step-0"
 
 
-def a_spec(name: str = "a-run", seed: int = 0) -> RunSpec:
-    return RunSpec(
-        name=name, seed=seed, task=TaskSpec(name="sycophancy"), checkpoints=(CheckpointSpec(name=CHECKPOINT, path="m"),)
-    )
-
-
-def some_examples() -> pa.Table:
-    return examples_table(
-        Example(
-            task="sycophancy",
-            prompt=f"Is it {i // 2}? I think so.",
-            edited=f"Is it {i // 2}? ({i})",
-            edit="delete_cue",
-            spans=((8, 20),),
-            edited_spans=((8, 8),),
-            answer_a=" yes",
-            answer_b=" no",
-            group=str(i % 3),
-            split="train",
-        )
-        for i in range(6)
-    )
+def a_spec(seed: int = 0) -> RunSpec:
+    checkpoints = (CheckpointSpec(name=CHECKPOINT, path="m"),)
+    return RunSpec(name="a-run", seed=seed, task=TaskSpec(name="sycophancy"), checkpoints=checkpoints)
 
 
 def behavior_of(examples: pa.Table, first: float = 0.5) -> pa.Table:
@@ -56,16 +40,15 @@ def behavior_of(examples: pa.Table, first: float = 0.5) -> pa.Table:
 
 def finished(path: Path) -> Run:
     run = Run.create(path, a_spec(), provenance={"content": {"m": "abc"}})
-    run.record(batch_size={CHECKPOINT: 64})
-    examples = some_examples()
-    run.write_table("examples.parquet", examples)
-    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(examples))
+    run.note(batch_size={CHECKPOINT: 64})
+    table = examples_table(examples(6))
+    run.write_table("examples.parquet", table)
+    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(table))
     for i in range(2):
         states = {"last.0": np.full((3, 4), i, np.float32), "last.2": np.full((3, 4), 10 + i, np.float16)}
         run.write_arrays(f"hidden/{CHECKPOINT}/{i:05d}.safetensors", states)
-        run.write_arrays(
-            f"hidden/{CHECKPOINT}/examples-{i:05d}.safetensors", {"span.2": np.full((2, 4), i, np.float32)}
-        )
+        of_examples = {"span.2": np.full((2, 4), i, np.float32)}
+        run.write_arrays(f"hidden/{CHECKPOINT}/examples-{i:05d}.safetensors", of_examples)
     run.write_table("explanations.parquet", EXPLANATIONS.empty_table())
     run.write_table("metrics.parquet", metrics_table([{"explainer": "ridge", "self": 0.5}]))
     run.finish({"seconds": 1.5})
@@ -81,13 +64,14 @@ def test_a_finished_run_is_sound_and_reads_back(tmp_path):
     assert run.parts["examples.parquet"]["rows"] == 6 and run.has("examples.parquet") and not run.has("nothing")
     assert run.read_table("examples.parquet", columns=["prompt_id"])["prompt_id"].to_pylist() == [0, 0, 1, 1, 2, 2]
     assert run.hidden(CHECKPOINT, 0).tolist() == [[0.0] * 4] * 3 + [[1.0] * 4] * 3
-    assert run.hidden(CHECKPOINT, -1)[-1].tolist() == [11.0] * 4 and run.hidden(CHECKPOINT, 2).dtype == np.float16
+    assert run.hidden(CHECKPOINT, 2)[-1].tolist() == [11.0] * 4 and run.hidden(CHECKPOINT, 2).dtype == np.float16
+    assert run.kept_layers(CHECKPOINT) == [0, 2] and run.kept_layers(CHECKPOINT, "span") == [2]
     assert run.hidden(CHECKPOINT, 2, "span").shape == (4, 4)
     with pytest.raises(RunError, match="no hidden states of layer 1"):
         run.hidden(CHECKPOINT, 1)
     assert not list((tmp_path / "r").rglob(".*")), "no lock and no temporary file is left"
     with pytest.raises(RunError, match="reading only"):
-        run.record(x=1)
+        run.note(x=1)
 
 
 def test_same_command_again_returns_the_finished_run(tmp_path):
@@ -99,14 +83,9 @@ def test_same_command_again_returns_the_finished_run(tmp_path):
         Run.create(tmp_path, a_spec(), provenance={"content": {"m": "abd"}})
 
 
-def test_same_inputs_give_the_same_bytes(tmp_path):
-    finished(tmp_path / "one"), finished(tmp_path / "two")
-    assert content_hash(tmp_path / "one") == content_hash(tmp_path / "two")
-
-
 def test_an_unfinished_run_goes_on(tmp_path):
     run = Run.create(tmp_path, a_spec(), provenance={})
-    run.write_table("examples.parquet", some_examples())
+    run.write_table("examples.parquet", examples_table(examples(6)))
     assert Run.open(tmp_path).state == "running"
     with pytest.raises(RunError, match="another process is writing"):
         Run.create(tmp_path, a_spec(), provenance={})
@@ -176,9 +155,9 @@ def test_damage_is_named(tmp_path):
 
 def test_verify_reads_what_the_hashes_cannot_tell(tmp_path):
     run = Run.create(tmp_path, a_spec(), provenance={})
-    examples = some_examples()
-    run.write_table("examples.parquet", pa.concat_tables([examples, examples.slice(0, 1)]))
-    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(examples, first=float("nan")))
+    table = examples_table(examples(6))
+    run.write_table("examples.parquet", pa.concat_tables([table, table.slice(0, 1)]))
+    run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(table, first=float("nan")))
     run.write_table("metrics.parquet", pa.table({"self": [0.1]}))
     run.finish()
     problems = verify(tmp_path)
@@ -202,6 +181,7 @@ def test_what_is_no_run_is_said(tmp_path):
         Run.create(tmp_path, a_spec(), provenance={})
     with pytest.raises(RunError, match="is a file"):
         Run.create(tmp_path / "thesis.txt", a_spec(), provenance={})
+    assert (tmp_path / "thesis.txt").read_text() == "mine"
     finished(tmp_path / "r")
     manifest = tmp_path / "r" / "run.json"
     text = manifest.read_text()
@@ -239,7 +219,7 @@ def full_disk(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_said_and_the_run_goes_on_later(full_disk):
     run = Run.create(full_disk / "r", a_spec(), provenance={})
-    run.write_table("examples.parquet", some_examples())
+    run.write_table("examples.parquet", examples_table(examples(6)))
     noise = np.random.default_rng(0).normal(size=20_000)
     for write in (
         lambda: run.write_table("big.parquet", pa.table({"x": noise})),
@@ -259,10 +239,11 @@ def test_runs_are_found_and_contents_hashed(tmp_path):
     finished(tmp_path / "runs" / "b"), finished(tmp_path / "runs" / "study" / "a"), finished(tmp_path / "runs" / ".old")
     assert find_runs([tmp_path / "runs", tmp_path / "absent"]) == [tmp_path / "runs/b", tmp_path / "runs/study/a"]
     assert find_runs([tmp_path / "runs" / "b"]) == [tmp_path / "runs/b"]
-    before = content_hash(tmp_path / "runs")
+    assert sha256_of(tmp_path / "runs/b") == sha256_of(tmp_path / "runs/study/a"), "same inputs, same bytes"
+    before = sha256_of(tmp_path / "runs")
     (tmp_path / "runs" / "README.md").write_text("not part of it")
-    assert content_hash(tmp_path / "runs") == before
+    assert sha256_of(tmp_path / "runs") == before
     (tmp_path / "runs" / "b" / "metrics.parquet").write_bytes(b"")
-    assert content_hash(tmp_path / "runs") != before
+    assert sha256_of(tmp_path / "runs") != before
     parts = json.loads((tmp_path / "runs/b/run.json").read_text())["parts"]
-    assert parts["examples.parquet"]["sha256"] == content_hash(tmp_path / "runs/b/examples.parquet")
+    assert parts["examples.parquet"]["sha256"] == sha256_of(tmp_path / "runs/b/examples.parquet")

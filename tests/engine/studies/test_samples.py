@@ -9,14 +9,16 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engine.studies import samples
 from engine.studies.samples import Job, jobs, train_job
 
-TINY = {"width": 16, "layers": 2, "heads": 2}
+
+def make_tiny(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(samples, "SHAPE", {"width": 16, "layers": 2, "heads": 2})
+    patch.setattr(samples, "PROMPTS_A_STEP", 8)
+    patch.setattr(samples, "VOCABULARY", {"gpt2": 400, "llama": 380})
 
 
 @pytest.fixture
 def tiny(monkeypatch):
-    monkeypatch.setattr(samples, "SHAPE", TINY)
-    monkeypatch.setattr(samples, "PROMPTS_A_STEP", 8)
-    monkeypatch.setattr(samples, "VOCABULARY", {"gpt2": 400, "llama": 380})
+    make_tiny(monkeypatch)
 
 
 FIRST = Job("gpt2--step-0000", "gpt2", "independent", 0.0, 3, 0)
@@ -44,13 +46,7 @@ def test_checkpoints_load_and_are_the_same_again(tiny, tmp_path, task):
             train_job(tmp_path / place, task, 0, job)
     for job in (FIRST, LATER, OTHER):
         one, two = (tmp_path / place / job.name for place in ("one", "two"))
-        assert {f.name for f in one.iterdir()} == {
-            "config.json",
-            "model.safetensors",
-            "tokenizer.json",
-            "tokenizer_config.json",
-            "training.json",
-        }
+        assert {f.stem for f in one.iterdir()} == {"config", "model", "tokenizer", "tokenizer_config", "training"}
         assert all(f.read_bytes() == (two / f.name).read_bytes() for f in one.iterdir())
         model = AutoModelForCausalLM.from_pretrained(one)
         ids = AutoTokenizer.from_pretrained(one)("any text 🙂", return_tensors="pt")["input_ids"]
@@ -58,21 +54,18 @@ def test_checkpoints_load_and_are_the_same_again(tiny, tmp_path, task):
 
 
 def test_what_is_built_is_left_and_what_is_cut_off_is_built_again(tiny, tmp_path):
-    told = []
+    def steps() -> list[tuple]:
+        told: list[tuple] = []
+        train_job(tmp_path, "sycophancy", 0, FIRST, lambda *step: told.append(step))
+        return told
 
-    def progress(*step):
-        told.append(step)
-
-    folder = train_job(tmp_path, "sycophancy", 0, FIRST, progress)
+    folder = tmp_path / FIRST.name
+    assert steps()[-1] == ("sycophancy gpt2--step-0000", 3, 3)
     weights = (folder / "model.safetensors").read_bytes()
-    assert told[-1] == ("sycophancy gpt2--step-0000", 3, 3)
-    told.clear()
-    train_job(tmp_path, "sycophancy", 0, FIRST, progress)
-    assert not told
+    assert steps() == []
     (folder / "training.json").unlink()
     (folder / "model.safetensors").write_bytes(weights[:100])
-    train_job(tmp_path, "sycophancy", 0, FIRST, progress)
-    assert told and (folder / "model.safetensors").read_bytes() == weights
+    assert steps() and (folder / "model.safetensors").read_bytes() == weights
 
 
 def test_other_settings_are_built_again(tiny, tmp_path):
@@ -94,11 +87,7 @@ def test_worlds_are_measured_and_reported(tiny, tmp_path):
 
 def test_clearing_spares_a_build_that_was_stopped(tmp_path):
     trained = tmp_path / "checkpoints" / "sycophancy" / "gpt2--step-0000"
-    trained.mkdir(parents=True)
-    samples.clear(tmp_path, 0, ("sycophancy",))
-    assert not trained.exists() and (tmp_path / samples.REBUILD).read_text() == "0"
-    trained.mkdir(parents=True)
-    samples.clear(tmp_path, 0, ("sycophancy",))
-    assert trained.exists()
-    samples.clear(tmp_path, 1, ("sycophancy",))
-    assert not trained.exists()
+    for seed, spared in ((0, False), (0, True), (1, False)):
+        trained.mkdir(parents=True, exist_ok=True)
+        samples.clear(tmp_path, seed, ("sycophancy",))
+        assert trained.exists() == spared and (tmp_path / samples.REBUILD).read_text() == str(seed)

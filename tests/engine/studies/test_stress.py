@@ -10,28 +10,23 @@ import pandas as pd
 import pytest
 import yaml
 
-from engine.__main__ import main
-from engine.config import InputError, StressSpec, load_spec, load_stress
-from engine.pipeline import run as make_run
-from engine.runs.store import Run, verify
-from engine.studies import samples, stress, stress_tables
+from engine import SAMPLES
+from engine.config import InputError, StressSpec
+from engine.pipeline import make_run
+from engine.runs.store import Run
+from engine.runs.verify import verify
+from engine.spec_files import load_spec, read_spec
+from engine.studies import stress, stress_tables
 from engine.studies.samples import Job, train_job
 from engine.tasks import FACTORS
 from engine.tasks.worlds import draw_rules
+from tests.engine.studies.test_samples import FIRST, make_tiny
+from tests.engine.test_pipeline import call
 
-ROOT = Path(__file__).parents[3]
-SAMPLES = ROOT / "sample_runs"
 COUNTS = {"train": 120, "validation": 20, "test_heldout": 150, "test_iid": 20}
-SPEC = StressSpec(
-    name="tiny",
-    tasks=("sycophancy",),
-    drifts=(0, 1),
-    steps=2,
-    thresholds=(0.01,),
-    labels=(30, 60),
-    draws=2,
-    bootstrap=200,
-)
+SIZES = {"steps": 2, "thresholds": (0.01,), "labels": (30, 60), "draws": 2, "bootstrap": 200}
+SPEC = StressSpec(name="tiny", tasks=("sycophancy",), drifts=(0, 1), **SIZES)
+CHECKPOINTS = "checkpoints/sycophancy"
 
 
 @pytest.fixture(scope="module")
@@ -39,21 +34,17 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Sample runs of one task, from tiny checkpoints."""
     folder = tmp_path_factory.mktemp("samples")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(samples, "SHAPE", {"width": 16, "layers": 2, "heads": 2})
-        patch.setattr(samples, "PROMPTS_A_STEP", 8)
-        patch.setattr(samples, "VOCABULARY", {"gpt2": 400, "llama": 380})
-        first = Job("gpt2--step-0000", "gpt2", "independent", 0.0, 3, 0)
-        later = Job("gpt2--step-0002", "gpt2", "independent", 1.0, 2, 2, first.name)
-        for job in (first, later):
-            train_job(folder / "checkpoints" / "sycophancy", "sycophancy", 0, job)
+        make_tiny(patch)
+        later = Job("gpt2--step-0002", "gpt2", "independent", 1.0, 2, 2, FIRST.name)
+        for job in (FIRST, later):
+            train_job(folder / CHECKPOINTS, "sycophancy", 0, job)
     (folder / "specs").mkdir()
     for name in ("sycophancy", "sycophancy-cue", "sycophancy-shared"):
         spec = {
             "name": name,
             "task": {"name": "sycophancy", "edits": ["delete_cue"], "prompts": COUNTS},
             "checkpoints": [
-                {"name": f"gpt2--step-000{k}", "path": f"../checkpoints/sycophancy/gpt2--step-000{k}", "step": k}
-                for k in (0, 2)
+                {"name": f"gpt2--step-000{k}", "path": f"../{CHECKPOINTS}/gpt2--step-000{k}", "step": k} for k in (0, 2)
             ],
             "hidden": {"layers": [1, 2], "keep": "prompts"},
             "explainers": {"kinds": ["ridge"], "regimes": ["frozen", "refit"], "folds": 2},
@@ -78,16 +69,12 @@ def test_every_drift_is_measured_with_and_without_the_adversary(made):
     out, tables = made
     assert verify(out / "sycophancy") == []
     decoupling = tables["decoupling"]
-    assert decoupling["checkpoint"].tolist() == [
-        "gpt2--step-0002",
-        *(f"gpt2--{kind}-{drift}" for kind in ("sharp", "adversary") for drift in (0, 1)),
-    ]
-    run = Run.open(out / "sycophancy")
-    metrics = run.read_table("metrics.parquet").to_pandas()
+    names = [f"gpt2--{kind}-{drift}" for kind in ("sharp", "adversary") for drift in (0, 1)]
+    assert decoupling["checkpoint"].tolist() == ["gpt2--step-0002", *names]
+    metrics = Run.open(out / "sycophancy").read_table("metrics.parquet").to_pandas()
+    metrics = metrics[metrics["chosen"] & (metrics["split"] == "test_heldout")]
     for _, row in decoupling.iterrows():
-        own = metrics[
-            (metrics["checkpoint"] == row["checkpoint"]) & metrics["chosen"] & (metrics["split"] == "test_heldout")
-        ]
+        own = metrics[metrics["checkpoint"] == row["checkpoint"]]
         frozen = own[own["control"].isna() & (own["regime"] == "frozen")].iloc[0]
         assert (row["self"], row["gap"]) == pytest.approx((frozen["self"], frozen["gap"]))
         assert row["fresh"] == pytest.approx(own[own["control"] == "ceiling"]["self"].iloc[0])
@@ -117,16 +104,16 @@ def test_the_same_call_trains_nothing_again_and_gives_the_same(made, sampled, mo
 
 def test_other_settings_are_trained_again(made, sampled):
     out, _ = made
-    manifest = out / "checkpoints" / "sycophancy" / "gpt2--adversary-0" / "training.json"
+    target = out / CHECKPOINTS / "gpt2--adversary-0"
+    manifest = target / "training.json"
     written = manifest.read_text()
     run = Run.open(sampled / "sycophancy")
-    explainer = stress._frozen_ridge(run, lambda *_: None)
+    explainer = stress.frozen_ridge(run)
     told: list[tuple] = []
     spec = SPEC.model_copy(update={"weight": 3.0})
-    arguments = (out / "checkpoints" / "sycophancy", "sycophancy", "adversary", 0)
-    stress.train_one(*arguments, spec, run, explainer, lambda *step: told.append(step))
+    stress.train_one(target, "adversary", 0, spec, run, explainer, lambda *step: told.append(step))
     assert told and manifest.read_text() != written
-    stress.train_one(*arguments, SPEC, run, explainer, lambda *_: None)
+    stress.train_one(target, "adversary", 0, SPEC, run, explainer, lambda *_: None)
     assert manifest.read_text() == written
 
 
@@ -152,17 +139,14 @@ def test_a_spec_that_is_wrong_is_refused(tmp_path, text):
     path = tmp_path / "stress.yml"
     path.write_text(text)
     with pytest.raises(InputError, match=r"stress\.yml"):
-        load_stress(path)
+        read_spec(path, StressSpec)
 
 
 def test_the_committed_spec_is_read():
-    assert load_stress(SAMPLES / "specs" / "stress.yml").drifts == (0, 1, 2)
+    assert read_spec(SAMPLES / "specs" / "stress.yml", StressSpec).drifts == (0, 1, 2)
 
 
-def test_the_command_prints_committed_tables(made, capsys, monkeypatch):
+def test_the_command_prints_committed_tables(made, capsys):
     out, tables = made
-    spec = str(SAMPLES / "specs" / "stress.yml")
-    monkeypatch.setattr("sys.argv", ["coupling", "stress", spec, "--tables", str(out)])
-    with pytest.raises(SystemExit) as stop:
-        main()
-    assert stop.value.code == 0 and capsys.readouterr().out.strip() == stress_tables.markdown(tables)
+    code, printed, _ = call(capsys, "stress", SAMPLES / "specs" / "stress.yml", "--tables", out)
+    assert code == 0 and printed.strip() == stress_tables.markdown(tables)

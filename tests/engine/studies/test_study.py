@@ -11,27 +11,22 @@ from engine.studies import study
 
 def rows(seed: int, gap: float) -> pd.DataFrame:
     """Two checkpoints of one run, as a finished seed leaves them."""
-    base = {"run": "sycophancy", "explainer": "ridge", "regime": "frozen", "split": "test_heldout", "noise": 0.0}
-    base |= {"chosen": True, "control": None, "seed": seed, "self": 0.8, "orig": 0.8 - gap, "self_minus_stale": 0.1}
-    base |= {"counterfactual_gap": None, "change_tracking": 0.2, "verdict_coupling": "holds"}
-    base |= {"verdict_counterfactual": "inconclusive"}
-    first = base | {"checkpoint": "gpt2--step-0000", "step": 0, "gap": 0.0, "target_current": 1.0}
-    return pd.DataFrame(
-        [first, base | {"checkpoint": "gpt2--step-0100", "step": 100, "gap": gap, "target_current": 0.5}]
-    )
+    setting = {"run": "sycophancy", "explainer": "ridge", "regime": "frozen", "split": "test_heldout", "noise": 0.0}
+    numbers = {"self": 0.8, "orig": 0.8 - gap, "self_minus_stale": 0.1, "change_tracking": 0.2}
+    verdicts = {"verdict_coupling": "holds", "verdict_counterfactual": "inconclusive"}
+    base = setting | numbers | verdicts | {"chosen": True, "control": None, "counterfactual_gap": None, "seed": seed}
+    steps = {"checkpoint": ["gpt2--step-0000", "gpt2--step-0100"], "step": [0, 100]}
+    return pd.DataFrame(base | steps | {"gap": [0.0, gap], "target_current": [1.0, 0.5]})
 
 
 def test_seeds_that_are_done_are_gathered_and_not_made_again(tmp_path, monkeypatch):
-    def must_not_run(*_: object) -> None:
-        raise AssertionError("a seed that is done was made again")
-
-    monkeypatch.setattr(study, "_one_seed", must_not_run)
+    monkeypatch.setattr(study, "_one_seed", lambda *_: pytest.fail("a seed that is done was made again"))
     for seed, gap in ((0, 0.1), (1, 0.3)):
         rows(seed, gap).to_parquet(tmp_path / f"seed-{seed}.parquet")
     spec = study.StudySpec(name="two", seeds=(0, 1))
     table = study.run_study(spec, tmp_path, tmp_path)
     assert set(table["seed"]) == {0, 1}
-    assert (tmp_path / study.METRICS).exists()
+    assert (tmp_path / study.METRICS_FILE).exists()
     last = study.summary(table).set_index("checkpoint").loc["gpt2--step-0100"]
     assert last["gap"] == pytest.approx(0.2)
     assert (last["gap_min"], last["gap_max"]) == pytest.approx((0.1, 0.3))

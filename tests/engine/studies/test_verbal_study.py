@@ -10,13 +10,17 @@ import pytest
 import torch
 import yaml
 
-from engine.config import InputError, load_spec
+from engine import SAMPLES
+from engine.config import InputError
 from engine.studies import samples, verbal_study
 from engine.studies.study import load_study
-from engine.studies.verbal_study import Cell, VerbalStudySpec, cells, changed, is_done
+from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells, with_changes
+from engine.studies.verbal_study import is_done
 from engine.studies.verbal_tables import markdown
 from tests.engine.test_pipeline import call
 from tests.engine.verbal.test_stage import verbal_spec
+
+SPECS = SAMPLES / "specs"
 
 
 def study_file(folder: Path, **verbal: object) -> Path:
@@ -27,15 +31,20 @@ def study_file(folder: Path, **verbal: object) -> Path:
     return path
 
 
+def study_spec(folder: Path, **verbal: object) -> VerbalStudySpec:
+    spec = load_study(study_file(folder, **verbal)).verbal
+    assert spec
+    return spec
+
+
 def test_changes_reach_into_sections_and_leave_the_base_alone() -> None:
     base = {"verbal": {"beta": 1.0, "lora": None}, "name": "x"}
-    out = changed(base, {"verbal.beta": 0, "verbal.lora.rank": 4, "seed": 3})
+    out = with_changes(base, {"verbal.beta": 0, "verbal.lora.rank": 4, "seed": 3})
     assert out == {"verbal": {"beta": 0, "lora": {"rank": 4}}, "name": "x", "seed": 3}
     assert base["verbal"] == {"beta": 1.0, "lora": None}
 
 
-def test_seeds_worlds_and_settings_are_crossed_in_order(tmp_path: Path) -> None:
-    specs = Path(__file__).parents[3] / "sample_runs" / "specs"
+def test_seeds_worlds_and_settings_are_crossed_in_order() -> None:
     spec = VerbalStudySpec.model_validate(
         {
             "base": ["verbal-sycophancy.yaml", "verbal-refusal.yaml"],
@@ -45,49 +54,41 @@ def test_seeds_worlds_and_settings_are_crossed_in_order(tmp_path: Path) -> None:
         }
     )
     some = VerbalStudySpec.model_validate({"base": spec.base, "settings": [{"name": "one", "seeds": [4]}]})
-    assert [c.seed for c in cells(some, (0, 4), specs)] == [4, 4]
-    made = list(cells(spec, (0, 4), specs))
+    assert [c.seed for c in cells(some, (0, 4), SPECS)] == [4, 4]
+    made = list(cells(spec, (0, 4), SPECS))
     assert len(made) == 2 * 2 * (2 + 1 + 2 + 2)
-    assert [c.setting for c in made] == sorted([c.setting for c in made], key=["one", "two", "learning_rate 0.001",
-        "learning_rate 0.01"].index)  # fmt: skip
+    assert list(dict.fromkeys(c.setting for c in made)) == ["one", "two", "learning_rate 0.001", "learning_rate 0.01"]
     assert len({c.name for c in made}) == len({c.digest for c in made}) == len(made)
-    last = made[-1]
-    drift = last.spec.verbal.drift if last.spec.verbal else None
-    assert drift and (drift.world, drift.seed, drift.rules_seed) == ("base", 4, 0)
-    assert (last.spec.seed, last.spec.task.seed) == (4, 4)
-    assert Path(last.spec.checkpoints[0].path).is_dir()
-    fresh = next(cells(spec.model_copy(update={"models": "fresh"}), (4,), specs)).spec.verbal
-    assert fresh and fresh.drift and fresh.drift.rules_seed == 4
+    last, fresh = made[-1].spec, next(cells(spec.model_copy(update={"models": "fresh"}), (4,), SPECS)).spec
+    drift, rules = last.verbal.drift, fresh.verbal.drift.rules_seed
+    assert (drift.world, drift.seed, drift.rules_seed, rules) == ("base", 4, 0, 4)
+    assert (last.seed, last.task.seed) == (4, 4)
+    assert Path(last.checkpoints[0].path).is_dir()
 
 
 @pytest.mark.parametrize(
     ("verbal", "said"),
     [
         ({"base": ["absent.yaml"]}, "absent.yaml: can't be read"),
-        ({"base": ["data.jsonl"]}, "is no run spec"),
+        ({"base": ["data.jsonl"]}, "is not a spec"),
         ({"settings": [{"name": "x", "changes": {"verbal.betta": 1}}]}, r"unknown key 'verbal\.betta'"),
     ],
 )
 def test_what_makes_no_sense_is_refused(tmp_path: Path, verbal: dict, said: str) -> None:
-    spec = load_study(study_file(tmp_path, **verbal))
+    spec = study_spec(tmp_path, **verbal)
     (tmp_path / "data.jsonl").write_text("just text")
-    assert spec.verbal
     with pytest.raises(InputError, match=said):
-        list(cells(spec.verbal, spec.seeds, tmp_path))
+        list(cells(spec, (0,), tmp_path))
 
 
 def test_a_base_without_the_section_and_two_names_alike_are_refused(tmp_path: Path) -> None:
-    path = study_file(tmp_path)
+    spec = study_spec(tmp_path)
     data = yaml.safe_load((tmp_path / "spec.yaml").read_text())
-    data.pop("verbal")
-    data["checkpoints"] = data["checkpoints"][:1]
-    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(data))
-    spec = load_study(path).verbal
-    assert spec
+    (tmp_path / "spec.yaml").write_text(yaml.safe_dump(data | {"verbal": None}))
     with pytest.raises(InputError, match="has no section verbal"):
         list(cells(spec, (0,), tmp_path))
     with pytest.raises(InputError, match="same name"):
-        load_study(study_file(tmp_path, settings=[{"name": "x"}, {"name": "x"}]))
+        study_spec(tmp_path, settings=[{"name": "x"}, {"name": "x"}])
 
 
 def test_a_study_is_made_gone_on_with_and_printed(
@@ -105,83 +106,64 @@ def test_a_study_is_made_gone_on_with_and_printed(
 
     monkeypatch.setattr(verbal_study, "_make", counted)
     code, _, said = call(capsys, "study", path, "--out", out, "--quiet")
-    assert code == 130
-    assert "goes on from here" in said
+    assert code == 130 and "goes on from here" in said
     code, text, _ = call(capsys, "study", path, "--out", out, "--quiet")
-    assert code == 0
+    assert code == 0 and text.strip().endswith(str(out)) and "| free | from_file | 2 |" in text
     assert [c.seed for c in made] == [0, 1, 1], "the cell that was done is not made again"
-    assert text.strip().endswith(str(out))
-    assert "| free | from_file | 2 |" in text
     assert {p.name for p in out.iterdir()} == {"explanations.parquet", "metrics.parquet"}, "all else is gone"
-    elsewhere = tmp_path / "elsewhere"
-    code, text, _ = call(capsys, "study", path, "--out", elsewhere, "--quiet", "--done")
+    code, text, _ = call(capsys, "study", path, "--out", tmp_path / "elsewhere", "--quiet", "--done")
     assert code == 0 and "no cell is done yet" in text
     assert len(made) == 3, "only what is there"
     table = pd.read_parquet(out / "metrics.parquet")
-    spec = load_study(path).verbal
-    assert spec
     assert set(table["seed"]) == {0, 1}
     call(capsys, "study", path, "--out", out, "--quiet")
     assert len(made) == 3
-    cell = made[-1]
-    assert is_done(table, cell)
-    assert not is_done(table.assign(digest="another"), cell), "made from another spec"
+    assert is_done(table, made[-1])
+    assert not is_done(table.assign(digest="another"), made[-1]), "made from another spec"
     head = table[(table["seed"] == 0) & table["control"].isna() & (table["metric"] == "exact_match")]
     head = head[(head["split"] == "test_heldout") & (head["step"] == 8)]
-    assert f"{head['self'].iloc[0]:+.2f}" in markdown(table[table["seed"] == 0], spec)
+    assert f"{head['self'].iloc[0]:+.2f}" in markdown(table[table["seed"] == 0], study_spec(tmp_path))
 
 
-def test_the_sentences_that_are_kept_are_those_that_were_scored(tmp_path: Path) -> None:
-    path, out = study_file(tmp_path, settings=[{"name": "free", "changes": {"verbal.beta": 0}}]), tmp_path / "out"
-    spec = load_study(path).verbal
-    assert spec
-    metrics = verbal_study.run(spec, (0,), tmp_path, out)
-    said = pd.read_parquet(out / "explanations.parquet").astype(str)
-    head = metrics[metrics["control"].isna() & (metrics["metric"] == "exact_match")]
-    for row in head[head["split"] != "test_iid"].to_dict("records"):
-        own = said[(said["checkpoint"] == row["checkpoint"]) & (said["split"] == row["split"])]
+def test_sentences_match_the_scores_whatever_the_number_of_workers(tmp_path: Path) -> None:
+    spec, threads = study_spec(tmp_path), torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        one, two = (verbal_study.run_verbal_study(spec, (0, 1), tmp_path, tmp_path / str(n), workers=n) for n in (1, 2))
+    finally:
+        torch.set_num_threads(threads)
+    pd.testing.assert_frame_equal(one, two)
+    said, other = (pd.read_parquet(tmp_path / str(n) / "explanations.parquet").astype(str) for n in (1, 2))
+    pd.testing.assert_frame_equal(said, other)
+    head = one[one["control"].isna() & (one["metric"] == "exact_match") & (one["split"] != "test_iid")]
+    for row in head.to_dict("records"):
+        own = said[
+            (said[["cell", "checkpoint", "split"]] == [row["cell"], row["checkpoint"], row["split"]]).all(axis=1)
+        ]
         assert len(own) == row["n"]
         assert (own["text"] == own["right"]).mean() == pytest.approx(row["self"])
         assert (own["text"] == own["label"]).mean() == pytest.approx(row["orig"])
 
 
-def test_the_number_of_workers_changes_nothing(tmp_path: Path) -> None:
-    path = study_file(tmp_path)
-    spec = load_study(path).verbal
-    assert spec
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        one, two = (verbal_study.run(spec, (0, 1), tmp_path, tmp_path / str(n), workers=n) for n in (1, 2))
-    finally:
-        torch.set_num_threads(threads)
-    pd.testing.assert_frame_equal(one, two)
-    said = [pd.read_parquet(tmp_path / str(n) / "explanations.parquet").astype(str) for n in (1, 2)]
-    pd.testing.assert_frame_equal(*said)
-
-
 def test_a_shape_trains_a_start_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(samples, "PRETRAINING_STEPS", {"gpt2": 2, "llama": 2})
     monkeypatch.setattr(samples, "PROMPTS_A_STEP", 4)
-    specs = Path(__file__).parents[3] / "sample_runs" / "specs"
     small = {"name": "small", "shape": {"width": 16, "layers": 2}, "tasks": ["refusal"]}
-    spec = VerbalStudySpec.model_validate(
-        {"base": ["verbal-refusal.yaml"], "settings": [{"name": "given"}, small], "models": "given"}
-    )
-    given, shaped = cells(spec, (1,), specs)
+    base = {"base": ["verbal-refusal.yaml"], "settings": [{"name": "given"}, small]}
+    spec = VerbalStudySpec.model_validate(base)
+    given, shaped = cells(spec, (1,), SPECS)
     assert given.digest != shaped.digest
     resolved = verbal_study._with_trained_models(spec, shaped, tmp_path, lambda *_: None)
     config = json.loads((Path(resolved.checkpoints[0].path) / "config.json").read_text())
     assert (config["n_embd"], config["n_layer"]) == (16, 2)
     assert "seed-0" in resolved.checkpoints[0].path, "what it has learnt is what the given one has"
-    with pytest.raises(ValueError, match="no multiple of heads"):
+    with pytest.raises(ValueError, match="not a multiple of heads"):
         VerbalStudySpec.model_validate({"base": ["x"], "settings": [small | {"shape": {"width": 17, "layers": 1}}]})
 
 
 def test_the_committed_studies_can_be_read() -> None:
-    for path in (Path(__file__).parents[3] / "sample_runs" / "specs").glob("verbal*.study.yml"):
+    for path in SPECS.glob("verbal*.study.yml"):
         spec = load_study(path)
         assert spec.verbal
-        for cell in cells(spec.verbal, spec.seeds, path.parent):
+        for cell in cells(spec.verbal, spec.seeds, SPECS):
             assert Path(cell.spec.checkpoints[0].path).is_dir() or spec.verbal.models == "fresh"
-    assert load_spec(Path(__file__).parents[3] / "sample_runs" / "specs" / "verbal-sycophancy.yaml").verbal

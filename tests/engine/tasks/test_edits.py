@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.tasks.edits import EDITS, EditError, delete_sentence, delete_span, mask, replace, sentence_around
+from engine.tasks.edits import EDITS, EditError, delete_sentence, delete_span, mask, replace, sentence_around, sentences
 
 TEXT = "Is it true? My aunt is sure, and begs you. Answer now:"
 
@@ -16,30 +16,28 @@ def span_of(text: str, part: str) -> tuple[int, int]:
     return start, start + len(part)
 
 
-def test_a_sentence_goes_with_its_space():
+@pytest.mark.parametrize(
+    "edit, part, left",
+    [
+        (delete_sentence, "aunt", "Is it true? Answer now:"),
+        (delete_span, ", and begs you", "Is it true? My aunt is sure. Answer now:"),
+        (delete_span, "begs you", "Is it true? My aunt is sure, and. Answer now:"),
+        (delete_span, "Is it true?", "My aunt is sure, and begs you. Answer now:"),
+        (delete_span, "sure, ", "Is it true? My aunt is and begs you. Answer now:"),
+    ],
+)
+def test_a_deletion_takes_its_space_along(edit, part, left):
+    edited = edit(TEXT, [span_of(TEXT, part)])
+    assert edited.text == left
+    assert [s for s, t in edited.edited_spans] == [t for s, t in edited.edited_spans]
+
+
+def test_a_sentence_is_deleted_as_a_whole_and_with_its_line_break():
     edited = delete_sentence(TEXT, [span_of(TEXT, "aunt")])
-    assert edited.text == "Is it true? Answer now:"
     assert [TEXT[slice(*s)] for s in edited.spans] == ["My aunt is sure, and begs you."]
     assert edited.edited_spans == ((12, 12),)
-
-
-def test_a_line_goes_with_its_line_break():
     text = "Question?\nMy aunt is sure.\nAnswer:"
     assert delete_sentence(text, [span_of(text, "sure")]).text == "Question?\nAnswer:"
-
-
-def test_a_clause_leaves_no_space_before_the_full_stop():
-    assert delete_span(TEXT, [span_of(TEXT, ", and begs you")]).text == "Is it true? My aunt is sure. Answer now:"
-    assert delete_span(TEXT, [span_of(TEXT, "begs you")]).text == "Is it true? My aunt is sure, and. Answer now:"
-
-
-@pytest.mark.parametrize(
-    "part, left", [("Is it true?", "My aunt is sure, and begs you. Answer now:"), ("sure, ", None)]
-)
-def test_deleting_at_the_start_or_with_its_own_space(part, left):
-    edited = delete_span(TEXT, [span_of(TEXT, part)]).text
-    assert "  " not in edited
-    assert left is None or edited == left
 
 
 def test_masks_keep_the_number_of_words():
@@ -65,9 +63,6 @@ def test_sentence_around_ignores_a_full_stop_inside_a_number():
 def test_bad_spans_are_refused(name, spans):
     with pytest.raises(EditError):
         EDITS[name](TEXT, spans, "x")
-
-
-def test_replace_needs_a_value():
     with pytest.raises(EditError, match="value"):
         replace(TEXT, [(0, 2)], None)
 
@@ -92,3 +87,11 @@ def test_outside_the_spans_only_whitespace_changes(name, data, text):
 
     assert outside(edited.text, edited.edited_spans) == outside(text, edited.spans)
     assert all(0 <= s <= e <= len(edited.text) for s, e in edited.edited_spans)
+
+
+@pytest.mark.parametrize("text", ["Yes? No.\nSo:", "", "  \n", "a.b. c", "…", "x\n\n\ny!  ", "שלום. 🙂 ok", "no end"])
+def test_sentences_are_those_found_around_their_characters(text: str) -> None:
+    found = sentences(text)
+    assert all(sentence_around(text, span) == span for span in found)
+    covered = "".join(text[a:b] for a, b in found)
+    assert "".join(covered.split()) == "".join(text.split())

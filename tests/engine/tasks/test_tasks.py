@@ -6,10 +6,10 @@ from itertools import product
 import numpy as np
 import pytest
 
-from engine.config import PromptCounts, TaskSpec
-from engine.tasks import FACTORS, TASKS, TaskError, task_examples
+from engine.config import InputError, PromptCounts, TaskSpec
+from engine.tasks import FACTORS, task_examples
 from engine.tasks.factors import Scene
-from engine.tasks.from_file import diff_spans
+from engine.tasks.from_file import diff_spans, read_dialogues
 
 COUNTS = PromptCounts(train=300, validation=200, test_heldout=600, test_iid=100)
 
@@ -74,25 +74,17 @@ def test_text_edits_agree_with_the_scenes_they_lead_to(name):
 def test_draws_are_seeded(name):
     one, same, other = (task_examples(TaskSpec(name=name, prompts=COUNTS, seed=seed)) for seed in (0, 0, 1))
     assert one == same
-    assert {e.entity for e in one if e.split == "test_heldout"} != {
-        e.entity for e in other if e.split == "test_heldout"
-    }
+    held_out = [factor(examples, ["test_heldout"], lambda e: e.entity) for examples in (one, other)]
+    assert held_out[0] != held_out[1]
 
 
 def test_only_the_edits_asked_for(name):
     spec = TaskSpec(name=name, prompts=COUNTS, edits=("delete_cue",))
     assert {e.edit for e in task_examples(spec)} == {"delete_cue"}
-    with pytest.raises(TaskError, match="delete_cue"):
+    with pytest.raises(InputError, match="delete_cue"):
         task_examples(TaskSpec(name=name, edits=("delete_quce",)))
-
-
-def test_too_many_prompts(name):
-    with pytest.raises(TaskError, match="lower"):
+    with pytest.raises(InputError, match="lower"):
         task_examples(TaskSpec(name=name, prompts=PromptCounts(validation=10**6)))
-
-
-def test_registry_matches_the_spec():
-    assert set(TASKS) == {"sycophancy", "refusal", "from_file"}
 
 
 LINE = {
@@ -108,6 +100,24 @@ def read(tmp_path, *lines, **more):
     path = tmp_path / "examples.jsonl"
     path.write_text("\n".join(line if isinstance(line, str) else json.dumps(line) for line in lines))
     return task_examples(TaskSpec(name="from_file", path=str(path), **more))
+
+
+@pytest.mark.parametrize("mark", ["", "\ufeff"], ids=["plain", "with a byte order mark"])
+def test_lines_end_at_line_feeds_only(tmp_path, mark):
+    text = "Say\u2028it.\x85My aunt asks."
+    line = json.dumps(LINE | {"prompt": text, "answer": " a"}, ensure_ascii=False)
+    for end in ("\n", "\r\n"):
+        (tmp_path / "dialogues.jsonl").write_bytes((mark + line + end + line).encode())
+        assert read_dialogues(tmp_path / "dialogues.jsonl") == [(text, " a")] * 2
+    [example] = read(tmp_path, mark + json.dumps(LINE | {"prompt": text}, ensure_ascii=False))
+    assert example.prompt == text
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", '{"prompt": "x"}', '{"prompt": "x", "answer": ""}'])
+def test_bad_dialogues_say_where(tmp_path, line):
+    (tmp_path / "dialogues.jsonl").write_text(line)
+    with pytest.raises(InputError, match=r"dialogues\.jsonl(, line 1)?: "):
+        read_dialogues(tmp_path / "dialogues.jsonl")
 
 
 def test_a_file_of_examples(tmp_path):
@@ -140,26 +150,26 @@ def test_groups_are_dealt_out_whole(tmp_path):
         (["{"], "line 1: not valid JSON"),
         ([LINE, "[1]"], "line 2: is a list"),
         ([LINE, {k: v for k, v in LINE.items() if k != "answer_b"}], "line 2: 'answer_b' is missing"),
-        ([LINE | {"answer_a": ""}], "line 1: 'answer_a'"),
+        ([LINE | {"answer_a": ""}], "line 1: answer_a: "),
         ([LINE | {"promt": "x"}], "unknown key 'promt'"),
         ([LINE | {"spans": [[0, 99]]}], "outside"),
-        ([LINE | {"spans": 3}], "pairs"),
-        ([LINE | {"split": "test"}], "none of"),
+        ([LINE | {"spans": 3}], "spans: "),
+        ([LINE | {"split": "test"}], "split: Input should be 'train', 'validation'"),
         ([LINE | {"split": "train"}, LINE], "line 2: some lines"),
         ([LINE | {"answer_a": " b"}], "the same"),
         ([LINE | {"edited": LINE["prompt"]}], "nothing is edited"),
         ([LINE | {"metadata": "x"}], "metadata"),
-        ([LINE | {"group": 3}], "'group'"),
+        ([LINE | {"group": 3}], "group: "),
     ],
 )
 def test_bad_lines_say_where_and_how_to_mend(tmp_path, lines, message):
-    with pytest.raises(TaskError, match=r"examples\.jsonl") as error:
+    with pytest.raises(InputError, match=r"examples\.jsonl") as error:
         read(tmp_path, *lines)
     assert message in str(error.value) and "\n" not in str(error.value)
 
 
 def test_a_missing_file_and_a_missing_edit(tmp_path):
-    with pytest.raises(TaskError, match="no such file"):
+    with pytest.raises(InputError, match="no such file"):
         task_examples(TaskSpec(name="from_file", path=str(tmp_path / "none.jsonl")))
-    with pytest.raises(TaskError, match="it has delete_cue"):
+    with pytest.raises(InputError, match="it has delete_cue"):
         read(tmp_path, LINE, edits=("mask",))

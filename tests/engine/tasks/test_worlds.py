@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 
+from engine.records import Behavior
 from engine.tasks import FACTORS
 from engine.tasks.factors import Scene
-from engine.tasks.worlds import WORLDS, Measurements, check_world, draw_rules, sample_dialogues
+from engine.tasks.worlds import WORLDS, check_world, draw_rules, sample_dialogues
 
 
 def scenes(factors, count=1000, seed=0):
@@ -42,7 +43,7 @@ def test_the_rotation_takes_rho_from_one_to_nothing_step_by_step(factors):
 @pytest.mark.parametrize("world", WORLDS)
 def test_each_world_passes_its_own_check_and_no_other_moves(factors, world):
     rules = draw_rules(factors, 0)
-    start, end = (Measurements(*behavior(factors, rules.at(world, p))) for p in (0, 1))
+    start, end = (Behavior(*behavior(factors, rules.at(world, p))) for p in (0, 1))
     check = check_world(world, start, end)
     assert check.as_designed, check
     if world not in ("unrelated",):

@@ -37,11 +37,13 @@ def test_any_two_answers_are_told_apart_or_refused(a: str, b: str) -> None:
     assert {wording.parse(text, a, b) for text in sentences.values()} == set(EVERY)
 
 
-@pytest.mark.parametrize(
-    "said",
-    ["", "\n", "no", "no.", "no. My answer would", "no. My answer would change", "maybe. My answer would change.",
-     "no. My answer would not change. Or would it?", "My answer would change.", "No. My answer would change."],
-)  # fmt: skip
+OTHER = """
+no|no.|no. My answer would|no. My answer would change|maybe. My answer would change.
+no. My answer would not change. Or would it?|My answer would change.|No. My answer would change.
+""".replace("\n", "|")
+
+
+@pytest.mark.parametrize("said", ["\n", *OTHER.split("|")])
 def test_anything_else_is_not_parsed(said: str) -> None:
     assert WORDINGS["sycophancy"].parse(said, " yes", " no") is None
 

@@ -1,4 +1,4 @@
-"""The chosen setting of a run over its checkpoints, and the controls to be seen beside it."""
+"""The chosen setting of a run over its checkpoints, with its controls."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from dashboard.reading import chosen as settings
 from dashboard.reading import data
 
 
-def headline(
+def chosen_rows(
     path: Path, checkpoints: Sequence[str], explainer: str, regime: str, split: str, condition: str | None = None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """The chosen rows over checkpoints, and the controls of the same edit: the explainer's own where it has them, else
-    those beside the frozen ridge. Both in the order of `checkpoints`; empty where nothing is marked as chosen."""
+    """The chosen rows over checkpoints, and the controls of the same edit (see `chosen.beside`), both in the order of
+    `checkpoints`. Empty if no row is marked as chosen."""
     wanted = {"split": split, "noise_kind": settings.noise_kinds(explainer)}
     rows = data.metrics(path, control=None, explainer=explainer, regime=regime, condition=condition, **wanted)
-    # What was trained under another condition has one setting, and none of its rows is marked.
+    # A run tries one setting under another condition, and marks none of its rows.
     rows = rows[rows.chosen.fillna(False).astype(bool)] if condition is None else settings.best(rows)
     order = {name: i for i, name in enumerate(checkpoints)}
 

@@ -1,0 +1,137 @@
+"""The parts of the page Overview: three answers, one picture, the verdicts, and how to read them."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from dashboard.charts.overview import MEASURES, among_controls
+from dashboard.reading import data, findings
+from dashboard.reading.chosen_rows import chosen_rows
+from dashboard.selection.state import Selection
+from dashboard.text import escaped
+from dashboard.widgets import parts
+from dashboard.widgets.figures import show
+
+TONES = {
+    True: (":material/check_circle:", "shown", "blue"),
+    False: (":material/cancel:", "shown not to be so", "orange"),
+    None: (":material/help:", "open", "gray"),
+}
+COLUMNS = {
+    "checkpoint": ("Checkpoint", "The current model"),
+    "target_current": ("ρ", "Correlation of the current model's effects with the target's. 1: behavior is unchanged"),
+    "self": ("Self", "Agreement of the explanation with the current model's effect, with a 95% interval"),
+    "orig": ("Orig", "Agreement of the explanation with the target's effect"),
+    "gap": ("Gap", "Self − Orig"),
+    "verdict_coupling": ("Coupling", "As computed: the simultaneous interval of the gap against 0 and the null band"),
+    "counterfactual_gap": ("Counterfactual gap", "Knowledge of f(x′) beyond f(x) before and after"),
+    "verdict_counterfactual": ("Counterfactual", "As computed for the counterfactual gap"),
+    "change_tracking": ("Change tracking", "Whether changes of the explanation go with changes of the effect"),
+    "self_minus_stale": ("Self − stale", "Self minus that of the same explainer on the target's hidden states"),
+}
+"""Columns of the table of verdicts: column of the metrics → (label, help)."""
+
+
+def page(selection: Selection) -> None:
+    o, s = selection.options, selection
+    rows, controls = chosen_rows(s.path, o.checkpoints, s.explainer, s.regime, s.split, s.condition)
+    if rows.empty:
+        st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
+        return
+    parts.small_print(f"{s.run.key} · {s.run.task} · target {o.target} · {len(o.checkpoints)} checkpoints")
+    answers(rows, controls)
+    picture(selection, rows, controls)
+    verdicts(selection, rows, controls)
+    how_to_read(data.spec(s.path).metrics.absent_within)
+
+
+def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
+    """The three questions, side by side; one below the other on a phone."""
+    questions = (findings.quality, findings.coupling, findings.counterfactual)
+    for column, answer in zip(st.columns(3), questions, strict=True):
+        finding = answer(rows, controls)
+        icon, said, colour = TONES[finding.settled]
+        with column.container(border=True, height="stretch", gap="xsmall"):
+            st.html(
+                f'<h2 style="margin: 0; padding: 0; font-size: 1rem; opacity: 0.75">{escaped(finding.question)}</h2>'
+            )
+            st.badge(said, icon=icon, color=colour)
+            st.html(
+                f'<p style="margin: 0.2rem 0 0.5rem; font-size: 1.3rem; font-weight: 600; line-height: 1.25">'
+                f"{escaped(finding.answer)}</p>"
+                f'<p style="margin: 0 0 0.5rem; font-variant-numeric: tabular-nums">{escaped(finding.number)}</p>'
+                f'<p style="margin: 0; font-size: 0.9rem; opacity: 0.85; line-height: 1.5">'
+                f"{escaped(finding.sentence)}</p>"
+            )
+
+
+def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
+    """One measure of the explainer and its controls over the checkpoints."""
+    st.subheader("The explainer among its controls", anchor=False)
+    measure = st.segmented_control(
+        "Measure",
+        list(MEASURES),
+        default="self",
+        required=True,
+        wrap=True,
+        format_func=lambda m: MEASURES[m][0],
+        key="overview_measure",
+        help="Self: agreement with the effect of the current model. Gap: Self minus agreement with the target. "
+        "Counterfactual gap: knowledge of the unseen run beyond the present output.",
+    )
+    figure = among_controls(rows, controls, measure, selection.explainer, selection.regime)
+    first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
+    alt = (
+        f"Line chart of {MEASURES[measure][0]} over training steps. {selection.explainer}, {selection.regime}: "
+        f"{findings.estimate(first, measure)} at {findings.place(first)}, {findings.estimate(last, measure)} at "
+        f"{findings.place(last)}; controls beside it."
+    )
+    columns = ["checkpoint", "step", "explainer", "regime", "control", measure, f"{measure}_low", f"{measure}_high"]
+    table = pd.concat([rows, controls])[columns]
+    show(figure, key=_key(selection, measure), alt=alt, path=selection.path, about=_about(selection, rows), table=table)
+
+
+def _key(selection: Selection, *more: str) -> str:
+    return "-".join((selection.run.key, "overview", *more)).replace("/", "-")
+
+
+def _about(selection: Selection, rows: pd.DataFrame) -> str:
+    """Number of examples, groups and seeds, and the setting."""
+    setting = findings.shared_setting(rows, ("edit", "mode", "position", "layer", "penalty"))
+    counts = f"n = {rows.n.min():,}" + (f" to {rows.n.max():,}" if rows.n.nunique() > 1 else "")
+    seeds = int(rows.seeds.max()) if rows.seeds.notna().any() else 1
+    return (
+        f"Bars and bands: 95% intervals. {counts} examples in {rows.n_groups.min():,} groups, split {selection.split}, "
+        f"{seeds} seed{'' if seeds == 1 else 's'}. "
+        f"Setting{', chosen by cross-validation at the target' if rows.cv.notna().any() else ''}: "
+        + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in setting.items())
+    )
+
+
+def verdicts(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
+    """A table with a row for each checkpoint, and the export of all metrics."""
+    st.subheader("Verdicts, checkpoint by checkpoint", anchor=False)
+    written_out = ("checkpoint", "verdict_coupling", "verdict_counterfactual")
+    table = {
+        label: rows[name] if name in written_out else [findings.estimate(row, name) for row in rows.to_dict("records")]
+        for name, (label, _) in COLUMNS.items()
+    }
+    help_lines = {label: st.column_config.TextColumn(label, help=text) for label, text in COLUMNS.values()}
+    st.dataframe(pd.DataFrame(table), hide_index=True, column_config=help_lines, alt="Verdicts at each checkpoint")
+    parts.downloads(lambda: pd.concat([rows, controls]), _key(selection), "overview")
+
+
+def how_to_read(absent_within: float) -> None:
+    with st.expander("How to read this"):
+        st.markdown(
+            "- **Coupled is not correct.** A gap above zero says that explanations moved with the model. Self says "
+            "whether they are right, and comes first.\n"
+            "- **Coupled is not aware.** The effect contains −f(x), and a hidden state contains f(x). An explainer "
+            "that only reads the present output moves with the model too. That is why the counterfactual gap and the "
+            "controls stand beside every gap.\n"
+            f"- **Absent** means that the interval lies within ±{absent_within:g}. **Inconclusive** means that the "
+            "interval decides nothing.\n"
+            "- **Not testable** means that the current f(x′) and the target's can't be told apart.\n"
+            "- Numbers are correlations, without unit; effects on the page Examples are in nats of log-odds."
+        )

@@ -1,0 +1,206 @@
+"""The parts of the page Trajectory that read the metrics: the main figure, its verdicts, layers, further numbers."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import pandas as pd
+import streamlit as st
+
+from dashboard import charts
+from dashboard.charts import Series, style
+from dashboard.reading import chosen, data
+from dashboard.selection.state import Selection, bound, edit_caption, problem
+from dashboard.text import markdown_escaped
+from dashboard.trajectory.single_examples import single_examples
+from dashboard.trajectory.training_view import training_section
+from dashboard.widgets.figures import about, choose, keep, several, show
+
+GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
+HEAT = {"self": "Self", "orig": "Orig", **GAPS, "cv": "cross-validated r with the targets"}
+ALSO = {
+    "change_tracking": ("change tracking", "Partial r of explained with measured change, f(x) at both held fixed."),
+    "direction": ("direction", "r of the explanation with z(Δ current) − z(Δ target): the gap without ρ's cap."),
+    "self_minus_stale": ("Self − Self(stale)", "The gain in Self from reading the current hidden states."),
+    "span_ranking": (
+        "within-prompt span ranking",
+        "Kendall's τ of explained with measured effects in a prompt.",
+    ),
+    "spearman": ("Spearman's ρ with Δ current", "Agreement in rank."),
+    "sign_agreement": ("agreement in sign", "Share of examples whose effect has the explained sign."),
+    "slope": ("slope", "Slope of Δ current on the explanation. 1: right in size."),
+    "mean_effect_error": ("mean-effect error, nats", "Mean of explanation − Δ current."),
+    "mse_orig_minus_mse_self": ("MSE(orig) − MSE(self), nats²", "Above 0: nearer to the current model in squares."),
+}
+"""Further numbers over checkpoints: column of the metrics → (name, explanation)."""
+IN_WORDS = (
+    "Self: the share of sentences that are right about the current model. Orig: the share that agree with the label. "
+    "Both count the answer to x′ and whether it differs from the answer to x. Gap: Self − Orig. Counterfactual gap: on "
+    "content that moved, balanced so that reading the present answer scores 0. Bands: 95%, each by itself."
+)
+AS_NUMBERS = (
+    "Self and Orig: Pearson r of the explanation with the effect of the current model and of the target. Gap: "
+    "Self − Orig. Bands: 95%, each by itself; verdicts rest on simultaneous ones. Grey below: a gap called absent."
+)
+
+
+def page(selection: Selection) -> None:
+    s, noise_kind = selection, chosen.noise_kinds(selection.explainer)
+    wanted = {"explainer": s.explainer, "split": s.split, "condition": s.condition}
+    every = data.metrics(s.path, control=None, noise_kind=noise_kind, **wanted)
+    edit = selection.edit or chosen.default_edit(every)
+    if every.empty or edit is None:
+        problem(f"Nothing was measured for {selection.explainer} on {selection.split}.")
+        return
+    edit_caption(selection, edit)
+    own = every[every["edit"] == edit]
+    headline(selection, own, edit)
+    if selection.explainer != "verbal":  # words have no layer, no size in nats, and were trained on these very steps
+        layers(selection, own, edit)
+        also(selection, own, edit)
+        training_section(selection, edit)
+    single_examples(selection)
+
+
+def of_regime(selection: Selection, own: pd.DataFrame, regime: str) -> pd.DataFrame:
+    """The setting that stands for a regime, at the selected layer if there is one; a row for each checkpoint."""
+    return chosen.best(chosen.for_layer(own[own["regime"] == regime], selection.layer))
+
+
+def lines(rows: pd.DataFrame, tail: str = "", dash: str = "solid", *, band: bool = True) -> list[Series]:
+    """Self and Orig in the first panel, gap and counterfactual gap in the second."""
+    return [
+        Series(rows, "self", f"Self{tail}", style.SELF, "circle", dash, band=band),
+        Series(rows, "orig", f"Orig{tail}", style.ORIG, "diamond", dash, band=band),
+        Series(rows, "gap", f"gap{tail}", style.SELF, "circle", dash, panel=2, band=band),
+        Series(rows, "counterfactual_gap", f"counterfactual gap{tail}", style.GREEN, "square", dash, 2, band),
+    ]
+
+
+def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Series]:
+    """The lines of controls and of other regimes that the reader picks."""
+    noise_kind = chosen.noise_kinds(selection.explainer)
+    measured = data.metrics(selection.path, split=selection.split, edit=edit, noise_kind=noise_kind)
+    controls = chosen.beside(measured, selection.explainer, selection.regime, selection.condition)
+    known = style.controls(selection.explainer)
+    there = {c: look.name for c, look in known.items() if c in set(controls["control"])}
+    left, right = st.columns([3, 1], vertical_alignment="bottom")
+    with left:
+        help_line = "Controls know less than the explainer, or only read the output. An explanation has to beat them."
+        first = [next(iter(known))]
+        picked = several("Controls on the same axes", "controls", there, first, help=help_line)
+    with right:
+        overlay = len(selection.regimes) > 1 and _all_regimes()
+    series = []
+    for name in picked:
+        look, mine = known[name], controls[controls["control"] == name]
+        drawn = (look.colour, look.symbol, look.dash)
+        series.append(Series(mine, "self", f"Self of {look.name}", *drawn, band=False))
+        series.append(Series(mine, "gap", f"gap of {look.name}", *drawn, 2, False))
+    others = [r for r in selection.regimes if r != selection.regime] if overlay else []
+    for regime, dash in zip(others, style.DASHES[1:], strict=False):
+        series += lines(of_regime(selection, own, regime), f", {regime}", dash, band=False)
+    return series
+
+
+def _all_regimes() -> bool:
+    widget, on = partial(st.toggle, "All regimes"), st.query_params.get("regimes") == "all"
+    return bound(widget, key="option_regimes", value=on, change=lambda on: keep("regimes", "all" if on else None))
+
+
+def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
+    """The main figure, with controls and regimes on demand, and the verdicts."""
+    rows = of_regime(selection, own, selection.regime)
+    if rows.empty:
+        st.info("Nothing was measured for this setting: choose another layer, regime or kind of edit.")
+        return
+    series = [*lines(rows), Series(rows, "target_current", "target–current ρ", style.GREY, "x", "dot")]
+    series += more_lines(selection, own, edit)
+    in_words = selection.explainer == "verbal"
+    lost, sentence = chosen.coupling_lost(rows)
+    null = rows[["step", "null_low", "null_high"]].dropna()
+    figure = charts.trajectory(
+        series,
+        panels=("exact match (ρ: r)" if in_words else "agreement (Pearson r)", "gap"),
+        null=null if len(null) else None,
+        absent_within=data.spec(selection.path).metrics.absent_within,
+        lost_at=None if lost is None else float(lost["step"]),
+        lost_text="" if lost is None else f"coupling lost, ρ = {charts.number(lost['target_current'])}",
+    )
+    first = rows.iloc[0]
+    setting = f"{edit}, layer {first['layer']}, penalty {first['penalty']:g}" if pd.notna(first["penalty"]) else edit
+    if pd.notna(first["cv"]):  # else there was only one setting
+        how = "chosen by cross-validation" if bool(first["chosen"]) else "best of the selected by cross-validation"
+        setting = f"{setting}, {how}"
+    table = rows.sort_values("step")
+    measures = ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "direction")
+    columns = ["checkpoint", "step", "n", "n_groups", "target_current"]
+    columns += [f"{name}{end}" for name in measures for end in ("", "_low", "_high")]
+    columns += ["null_low", "null_high", "verdict_coupling", "verdict_counterfactual"]
+    origin = about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=setting)
+    alt = (
+        f"Self, Orig and target–current correlation over {len(table)} checkpoints, gaps below. {sentence} "
+        "The table under the figure has all numbers."
+    )
+    show(figure, key="trajectory", path=selection.path, about=origin, alt=alt, table=table[columns])
+    st.markdown(f"**{markdown_escaped(sentence)}**")
+    verdicts(table)
+    st.caption(IN_WORDS if in_words else AS_NUMBERS)
+
+
+def verdicts(rows: pd.DataFrame) -> None:
+    """The verdicts at each checkpoint."""
+    names = {"target_current": "ρ", "verdict_coupling": "coupling", "verdict_counterfactual": "counterfactual gap"}
+    help_lines = {
+        "ρ": "Pearson r of the target's effects with the current model's.",
+        "coupling": "The simultaneous interval of the gap against 0 and the null.",
+        "counterfactual gap": "The same for the knowledge of the unseen run f(x′).",
+    }
+    st.dataframe(
+        rows[["checkpoint", "step", *names]].rename(columns=names).round(2),
+        hide_index=True,
+        key="verdicts",
+        alt="Verdicts at each checkpoint",
+        column_config={name: st.column_config.Column(help=text) for name, text in help_lines.items()},
+    )
+
+
+def also(selection: Selection, own: pd.DataFrame, edit: str) -> None:
+    """Further numbers over checkpoints, one at a time, a line for each regime."""
+    st.subheader("Also measured", divider="grey")
+    there = {k: v[0] for k, v in ALSO.items() if own[k].notna().any()}
+    if not there:
+        st.info("No further numbers were computed for this setting.")
+        return
+    name = choose("Number over checkpoints", "also", there, next(iter(there)))
+    label, explained = ALSO[name]
+    found = [of_regime(selection, own, regime).sort_values("step") for regime in selection.regimes]
+    series = [
+        Series(rows, name, regime, style.CATEGORICAL[i], style.SYMBOLS[i], style.DASHES[i])
+        for i, (regime, rows) in enumerate(zip(selection.regimes, found, strict=True))
+    ]
+    table = pd.concat(found)
+    columns = ["regime", "checkpoint", "step", "n", name, f"{name}_low", f"{name}_high"]
+    table = table[[c for c in columns if c in table]]
+    st.caption(explained)
+    figure, origin = charts.trajectory(series, panels=(label,), height=340), about(selection, note=edit)
+    alt = f"{label} of every regime over the checkpoints."
+    show(figure, key="also", path=selection.path, about=origin, alt=alt, table=table)
+
+
+def layers(selection: Selection, own: pd.DataFrame, edit: str) -> None:
+    """Layer × checkpoint, each layer at the penalty that cross-validation picks for it."""
+    mine = own[own["regime"] == selection.regime]
+    found = [chosen.best(part) for _, part in mine.groupby("layer", dropna=True)]
+    rows = pd.concat(found) if found else mine.iloc[:0]
+    st.subheader("Layers", divider="grey")
+    if rows["layer"].nunique() < 2:
+        st.caption("This run measured one layer: there is nothing to compare.")
+    measure = choose("Number", "heat", HEAT, "gap", help="Each layer at its own best penalty.")
+    if rows.empty or not rows[measure].notna().any():
+        st.info(f"{HEAT[measure]} was not computed for this setting.")
+        return
+    figure = charts.heatmap(rows, measure, title=HEAT[measure], centred=measure in GAPS)
+    table = rows.pivot_table(index="layer", columns="checkpoint", values=measure, sort=False).reset_index()
+    alt = f"Heatmap of {HEAT[measure]} for every layer and checkpoint; the table has the same numbers."
+    show(figure, key="layers", path=selection.path, about=about(selection, note=edit), alt=alt, table=table)

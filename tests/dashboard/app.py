@@ -1,0 +1,54 @@
+"""The dashboard in Streamlit's own test harness: open a page on a folder of runs, and read what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from dashboard.reading.example_rows import Query, Setting, order, rows
+
+ROOT = Path(__file__).parents[2]
+PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
+Open = Callable[..., AppTest]
+
+
+def checked(app: AppTest) -> AppTest:
+    """The page itself, after a check that its script raised nothing."""
+    assert not app.exception, app.exception[0].stack_trace
+    return app
+
+
+@pytest.fixture
+def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
+    """`opened(folder, page, **query_parameters)`: the page drawn once, without an exception."""
+
+    def open_page(folder: Path, page: str, **parameters: str) -> AppTest:
+        monkeypatch.setenv("COUPLING_RUNS", str(folder))
+        app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
+        app.query_params.update(parameters)
+        if page != "overview":
+            app.switch_page(f"../pages/{page}.py")
+        return checked(app.run())
+
+    return open_page
+
+
+def said(app: AppTest) -> str:
+    """All text on the page, without Markdown's escapes."""
+    kinds = ("title", "header", "subheader", "markdown", "text", "caption", "error", "warning", "info", "code")
+    return "\n".join(str(e.value) for kind in kinds for e in app.get(kind)).replace("\\", "") + html(app)
+
+
+def html(app: AppTest) -> str:
+    """The bodies of all HTML elements."""
+    return "\n".join(e.proto.body for e in app.get("html"))
+
+
+def examples(path: Path, setting: Setting, **asked: Any) -> pd.DataFrame:
+    """The explained examples of a query, with their texts. asked: fields of `Query`."""
+    return rows(path, setting, order(path, Query(setting, **asked)).tolist())
