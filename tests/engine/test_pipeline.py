@@ -259,12 +259,12 @@ def test_the_batch_size_is_found_once_so_that_a_stopped_run_goes_on_with_it(smal
     monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: next(sizes))
     unbroken, all_shards = small_shards(tmp_path / "unbroken")
     assert len(all_shards) > 4
-    assert {shard.batch_size for shard in all_shards} == {3}
+    assert {shard.report.batch_size for shard in all_shards} == {3}
 
     sizes = iter((3, *range(50, 100)))
     _, before = small_shards(tmp_path / "stopped", stop_after=1)
     resumed, after = small_shards(tmp_path / "stopped")
-    assert [shard.batch_size for shard in (*before, *after)] == [3] * len(all_shards)
+    assert [shard.report.batch_size for shard in (*before, *after)] == [3] * len(all_shards)
     assert resumed.parts == unbroken.parts
     assert resumed.manifest["notes"] == unbroken.manifest["notes"]
 
@@ -281,7 +281,7 @@ def test_a_batch_size_that_memory_made_smaller_holds_from_then_on(small_shards, 
     monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: 8)
     monkeypatch.setattr(counterfactuals, "forward", once_too_small)
     record, measured = small_shards(tmp_path / "run")
-    sizes = [shard.batch_size for shard in measured]
+    sizes = [shard.report.batch_size for shard in measured]
     assert (sizes[0], sizes[-1]) == (8, 4)
     assert sizes == sorted(sizes, reverse=True)
     assert record.manifest["notes"]["batch_size"] == {"gpt2--step-0000": 4}
@@ -297,7 +297,7 @@ def test_every_path_that_a_shard_took_is_recorded(small_shards, tmp_path, monkey
         counterfactuals, "can_share", lambda *a, **more: real(*a, **more) if more else next(asked, "a window")
     )
     several, measured = small_shards(tmp_path / "several")
-    assert [shard.path for shard in measured[:3]] == ["shared", "full: a window", "shared"]
+    assert [shard.report.path for shard in measured[:3]] == ["shared", "full: a window", "shared"]
     assert several.manifest["notes"]["forward_path"] == {"gpt2--step-0000": ["shared", "full: a window"]}
 
 

@@ -19,7 +19,7 @@ STEPS = (0, 100, 200)
 WIDTH = 12
 
 
-def spec() -> RunSpec:
+def spec(**explainers) -> RunSpec:
     settings = {
         "kinds": ["ridge", "linear"],
         "modes": ["direct", "difference"],
@@ -32,7 +32,7 @@ def spec() -> RunSpec:
             "task": {"name": "sycophancy"},
             "checkpoints": [{"name": f"gpt2--step-{s}", "path": "somewhere", "step": s} for s in STEPS],
             "hidden": {"layers": [1, 2], "keep": "all"},
-            "explainers": settings,
+            "explainers": settings | explainers,
             "noise": {"levels": [0, 0.5, 1.0], "seeds": 2, "kinds": ["shuffle", "gaussian"]},
             "metrics": {"bootstrap": 200},
         }
