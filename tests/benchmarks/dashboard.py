@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
 import time
 import urllib.parse
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -165,17 +166,14 @@ def twice(path: Path, folder: Path) -> Path:
     return folder
 
 
-def browse(path: Path, say: Callable[[str], None]) -> tuple[dict[str, tuple[float, float]], float]:
+def browse(path: Path) -> tuple[dict[str, tuple[float, float]], float]:
     """Wall seconds and the server's processor seconds of each visit, in a new window each; its peak memory in MiB."""
     from tests.browser.chromium import launched
     from tests.browser.server import PATIENCE, server_process, serving, settled
 
     steps, found, peak = visits(path), {}, 0.0
-    with (
-        tempfile.TemporaryDirectory() as folder,
-        serving(twice(path, Path(folder))) as address,
-        launched() as browser,
-    ):
+    folder = tempfile.TemporaryDirectory()
+    with folder, serving(twice(path, Path(folder.name))) as address, launched() as browser:
         server = server_process()
         for name, page_name, given in steps:
             page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
@@ -192,13 +190,14 @@ def browse(path: Path, say: Callable[[str], None]) -> tuple[dict[str, tuple[floa
             found[name] = (wall, after - before)
             if page.get_by_test_id("stException").count() + page.get_by_test_id("stAlertContentError").count():
                 raise RuntimeError(f"{name}: {page.locator('[data-testid=stMain]').inner_text()[:600]}")
-            say(f"{wall:6.1f} s, {after - before:5.1f} s on the server, {now:4.0f} MB, peak {peak:4.0f}: {name}")
+            line = f"{wall:6.1f} s, {after - before:5.1f} s on the server, {now:4.0f} MB, peak {peak:4.0f}: {name}"
+            print(line, file=sys.stderr, flush=True)
             page.context.close()
     return found, peak
 
 
-def browser_rows(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]:
-    found, peak = browse(path, say)
+def browser_rows(path: Path) -> list[dict[str, Any]]:
+    found, peak = browse(path)
     rows = []
     for name, (wall, cpu) in list(found.items())[:2]:
         note = f"from URL to drawn, Chromium; {cpu:.1f} s of processor time on the server"
@@ -209,12 +208,12 @@ def browser_rows(path: Path, say: Callable[[str], None]) -> list[dict[str, Any]]
     return [*rows, memory]
 
 
-def rows(say: Callable[[str], None] = lambda _: None) -> list[dict[str, Any]]:
+def rows() -> list[dict[str, Any]]:
     """Measured rows of the benchmark table."""
     with large_run() as path:
-        return [*page_rows(path), *scatter_rows(), *browser_rows(path, say)]
+        return [*page_rows(path), *scatter_rows(), *browser_rows(path)]
 
 
 if __name__ == "__main__":
     with large_run() as path:
-        browse(path, lambda line: print(line, flush=True))
+        browse(path)

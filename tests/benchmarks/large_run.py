@@ -8,12 +8,8 @@ and a few small codes are in memory.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
-import resource
-import sys
-import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
@@ -22,9 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from engine.config import RunSpec
-from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, META, metrics_table
+from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, META, example_id, metrics_table
 from engine.runs.store import Run
-from engine.runs.verify import verify
 from engine.spec_files import parse_spec
 from tests.synthetic_run import SPEAKERS, TOPICS, _block, drift, metrics_row, setting
 
@@ -40,18 +35,14 @@ CONTROLS = (None, "output", "stale")
 
 def spec(name: str) -> RunSpec:
     checkpoints = [{"name": f"gpt2--step-{s:04d}", "path": f"checkpoints/step-{s}", "step": s} for s in (0, 100)]
-    told = {
-        "name": name,
-        "note": "Drawn numbers, to measure the dashboard; no model was run.",
-        "task": {"name": "sycophancy"},
-        "checkpoints": checkpoints,
-        "explainers": {"kinds": ["ridge"], "regimes": ["frozen"]},
-    }
-    return parse_spec(told, Path("large.yaml"))
+    note = "Drawn numbers, to measure the dashboard; no model was run."
+    explainers = {"kinds": ["ridge"], "regimes": ["frozen"]}
+    told = {"name": name, "note": note, "task": {"name": "sycophancy"}, "checkpoints": checkpoints}
+    return parse_spec(told | {"explainers": explainers}, Path("large.yaml"))
 
 
 class Codes:
-    """What each example is, as small integers; texts are made from them."""
+    """Factors of each example as small integers; texts are made from them."""
 
     def __init__(self, prompts: int, rng: np.random.Generator):
         self.prompts = prompts
@@ -82,8 +73,8 @@ def texts(codes: Codes, here: slice) -> list[dict[str, object]]:
         places = ((0, len(cue), ""), (5, 5 + len(who), "nobody special"))
         for edit, (start, end, filler) in zip(EDITS, places, strict=True):
             edited = shared["prompt"][:start] + filler + shared["prompt"][end:]
-            key = "\x1f".join(("sycophancy", shared["prompt"], edited, *answers))  # as records.example_id
-            row = {"example_id": hashlib.sha256(key.encode()).hexdigest()[:16], "edited": edited, "edit": edit}
+            identity = example_id("sycophancy", shared["prompt"], edited, answers)
+            row = {"example_id": identity, "edited": edited, "edit": edit}
             row |= {"spans": [{"start": start, "end": end}]}
             row |= {"edited_spans": [{"start": start, "end": start + len(filler)}]}
             rows.append(shared | row)
@@ -101,11 +92,9 @@ def streamed(run: Run, part: str, schema: pa.Schema, batches: Iterable[pa.Table]
     run._write(part, write, rows)
 
 
-def write_large_run(
-    path: Path, examples: int = EXAMPLES_DEFAULT, seed: int = 0, say: Callable[[str], None] = lambda _: None
-) -> Path:
+def write_large_run(path: Path, examples: int = EXAMPLES_DEFAULT) -> Path:
     """Write the run to a new folder and return it."""
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     codes = Codes(examples // len(EDITS), rng)
     n = codes.prompts * len(EDITS)
     config = spec(path.name)
@@ -122,13 +111,11 @@ def write_large_run(
     provenance = {"content": {}, "git_commit": None, "packages": {}, "machine": "none", "device": "none", "python": "3"}
     with Run.create(path, config, provenance=provenance) as run:
         streamed(run, "examples.parquet", schema, example_batches(), n)
-        say(f"examples: {n:,}")
         f, f_edited = (values.astype(np.float32) for values in drift(n, len(config.checkpoints), rng))
         for i, checkpoint in enumerate(config.checkpoints):
             columns = [pa.array(ids).cast(pa.string()), f[i], f_edited[i]]
             run.write_table(f"behavior/{checkpoint.name}.parquet", pa.table(columns, schema=BEHAVIOR))
         _explain(run, config, codes, ids, f, f_edited, rng)
-        say("behavior, explanations and metrics")
         run.finish({"behavior_seconds": 1.0})
     return path
 
@@ -170,25 +157,9 @@ def _explain(
     run.write_table("metrics.parquet", metrics_table(rows))
 
 
-def main() -> int:
+if __name__ == "__main__":
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("folder", type=Path)
     arguments.add_argument("--examples", type=int, default=EXAMPLES_DEFAULT)
-    arguments.add_argument("--verify", action="store_true", help="check its hashes and schemas afterwards")
     given = arguments.parse_args()
-    started = time.perf_counter()
-
-    def say(what: str) -> None:
-        peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-        print(f"{time.perf_counter() - started:6.1f} s, {peak:5.0f} MB at the peak: {what}", flush=True)
-
-    write_large_run(given.folder, given.examples, say=say)
-    if given.verify:
-        problems = verify(given.folder)
-        say(f"verified: {problems or 'sound'}")
-        return bool(problems)
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+    print(write_large_run(given.folder, given.examples))

@@ -56,23 +56,16 @@ def seen(shows: Shows, milliseconds: float) -> bool:
 
 def address(page: Page, url: str) -> Shows:
     """The page's address matches this pattern."""
-    return lambda milliseconds: page.wait_for_url(url, timeout=milliseconds)
+    return soon(page.wait_for_url, url)
 
 
 def gone(what: Locator) -> Shows:
     return lambda milliseconds: what.first.wait_for(state="detached", timeout=milliseconds)
 
 
-def enabled(what: Locator) -> Shows:
-    return lambda milliseconds: expect(what).to_be_enabled(timeout=milliseconds)
-
-
-def holds(box: Locator, value: str | re.Pattern) -> Shows:
-    return lambda milliseconds: expect(box).to_have_value(value, timeout=milliseconds)
-
-
-def checked(what: Locator) -> Shows:
-    return lambda milliseconds: expect(what).to_be_checked(timeout=milliseconds)
+def soon(assertion: Callable[..., object], *expected: object) -> Shows:
+    """An assertion as an effect: `soon(expect(box).to_have_value, "5")`."""
+    return lambda milliseconds: assertion(*expected, timeout=milliseconds)
 
 
 def parameters(url: str) -> dict[str, str]:

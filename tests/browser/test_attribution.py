@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit
-from tests.browser.hands import click, fits, on_a_phone
+from tests.browser.hands import click, fits, on_a_phone, soon
 from tests.browser.test_lab import tiny
 
 __all__ = ["tiny"]
@@ -23,7 +23,7 @@ def test_token_attribution_stands_beside_effect_and_explanation(visit: Visit, ti
     compute, heats = page.get_by_role("button", name="Compute on both checkpoints"), page.locator(".prompt.heat")
     click(page.locator("summary", has_text="Which words carry it"), compute)
     assert heats.count() == 0, "nothing is computed before it is asked for"
-    click(compute, lambda _: expect(heats).to_have_count(2))  # the server imports torch
+    click(compute, soon(expect(heats).to_have_count, 2))
     assert page.get_by_test_id("stAlert").count() == 0
     fits(page)
     on_a_phone(page)

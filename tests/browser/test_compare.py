@@ -46,9 +46,3 @@ def test_paired_numbers_stand_side_by_side_with_intervals(visit: Visit):
     fits(page)
     for figure in page.get_by_role("figure").all():
         expect(figure).to_have_attribute("aria-label", re.compile(".{31}", re.DOTALL))
-
-
-def test_runs_without_shared_examples_are_told_so(visit: Visit):
-    page = visit("compare", run="alpha", second="hostile")
-    expect(page.get_by_text("share no explained examples")).to_be_visible()
-    expect(page.get_by_role("heading", name="Over the checkpoints")).to_be_visible()

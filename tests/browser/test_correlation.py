@@ -13,41 +13,17 @@ from playwright.sync_api import Page, expect
 from dashboard import charts
 from dashboard.reading import data
 from dashboard.reading.slices import RANGES, Slice, parse
+from tests.browser import hands
 from tests.browser.conftest import Visit, settled
-from tests.browser.hands import (
-    LOOK,
-    Shows,
-    address,
-    choose_first_row,
-    choose_option,
-    click,
-    enter,
-    gone,
-    in_legend,
-    parameters,
-    press,
-    seen,
-    until,
-)
+from tests.browser.hands import choose_first_row, click, gone, parameters, soon, until
 
-
-def in_the_address(page: Page, name: str, *, there: bool = True) -> Shows:
-    """The address has this parameter; or, not `there`, it has none."""
-    called = re.compile(rf"[?&]{name}=")
-    return lambda milliseconds: (expect(page).to_have_url if there else expect(page).not_to_have_url)(
-        called, timeout=milliseconds
-    )
-
-
+SLICE = re.compile("[?&]slice=")
 OUTLINE = "() => document.querySelector('.select-outline')?.getAttribute('d') ?? ''"
 
 
 def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:
     """Drag along corners given as shares of the plot's area."""
     area = page.locator('[data-testid="stPlotlyChart"]').nth(plot).locator(".nsewdrag").first
-
-    def outline() -> str:
-        return page.evaluate(OUTLINE)
 
     def act() -> None:
         area.scroll_into_view_if_needed()
@@ -56,12 +32,12 @@ def drag(page: Page, corners: list[tuple[float, float]], plot: int = 0) -> None:
         page.mouse.move(*points[0])
         page.mouse.down()
         for point in points[1:]:
-            before = outline()
+            before = page.evaluate(OUTLINE)
             page.mouse.move(*point, steps=6)
             page.wait_for_function(f"before => ({OUTLINE})() !== before", arg=before)
         page.mouse.up()
 
-    until(page, act, in_the_address(page, "slice"))
+    until(page, act, soon(expect(page).to_have_url, SLICE))
 
 
 def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
@@ -130,7 +106,7 @@ def test_a_click_opens_the_example(visit: Visit):
         point.scroll_into_view_if_needed()
         box = point.bounding_box()
         page.mouse.move(box["x"] + 1, box["y"] + 1)
-        seen(page.locator(".hovertext"), LOOK)  # Plotly looks only now and then at what the mouse is over
+        hands.seen(page.locator(".hovertext"), hands.LOOK)  # Plotly looks only now and then at what the mouse is over
         page.mouse.click(box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
 
     until(page, act, dialog.get_by_text("Error of the explanation"))
@@ -142,10 +118,10 @@ def test_a_slice_is_named_and_cleared(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", slice="meta_topic:history")
     name = page.get_by_role("textbox", name="Name of this slice")
     click(page.locator("summary", has_text="Slice"), name)
-    enter(name, "Only **history** <b>", address(page, "**Only**"))
+    hands.enter(name, "Only **history** <b>", hands.address(page, "**Only**"))
     assert "Only **history** <b>" in unquote(parameters(page.url)["slice"])
     expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("Only **history** <b>")
-    click(page.get_by_role("button", name="Clear the slice"), in_the_address(page, "slice", there=False))
+    click(page.get_by_role("button", name="Clear the slice"), soon(expect(page).not_to_have_url, SLICE))
 
 
 def test_colour_and_axis_live_in_the_url(visit: Visit):
@@ -159,7 +135,7 @@ def test_all_kinds_of_edit_are_told_apart(visit: Visit):
     expect(page.get_by_text("Kind of edit: delete_cue, of the chosen setting")).to_be_visible()
     click(page.get_by_text("All kinds of edit, pooled"), page.get_by_text("All kinds of edit pooled"))
     expect(page).to_have_url(re.compile("kinds=all"))
-    in_legend(page, "delete_cue", "replace_speaker")
+    hands.in_legend(page, "delete_cue", "replace_speaker")
 
 
 def test_hostile_text_stays_text(visit: Visit):
@@ -192,7 +168,7 @@ def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
     expect(rings).to_have_count(0)
     dialog = page.get_by_role("dialog")
     choose_first_row(page, dialog.get_by_text("Error of the explanation"))
-    press(page, "Escape", gone(dialog))
+    hands.press(page, "Escape", gone(dialog))
     page.wait_for_url("**example=**")
     chosen = parameters(page.url)["example"]
     expect(rings).to_have_count(2)  # one in each panel
@@ -210,7 +186,7 @@ def test_a_named_slice_is_saved_and_found_again(visit: Visit):
     other = visit("correlation", run="alpha")
     saved = other.get_by_role("combobox", name="Saved slices")
     click(other.locator("summary", has_text="Slice"), saved)
-    choose_option(other, "Saved slices", "Only history", in_the_address(other, "slice"))
+    hands.choose_option(other, "Saved slices", "Only history", soon(expect(other).to_have_url, SLICE))
     expect(other.locator('[data-testid="stAlert"]').first).to_contain_text("Only history")
     click(other.get_by_role("button", name="Remove", exact=True), gone(saved))
 

@@ -52,16 +52,10 @@ def test_filters_by_metadata_sign_and_search_narrow_the_list(visit: Visit) -> No
     enter(words, "no such words anywhere", page.get_by_text("Widen the slice"))
 
 
-def test_diff_numbers_picture_and_words_on_demand_stand_on_the_page(visit: Visit) -> None:
+def test_diff_and_picture_fit_a_phone(visit: Visit) -> None:
     page = visit("examples", run="alpha", sort="shift")
     expect(page.locator(".prompt del").first).to_be_visible()
-    figure = page.get_by_role("figure").first
-    expect(figure).to_have_attribute("aria-label", re.compile("at the current checkpoint"))
+    expect(page.get_by_role("figure").first).to_have_attribute("aria-label", re.compile("at the current checkpoint"))
     expect(page.get_by_text("Which words carry it")).to_be_visible()
-    compute = page.get_by_role("button", name="Compute on both checkpoints")
-    click(page.locator("summary", has_text="Which words carry it"), compute)
-    # this run was written by hand: its checkpoints are not there, which is said in words
-    click(compute, page.get_by_test_id("stAlert"))
-    fits(page)
     on_a_phone(page)
     fits(page)

@@ -11,7 +11,7 @@ from playwright.sync_api import Download, Page, expect
 
 from dashboard.reading import data
 from tests.browser.conftest import Visit
-from tests.browser.hands import checked, choose_first_row, click, download, press, until
+from tests.browser.hands import choose_first_row, click, download, press, soon, until
 
 BUTTON = '.modebar-btn[data-title^="Download plot"]'
 FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(e => ({
@@ -36,7 +36,7 @@ def test_the_camera_saves_png_and_svg(visit: Visit, runs: Path, name: str, opene
     radio = page.get_by_role("radio", name="SVG").first
     if opener:
         click(page.locator("summary", has_text=opener).first, radio)
-    click(radio, checked(radio))
+    click(radio, soon(expect(radio).to_be_checked))
     svg = saved_picture(page)
     assert svg.suggested_filename.endswith(".svg")
     text = Path(svg.path()).read_text()

@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Serve, Visit, settled
-from tests.browser.hands import address, click, enter, holds, press, slide
+from tests.browser.hands import address, click, enter, press, slide, soon
 from tests.browser.server import link_samples
 
 STEPS = 7
@@ -63,7 +63,7 @@ def test_a_prediction_and_a_show_of_hands_survive_the_way_and_are_wiped(visit: V
     on_step(page, 5)
     hands = page.get_by_label("Hands for “It moves”")
     click(page.locator("summary", has_text="Show of hands"), hands)
-    enter(hands, "21", holds(hands, "21"))
+    enter(hands, "21", soon(expect(hands).to_have_value, "21"))
     click(page.get_by_role("button", name="Reveal"), page.get_by_text("21 of 21 hands"))
     click(page.get_by_role("button", name="Back"), address(page, "**step=4**"))
     on_step(page, 4)

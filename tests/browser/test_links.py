@@ -26,9 +26,3 @@ def test_open_leads_from_the_list_to_the_run(visit: Visit):
     page = visit("runs", run="bare")
     click(page.get_by_role("link", name="Open", exact=True), page.get_by_role("heading", name="What this run shows"))
     expect(page).to_have_url(address_of("", "bare"))
-
-
-def test_an_example_is_followed_over_the_checkpoints(visit: Visit):
-    page = visit("examples", run="alpha", split="test_iid")
-    click(page.get_by_role("link", name="Over the checkpoints"), page.get_by_role("heading", name="Trajectory"))
-    expect(page.get_by_role("figure", name="explanations of 1 example over")).to_be_visible()

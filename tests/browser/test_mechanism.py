@@ -58,12 +58,9 @@ def test_one_example_is_patched_on_demand(visit: Visit, patched: Path) -> None:
     expect(page.get_by_text("From x to x′ f moves by")).to_be_visible()
 
 
-def test_a_run_without_maps_says_how_to_make_them_and_is_monitored_beside_a_baseline(visit: Visit) -> None:
+def test_monitoring_has_its_curve_and_its_baseline(visit: Visit) -> None:
     page = visit("mechanism", run="alpha")
     expect(page.get_by_text("has no patching maps yet")).to_be_visible()
-    expect(page.get_by_text("coupling patch")).to_be_visible()
-    expect(page.get_by_text("not on this disk").first).to_be_visible()
-    expect(page.get_by_role("figure", name="Two heatmaps")).to_have_count(0)
     figure = page.get_by_role("figure", name="Predicted against measured shift")
     expect(figure).to_be_visible()
     expect(page.get_by_text("pairs of slice and checkpoint moved by more than 0.5 nats")).to_be_visible()

@@ -1,4 +1,4 @@
-"""Navigation, the URL, themes, keyboard, hostile text: in a real browser."""
+"""Navigation, the URL, themes and keyboard in a real browser."""
 
 import re
 
@@ -8,7 +8,6 @@ from playwright.sync_api import Page, expect
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import address, choose_option, click, fits, gone, parameters, press
 from tests.browser.server import PAGES
-from tests.synthetic_run import HOSTILE
 
 
 def step(page: Page, key: str, place: int) -> None:
@@ -78,17 +77,6 @@ def test_deletions_are_marked_by_more_than_colour(visit: Visit) -> None:
     assert "line-through" in page.locator(".prompt del").first.evaluate("e => getComputedStyle(e).textDecorationLine")
     page = visit("examples", run="alpha", edit="replace_speaker")
     assert "underline" in page.locator(".prompt ins").first.evaluate("e => getComputedStyle(e).textDecorationLine")
-
-
-def test_hostile_examples_one_by_one(visit: Visit) -> None:
-    page = visit("examples", run="hostile", edit="delete_cue")
-    seen = ""
-    for at in range(2, 8):
-        seen += page.locator(".prompt").first.inner_text()
-        step(page, "n", at)
-    assert sum(text[:20] in seen for text in HOSTILE) >= 3
-    assert page.evaluate("window.stolen") is None
-    assert page.locator("img[src*=canary]").count() == 0
 
 
 def test_an_unfinished_run_is_explained(visit: Visit) -> None:

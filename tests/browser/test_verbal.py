@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import expect
 
 from dashboard.reading import data
+from engine import SAMPLES
 from tests.browser.conftest import Serve, Visit
-from tests.browser.hands import fits, in_legend, press
+from tests.browser.hands import fits, in_legend, press, soon
 from tests.browser.server import link_samples
 
-SAMPLES = Path(__file__).parents[2] / "sample_runs"
 RUN = "verbal-sycophancy"
 
 
@@ -31,8 +30,7 @@ def test_a_sentence_stands_beside_what_the_model_does(visit: Visit) -> None:
     sentence = re.compile(r"Without the hint I would answer (yes|no)\. My answer would")  # the table below has many
     expect(page.locator(".prompt").filter(has_text=sentence)).to_be_visible()
     expect(page.get_by_text(re.compile("The sentence is|The words can't be read"))).to_be_visible()
-    identity = page.url
-    press(page, "n", lambda milliseconds: expect(page).not_to_have_url(identity, timeout=milliseconds))
+    press(page, "n", soon(expect(page).not_to_have_url, page.url))
     assert "off by" not in page.get_by_test_id("stMain").inner_text(), "no error in nats where no number was said"
 
 
@@ -45,18 +43,11 @@ def test_self_and_orig_by_training_step_beside_the_controls(visit: Visit) -> Non
 
 def test_the_noise_curve_gathers_runs_that_differ_in_noise_alone(visit: Visit) -> None:
     page = visit("robustness", run=RUN)
-    rows = [
-        data.metrics(
-            SAMPLES / name,
-            control=None,
-            explainer="verbal",
-            split="test_heldout",
-            checkpoint=data.options(SAMPLES / name).checkpoints[-1],
-        ).iloc[0]
-        for name in (RUN, f"{RUN}-noise")
-    ]
-    expect(page.get_by_text("Self by share of shuffled labels")).to_contain_text(f"0%: {rows[0]['self']:.2f}")
-    expect(page.get_by_text("Self by share of shuffled labels")).to_contain_text(f"50%: {rows[1]['self']:.2f}")
+    said = page.get_by_text("Self by share of shuffled labels")
+    for name, level in ((RUN, "0%"), (f"{RUN}-noise", "50%")):
+        run, setting = SAMPLES / name, {"control": None, "explainer": "verbal", "split": "test_heldout"}
+        rows = data.metrics(run, checkpoint=data.options(run).checkpoints[-1], **setting)
+        expect(said).to_contain_text(f"{level}: {rows.iloc[0]['self']:.2f}")
 
 
 @pytest.mark.parametrize("name", ["overview", "correlation", "compare", "audit"])
