@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engine import pipeline
 from engine.config import CheckpointSpec, InputError, RunSpec, SpecError
 from engine.model.checkpoints import load
-from engine.records import METRICS, VERBAL_CONTROLS
+from engine.records import METRICS
 from engine.runs.observed import Observed
 from engine.runs.report import report
 from engine.runs.store import Run
@@ -70,7 +70,8 @@ def test_a_run_is_sound_and_has_the_known_columns(finished: Path) -> None:
     assert set(content["rows"][0]) == set(METRICS.names) - {"control"}
     assert {r["explainer"] for r in content["rows"]} == {"verbal"}
     assert {r["condition"] for r in content["rows"]} == {"β 1, concurrent"}
-    assert {r["control"] for r in content["controls"]} == set(VERBAL_CONTROLS) - {"other_model"}
+    controls = {"copy", "contrary", "consistency", "text_only", "output_text", "small_lm", "null"}
+    assert {r["control"] for r in content["controls"]} == controls
     run = Run.open(finished)
     assert run.manifest["notes"]["verbal"]["labels"] > 20
     assert not [p for p in run.parts if p.startswith(("said/", "verbal/", "hidden/"))]
@@ -195,7 +196,7 @@ def test_labels_of_another_family_and_a_low_rank_adapter(base: Path) -> None:
         ({"drift": {"world": "cue", "dialogues": "d.jsonl"}}, "either a world or a file"),
         ({"drift": {"world": "cue"}}, "only the built-in tasks"),
         ({"drift": None, "schedule": "labels_first"}, "needs a drift"),
-        ({"schedule": "labels_first", "label_steps": 5}, "must stand at that step"),
+        ({"schedule": "labels_first", "label_steps": 5}, "a trained checkpoint must have that step"),
         ({"controls": ["other_model"]}, "needs other_model"),
         ({"noise": 1.5}, "less than or equal to 1"),
         ({"labels": 1}, "greater than or equal to 2"),
@@ -219,7 +220,7 @@ def test_only_what_trains_has_trained_checkpoints(base: Path) -> None:
     ("verbal", "said"),
     [
         ({"edits": ["delete_hat"]}, "no example has the edit 'delete_hat'"),
-        ({"drift": {"dialogues": "absent.jsonl"}}, "can't be read"),
+        ({"drift": {"dialogues": "absent.jsonl"}}, "no such file"),
         ({"lora": {"modules": ["no_such_layer"]}}, "verbal.lora.modules"),
     ],
 )
