@@ -64,7 +64,7 @@ def test_a_long_text_is_cut_and_says_so() -> None:
         (-0.4, "−0.40", "−0.40"),
         (-0.001, "0.00", "0.00"),
         (None, "n/a", "–"),
-        (NAN, "n/a", "–"),
+        (float("nan"), "n/a", "–"),
     ],
 )
 def test_numbers(value: float | None, plainly: str, with_sign: str) -> None:

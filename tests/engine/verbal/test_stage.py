@@ -70,8 +70,13 @@ def test_a_run_is_sound_and_has_the_known_columns(finished: Path) -> None:
     assert set(content["rows"][0]) == set(METRICS.names) - {"control"}
     assert {r["explainer"] for r in content["rows"]} == {"verbal"}
     assert {r["condition"] for r in content["rows"]} == {"β 1, concurrent"}
+<<<<<<< HEAD
     controls = "copy contrary consistency text_only output_text small_lm null".split()
     assert {r["control"] for r in content["controls"]} == set(controls)
+=======
+    controls = {"copy", "contrary", "consistency", "text_only", "output_text", "small_lm", "null"}
+    assert {r["control"] for r in content["controls"]} == controls
+>>>>>>> partG
     run = Run.open(finished)
     assert run.manifest["notes"]["verbal"]["labels"] > 20
     assert not [p for p in run.parts if p.startswith(("said/", "verbal/", "hidden/"))]
@@ -196,7 +201,7 @@ def test_labels_of_another_family_and_a_low_rank_adapter(base: Path) -> None:
         ({"drift": {"world": "cue", "dialogues": "d.jsonl"}}, "either a world or a file"),
         ({"drift": {"world": "cue"}}, "only the built-in tasks"),
         ({"drift": None, "schedule": "labels_first"}, "needs a drift"),
-        ({"schedule": "labels_first", "label_steps": 5}, "must stand at that step"),
+        ({"schedule": "labels_first", "label_steps": 5}, "a trained checkpoint must have that step"),
         ({"controls": ["other_model"]}, "needs other_model"),
         ({"noise": 1.5}, "less than or equal to 1"),
         ({"labels": 1}, "greater than or equal to 2"),
@@ -220,7 +225,7 @@ def test_only_what_trains_has_trained_checkpoints(base: Path) -> None:
     ("verbal", "said"),
     [
         ({"edits": ["delete_hat"]}, "no example has the edit 'delete_hat'"),
-        ({"drift": {"dialogues": "absent.jsonl"}}, "can't be read"),
+        ({"drift": {"dialogues": "absent.jsonl"}}, "no such file"),
         ({"lora": {"modules": ["no_such_layer"]}}, "verbal.lora.modules"),
     ],
 )
