@@ -70,13 +70,8 @@ def test_a_run_is_sound_and_has_the_known_columns(finished: Path) -> None:
     assert set(content["rows"][0]) == set(METRICS.names) - {"control"}
     assert {r["explainer"] for r in content["rows"]} == {"verbal"}
     assert {r["condition"] for r in content["rows"]} == {"β 1, concurrent"}
-<<<<<<< HEAD
     controls = "copy contrary consistency text_only output_text small_lm null".split()
     assert {r["control"] for r in content["controls"]} == set(controls)
-=======
-    controls = {"copy", "contrary", "consistency", "text_only", "output_text", "small_lm", "null"}
-    assert {r["control"] for r in content["controls"]} == controls
->>>>>>> partG
     run = Run.open(finished)
     assert run.manifest["notes"]["verbal"]["labels"] > 20
     assert not [p for p in run.parts if p.startswith(("said/", "verbal/", "hidden/"))]
