@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from dashboard.text import bracketed, changes, diff, escaped, heat, markdown_escaped, plain, shown, signed
+from dashboard.text import bracketed, changes, diff, escaped, heat, markdown_escaped, number, plain, shown, signed
 from tests.synthetic_run import HOSTILE
 
 
@@ -58,10 +58,12 @@ def test_a_long_text_is_cut_and_says_so() -> None:
 
 
 @pytest.mark.parametrize(
-    ("value", "text"), [(0.126, "+0.13"), (-0.4, "−0.40"), (-0.001, "0.00"), (None, "–"), (float("nan"), "–")]
+    ("value", "plainly", "with_sign"),
+    [(0.126, "0.13", "+0.13"), (-0.4, "−0.40", "−0.40"), (-0.001, "0.00", "0.00"), (None, "n/a", "–")],
 )
-def test_signed(value: float | None, text: str) -> None:
-    assert signed(value) == text
+def test_numbers(value: float | None, plainly: str, with_sign: str) -> None:
+    assert (number(value), signed(value)) == (plainly, with_sign)
+    assert signed(float("nan")) == signed(None)
 
 
 def test_bracketed() -> None:

@@ -29,9 +29,13 @@ def some_points(n: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def draw(frame: pd.DataFrame, **kwargs):
-    limits = charts.Limits.of(frame["effect_current"], frame["explanation"])
-    return charts.scatter(frame, "effect_current", x_title="Δ (nats)", y_title="e (nats)", limits=limits, **kwargs)
+def limits_of(frame: pd.DataFrame) -> charts.Limits:
+    return charts.Limits.of(frame["effect_current"], frame["explanation"])
+
+
+def draw(frame: pd.DataFrame, **options):
+    titles = {"x_title": "Δ (nats)", "y_title": "e (nats)"}
+    return charts.scatter(frame, "effect_current", limits=limits_of(frame), **titles, **options)
 
 
 def named(figure, name: str):
@@ -43,24 +47,21 @@ def test_scatter_holds_every_point_once_with_its_id():
     figure = draw(frame, colour="edit")
     ids = np.concatenate([t.customdata for t in figure.data if t.mode == "markers"])
     assert sorted(ids) == sorted(frame["example_id"])
-    symbols = {t.marker.symbol for t in figure.data if t.mode == "markers"}
-    colours = {t.marker.color for t in figure.data if t.mode == "markers"}
-    assert len(symbols) == len(colours) == 2
+    marks = [t.marker for t in figure.data if t.mode == "markers"]
+    assert len({m.symbol for m in marks}) == len({m.color for m in marks}) == 2
     assert figure.layout.xaxis.range == figure.layout.yaxis.range
 
 
 def test_fit_line_is_least_squares():
-    frame = some_points(500)
-    expected = np.polyfit(frame["effect_current"].astype(float), frame["explanation"].astype(float), 1)
-    assert points_module.fit_line(frame["effect_current"], frame["explanation"]) == pytest.approx(
-        tuple(expected), abs=1e-6
-    )
+    x, y = (some_points(500)[name].astype(float) for name in ("effect_current", "explanation"))
+    assert points_module.fit_line(x, y) == pytest.approx(tuple(np.polyfit(x, y, 1)), abs=1e-6)
     assert points_module.fit_line(np.ones(5), np.arange(5.0)) is None
 
 
 @pytest.mark.parametrize(("n", "kind"), [(200, "scatter"), (1_000, "scattergl"), (60_000, "scattergl")])
-def test_webgl_from_a_thousand_points(n, kind):
-    assert named(draw(some_points(n)), "sampled" if n > 50_000 else "examples").type == kind
+def test_webgl_from_a_thousand_points_sent_as_float32(n, kind):
+    trace = named(draw(some_points(n)), "sampled" if n > 50_000 else "examples")
+    assert trace.type == kind and trace.x.dtype == np.float32
 
 
 def test_raster_counts_every_row_and_is_small():
@@ -74,14 +75,10 @@ def test_raster_counts_every_row_and_is_small():
 
 def test_raster_density_sums_to_n():
     frame = some_points(60_000)
-    limits = charts.Limits.of(frame["effect_current"], frame["explanation"])
-    z = points_module._raster(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy(), limits).z
-    histogram, _, _ = np.histogram2d(
-        frame["explanation"],
-        frame["effect_current"],
-        bins=points_module.RASTER_BINS,
-        range=[[limits.low, limits.high]] * 2,
-    )
+    x, y, limits = frame["effect_current"].to_numpy(), frame["explanation"].to_numpy(), limits_of(frame)
+    z = points_module._raster(x, y, limits).z
+    bins, ends = points_module.RASTER_BINS, [[limits.low, limits.high]] * 2
+    histogram, _, _ = np.histogram2d(y, x, bins=bins, range=ends)
     assert (np.asarray(z) > 0).sum() == pytest.approx((histogram > 0).sum(), rel=0.02)
 
 
@@ -99,10 +96,6 @@ def test_rows_without_numbers_are_left_out():
     figure = draw(frame, selected=np.ones(10, bool))
     assert len(named(figure, "examples").x) == 9
     assert draw(frame.iloc[:0]).data is not None
-
-
-def test_points_are_sent_as_float32():
-    assert json.loads(plotly.io.to_json(draw(some_points(2_000))))["data"][0]["x"]["dtype"] == "f4"
 
 
 def test_quadrants_compare_signs():
@@ -138,82 +131,63 @@ def test_safe_cuts_long_text():
     assert len(style.safe("a" * 1_000_000, 50)) == 50
 
 
-@pytest.mark.parametrize(
-    ("value", "text"), [(0.81, "0.81"), (-0.114, "−0.11"), (-0.001, "0.00"), (None, "n/a"), (float("nan"), "n/a")]
-)
-def test_numbers_read_like_the_text(value, text):
-    assert charts.number(value) == text
-
-
 def test_interval_says_both_ends():
     assert charts.interval(0.05, 0.01, 0.09, sign=True) == "+0.05 [+0.01, +0.09]"
     assert charts.interval(0.05, None, None) == "0.05"
 
 
-def curve(**extra) -> pd.DataFrame:
-    levels = np.linspace(0, 1, 11)
-    return pd.DataFrame(
-        {"noise": levels, "noisy_clean": 1 - levels, "self": 0.8 - 0.7 * levels, "orig": 0.7 - 0.6 * levels} | extra
-    )
-
-
 def test_noise_curve_draws_both_curves_and_marks_the_break():
-    figure = charts.noise_curve(curve(), curve(), null=(-0.1, 0.1), ceiling=0.9, breaks_at=0.85, level=0.5)
+    levels = np.linspace(0, 1, 11)
+    curve = pd.DataFrame({"noise": levels, "self": 0.8 - 0.7 * levels, "orig": 0.7 - 0.6 * levels})
+    figure = charts.noise_curve(curve, curve, null=(-0.1, 0.1), ceiling=0.9, breaks_at=0.85, level=0.5)
     names = [t.name for t in figure.data]
     assert {"Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now"} <= set(names)
     assert any("breaks at 85%" in (a.text or "") for a in figure.layout.annotations)
 
 
 def test_trajectory_skips_what_was_not_computed():
-    rows = pd.DataFrame(
-        {"step": [0, 100], "self": [0.8, 0.7], "self_low": [0.7, 0.6], "self_high": [0.9, 0.8], "gap": [np.nan] * 2}
-    )
-    figure = charts.trajectory(
-        [charts.Series(rows, "self", "Self", style.SELF), charts.Series(rows, "gap", "gap", style.SELF, panel=2)],
-        lost_at=100, lost_text="coupling lost at 100",
-    )  # fmt: skip
+    rows = pd.DataFrame({"step": [0, 100], "self": [0.8, 0.7], "gap": [np.nan] * 2})
+    rows = rows.assign(self_low=[0.7, 0.6], self_high=[0.9, 0.8])
+    lines = [charts.Series(rows, "self", "Self", style.SELF), charts.Series(rows, "gap", "gap", style.SELF, panel=2)]
+    figure = charts.trajectory(lines, lost_at=100, lost_text="coupling lost at 100")
     assert [t.name for t in figure.data if t.name] == ["Self"]
 
 
 def test_heatmap_is_ordered_by_step_and_layer():
-    rows = pd.DataFrame(
-        {
-            "step": [100, 100, 0, 0],
-            "checkpoint": ["m--b", "m--b", "m--a", "m--a"],
-            "layer": [4, 1, 4, 1],
-            "gap": [0.1, -0.2, 0, 0],
-        }
-    )
+    rows = pd.DataFrame({"step": [100, 100, 0, 0], "layer": [4, 1, 4, 1], "gap": [0.1, -0.2, 0, 0]})
+    rows["checkpoint"] = ["m--b", "m--b", "m--a", "m--a"]
     heat = charts.heatmap(rows, "gap", title="gap", centred=True).data[0]
     assert list(heat.x) == ["a", "b"] and list(heat.y) == ["layer 1", "layer 4"]
     assert heat.zmin == pytest.approx(-0.2) and heat.z[0][1] == pytest.approx(-0.2)
 
 
 def test_one_example_moves_in_a_panel_of_its_own():
-    frame = pd.DataFrame({"example_id": ["a", "a", "b", "b"], "step": [0, 1] * 2, "effect_current": [0, 1, 2, 3.0],
-                          "effect_target": [0, 0, 2, 2.0], "explanation": [0, 0.5, 2, 2.5]})  # fmt: skip
+    frame = pd.DataFrame({"example_id": ["a", "a", "b", "b"], "step": [0, 1] * 2, "explanation": [0, 0.5, 2, 2.5]})
+    frame = frame.assign(effect_current=[0, 1, 2, 3.0], effect_target=[0, 0, 2, 2.0])
     figure = charts.example_moves(frame, ["a", "b"], ["one", "two"])
     assert len(figure.data) == 6 and {t.yaxis for t in figure.data} == {"y", "y2"}
+    figure = charts.example_moves(frame.assign(explanation=np.nan), ["a"], ["one"])
+    assert [t.name for t in figure.data] == ["Δ of the current model", "Δ of the target"], "no line without numbers"
 
 
-def test_what_has_no_interval_has_no_error_bar():
-    trace = charts.ladder(
-        [charts.LadderRow("with", 0.5, 0.4, 0.7), charts.LadderRow("without", 0.5)], x_title="r"
-    ).data[0]
-    assert trace.error_x.array[1] is None and trace.error_x.arrayminus[1] is None
-    assert trace.error_x.array[0] == pytest.approx(0.2)
-    bars = [learn.Bar("with", (0.5, 0.4, 0.7)), learn.Bar("without", (0.5, None, None))]
-    shown = {t.name: t.error_x.visible for t in learn.estimates(bars, x_title="r").data}
+def test_a_number_without_interval_has_no_error_bar():
+    rows = [charts.LadderRow("with", 0.5, 0.4, 0.7), charts.LadderRow("without", 0.5)]
+    bars = charts.ladder(rows, x_title="r").data[0].error_x
+    assert bars.array[1] is None and bars.arrayminus[1] is None
+    assert bars.array[0] == pytest.approx(0.2)
+    given = [learn.Bar("with", (0.5, 0.4, 0.7)), learn.Bar("without", (0.5, None, None))]
+    shown = {t.name: t.error_x.visible for t in learn.estimates(given, x_title="r").data}
     assert shown == {"with": True, "without": False}
 
 
 def test_example_effects_and_ladder_write_their_numbers():
     figure = charts.example_effects((0.0, -1.0), (0.5, 1.0), 0.25)
     assert [a.text for a in figure.layout.annotations] == ["Δ −1.00", "Δ +0.50", "Δ +0.25"]
-    ladder = charts.ladder(
-        [charts.LadderRow("ridge", 0.8, 0.7, 0.9, "explainer"), charts.LadderRow("output", None)], x_title="r"
-    )
-    assert sum(len(t.x) for t in ladder.data) == 1
+    others = [("you", -0.5, style.PURPLE, "x"), ("nobody", None, style.GREY, "x")]
+    figure = charts.example_effects((0.0, -1.0), (0.5, 1.0), None, others)
+    assert [t.name for t in figure.data] == ["target", "current", "you"] and list(figure.data[2].x) == [0.5, 0.0]
+    rows = [charts.LadderRow("ridge", 0.8, 0.7, 0.9, "explainer"), charts.LadderRow("output", None)]
+    assert sum(len(t.x) for t in charts.ladder(rows, x_title="r").data) == 1
 
 
 def test_features_of_a_prompt_are_ordered_by_measured_effect():
@@ -235,11 +209,3 @@ def test_a_quadrant_keeps_its_colour_whatever_is_frequent():
     assert len(set(many.values())) == 4
     assert set(few) < set(many)
     assert all(many[name] == colour for name, colour in few.items())
-
-
-def test_a_run_without_numbers_of_explanation_has_no_line_of_it_in_the_legend():
-    frame = pd.DataFrame(
-        {"example_id": "a", "step": [0, 100], "effect_current": [1.0, 2.0], "effect_target": 1.0, "explanation": np.nan}
-    )
-    names = [t.name for t in charts.example_moves(frame, ["a"], ["one"]).data]
-    assert names == ["Δ of the current model", "Δ of the target"]

@@ -11,6 +11,16 @@ from dashboard.charts.mechanism import Column, MapCorrelation
 HOSTILE = "<b>x</b> $y$ <a href='https://canary.invalid'>"
 
 
+SHIFTS = pd.DataFrame(
+    [
+        ("one", "everything", "", 9, 0.1, 0.2),
+        ("one", "topic", HOSTILE, 4, 0.6, 0.7),
+        (HOSTILE, "topic", "b", 5, -0.2, -0.9),
+    ],
+    columns=["checkpoint", "column", "value", "n", "predicted", "measured"],
+)
+
+
 def test_both_maps_share_axes_and_scale_and_what_is_not_read_is_empty():
     values = np.arange(12.0).reshape(3, 4) - 5
     said = values / 2
@@ -55,29 +65,16 @@ def test_hostile_text_is_text():
     figures = [
         mechanism.patch_maps([Column(HOSTILE, "g")], [0], [("t", np.ones((1, 1)))], unit="nats"),
         mechanism.agreements([MapCorrelation(HOSTILE, 0.5, 0.4, 0.6, False, False)]),
-        mechanism.shifts(_table(), 0.5, {}),
+        mechanism.shifts(SHIFTS, 0.5, {}),
     ]
     for figure in figures:
         text = figure.to_json()
         assert "<b>x" not in text and "\\u003cb\\u003ex" not in text and "<a href" not in text
 
 
-def _table() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "checkpoint": ["one", "one", HOSTILE],
-            "column": ["everything", "topic", "topic"],
-            "value": ["", HOSTILE, "b"],
-            "n": [9, 4, 5],
-            "predicted": [0.1, 0.6, -0.2],
-            "measured": [0.2, 0.7, -0.9],
-        }
-    )
-
-
 def test_monitoring_draws_every_pair_and_both_detectors():
     curve = pd.DataFrame({"false_alarms": [0, 0.5, 1], "detected": [0, 0.9, 1]})
-    figure = mechanism.shifts(_table(), 0.5, {"predicted": curve, "drift": curve})
+    figure = mechanism.shifts(SHIFTS, 0.5, {"predicted": curve, "drift": curve})
     points = [t for t in figure.data if t.mode == "markers"]
     assert sum(len(t.x) for t in points) == 3
     names = [t.name for t in figure.data]

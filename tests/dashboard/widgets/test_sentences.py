@@ -9,20 +9,14 @@ import pytest
 from dashboard.widgets import sentences
 from engine.tasks import WORDINGS
 
-ANSWERS = {"a": " yes", "b": " no"}
-
 
 def row(target: str, current: str, text: str) -> dict:
     """target, current: answers to x and x′, such as "ab"."""
     signs = {"a": 1.5, "b": -0.5}
-    numbers = {
-        f"{name}_{who}": signs[does[i]]
-        for who, does in (("target", target), ("current", current))
-        for i, name in enumerate(("f", "f_edited"))
-    }
-    return {
-        "task": "sycophancy", "edit": "delete_cue", "answer_a": " yes", "answer_b": " no", "text": text, **numbers
-    }  # fmt: skip
+    names = ("f_target", "f_edited_target", "f_current", "f_edited_current")
+    numbers = {name: signs[answer] for name, answer in zip(names, target + current, strict=True)}
+    about = {"task": "sycophancy", "edit": "delete_cue", "answer_a": " yes", "answer_b": " no"}
+    return {**about, "text": text, **numbers}
 
 
 def sentence(answer: str, changed: bool) -> str:
