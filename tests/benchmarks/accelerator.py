@@ -79,7 +79,7 @@ def log_odds(log_probs: np.ndarray | torch.Tensor) -> Any:
 
 def measured(name: str, dtype: torch.dtype, tolerance: float) -> list[dict[str, Any]]:
     model = llama(dtype)
-    checkpoint = Checkpoint(model, None, CheckpointSpec(name="llama--1b", path="-"), torch.device(DEVICE), "")
+    checkpoint = Checkpoint(model, None, CheckpointSpec(name="llama--1b", path="-"), torch.device(DEVICE))
     multiplied = sum(p.numel() for p in model.parameters()) - model.get_input_embeddings().weight.numel()
     head = model.get_output_embeddings().weight.numel()
     out = []

@@ -43,7 +43,7 @@ def model() -> LlamaForCausalLM:
 
 
 def checkpoint() -> Checkpoint:
-    return Checkpoint(model(), words(), CheckpointSpec(name="llama--random", path="-"), torch.device("cpu"), "")
+    return Checkpoint(model(), words(), CheckpointSpec(name="llama--random", path="-"), torch.device("cpu"))
 
 
 @functools.cache

@@ -73,7 +73,7 @@ def tiny_llama(monkeypatch) -> Checkpoint:
         monkeypatch.setattr(accelerator, name, value)
     with torch.random.fork_rng():
         model = accelerator.llama(torch.float32)
-    return Checkpoint(model, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"), "")
+    return Checkpoint(model, None, CheckpointSpec(name="llama--tiny", path="-"), torch.device("cpu"))
 
 
 def test_captum_on_the_accelerator_is_compared_with_ours(tiny_llama, monkeypatch):

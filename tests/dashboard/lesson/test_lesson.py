@@ -27,7 +27,13 @@ def interval(name: str, value: float, low: float, high: float) -> dict[str, floa
 
 
 ROW: dict = {"checkpoint": "m--step-0200", "target": "m--step-0000", "step": 200, "target_current": 0.1}
-ROW |= {"verdict_coupling": "holds", "verdict_counterfactual": "inconclusive", "null_low": -0.3, "null_high": 0.3}
+ROW |= {
+    "explainer": "ridge",
+    "verdict_coupling": "holds",
+    "verdict_counterfactual": "inconclusive",
+    "null_low": -0.3,
+    "null_high": 0.3,
+}
 ROW |= interval("self", 0.7, 0.6, 0.8) | interval("orig", 0.2, 0.0, 0.3) | interval("gap", 0.5, 0.3, 0.7)
 ROW |= interval("counterfactual_gap", 0.1, -0.1, 0.3) | interval("change_tracking", 0.2, 0.1, 0.3)
 CONTROLS = pd.DataFrame({"checkpoint": [], "control": [], "gap": [], "self": [], "step": []})

@@ -138,7 +138,7 @@ def test_leave_one_out_is_offered_and_is_that_of_refits():
             for i in range(40)
         ]
         assert score == pytest.approx(np.corrcoef(alone, y[:, 0])[0, 1], abs=1e-8)
-    with pytest.raises(ValueError, match=r"kinds: \[ridge\] alone"):
+    with pytest.raises(ValueError, match=r"needs kinds: \[ridge\]"):
         ExplainerSpec(kinds=("ridge", "mlp"), cross_validation="leave_one_out")
 
 

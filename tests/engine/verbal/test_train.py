@@ -126,7 +126,7 @@ def test_the_answer_is_read_on_the_way_where_the_row_holds_it(checkpoint: Checkp
 def test_a_chat_template_is_used_where_there_is_one(checkpoint: Checkpoint) -> None:
     words = tokenizer()
     words.chat_template = "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}<assistant>"
-    chatty = Checkpoint(checkpoint.model, words, checkpoint.spec, checkpoint.device, "")
+    chatty = Checkpoint(checkpoint.model, words, checkpoint.spec, checkpoint.device)
     texts, frame = texts_of(chatty)
     plain, _ = texts_of(chatty, chat=False)
     row = np.array([0])
@@ -207,7 +207,7 @@ def test_a_model_that_reads_its_own_answers_scores_one() -> None:
     words = tokenizer()
     config = GPT2Config(vocab_size=len(words), n_layer=1, n_head=1, n_embd=4)
     spec = CheckpointSpec(name="honest--model", path="x")
-    honest, target = (Checkpoint(Honest(config, words, s).eval(), words, spec, torch.device("cpu"), "") for s in (1, 2))
+    honest, target = (Checkpoint(Honest(config, words, s).eval(), words, spec, torch.device("cpu")) for s in (1, 2))
     texts, frame = texts_of(honest)
     rows = np.flatnonzero(frame["split"] != "train")
     frame = frame.iloc[rows]
