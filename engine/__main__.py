@@ -58,6 +58,35 @@ def report(
 
 
 @app.command()
+def zoo(
+    run: Annotated[Path | None, typer.Argument(help="folder of a run, whose behavior the look-alikes read")] = None,
+    worlds: Annotated[bool, typer.Option("--worlds", help="draw worlds instead, one for each draw")] = False,
+    alike: Annotated[bool, typer.Option("--alike", help="worlds in which x' is the same for all of an entity")] = False,
+    draws: Annotated[int, typer.Option(min=1, help="number of draws of worlds or noise")] = 200,
+    edit: Annotated[str | None, typer.Option(help="kind of edit; default: the run's first headline edit")] = None,
+    checkpoint: Annotated[str | None, typer.Option(help="current checkpoint; default: the last one")] = None,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    quiet: Quiet = False,
+) -> None:
+    """Score hand-built look-alikes of an honest explainer, and print which claims are shown of them."""
+    from engine.progress import bars
+    from engine.runs.observed import Observed
+    from engine.runs.store import Run
+    from engine.zoo import table
+
+    if (run is None) != worlds:
+        raise InputError("zoo: give the folder of a run, or --worlds")
+    with bars(quiet) as progress:
+        if run is None:
+            scored = table.on_worlds(draws, seed, alike, progress)
+        else:
+            record = Run.open(run)
+            observed = Observed(record, record.spec)
+            scored = table.on_run(observed, draws, edit=edit, checkpoint=checkpoint, seed=seed, progress=progress)
+    typer.echo(table.markdown(scored))
+
+
+@app.command()
 def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) -> None:
     """Check the hashes and schemas of runs. Exit code 1 if one is damaged; each line names a damaged part."""
     from engine.runs.verify import verify as problems_of

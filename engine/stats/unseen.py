@@ -1,0 +1,250 @@
+"""What explanations know of f_t(x'), the run that was not made, beyond what anybody can read from the outputs.
+
+Three statistics, for explanations e_t [n] at checkpoint t. `known` is Z = (f_t(x), f_0(x), f_0(x')):
+
+- `unseen`: correlation of e_t with f_t(x') given Z;
+- `unseen_over_stale`: that, minus the same of the explainer's reading of the target's hidden states;
+- `unseen_over_outputs`: `unseen`, where Z also holds the mean f(x) of the other prompts of the same entity and of
+  the same cue, at t and at 0.
+
+Both sides are freed from Z by a cross-fitted regression with interactions, and the residuals are correlated: the
+generalised covariance measure (Shah and Peters 2020, "The hardness of conditional independence testing and the
+generalised covariance measure", Annals of Statistics 48). It is orthogonal, so a bootstrap may reweigh fixed residuals.
+Additive splines and trees leak here: the zoo (`engine.zoo`) shows a reader of the present output at −0.43 and −0.20.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.preprocessing import QuantileTransformer, StandardScaler
+
+from engine.records import Behavior
+from engine.stats.correlation import Resamples, as_columns, bootstrap_pearson, bootstrap_weights, pearson, standardized
+
+LEAST_LEFT = 0.05
+"""Smallest share of an explanation's variance, or of f_t(x')'s, that must be left given Z. With less, a correlation
+would be one of rounding and misfit."""
+LEAST_ROWS = 30
+"""With fewer rows, no regression on Z is fitted."""
+FOLDS = 5
+LANDMARKS = 150
+"""Landmarks of the kernel approximation."""
+PENALTIES = np.logspace(-4, 3, 8)
+
+
+@dataclass(frozen=True)
+class Design:
+    """Which group, and where the data have factors which cue and entity, each row belongs to: [n] each."""
+
+    groups: np.ndarray
+    cue: np.ndarray | None = None
+    entity: np.ndarray | None = None
+
+    @cached_property
+    def factors(self) -> list[np.ndarray]:
+        """Codes [n] of cue and entity; empty where the data have none, or where a factor has a single level."""
+        if self.cue is None or self.entity is None:
+            return []
+        codes = [pd.factorize(np.asarray(values, dtype=object))[0] for values in (self.cue, self.entity)]
+        return codes if all(c.min(initial=0) >= 0 and c.max(initial=0) > 0 for c in codes) else []
+
+    @cached_property
+    def held_out(self) -> np.ndarray:
+        """Codes [n] of the factor that folds hold out: the entity, or the group."""
+        if self.factors:
+            return self.factors[1]
+        return pd.factorize(np.asarray(self.groups, dtype=object), use_na_sentinel=False)[0]
+
+    def folds(self, rng: np.random.Generator, folds: int = FOLDS) -> np.ndarray:
+        """The fold of each row, [n]; a level of the held-out factor is never split."""
+        levels = int(self.held_out.max(initial=-1)) + 1
+        return (rng.permutation(levels) % min(folds, max(levels, 1)))[self.held_out]
+
+    def resamples(self, rng: np.random.Generator, draws: int) -> Resamples:
+        return bootstrap_weights(rng, draws, self.groups, self.cue, self.entity)
+
+    def others(self, values: np.ndarray) -> np.ndarray:
+        """Means of values [n] over the other rows with the same level, a column per factor: [n, factors].
+
+        The overall mean where a level has no other row.
+        """
+        return np.stack([_others(values, codes) for codes in self.factors], axis=1)
+
+
+def _others(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    size, total = np.bincount(codes)[codes], np.bincount(codes, values)[codes]
+    return np.where(size > 1, (total - values) / np.maximum(size - 1, 1), np.mean(values))
+
+
+def regression(rows: int, seed: int) -> Pipeline:
+    """Ridge on Z and on an RBF kernel of its normal scores (Nyström), the penalty by leave-one-out for each column."""
+    kernel = Nystroem(gamma=None, n_components=min(LANDMARKS, rows // 2), random_state=seed)
+    scores = QuantileTransformer(n_quantiles=min(200, rows), output_distribution="normal", subsample=None)
+    features = make_union(StandardScaler(), make_pipeline(scores, make_union("passthrough", kernel)))
+    return make_pipeline(features, RidgeCV(PENALTIES, alpha_per_target=True))
+
+
+def cross_fitted(values: np.ndarray, known: np.ndarray, folds: np.ndarray, seed: int = 0) -> np.ndarray:
+    """Residuals of values [n, k] given known [n, q]: each row by a regression on the other folds. [n, k]
+
+    Columns are standardised first, so the mean square of a column of residuals is the share of its variance that is
+    left. A constant column becomes NaN.
+    """
+    z = standardized(values)
+    out = np.full(z.shape, np.nan)
+    varies = ~np.isnan(z).any(axis=0)
+    if not varies.any() or len(np.unique(folds)) < 2:
+        return out
+    for fold in np.unique(folds):
+        inside, outside = folds == fold, folds != fold
+        fitted = regression(int(outside.sum()), seed).fit(known[outside], z[outside][:, varies])
+        predicted = fitted.predict(known[inside]).reshape(inside.sum(), -1)
+        out[np.ix_(inside, varies)] = z[np.ix_(inside, varies)] - predicted
+    return out - out.mean(axis=0)
+
+
+@dataclass(frozen=True)
+class Beyond:
+    """f_t(x') [n, 1] freed from what is known, and what it takes to free explanations in the same way."""
+
+    known: np.ndarray
+    folds: np.ndarray
+    unseen: np.ndarray
+    seed: int
+
+    @property
+    def testable(self) -> bool:
+        """Whether f_t(x') is more than what is known."""
+        return bool(np.mean(self.unseen**2) >= LEAST_LEFT)  # False for NaN
+
+    def free(self, explanations: np.ndarray) -> Freed:
+        left = cross_fitted(explanations, self.known, self.folds, self.seed)
+        return Freed(left, np.mean(left**2, axis=0))
+
+
+@dataclass(frozen=True)
+class Freed:
+    """Explanations given what is known."""
+
+    residuals: np.ndarray
+    """[n, k]"""
+    left: np.ndarray
+    """Share of each explanation's variance that is left, [k]; NaN for a constant."""
+
+    @property
+    def says_something(self) -> np.ndarray:
+        return self.left >= LEAST_LEFT
+
+
+@dataclass(frozen=True)
+class Statistic:
+    """One of the three, for k explanations."""
+
+    estimate: np.ndarray
+    """[k]; NaN where it is not testable."""
+    draws: np.ndarray
+    """[draws, k]; no draws where there are no resamples."""
+
+
+@dataclass(frozen=True)
+class UnseenRun:
+    """f_t(x') of some examples at one checkpoint, freed from what can be read; shared by all explanations of them."""
+
+    own: Beyond | None
+    """Given Z, this prompt's outputs."""
+    outputs: Beyond | None
+    """Given the other prompts' outputs too."""
+    why_not: str | None
+    """Why no explanation can be tested; None where one can."""
+    why_not_outputs: str | None
+
+
+def unseen_run(current: Behavior, target: Behavior, design: Design, seed: int = 0) -> UnseenRun:
+    """Free f_t(x') from the outputs that can be read."""
+    y = current.f_edited
+    if why := _why_not(y, design):
+        return UnseenRun(None, None, why, why)
+    known = np.column_stack([current.f, target.f, target.f_edited]).astype(np.float64)
+    own = _beyond(y, known, design, seed)
+    if not own.testable:
+        why = "f(x') follows from this prompt's outputs"
+        return UnseenRun(None, None, why, why)
+    if not design.factors:
+        return UnseenRun(own, None, None, "the data have no factors (cue and entity)")
+    outputs = _beyond(y, np.column_stack([known, design.others(known[:, 0]), design.others(known[:, 1])]), design, seed)
+    if not outputs.testable:
+        return UnseenRun(own, None, None, "f(x') follows from the outputs of all prompts")
+    return UnseenRun(own, outputs, None, None)
+
+
+def _why_not(unseen: np.ndarray, design: Design) -> str | None:
+    groups = len(np.unique(design.held_out))
+    if len(unseen) < LEAST_ROWS:
+        return f"{len(unseen)} examples; at least {LEAST_ROWS} are needed"
+    if groups < FOLDS:
+        return f"{groups} independent group{'' if groups == 1 else 's'}; at least {FOLDS} are needed"
+    if np.isnan(standardized(unseen)).any():
+        return "f(x') is the same in every example"
+    return None
+
+
+def _beyond(unseen: np.ndarray, known: np.ndarray, design: Design, seed: int) -> Beyond:
+    varies = ~np.isnan(standardized(known)).any(axis=0)
+    known = known[:, varies] if varies.any() else np.zeros((len(known), 1))
+    folds = design.folds(np.random.default_rng(seed))
+    return Beyond(known, folds, cross_fitted(unseen, known, folds, seed), seed)
+
+
+@dataclass(frozen=True)
+class UnseenScore:
+    """The three statistics of k explanations, and the shares of their variance that they rest on."""
+
+    statistics: dict[str, Statistic]
+    """By name in STATISTICS; `unseen_over_stale` only where there is a stale reading."""
+    left: np.ndarray
+    """Share of each explanation's variance that is left given Z, [k]."""
+
+
+STATISTICS = ("unseen", "unseen_over_stale", "unseen_over_outputs")
+
+
+def score_unseen(
+    explanations: np.ndarray, run: UnseenRun, resamples: Resamples | None = None, stale: np.ndarray | None = None
+) -> UnseenScore:
+    """Score E [n, k] and, paired with it, `stale` [n, k]: the same explainers on the target's hidden states."""
+    e = as_columns(explanations)
+    draws = 0 if resamples is None else len(resamples.weights)
+    nothing = Statistic(np.full(e.shape[1], np.nan), np.full((draws, e.shape[1]), np.nan))
+    out = {"unseen": nothing, "unseen_over_outputs": nothing}
+    left = np.full(e.shape[1], np.nan)
+    if run.own is not None:
+        freed = run.own.free(e)
+        left = freed.left
+        out["unseen"] = _correlation(freed, run.own, resamples)
+    if stale is not None:
+        out["unseen_over_stale"] = nothing
+        if run.own is not None:
+            then = _correlation(run.own.free(as_columns(stale)), run.own, resamples)
+            out["unseen_over_stale"] = _minus(out["unseen"], then)
+    if run.outputs is not None:
+        out["unseen_over_outputs"] = _correlation(run.outputs.free(e), run.outputs, resamples)
+    return UnseenScore(out, left)
+
+
+def _correlation(freed: Freed, of: Beyond, resamples: Resamples | None) -> Statistic:
+    kept = np.where(freed.says_something, 1.0, np.nan)
+    a = np.nan_to_num(freed.residuals)
+    draws = np.empty((0, a.shape[1])) if resamples is None else bootstrap_pearson(resamples, a, of.unseen)[..., 0]
+    return Statistic(pearson(a, of.unseen) * kept, draws * kept)
+
+
+def _minus(now: Statistic, stale: Statistic) -> Statistic:
+    """Paired. A stale reading that says nothing beyond what is known counts as 0, and so does a constant."""
+    return Statistic(now.estimate - np.nan_to_num(stale.estimate), now.draws - np.nan_to_num(stale.draws))

@@ -1,0 +1,99 @@
+"""Verdicts on explainers built by hand, whose answer is known; power against how often "shown" is said."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from engine.stats.faithfulness import Score
+from engine.stats.verdicts import CLAIMS, WORDS, beaten, verdicts
+
+
+def scores(rng, true, error=0.05, draws=2000, **values) -> list[Score]:
+    """Scores at each checkpoint whose statistics lie around `true` [T], with bootstrap draws of the same spread."""
+    out = []
+    for effect in true:
+        names = ("gap", "self", "unseen", "unseen_over_stale", "unseen_over_outputs")
+        own = {name: effect + error * rng.normal() for name in names} | {"target_current": 0.0} | values
+        of_draws = {name: own[name] + error * rng.normal(size=draws) for name in names if own[name] is not None}
+        out.append(Score(own, of_draws))
+    return out
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(0)
+
+
+@pytest.mark.parametrize("claim", CLAIMS)
+def test_words(rng, claim):
+    (found,) = verdicts([scores(rng, [0.5, 0.0, -0.5])], claim)
+    assert [v.word for v in found] == ["shown", "not shown", "reversed"]
+    at = Score(
+        {n: 0.0 for n in CLAIMS[claim]} | {"target_current": 0.0},
+        {n: 0.01 * rng.normal(size=500) for n in CLAIMS[claim]},
+    )
+    assert verdicts([[at]], claim)[0][0].word == "excluded"
+    assert {v.word for v in found} <= set(WORDS)
+
+
+def test_a_claim_needs_each_of_its_statistics(rng):
+    one = scores(rng, [0.5])[0]
+    for claim, names in CLAIMS.items():
+        for name in names:
+            low = Score(one.values | {name: 0.0}, one.draws | {name: one.draws[name] - one[name]})
+            assert verdicts([[low]], claim)[0][0].word == "not shown", (claim, name)
+
+
+def test_not_testable(rng):
+    for claim, names in CLAIMS.items():
+        missing = scores(rng, [0.5], **{names[-1]: None})
+        assert verdicts([missing], claim)[0][0].word == "not testable"
+    assert verdicts([scores(rng, [0.5], target_current=1.0)], "coupling")[0][0].word == "not testable"
+    without = [Score(scores(rng, [0.5])[0].values)]
+    assert verdicts([without], "unseen")[0][0].word == "not shown"
+
+
+def test_the_primary_keeps_the_full_level_and_the_others_share_it(rng):
+    family = [scores(rng, [0.17] * 3) for _ in range(6)]
+    alone, shared = verdicts(family[:1], "unseen")[0][0], verdicts(family, "unseen")[0][0]
+    primary = verdicts(family, "unseen", primary=0)[0][0]
+    assert primary == alone
+    width = lambda v: np.ptp(v.bands["unseen"])  # noqa: E731
+    assert width(shared) >= width(alone)
+
+
+def test_false_shown_is_rare_and_power_is_what_is_stated(rng):
+    """400 draws each: a true effect of 0, and the effect at which power is 0.8."""
+    error = 0.05
+    found = [verdicts([scores(rng, [0.0], error)], "coupling")[0][0] for _ in range(400)]
+    assert np.mean([v.word == "shown" for v in found]) <= 0.025
+    stated = np.mean([v.detectable for v in found])
+    assert stated == pytest.approx((1.96 + 0.84) * error, rel=0.1)
+    powerful = [verdicts([scores(rng, [2.8 * error], error)], "coupling", effect=2.8 * error)[0][0] for _ in range(400)]
+    one_statistic = np.mean([v.bands["gap"][0] > 0 for v in powerful])
+    assert one_statistic == pytest.approx(0.8, abs=0.06)
+    assert np.mean([v.power for v in powerful]) == pytest.approx(0.8, abs=0.06)
+
+
+def test_ten_thousand_draws_fix_the_critical_value(rng):
+    """Between seeds, the critical value of max-|t| over 8 checkpoints moves by no more than 0.02 (one sd)."""
+    critical = []
+    for _ in range(12):
+        draws = rng.normal(size=(10_000, 8))
+        at = [Score({"gap": 0.0, "self": 0.0, "target_current": 0.0}, {"gap": d, "self": d}) for d in draws.T]
+        band = verdicts([at], "coupling")[0][0].bands["gap"]
+        critical.append(np.ptp(band) / 2 / draws[:, 0].std())
+    assert np.std(critical) < 0.03
+    exact = stats.norm.ppf((1 + 0.95 ** (1 / 8)) / 2)
+    assert np.mean(critical) == pytest.approx(exact, abs=0.02)
+
+
+def test_beaten_controls_are_those_below_in_pairs(rng):
+    own, other = scores(rng, [0.5, 0.1])
+    copy = Score(own.values, own.draws)
+    assert beaten(own, {"lower": other, "copy": copy, "silent": Score({"unseen": None})}, "unseen") == [
+        "lower",
+        "silent",
+    ]
