@@ -95,7 +95,7 @@ def _scored(world: Drawn, unseen: UnseenRun, resamples: Resamples, rng: np.rando
         statistics = {key: float(found.estimate[i]) for key, found in beyond.statistics.items()}
         draws = {key: found.draws[:, i] for key, found in beyond.statistics.items()}
         draws |= {"self": own[:, i], "gap": own[:, i] - orig[:, i]}
-        rows.append(_row(name, Score(at.values | statistics, draws)))
+        rows.append(_row(name, Score({**at.values, **statistics}, draws)))
     return rows
 
 

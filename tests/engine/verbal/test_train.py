@@ -94,7 +94,7 @@ def test_explanations_are_learnt(folder: Path) -> None:
     with torch.no_grad():
         loss = explanation_loss(logits_of(trainer.model, trainer.material.labels))
     assert loss < 0.5 * np.log(len(tokenizer()))
-    own = Checkpoint(trainer.model, tokenizer(), CheckpointSpec(name="a--b", path="x"), torch.device("cpu"), "")
+    own = Checkpoint(trainer.model, tokenizer(), CheckpointSpec(name="a--b", path="x"), torch.device("cpu"))
     texts, frame = texts_of(own)
     words = texts.say(np.arange(len(frame)))
     assert statements(Wording(), words, answer_pairs(frame)).parsed.mean() > 0.9
