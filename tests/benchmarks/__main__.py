@@ -12,6 +12,7 @@ import importlib
 import json
 import sys
 import traceback
+from collections.abc import Sequence
 from typing import Any
 
 from tests.benchmarks.side_by_side import failed, machine
@@ -19,9 +20,8 @@ from tests.benchmarks.side_by_side import failed, machine
 BENCHMARKS = ["counterfactuals", "probes", "bootstrap", "mlp", "slider", "memory", "dashboard", "accelerator"]
 """Modules beside this one with `rows()`. To add one, name it here."""
 HEADINGS = (
-    "what", "ours", "theirs", "ratio (min … max)", "of processor time", "limit", "goal", "largest difference",
-    "tolerance", "met",
-)  # fmt: skip
+    "what | ours | theirs | ratio (min … max) | of processor time | limit | goal | largest difference | tolerance"
+)
 
 
 def number(value: float | None, form: str = ".3g") -> str:
@@ -32,7 +32,8 @@ def number(value: float | None, form: str = ".3g") -> str:
 
 def table(rows: list[dict[str, Any]]) -> str:
     """Rows as Markdown, one line each."""
-    lines = [HEADINGS, ("---",) * len(HEADINGS)]
+    headings = [*HEADINGS.split(" | "), "met"]
+    lines: list[Sequence[str]] = [headings, ["---"] * len(headings)]
     for row in rows:
         spread = "" if row["ratio"] is None else f" ({number(row['ratio_min'])} … {number(row['ratio_max'])})"
         note = f"; {row['note']}" if row["note"] else ""

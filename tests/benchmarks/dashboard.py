@@ -50,9 +50,6 @@ def large_run() -> Iterator[Path]:
         yield write_large_run(Path(folder) / "runs" / "large", EXAMPLES_DEFAULT)
 
 
-# Pages beside pandas
-
-
 def asked(repetition: int) -> tuple[str, str]:
     """Another filter each time, so that no page is in a cache."""
     return EDITS[repetition // len(TOPICS) % 2], TOPICS[repetition % len(TOPICS)]
@@ -99,9 +96,6 @@ def page_rows(path: Path) -> list[dict[str, Any]]:
     return [side_by_side(name, *sides, goal=40, tolerance=0.0, repetitions=3, note=note)]
 
 
-# Bytes of a scatter
-
-
 def scatter_rows() -> list[dict[str, Any]]:
     """The bytes that Streamlit sends for one panel: the figure's JSON, arrays in base64."""
     rng = np.random.default_rng(0)
@@ -122,9 +116,6 @@ def scatter_rows() -> list[dict[str, Any]]:
     note = "float32 in base64 on both sides; pandas' ids are not counted to Plotly"
     name = f"{POINTS:,}-point scatter, sent to the browser"
     return [row(name, [own / 1e6], [peer / 1e6], 20, note=note, unit="MB", **NOT_TIMED)]
-
-
-# A browser and its server
 
 
 def usage(server: psutil.Process) -> tuple[float, float, float]:
