@@ -104,6 +104,5 @@ class OpenRun:
 
     def _known(self, checkpoint: str) -> str:
         if checkpoint not in self.checkpoints:
-            names = ", ".join(self.checkpoints)
-            raise InputError(f"{self.path.name}: no checkpoint {checkpoint!r}: use one of {names}")
+            raise InputError(f"{self}: has no checkpoint {checkpoint!r}")
         return checkpoint

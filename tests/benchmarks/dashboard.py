@@ -37,7 +37,6 @@ POINTS = 1_000_000
 MEMORY_LIMIT = 1e9 / 2**20
 """MiB, of the server at its peak: 1 GB."""
 SECOND = "again"
-SLICE = "text:place 77;meta_topic:history"
 
 
 @contextmanager
@@ -135,7 +134,8 @@ def visits(path: Path) -> list[tuple[str, str, dict[str, str]]]:
         ("examples, the first page that anybody opens", "examples", held),
         ("examples, again", "examples", held),
         ("overview", "", {}),
-        ("examples: filter, sort, text search", "examples", held | {"slice": SLICE, "sort": "error"}),
+        ("examples: filter, sort, text search", "examples",
+         held | {"slice": "text:place 77;meta_topic:history", "sort": "error"}),
         (f"a permalink: place {len(deep) // 2:,} of {len(deep):,}", "examples",
          held | {"sort": "error", "example": identity, "hash": data.content_hash(path)}),
         ("correlation", "correlation", held),
