@@ -3,6 +3,7 @@
 Started by `coupling dashboard`, or by hand: `streamlit run dashboard/app.py -- DIR…`.
 """
 
+import importlib
 import sys
 from pathlib import Path
 
@@ -10,6 +11,11 @@ import streamlit as st
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
 from dashboard import PAGES
+
+# Sessions are threads. If one imports a package that imports its own modules, and another imports one of these modules,
+# each waits for the other, and Python raises an ImportError. So every session imports the packages first.
+for package in ("dashboard.charts", "engine.tasks"):
+    importlib.import_module(package)
 
 TITLES = {
     "What a run shows": [

@@ -111,10 +111,10 @@ def heatmap(rows: pd.DataFrame, column: str, *, title: str, centred: bool) -> go
     if centred:
         top = float(np.nanmax(np.abs(z))) if np.isfinite(z).any() else 1.0
         scale = {"colorscale": style.DIVERGING, "zmin": -top, "zmax": top}
-    look: dict = {"xgap": 2, "ygap": 2, "colorbar": {"thickness": 10, "title": {"text": "r"}}, **scale}
-    look |= {"text": text, "texttemplate": "%{text}", "hovertemplate": "%{y}, %{x}: %{text}<extra></extra>"}
+    scale |= {"xgap": 2, "ygap": 2, "colorbar": {"thickness": 10, "title": {"text": "r"}}}
+    written = {"text": text, "texttemplate": "%{text}", "hovertemplate": "%{y}, %{x}: %{text}<extra></extra>"}
     layers = [f"layer {layer}" for layer in grid.index]
-    figure = go.Figure(go.Heatmap(z=z.astype(np.float32), x=names, y=layers, **look))
+    figure = go.Figure(go.Heatmap(z=z.astype(np.float32), x=names, y=layers, **scale, **written))
     style.finish(figure, height=150 + 46 * max(len(grid), 1), title=title, legend=False)
     figure.update_xaxes(title="checkpoint", type="category")
     return figure

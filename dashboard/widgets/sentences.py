@@ -14,8 +14,6 @@ from dashboard.text import shown
 from engine.tasks import WORDINGS
 from engine.tasks.wording import Statement
 
-LONGEST = 80
-"""Characters of an answer in a table."""
 VERDICTS = {
     "both": "The sentence is right about the current model. The label says the same, so it does not show which of the "
     "two the sentence follows.",
@@ -69,7 +67,7 @@ def verdict(row: Mapping[str, Any]) -> str:
 
 def table(row: Mapping[str, Any]) -> pd.DataFrame:
     """Label, current model and sentence in three rows of text: answer to x, answer to x′, whether it changes."""
-    names = {k: f"“{shown(row[f'answer_{k}']).strip()[:LONGEST]}”" for k in "ab"}
+    names = {k: f"“{shown(row[f'answer_{k}']).strip()[:80]}”" for k in "ab"}
     lines = []
     for label, who in (("the label: the target did", "target"), ("the current model does", "current")):
         x, edited = does(row, who)

@@ -37,14 +37,11 @@ def llama(dtype: torch.dtype) -> LlamaForCausalLM:
         return LlamaForCausalLM(config).to(dtype).eval().requires_grad_(False)
 
 
-def wait() -> None:
-    if DEVICE == "cuda":
-        torch.cuda.synchronize()
-
-
 def timed(work: Callable[[], Any], repetitions: int = 3) -> tuple[list[float], Any, float]:
     """Seconds of each repetition after one to warm up, the result, and the device's peak memory in GiB."""
-    if DEVICE == "cuda":
+    on_gpu = DEVICE == "cuda"
+    wait = torch.cuda.synchronize if on_gpu else lambda: None
+    if on_gpu:
         torch.cuda.reset_peak_memory_stats()
     answer = work()
     times = []
@@ -54,7 +51,7 @@ def timed(work: Callable[[], Any], repetitions: int = 3) -> tuple[list[float], A
         answer = work()
         wait()
         times.append(time.perf_counter() - started)
-    return times, answer, torch.cuda.max_memory_allocated() / 2**30 if DEVICE == "cuda" else float("nan")
+    return times, answer, torch.cuda.max_memory_allocated() / 2**30 if on_gpu else float("nan")
 
 
 def matrix_rate(dtype: torch.dtype, size: int = 8192) -> float:

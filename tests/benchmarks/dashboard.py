@@ -37,7 +37,6 @@ POINTS = 1_000_000
 MEMORY_LIMIT = 1e9 / 2**20
 """MiB, of the server at its peak: 1 GB."""
 SECOND = "again"
-SLICE = "text:place 77;meta_topic:history"
 
 
 @contextmanager
@@ -48,9 +47,6 @@ def large_run() -> Iterator[Path]:
         return
     with tempfile.TemporaryDirectory() as folder:
         yield write_large_run(Path(folder) / "runs" / "large", EXAMPLES_DEFAULT)
-
-
-# Pages beside pandas
 
 
 def asked(repetition: int) -> tuple[str, str]:
@@ -99,9 +95,6 @@ def page_rows(path: Path) -> list[dict[str, Any]]:
     return [side_by_side(name, *sides, goal=40, tolerance=0.0, repetitions=3, note=note)]
 
 
-# Bytes of a scatter
-
-
 def scatter_rows() -> list[dict[str, Any]]:
     """The bytes that Streamlit sends for one panel: the figure's JSON, arrays in base64."""
     rng = np.random.default_rng(0)
@@ -124,9 +117,6 @@ def scatter_rows() -> list[dict[str, Any]]:
     return [row(name, [own / 1e6], [peer / 1e6], 20, note=note, unit="MB", **NOT_TIMED)]
 
 
-# A browser and its server
-
-
 def usage(server: psutil.Process) -> tuple[float, float, float]:
     """The server's processor seconds, and its memory in MiB now and at the peak."""
     times = server.cpu_times()
@@ -144,7 +134,8 @@ def visits(path: Path) -> list[tuple[str, str, dict[str, str]]]:
         ("examples, the first page that anybody opens", "examples", held),
         ("examples, again", "examples", held),
         ("overview", "", {}),
-        ("examples: filter, sort, text search", "examples", held | {"slice": SLICE, "sort": "error"}),
+        ("examples: filter, sort, text search", "examples",
+         held | {"slice": "text:place 77;meta_topic:history", "sort": "error"}),
         (f"a permalink: place {len(deep) // 2:,} of {len(deep):,}", "examples",
          held | {"sort": "error", "example": identity, "hash": data.content_hash(path)}),
         ("correlation", "correlation", held),

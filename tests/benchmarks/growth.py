@@ -23,7 +23,7 @@ def measured() -> list[dict[str, Any]]:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """One panel for each benchmark and axis, on logarithmic axes."""
+    """One panel for each benchmark and axis, on logarithmic axes; there are six."""
     import matplotlib
 
     matplotlib.use("Agg")
@@ -31,12 +31,8 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     panels = list(dict.fromkeys((row["benchmark"], row["axis"]) for row in rows))
-    columns = min(3, len(panels))
-    lines = -(-len(panels) // columns)
-    figure, axes = pyplot.subplots(lines, columns, figsize=(3.2 * columns, 2.8 * lines), squeeze=False)
-    for spare in axes.flat[len(panels) :]:
-        spare.set_visible(False)
-    for (benchmark, axis), panel in zip(panels, axes.flat, strict=False):
+    figure, axes = pyplot.subplots(2, 3, figsize=(9.6, 5.6))
+    for (benchmark, axis), panel in zip(panels, axes.flat, strict=True):
         own = [row for row in rows if (row["benchmark"], row["axis"]) == (benchmark, axis)]
         values = [row["value"] for row in own]
         panel.plot(values, [row["ours"] for row in own], "o-", color="#0072B2", label="ours")

@@ -52,10 +52,7 @@ def test_a_benchmark_that_breaks_is_a_failed_row_beside_the_others(three, form, 
         assert len({tuple(r) for r in rows}) == 1, "all rows have the same columns"
     else:
         assert "| good | 1 s | 2 s | 2 (2 … 2)" in said
-
-
-def test_goals_that_are_met_are_exit_code_0(three):
-    assert benchmarks.main(["good"]) == 0
+    assert benchmarks.main(["good"]) == 0, "goals that are met are exit code 0"
 
 
 def test_a_process_that_dies_says_so(monkeypatch):

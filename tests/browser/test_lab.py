@@ -1,4 +1,4 @@
-"""The lab in a browser: from an example to both checkpoints' numbers, by controls alone; unusual text gets words."""
+"""Both checkpoints asked in a browser: the lab by controls alone and with unusual text, and token attribution."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from dashboard.reading.data import Setting
+from tests.browser import hands
 from tests.browser.conftest import Visit
-from tests.browser.hands import Shows, choose_option, click, download, enter, gone, parameters, soon, until
+from tests.browser.hands import Shows, choose_option, click, enter, gone, soon, until
 from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
@@ -62,7 +63,7 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
     page = visit("examples", run="tiny", example=row["example_id"])
     click(page.get_by_role("link", name="Open in the lab"), page.get_by_role("heading", name="Lab", exact=True))
     page.wait_for_url("**example=**")
-    assert parameters(page.url) == {"run": "tiny", "checkpoint": "gpt2--step-0100", "example": row["example_id"]}
+    assert hands.parameters(page.url) == {"run": "tiny", "checkpoint": "gpt2--step-0100", "example": row["example_id"]}
     expect(box(page, "Prompt x")).to_have_value(row["prompt"])
     expect(box(page, "Answer a")).to_have_value(row["answer_a"])
     expect(page.locator("mark")).to_have_count(1)
@@ -84,7 +85,7 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
     expect(page.get_by_text("What each sentence carries")).to_be_visible()
     for who in ("target", "current"):
         expect(page.get_by_label(f"Likeliest next tokens at the {who}").first).to_be_attached()
-    table = Path(download(page.get_by_role("button", name="CSV").last).path()).read_text()
+    table = Path(hands.download(page.get_by_role("button", name="CSV").last).path()).read_text()
     assert table.count(",Δ,") == 2 and table.count(",Explanation,") == 2
 
     put(page, "Prompt x", "Something else. Answer:", page.get_by_text("is gone from the prompt"))
@@ -113,3 +114,29 @@ def test_unusual_text_is_answered_in_words(visit: Visit, tiny: Path) -> None:
     run(page)
     expect(page.get_by_text("reads at most 128")).to_be_visible()
     expect(page.get_by_text("The inputs have changed since")).to_be_visible()
+
+
+LINES = """all => all.map(e => {
+  const style = getComputedStyle(e);
+  return [e.className, style.borderTopStyle, style.borderBottomStyle, parseFloat(e.style.getPropertyValue('--share'))];
+})"""
+
+
+def test_token_attribution_stands_beside_effect_and_explanation(visit: Visit, tiny: Path) -> None:
+    page = visit("examples", run=tiny.name, sort="shift")
+    compute, heats = page.get_by_role("button", name="Compute on both checkpoints"), page.locator(".prompt.heat")
+    click(page.locator("summary", has_text="Which words carry it"), compute)
+    assert heats.count() == 0, "nothing is computed before it is asked for"
+    click(compute, soon(expect(heats).to_have_count, 2))
+    assert page.get_by_test_id("stAlert").count() == 0
+    hands.fits(page)
+    hands.on_a_phone(page)
+    tokens = [token for heat in heats.all() for token in heat.locator("span").evaluate_all(LINES)]
+    assert {"up", "down"} <= {token[0] for token in tokens}
+    for sign, above, below, _ in tokens:  # a line above or below the token says the sign, beside the colour
+        assert (above, below) == {"up": ("solid", "none"), "down": ("none", "solid")}.get(sign, ("none", "none"))
+    assert max(token[3] for token in tokens) == 100
+    expect(page.get_by_text("One scale for both checkpoints: the deepest shade is")).to_be_visible()
+    for table in ("Attribution of every token", "Attribution, measured effect and explanation of every edit"):
+        expect(page.get_by_role("region", name=table)).to_be_visible()
+    hands.fits(page)

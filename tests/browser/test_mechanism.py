@@ -20,8 +20,8 @@ from tests.browser.test_lab import run_with_models
 def patched(runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """A run with maps and with its checkpoints."""
     spec = PatchingSpec(examples=6, bootstrap=200, split="train", device="cpu")
-    making = tmp_path_factory.mktemp("making")
-    with run_with_models(runs, making, "patched", lambda path: patch_run(path, spec)) as path:
+    made = tmp_path_factory.mktemp("making")
+    with run_with_models(runs, made, "patched", lambda path: patch_run(path, spec)) as path:
         yield path
 
 

@@ -6,7 +6,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, settled
-from tests.browser.hands import address, choose_option, click, fits, gone, parameters, press
+from tests.browser.hands import address, choose_option, choose_row, click, fits, gone, parameters, press
 from tests.browser.server import PAGES
 
 
@@ -83,3 +83,17 @@ def test_an_unfinished_run_is_explained(visit: Visit) -> None:
     page = visit("", run="stopped")
     expect(page.get_by_text("no metrics.parquet yet")).to_be_visible()
     assert page.get_by_test_id("stException").count() == 0
+
+
+def test_a_run_chosen_from_the_list_is_the_one_on_every_page(visit: Visit) -> None:
+    page = visit("runs")
+    choose_row(page.get_by_test_id("stDataFrame").first, address(page, "**run=bare**"), row=2)
+    expect(page.get_by_role("heading", name="bare")).to_be_visible()
+    click(page.get_by_role("link", name="Trajectory"), page.get_by_role("heading", name="Trajectory"))
+    expect(page).to_have_url(re.compile("/trajectory[?].*run=bare"))
+
+
+def test_open_leads_from_the_list_to_the_run(visit: Visit) -> None:
+    page = visit("runs", run="bare")
+    click(page.get_by_role("link", name="Open", exact=True), page.get_by_role("heading", name="What this run shows"))
+    expect(page).to_have_url(re.compile("/[?].*run=bare"))
