@@ -50,6 +50,7 @@ def does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def script(lines: str) -> None:
         tell = "import json, os, pathlib, signal, sys, time\nfolder = pathlib.Path(sys.argv[1])\n"
         tell += "(folder / 'pid').write_text(str(os.getpid()))\n"
+        tell += "if (folder / 'cancelled').exists():\n    sys.exit(130)\n"  # as `job_process`
         tell += "def status(**s):\n    new = folder / 'new'\n    new.write_text(json.dumps(s))\n"
         tell += "    new.replace(folder / 'status.json')\nstatus(phase='working')\n"
         monkeypatch.setattr(jobs, "command", lambda job: [sys.executable, "-c", tell + lines, str(job.folder)])
