@@ -32,7 +32,7 @@ demo: $(VENV)/.app
 # Three processes on two cores: the browser tests wait half of the time. Torch takes one thread in each.
 test: $(VENV)/.test
 	$(BIN)/python -m tests.browser.chromium
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest $(if $(ARGS),$(ARGS),-n 3 --dist loadfile --no-loadscope-reorder)
 
 lint: $(VENV)/.test
 	$(BIN)/ruff check

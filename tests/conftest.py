@@ -10,6 +10,19 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 
+LONG = ("test_pipeline", "test_install", "engine/studies", "engine/verbal", "engine/patching", "engine/zoo", "browser")
+"""Files that take longest, in parts of their names."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files first: what is left at the end is short, so that no worker waits minutes for another."""
+
+    def rank(item: pytest.Item) -> int:
+        return next((place for place, name in enumerate(LONG) if name in item.nodeid), len(LONG))
+
+    items.sort(key=rank)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
     for report in terminalreporter.stats.get("skipped", []):
         reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
