@@ -74,8 +74,8 @@ def zoo(
     from engine.runs.store import Run
     from engine.zoo import table
 
-    if (run is None) != worlds:
-        raise InputError("zoo: give the folder of a run, or --worlds")
+    if (run is None) != worlds or (worlds and (edit or checkpoint)) or (alike and not worlds):
+        raise InputError("zoo: give the folder of a run, with --edit and --checkpoint, or --worlds, with --alike")
     with bars(quiet) as progress:
         if run is None:
             scored = table.on_worlds(draws, seed, alike, progress)

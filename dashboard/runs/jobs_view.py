@@ -90,10 +90,10 @@ def _resume(job: jobs.Job) -> jobs.Job:
 
 def _progress(job: jobs.Job, stages: list[jobs.Stage]) -> tuple[float, str]:
     """Share of the stages that are done, each counted alike, and where the work is, in words."""
-    from engine import pipeline  # takes a second to import
-
     if not stages:
         return 0.0, "starting: loading packages, making the examples"
+    from engine import pipeline  # takes seconds to import
+
     now = stages[-1]
     inside = now.done / now.total if now.total else 1.0
     text = f"{now.name}: {now.done} of {now.total}"

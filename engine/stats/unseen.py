@@ -10,7 +10,7 @@ Three statistics, for explanations e_t [n] at checkpoint t. `known` is Z = (f_t(
 Both sides are freed from Z by a cross-fitted regression with interactions, and the residuals are correlated: the
 generalised covariance measure (Shah and Peters 2020, "The hardness of conditional independence testing and the
 generalised covariance measure", Annals of Statistics 48). It is orthogonal, so a bootstrap may reweigh fixed residuals.
-Additive splines and trees leak here: the zoo (`engine.zoo`) shows a reader of the present output at −0.43 and −0.20.
+A reader of the present output leaks through additive splines and through trees; the zoo (`engine.zoo`) tries it.
 """
 
 from __future__ import annotations
@@ -207,12 +207,9 @@ class UnseenScore:
     """The three statistics of k explanations, and the shares of their variance that they rest on."""
 
     statistics: dict[str, Statistic]
-    """By name in STATISTICS; `unseen_over_stale` only where there is a stale reading."""
+    """`unseen`, `unseen_over_outputs`, and, where there is a stale reading, `unseen_over_stale`."""
     left: np.ndarray
     """Share of each explanation's variance that is left given Z, [k]."""
-
-
-STATISTICS = ("unseen", "unseen_over_stale", "unseen_over_outputs")
 
 
 def score_unseen(

@@ -1,4 +1,4 @@
-"""What may be said of explainers over checkpoints: three claims, each with a verdict, its power, and what it beats.
+"""What may be said of explainers over checkpoints: three claims, each with a verdict and its power.
 
 A claim rests on statistics that must all lie above 0 at a checkpoint (an intersection–union test):
 
@@ -148,19 +148,3 @@ def _told_apart(at: Score, absent_within: float) -> bool:
     """Whether a gap of more than `absent_within` is possible: |gap| ≤ √(2(1−ρ))."""
     rho = at["target_current"]
     return bool(np.sqrt(2 * max(0.0, 1 - rho)) > absent_within) if np.isfinite(rho) else False
-
-
-def beaten(own: Score, controls: dict[str, Score], statistic: str, confidence: float = 0.95) -> list[str]:
-    """Names of the controls that a statistic exceeds, paired, at the two-sided confidence.
-
-    A control that says nothing beyond what is known (NaN) counts as 0.
-    """
-    out = []
-    for name, control in controls.items():
-        draws = own.draws.get(statistic)
-        if draws is None or np.isnan(own[statistic]):
-            continue
-        less = np.nan_to_num(control.draws.get(statistic, np.zeros_like(draws)))
-        if np.nanquantile(draws - less, (1 - confidence) / 2) > 0:
-            out.append(name)
-    return out

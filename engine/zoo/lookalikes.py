@@ -37,7 +37,7 @@ class Sight:
 
 
 @dataclass(frozen=True)
-class Explainer:
+class LookAlike:
     """One of the zoo."""
 
     says: str
@@ -78,56 +78,56 @@ NOTHING = {"coupling": False, "unseen": False, "outputs": False}
 OUTPUT = {"unseen": False, "outputs": False}
 ALL = {"unseen": True, "outputs": True}
 
-ZOO: dict[str, Explainer] = {
-    "constant": Explainer("says 1 nat of every example", lambda s: np.ones(len(s.now.f)), NOTHING),
-    "noise": Explainer("says a random number, drawn anew at each checkpoint", lambda s: s.fresh, NOTHING),
-    "forgetting": Explainer(
+ZOO: dict[str, LookAlike] = {
+    "constant": LookAlike("says 1 nat of every example", lambda s: np.ones(len(s.now.f)), NOTHING),
+    "noise": LookAlike("says a random number, drawn anew at each checkpoint", lambda s: s.fresh, NOTHING),
+    "forgetting": LookAlike(
         "repeats 40 % of its label, with noise, once the model has moved",
         lambda s: (1.0 if s.now is s.target else 0.4) * s.target.effect + NOISE * s.target.effect.std() * s.fixed,
         NOTHING,
     ),
-    "contradicting": Explainer(
+    "contradicting": LookAlike(
         "says the opposite of its label once the model has moved",
         lambda s: _noisy((1 if s.now is s.target else -1) * s.target.effect, s.fresh),
         NOTHING,
     ),
-    "reciting": Explainer("repeats its label, with noise", lambda s: _noisy(s.target.effect, s.fresh), NOTHING),
-    "reciting f₀(x′)": Explainer(
+    "reciting": LookAlike("repeats its label, with noise", lambda s: _noisy(s.target.effect, s.fresh), NOTHING),
+    "reciting f₀(x′)": LookAlike(
         "repeats the target's unseen output, with noise", lambda s: _noisy(s.target.f_edited, s.fresh), NOTHING
     ),
-    "present output": Explainer("reads −f(x), which it can see", lambda s: -s.now.f, OUTPUT),
-    "present output, bent": Explainer("reads −tanh f(x)", lambda s: -np.tanh(s.now.f), OUTPUT),
-    "present output, stepped": Explainer("reads −f(x) in five steps", lambda s: -_levels(s.now.f), OUTPUT),
-    "present output, noisy": Explainer("reads −f(x) with noise", lambda s: _noisy(-s.now.f, s.fresh), OUTPUT),
-    "label × output": Explainer(
+    "present output": LookAlike("reads −f(x), which it can see", lambda s: -s.now.f, OUTPUT),
+    "present output, bent": LookAlike("reads −tanh f(x)", lambda s: -np.tanh(s.now.f), OUTPUT),
+    "present output, stepped": LookAlike("reads −f(x) in five steps", lambda s: -_levels(s.now.f), OUTPUT),
+    "present output, noisy": LookAlike("reads −f(x) with noise", lambda s: _noisy(-s.now.f, s.fresh), OUTPUT),
+    "label × output": LookAlike(
         "multiplies its label with f(x), with noise", lambda s: _noisy(s.target.effect * s.now.f, s.fresh), OUTPUT
     ),
-    "forgets where it moved": Explainer(
+    "forgets where it moved": LookAlike(
         "repeats its label, and says 0 where f(x) has moved", lambda s: s.target.effect * ~_moved(s), OUTPUT
     ),
-    "flips where it moved": Explainer(
+    "flips where it moved": LookAlike(
         "repeats its label, and its opposite where f(x) has moved",
         lambda s: np.where(_moved(s), -1, 1) * s.target.effect,
         OUTPUT,
     ),
-    "text alone": Explainer(
+    "text alone": LookAlike(
         "predicts the label from the text, with the cue's push doubled",
         lambda s: s.target.effect + _cue_push(s),
         OUTPUT,
     ),
-    "entity output": Explainer("reads the mean f(x) of the entity's other prompts", _entity_output, {"outputs": False}),
-    "stale": Explainer(
+    "entity output": LookAlike("reads the mean f(x) of the entity's other prompts", _entity_output, {"outputs": False}),
+    "stale": LookAlike(
         "knows f₀(x′) of the target, and not the current model's",
         lambda s: _noisy(s.target.f_edited, s.fixed),
         NOTHING,
     ),
-    "oracle": Explainer(
+    "oracle": LookAlike(
         "knows the current model's f(x′), with as much noise", lambda s: _noisy(s.now.f_edited, s.fixed, 1), ALL
     ),
-    "oracle that recites": Explainer(
+    "oracle that recites": LookAlike(
         "the oracle plus its label", lambda s: _noisy(s.now.f_edited, s.fixed, 1) + s.target.effect, ALL
     ),
-    "oracle of half": Explainer(
+    "oracle of half": LookAlike(
         "knows the current f(x′) in half of the examples and the target's in the others",
         lambda s: _noisy(_half(s), s.fresh),
         ALL,

@@ -11,11 +11,12 @@ import numpy as np
 import pandas as pd
 
 from engine.config import InputError
+from engine.markdown import intervals, markdown_table
 from engine.progress import Progress
 from engine.runs.observed import Observed
 from engine.stats.correlation import Resamples, bootstrap_pearson
 from engine.stats.faithfulness import Score, score
-from engine.stats.unseen import STATISTICS, Design, UnseenRun, score_unseen, unseen_run
+from engine.stats.unseen import Design, UnseenRun, score_unseen, unseen_run
 from engine.stats.verdicts import CLAIMS, verdicts
 from engine.zoo.drawn import Drawn, draw
 from engine.zoo.lookalikes import ZOO, Sight
@@ -24,7 +25,17 @@ FALSE_SHOWN = 0.025
 """Largest share of draws in which a claim may be shown where it is false."""
 TRUE_SHOWN = 0.8
 """Smallest share of draws in which a claim should be shown where it is true."""
-SHOWN_VALUES = ("self", "orig", "gap", "counterfactual_gap", "change_tracking", *STATISTICS)
+HEADS = {
+    "self": "Self",
+    "orig": "Orig",
+    "gap": "gap",
+    "counterfactual_gap": "counterfactual gap",
+    "change_tracking": "change tracking",
+    "unseen": "unseen",
+    "unseen_over_stale": "over stale",
+    "unseen_over_outputs": "over outputs",
+}
+"""Columns of values → their heads."""
 BOOTSTRAP = 1000
 
 
@@ -57,7 +68,7 @@ def on_run(
     """The zoo on the behavior of a run; only the look-alikes' noise is drawn anew.
 
     edit and checkpoint: by default the first headline edit and the last checkpoint. Raises InputError for one that the
-    run does not have.
+    run does not have, and where nothing can be said of the unseen run.
     """
     edit, checkpoint = edit or observed.headline_edits[0], checkpoint or observed.currents[-1]
     for kind, name, known in (("edit", edit, observed.edits), ("checkpoint", checkpoint, observed.currents)):
@@ -68,6 +79,8 @@ def on_run(
     target = observed.behavior(observed.target).take(rows)
     design = Design(**observed.factors(rows))
     unseen = unseen_run(current, target, design)
+    if unseen.why_not:
+        raise InputError(f"{observed.record.path}: {edit}, {split}, {checkpoint}: not testable: {unseen.why_not}")
     resamples = design.resamples(np.random.default_rng(seed), BOOTSTRAP)
 
     def each() -> Iterator[list[dict]]:
@@ -103,7 +116,7 @@ def _row(name: str, at: Score) -> dict:
     words = {claim: verdicts([[at]], claim)[0][0].word for claim in CLAIMS}
     shown = {f"{claim}_shown": float(word == "shown") for claim, word in words.items()}
     untested = {f"{claim}_untested": float(word == "not testable") for claim, word in words.items()}
-    return {"explainer": name} | {value: at[value] for value in SHOWN_VALUES} | shown | untested
+    return {"explainer": name} | {value: at[value] for value in HEADS} | shown | untested
 
 
 def summary(draws: Iterable[list[dict]]) -> pd.DataFrame:
@@ -126,14 +139,10 @@ def _right(answer: bool | None, share: float) -> bool | None:
 
 def markdown(table: pd.DataFrame) -> str:
     """The table in Markdown: mean values, then the share of draws in which each claim is shown."""
-    heads = ["explainer", "Self", "Orig", "gap", "counterfactual gap", "change tracking"]
-    heads += ["unseen", "over stale", "over outputs", *(f"{claim} shown" for claim in CLAIMS)]
-    lines = [f"| {' | '.join(heads)} |", "|---" * len(heads) + "|"]
-    for row in table.to_dict("records"):
-        values = ["–" if np.isnan(row[v]) else f"{row[v]:+.2f}" for v in SHOWN_VALUES]
-        shown = [_cell(row, claim) for claim in CLAIMS]
-        lines.append(f"| {' | '.join([str(row['explainer']), *values, *shown])} |")
-    return "\n".join(lines)
+    columns = {"explainer": table["explainer"].tolist()}
+    columns |= {head: intervals(table, name, ends=()) for name, head in HEADS.items()}
+    columns |= {f"{claim} shown": [_cell(row, claim) for row in table.to_dict("records")] for claim in CLAIMS}
+    return markdown_table(columns)
 
 
 def _cell(row: dict, claim: str) -> str:

@@ -131,7 +131,7 @@ def test_a_stranger_with_the_same_pid_is_not_the_job(tmp_path: Path, does) -> No
 def test_cancel_asks_and_then_kills(tmp_path: Path, does) -> None:
     does(
         "signal.signal(signal.SIGTERM, lambda *_: print('no', flush=True))\nprint('up', flush=True)\n"
-        "while True: time.sleep(0.05)"
+        "while True: signal.pause()"
     )
     job = jobs.start(a_spec(), tmp_path)
     wait(lambda: "up" in jobs.log(job))
@@ -147,7 +147,7 @@ def test_cancel_asks_and_then_kills(tmp_path: Path, does) -> None:
 
 
 def test_a_job_that_was_killed_by_others_says_so_and_goes_on(tmp_path: Path, does) -> None:
-    does("time.sleep(600)")
+    does("signal.pause()")
     job = jobs.start(a_spec(), tmp_path)
     wait(lambda: jobs.state(job) == "running")
     process = jobs.process_of(job)
@@ -167,7 +167,7 @@ def test_a_job_that_was_killed_by_others_says_so_and_goes_on(tmp_path: Path, doe
 
 
 def test_one_run_one_name(tmp_path: Path, does) -> None:
-    does("time.sleep(600)")
+    does("signal.pause()")
     jobs.start(a_spec(), tmp_path)
     with pytest.raises(JobError, match="another name"):
         jobs.start(a_spec(), tmp_path)

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from engine.stats.faithfulness import Score
-from engine.stats.verdicts import CLAIMS, WORDS, beaten, verdicts
+from engine.stats.verdicts import CLAIMS, WORDS, verdicts
 
 
 def scores(rng, true, error=0.05, draws=2000, **values) -> list[Score]:
@@ -88,12 +88,3 @@ def test_ten_thousand_draws_fix_the_critical_value(rng):
     assert np.std(critical) < 0.03
     exact = stats.norm.ppf((1 + 0.95 ** (1 / 8)) / 2)
     assert np.mean(critical) == pytest.approx(exact, abs=0.02)
-
-
-def test_beaten_controls_are_those_below_in_pairs(rng):
-    own, other = scores(rng, [0.5, 0.1])
-    copy = Score(own.values, own.draws)
-    assert beaten(own, {"lower": other, "copy": copy, "silent": Score({"unseen": None})}, "unseen") == [
-        "lower",
-        "silent",
-    ]

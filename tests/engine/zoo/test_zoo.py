@@ -49,7 +49,7 @@ def test_the_older_measures_are_fooled(scored):
 
 
 def test_a_run_is_scored_on_its_own_behavior():
-    run = Run.open(SAMPLES / "sycophancy-cue")
+    run = Run.open(SAMPLES / "sycophancy")
     found = table.on_run(Observed(run, run.spec), 2).set_index("explainer")
     assert list(found.index) == list(ZOO)
     with pytest.raises(InputError, match="has no edit 'none'; it has delete_cue"):
@@ -59,9 +59,12 @@ def test_a_run_is_scored_on_its_own_behavior():
 def test_the_command_prints_the_table_and_refuses_half_a_question(capsys):
     code, printed, _ = call(capsys, "zoo", "--worlds", "--draws", 1, "--quiet")
     assert code == 0 and printed.splitlines()[2].startswith("| constant |")
-    for given in ([], [SAMPLES / "sycophancy-cue", "--worlds"]):
+    run = SAMPLES / "sycophancy-cue"
+    for given in ([], [run, "--worlds"], [run, "--alike"], ["--worlds", "--edit", "delete_cue"]):
         code, _, error = call(capsys, "zoo", *given)
-        assert code == 2 and "give the folder of a run, or --worlds" in error
+        assert code == 2 and "give the folder of a run" in error, given
+    code, _, error = call(capsys, "zoo", run)  # in this world f(x') does not move
+    assert code == 2 and "not testable: f(x') follows from this prompt's outputs" in error
 
 
 def test_same_seed_same_table():
