@@ -64,6 +64,10 @@ def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
                 f'<p style="margin: 0; font-size: 0.9rem; opacity: 0.85; line-height: 1.5">'
                 f"{escaped(finding.sentence)}</p>"
             )
+    st.caption(
+        "The counterfactual gap behind the third answer can also be had without knowledge of f(x′), for example by "
+        "contradicting the labels. `coupling zoo` scores such look-alikes on a run."
+    )
 
 
 def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
