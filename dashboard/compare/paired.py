@@ -16,7 +16,8 @@ from dashboard.reading import agreement, data
 from dashboard.reading.agreement import Estimate, estimate
 from dashboard.reading.tables import cached_per_run
 from dashboard.selection import on_screen
-from engine.stats.correlation import bootstrap_pearson, pearson
+from engine.stats.bootstrap import bootstrap_pearson
+from engine.stats.correlation import pearson
 
 NAMES = {
     "self": "Self",

@@ -18,7 +18,8 @@ from dashboard.reading.agreement import Band, Estimate
 from dashboard.reading.tables import cached_per_run
 from dashboard.selection.on_screen import measured
 from dashboard.selection.state import Selection
-from engine.stats.correlation import bootstrap_partial, bootstrap_pearson, partial, pearson, spline_basis
+from engine.stats.bootstrap import bootstrap_partial, bootstrap_pearson
+from engine.stats.correlation import partial, pearson, spline_basis
 
 LABELS = {
     "effect": "Δ = f(x′) − f(x)",

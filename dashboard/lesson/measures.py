@@ -12,7 +12,8 @@ import numpy as np
 import pandas as pd
 
 from dashboard.reading.agreement import Estimate, explained, resamples
-from engine.stats.correlation import Resamples, bootstrap_pearson, interval, pearson
+from engine.stats.bootstrap import Resamples, bootstrap_pearson, interval
+from engine.stats.correlation import pearson
 
 DRAWS, MANY, DRAWS_OF_MANY = 400, 20_000, 100
 """Frames of more than `MANY` rows get fewer draws: these need as much memory, and the intervals are narrow."""

@@ -13,16 +13,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.stats.correlation import (
-    Resamples,
-    bootstrap_partial,
-    bootstrap_pearson,
-    bootstrap_weights,
-    interval,
-    partial,
-    pearson,
-    spline_basis,
-)
+from engine.stats.bootstrap import Resamples, bootstrap_partial, bootstrap_pearson, bootstrap_weights, interval
+from engine.stats.correlation import partial, pearson, spline_basis
 from engine.stats.faithfulness import TESTABLE_BELOW
 from engine.stats.noise import shuffled_targets
 

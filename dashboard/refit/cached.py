@@ -20,7 +20,7 @@ from threadpoolctl import ThreadpoolController
 
 from dashboard.reading import chosen, data
 from dashboard.reading.tables import cached_per_run
-from dashboard.refit import ridge
+from dashboard.refit import live_ridge
 from engine.probes.ridge import Targets
 from engine.runs.store import Run
 from engine.stats.correlation import pearson
@@ -71,7 +71,7 @@ class Refit:
     """The result of one refit."""
 
     curve: pd.DataFrame
-    """One row per level, averaged over seeds (`ridge.curve`)."""
+    """One row per level, averaged over seeds (`live_ridge.curve`)."""
     explanation: np.ndarray
     """[m] at the selected level, averaged over seeds, nats."""
     null: tuple[float, float]
@@ -94,7 +94,7 @@ class Refit:
         return self._falls_to(0.9 * self.clean)
 
     def _falls_to(self, limit: float) -> float | None:
-        return ridge.falls_below(self.curve["noise"].to_numpy(), self.curve["self"].to_numpy(), limit)
+        return live_ridge.falls_below(self.curve["noise"].to_numpy(), self.curve["self"].to_numpy(), limit)
 
 
 @st.cache_resource(max_entries=8, show_spinner=False)
@@ -125,15 +125,15 @@ def stored_curve(
 
 def _training(case: RefitCase, size: int) -> pd.DataFrame:
     train, _ = rows(case)
-    return train.iloc[ridge.training_rows(len(train), size)]
+    return train.iloc[live_ridge.training_rows(len(train), size)]
 
 
 @st.cache_resource(max_entries=6, show_spinner=False)  # each holds d × d and n × d numbers
-def factorised(case: RefitCase, layer: int, size: int) -> ridge.Factorisation:
+def factorised(case: RefitCase, layer: int, size: int) -> live_ridge.Factorisation:
     train, (_, test) = _training(case, size), rows(case)
     at_training = data.hidden(case.path, case.trained_at, layer)[train["prompt_id"].to_numpy()]
     now = data.hidden(case.path, case.checkpoint, layer)[test["prompt_id"].to_numpy()]
-    return ridge.factorise(at_training, now, test[["effect_current", "effect_target"]].to_numpy(np.float64))
+    return live_ridge.factorise(at_training, now, test[["effect_current", "effect_target"]].to_numpy(np.float64))
 
 
 def _of_targets(case: RefitCase) -> RefitCase:
@@ -164,7 +164,7 @@ def _projected_noise(case: RefitCase, layer: int, size: int, kind: str, seeds: i
 @st.cache_resource(max_entries=8, show_spinner=False)  # each holds r × shuffles numbers
 def _projected_null(case: RefitCase, layer: int, size: int) -> Targets:
     null = _shuffled(_of_targets(case))
-    return factorised(case, layer, size).ridge.project_targets(null[ridge.training_rows(len(null), size)])
+    return factorised(case, layer, size).ridge.project_targets(null[live_ridge.training_rows(len(null), size)])
 
 
 @st.cache_resource(max_entries=64, show_spinner=False)
@@ -196,9 +196,9 @@ def refit(case: RefitCase, sliders: Sliders) -> Refit:
         noise = _noise(_of_targets(case), s.kind, s.size, s.seeds)
         noisy = _projected_noise(case, s.layer, s.size, s.kind, s.seeds)
         return Refit(
-            curve=ridge.curve(ridge.sweep(made, noise, noisy, s.penalty)),
-            explanation=ridge.predictions(made, noise, noisy, s.penalty, s.level),
-            null=ridge.null_band(made, _projected_null(case, s.layer, s.size), s.penalty),
+            curve=live_ridge.curve(live_ridge.sweep(made, noise, noisy, s.penalty)),
+            explanation=live_ridge.predictions(made, noise, noisy, s.penalty, s.level),
+            null=live_ridge.null_band(made, _projected_null(case, s.layer, s.size), s.penalty),
             ceiling=_ceiling(case, s.layer, s.size, s.penalty),
         )
 

@@ -10,7 +10,7 @@ import streamlit as st
 
 from dashboard.reading import chosen, data
 from dashboard.reading.tables import cached_per_run
-from dashboard.refit import cached, ridge
+from dashboard.refit import cached, live_ridge
 from engine.stats.noise import noise_matrix
 
 
@@ -52,6 +52,6 @@ def _one(path: Path, setting: data.Setting, split: str, edit: str, layer: int, p
     levels, kinds = ([setting.noise], [setting.noise_kind]) if setting.noise > 0 else ([], [])
     noise = noise_matrix(targets, kinds, levels, spec.noise.seeds, seed=spec.seed)
     projected = made.ridge.project_targets(noise.basis)
-    explanation = ridge.predictions(made, noise, projected, penalty, setting.noise)
+    explanation = live_ridge.predictions(made, noise, projected, penalty, setting.noise)
     test = test.assign(explanation=explanation.astype(np.float32), layer=layer, text=None)
     return test.assign(error=(test["explanation"] - test["effect_current"]).abs(), output=-test["f_current"])

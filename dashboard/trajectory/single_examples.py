@@ -17,7 +17,7 @@ from dashboard.reading.example_rows import example, same_prompt
 from dashboard.selection.on_screen import offered
 from dashboard.selection.state import Selection, bound
 from dashboard.text import markdown_escaped, shown
-from dashboard.trajectory import ranking
+from dashboard.trajectory import edit_ranking
 from dashboard.widgets.figures import about, chosen, keep, show
 from engine.records import spans_of
 
@@ -76,7 +76,7 @@ def say_not_drawn(asked: Sequence[str], known: Collection[str]) -> None:
 def mean_ranking(selection: Selection) -> None:
     """Mean rank agreement over prompts at every checkpoint, a line for each regime."""
     settings = {r: replace(selection.setting, regime=r, checkpoint="") for r in selection.regimes}
-    found = {r: ranking.over_checkpoints(selection.path, s, selection.split) for r, s in settings.items()}
+    found = {r: edit_ranking.over_checkpoints(selection.path, s, selection.split) for r, s in settings.items()}
     found = {regime: rows for regime, rows in found.items() if len(rows)}
     if not found:
         return

@@ -21,7 +21,8 @@ import streamlit as st
 from dashboard.reading import agreement, data
 from engine.config import ExplainerSpec
 from engine.runs.store import RunError
-from engine.stats.correlation import bootstrap_pearson, interval, pearson
+from engine.stats.bootstrap import bootstrap_pearson, interval
+from engine.stats.correlation import pearson
 
 KINDS = ("linear", "mlp")  # those of `NeuralExplainers`
 """Explainers that have training steps: a ridge is solved at once."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from engine.stats.correlation import Resamples, interval
+from engine.stats.bootstrap import Resamples, interval
 
 BEFORE, ALL = "before the edit", "all positions"
 EDIT = ("edit, first third", "edit, middle", "edit, last third")

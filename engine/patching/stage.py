@@ -23,7 +23,7 @@ from engine.progress import Progress, silent
 from engine.records import PATCHING, PATCHING_AGREEMENT
 from engine.runs.observed import Observed
 from engine.runs.store import Run
-from engine.stats.correlation import bootstrap_weights
+from engine.stats.bootstrap import bootstrap_weights
 
 DIGITS = 4
 """Decimals of the stored effects, in nats."""

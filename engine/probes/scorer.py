@@ -17,7 +17,7 @@ from engine.probes.kinds import REFERENCE
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
 from engine.progress import Progress
 from engine.runs.observed import EVALUATED, Observed, Place
-from engine.stats.correlation import Resamples, bootstrap_weights
+from engine.stats.bootstrap import Resamples, bootstrap_weights
 from engine.stats.faithfulness import Null, Score, null, score, span_ranking, verdicts
 from engine.stats.noise import NoiseLabel
 

@@ -14,20 +14,8 @@ import numpy as np
 import pandas as pd
 
 from engine.records import Behavior
-from engine.stats.correlation import (
-    Resamples,
-    as_columns,
-    bootstrap_partial,
-    bootstrap_pearson,
-    interval,
-    partial,
-    pearson,
-    simultaneous,
-    spearman,
-    spline_basis,
-    standardized,
-    verdict,
-)
+from engine.stats.bootstrap import Resamples, bootstrap_partial, bootstrap_pearson, interval, simultaneous
+from engine.stats.correlation import as_columns, partial, pearson, spearman, spline_basis, standardized, verdict
 
 TESTABLE_BELOW = 0.95
 """Largest pcorr(f_t(x'), f_0(x') given Z) at which the counterfactual gap is testable; above it, the unseen runs of

@@ -17,7 +17,7 @@ from scipy.stats import rankdata
 from sklearn.metrics import roc_curve
 
 from engine.records import META
-from engine.stats.correlation import Resamples, interval
+from engine.stats.bootstrap import Resamples, interval
 
 LEAST = 20
 """Fewest examples in a slice."""

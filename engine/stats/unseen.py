@@ -26,7 +26,8 @@ from sklearn.pipeline import Pipeline, make_pipeline, make_union
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from engine.records import Behavior
-from engine.stats.correlation import Resamples, as_columns, bootstrap_pearson, bootstrap_weights, pearson, standardized
+from engine.stats.bootstrap import Resamples, bootstrap_pearson, bootstrap_weights
+from engine.stats.correlation import as_columns, pearson, standardized
 
 LEAST_LEFT = 0.05
 """Smallest share of an explanation's variance, or of f_t(x')'s, that must be left given Z. With less, a correlation

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import stats
 
-from engine.stats.correlation import simultaneous
+from engine.stats.bootstrap import simultaneous
 from engine.stats.faithfulness import Score
 
 CLAIMS: dict[str, tuple[str, ...]] = {

@@ -21,7 +21,8 @@ from engine.progress import Progress, silent
 from engine.runs.observed import Observed, Place
 from engine.runs.store import Run
 from engine.stats import monitoring
-from engine.stats.correlation import Resamples, bootstrap_pearson, bootstrap_weights, interval, pearson
+from engine.stats.bootstrap import Resamples, bootstrap_pearson, bootstrap_weights, interval
+from engine.stats.correlation import pearson
 from engine.stats.monitoring import Shifts
 from engine.studies.over_seeds import ends_of, with_ends
 

@@ -30,7 +30,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.stats.correlation import Resamples, interval
+from engine.stats.bootstrap import Resamples, interval
 from engine.stats.faithfulness import Band, Null, Score
 from engine.stats.noise import shuffled_targets
 from engine.tasks import Wording

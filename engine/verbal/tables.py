@@ -13,7 +13,7 @@ import pyarrow as pa
 from engine.config import CheckpointSpec, MetricSpec, RunSpec
 from engine.records import EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed
-from engine.stats.correlation import Resamples, bootstrap_weights
+from engine.stats.bootstrap import Resamples, bootstrap_weights
 from engine.stats.faithfulness import Null, Score, verdicts
 from engine.tasks import WORDINGS
 from engine.verbal import controls

@@ -14,7 +14,7 @@ from engine.config import InputError
 from engine.markdown import intervals, markdown_table
 from engine.progress import Progress
 from engine.runs.observed import Observed
-from engine.stats.correlation import Resamples, bootstrap_pearson
+from engine.stats.bootstrap import Resamples, bootstrap_pearson
 from engine.stats.faithfulness import Score, score
 from engine.stats.unseen import Design, UnseenRun, score_unseen, unseen_run
 from engine.stats.verdicts import CLAIMS, verdicts

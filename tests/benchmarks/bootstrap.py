@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from engine.stats.correlation import bootstrap_pearson, bootstrap_weights
+from engine.stats.bootstrap import bootstrap_pearson, bootstrap_weights
 from tests.benchmarks.side_by_side import side_by_side
 
 DRAWS, ROWS, EXPLAINERS = 2000, 2000, 20

@@ -14,7 +14,7 @@ from engine.model.tokens import Tokens
 from engine.patching import hooks, stage
 from engine.patching import maps as patch_maps
 from engine.patching.maps import COMPARED, REGIONS, Maps
-from engine.stats.correlation import bootstrap_weights
+from engine.stats.bootstrap import bootstrap_weights
 
 LENGTH, VALUES = 12, 40
 

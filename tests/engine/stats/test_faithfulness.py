@@ -9,7 +9,8 @@ import pytest
 from scipy import stats
 
 from engine.records import INTERVALS, METRICS, VERDICTS
-from engine.stats.correlation import bootstrap_weights, partial, spline_basis
+from engine.stats.bootstrap import bootstrap_weights
+from engine.stats.correlation import partial, spline_basis
 from engine.stats.faithfulness import Behavior, null, score, span_ranking, verdicts
 
 STEPS = 4

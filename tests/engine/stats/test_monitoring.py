@@ -8,7 +8,7 @@ import pytest
 from sklearn.metrics import roc_auc_score
 
 from engine.stats import monitoring
-from engine.stats.correlation import bootstrap_weights
+from engine.stats.bootstrap import bootstrap_weights
 from engine.stats.monitoring import Watched
 
 N = 600

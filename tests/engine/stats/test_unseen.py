@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from engine.records import Behavior
-from engine.stats.correlation import bootstrap_weights
+from engine.stats.bootstrap import bootstrap_weights
 from engine.stats.unseen import LEAST_ROWS, Design, cross_fitted, regression, score_unseen, unseen_run
 from engine.zoo.drawn import draw
 

@@ -7,7 +7,7 @@ import pytest
 from sklearn.metrics import f1_score
 
 from engine.config import VerbalSpec
-from engine.stats.correlation import bootstrap_weights
+from engine.stats.bootstrap import bootstrap_weights
 from engine.stats.faithfulness import Behavior, Score
 from engine.verbal.controls import TextClassifier, of_output
 from engine.verbal.labels import Answers, draw_labels

@@ -16,7 +16,7 @@ from transformers.modeling_outputs import CausalLMOutput
 from engine.config import CheckpointSpec, VerbalSpec
 from engine.model.checkpoints import Checkpoint, load
 from engine.model.tokens import encode
-from engine.stats.correlation import bootstrap_weights
+from engine.stats.bootstrap import bootstrap_weights
 from engine.stats.faithfulness import Behavior
 from engine.tasks.wording import Statement, Wording
 from engine.verbal.labels import Answers, draw_labels

@@ -16,7 +16,7 @@ import streamlit as st
 
 from dashboard.reading import agreement, data
 from dashboard.reading.tables import cached_per_run
-from engine.stats.correlation import interval
+from engine.stats.bootstrap import interval
 
 MOST_EXPLAINED = 200_000
 """Above this many explained examples at one checkpoint, only the run's own metrics are shown."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from engine.probes.ridge import Moments, Ridge, Targets
-from engine.stats.correlation import interval
+from engine.stats.bootstrap import interval
 from engine.stats.noise import NoiseMatrix
 
 
