@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # A shell starts jobs in the background with Ctrl-C ignored, and children inherit that: none could be interrupted.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 LONG = ("test_pipeline", "test_install", "engine/studies", "engine/verbal", "engine/patching", "engine/zoo", "browser")
