@@ -159,14 +159,24 @@ class NoiseSpec(Strict):
     seeds: int = Field(5, ge=1, description="random draws at each level")
 
 
+class PrimarySpec(Strict):
+    """The hypothesis that is tested at the full level; all others share the level by Holm's procedure."""
+
+    explainer: ExplainerKind = Field("ridge", description="kind of explainer")
+    regime: Regime = Field("frozen", description="its regime")
+    edit: str | None = Field(None, description="kind of edit; empty: that of the chosen setting")
+
+
 class MetricSpec(Strict):
     """Intervals and verdicts."""
 
+    primary: PrimarySpec = PrimarySpec()
     bootstrap: int = Field(1000, ge=200, description="bootstrap resamples of cues and entities")
-    null_shuffles: int = Field(200, ge=200, description="label shuffles for the null band")
+    verdict_draws: int = Field(10_000, ge=200, description="bootstrap resamples behind verdicts")
+    null_shuffles: int = Field(200, ge=200, description="label shuffles for the null band and permutation p")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence level of the intervals")
-    absent_within: float = Field(0.03, gt=0, description="an effect is absent if its interval lies within ± this value")
-    seed: int = Field(0, ge=0, description="seed of bootstrap and shuffles")
+    absent_within: float = Field(0.03, gt=0, description="a claim is excluded if a band ends below this value")
+    seed: int = Field(0, ge=0, description="seed of bootstrap, folds and shuffles")
 
 
 class ConcurrentSpec(Strict):

@@ -15,7 +15,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
+"""Version 1 had other measures in metrics.parquet; `coupling rescore` brings such a run up to date."""
 META = "meta_"
 
 Span = tuple[int, int]
@@ -123,26 +124,106 @@ EXPLANATIONS = pa.schema(
 `verbal`. It holds noise 0 and 0.5 of each explainer × regime × edit at its best setting (mode direct), and the controls
 that have a value for each example."""
 
-INTERVALS = ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "self_minus_stale", "direction")
+INTERVALS = (
+    "self",
+    "orig",
+    "gap",
+    "unseen",
+    "unseen_over_stale",
+    "unseen_over_outputs",
+    "self_minus_stale",
+    "direction",
+)
 """Metrics with an interval: columns NAME, NAME_low and NAME_high."""
+CLAIMS = ("coupling", "unseen", "outputs")
+"""What may be said of an explainer (`engine.stats.verdicts`); each claim has columns of its own."""
 
 METRICS = pa.schema(
     [
         *SETTING,
         ("seeds", pa.int32()),
         *_columns(pa.string(), "split metric"),
-        *_columns(pa.int32(), "n n_groups"),
+        *_columns(pa.int32(), "n n_groups n_cues n_entities"),
         *((f"{name}{end}", _VALUE) for name in INTERVALS for end in ("", "_low", "_high")),
-        ("testable", pa.bool_()),
+        ("left", _VALUE),
+        *_columns(pa.string(), "why_not why_not_outputs"),
         ("target_current", _VALUE),
-        ("noisy_clean", _VALUE),  # correlation of noisy and clean targets in training, the x axis of noise plots
+        ("noisy_clean", _VALUE),
         *_columns(_VALUE, "slope mean_effect_error mse_orig_minus_mse_self span_ranking spearman sign_agreement"),
-        *_columns(_VALUE, "null_mean null_low null_high"),
-        *_columns(pa.string(), "verdict_coupling verdict_counterfactual"),
-        ("cv", _VALUE),  # cross-validated correlation with the targets, by which the setting was chosen
+        *_columns(_VALUE, "null_mean null_low null_high gap_p unseen_p"),
+        *_columns(pa.string(), " ".join(f"verdict_{claim}" for claim in CLAIMS)),
+        *_columns(_VALUE, " ".join(f"{name}_{claim}" for claim in CLAIMS for name in ("power", "detectable"))),
+        *_columns(pa.string(), " ".join(f"over_{claim}" for claim in CLAIMS)),
+        ("primary", pa.bool_()),
+        ("cv", _VALUE),
         ("chosen", pa.bool_()),
     ]
 )
+"""metrics.parquet; `MEANING` says what each column holds."""
+
+_OF_INTERVALS = {
+    "self": "Self: correlation of the explanation with the current model's effect (in words: share of right sentences)",
+    "orig": "Orig: the same with the target's effect, or with the labels",
+    "gap": "Self − Orig",
+    "unseen": "correlation of the explanation with the current f(x'), both freed from f_t(x), f_0(x) and f_0(x')",
+    "unseen_over_stale": "unseen, minus that of the explainer on the target's hidden states (in words: of text_only)",
+    "unseen_over_outputs": "unseen, freed also from the outputs of the other prompts of the same cue and entity",
+    "self_minus_stale": "Self, minus that of the same explainer on the target's hidden states",
+    "direction": "correlation of the explanation with z(current effect) − z(target effect)",
+}
+_OF_CLAIMS = {
+    "verdict": "one of VERDICTS, from max-|t| bands over checkpoints; null for rows that are not tested",
+    "power": "chance of 'shown' if every statistic of the claim truly were 0.2",
+    "detectable": "smallest true value that would be shown in 80% of the cases",
+    "over": "controls that the explainer exceeds in a paired comparison, separated by commas",
+}
+MEANING: dict[str, str] = {
+    "checkpoint": "the current model",
+    "target": "the checkpoint whose effects are the labels",
+    "step": "training step of the checkpoint",
+    "explainer": "ridge, linear, mlp or verbal",
+    "condition": "another factor that was varied in training, in words",
+    "control": "null for the explainer itself, else the control that stands beside it",
+    "edit": "kind of edit that makes x' of x",
+    "mode": "direct: reads h(x); difference: reads h(x') − h(x)",
+    "position": "token position of the hidden state",
+    "layer": "layer of the hidden state",
+    "penalty": "weight of the explainer's regularisation",
+    "regime": "frozen, online or refit",
+    "noise_kind": "kind of label noise in training",
+    "noise": "level of label noise in training",
+    "seeds": "seeds whose correlations are averaged; of a null: number of shuffles",
+    "split": "split of the examples",
+    "metric": "pearson, or the name of a score of sentences",
+    "n": "number of examples",
+    "n_groups": "number of independent groups",
+    "n_cues": "number of different cues; null where the data have no factors",
+    "n_entities": "number of different entities; null where the data have no factors",
+    **{name: meaning for name, meaning in _OF_INTERVALS.items()},
+    **{f"{name}_low": f"low end of the interval of {name}, for this checkpoint alone" for name in INTERVALS},
+    **{f"{name}_high": f"high end of the interval of {name}, for this checkpoint alone" for name in INTERVALS},
+    "left": "share of the explanation's variance left given f_t(x), f_0(x), f_0(x'); below 0.05: not testable",
+    "why_not": "why `unseen` can't be tested; null where it can",
+    "why_not_outputs": "why `unseen_over_outputs` can't be tested; null where it can",
+    "target_current": "ρ: correlation of the current model's effects with the target's",
+    "noisy_clean": "correlation of noisy and clean targets in training, the x axis of noise plots",
+    "slope": "slope of the current effect on the explanation; 1: right in size",
+    "mean_effect_error": "mean of explanation − current effect, nats",
+    "mse_orig_minus_mse_self": "above 0: nearer to the current model in squares, nats²",
+    "span_ranking": "Kendall's τ of explanations and effects over the edits of a prompt",
+    "spearman": "Spearman's ρ of the explanation with the current effect",
+    "sign_agreement": "share of examples whose effect has the explained sign",
+    "null_mean": "mean Self of explainers trained on shuffled targets",
+    "null_low": "low end of the band of those",
+    "null_high": "high end of the band of those",
+    "gap_p": "permutation p of the gap: share of explainers trained on shuffled targets with as large a gap",
+    "unseen_p": "permutation p of unseen",
+    **{f"{name}_{claim}": f"{claim}: {meaning}" for claim in CLAIMS for name, meaning in _OF_CLAIMS.items()},
+    "primary": "whether the row belongs to the hypothesis that the spec names (metrics.primary)",
+    "cv": "cross-validated correlation with the targets, by which the setting was chosen",
+    "chosen": "whether the setting is the headline one of its explainer",
+}
+"""Column of METRICS → what it holds. Effects are in nats, correlations have no unit."""
 
 PATCHING = pa.schema(
     [
@@ -177,7 +258,7 @@ PATCHING_AGREEMENT = pa.schema(
 """patching/<checkpoint>.agreement.parquet: mean correlation of an example's two maps, with interval; its controls."""
 
 CONTROLS = ("output", "output_text", "text_only", "stale", "other_model", "null", "ceiling", "difference")
-VERDICTS = ("holds", "reverses", "absent", "inconclusive", "not testable")
+VERDICTS = ("shown", "reversed", "excluded", "not shown", "not testable")
 SPLITS = ("train", "validation", "test_heldout", "test_iid")
 
 BLOCK = 16_384

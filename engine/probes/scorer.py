@@ -6,25 +6,30 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from engine.config import CheckpointSpec, Regime
+from engine.config import CheckpointSpec, PrimarySpec, Regime
 from engine.probes.controls import baselines, shuffled
 from engine.probes.kinds import REFERENCE
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
 from engine.progress import Progress
+from engine.records import CLAIMS
 from engine.runs.observed import EVALUATED, Observed, Place
-from engine.stats.bootstrap import Resamples, bootstrap_weights
-from engine.stats.faithfulness import Null, Score, null, score, span_ranking, verdicts
+from engine.stats.bootstrap import Resamples
+from engine.stats.faithfulness import Null, Score, null, score, span_ranking
 from engine.stats.noise import NoiseLabel
+from engine.stats.unseen import Design, UnseenRun, unseen_run
+from engine.stats.verdicts import exceeded, verdicts
 
 LEAST_ROWS = 3
 """A split with fewer rows of an edit is not scored."""
-KEPT_CONTROLS = ("output", "output_text")
-"""Controls whose explanations are stored example by example."""
+KEPT_CONTROLS = ("output", "output_text", "text_only", "other_model")
+"""Controls whose explanations are stored example by example, so that a run can be scored anew."""
+RIVALS = ("output", "output_text", "text_only", "other_model", "stale")
+"""Controls that know less than an explainer of hidden states should."""
 
 At = tuple[str, int]
 """A split, and the number of a checkpoint."""
@@ -40,8 +45,13 @@ class Sample:
     """Positions among the edit's evaluated rows."""
     rows: np.ndarray
     """Row numbers of the examples."""
+    design: Design
     resamples: Resamples
     """Bootstrap weights, the same for all probes and checkpoints, so that every comparison is paired."""
+    precise: Resamples
+    """More draws, for verdicts."""
+    unseen: list[UnseenRun]
+    """f(x') at each checkpoint, freed from what can be read."""
 
 
 Samples = dict[tuple[str, str], Sample]
@@ -88,49 +98,60 @@ def samples_of(observed: Observed) -> Samples:
     """The examples of every edit and split with enough of them to be scored."""
     out: Samples = {}
     spec, split_of = observed.spec.metrics, observed.examples["split"].to_numpy()
+    target = observed.behavior(observed.target)
     for edit in observed.edits:
         evaluated = observed.rows(edit, *EVALUATED)
         for number, split in enumerate(EVALUATED):
             inside = np.flatnonzero(split_of[evaluated] == split)
             rows = evaluated[inside]
-            if len(rows) >= LEAST_ROWS:
-                rng = np.random.default_rng([spec.seed, number])
-                resamples = bootstrap_weights(rng, spec.bootstrap, **observed.factors(rows))
-                out[edit, split] = Sample(inside, rows, resamples)
+            if len(rows) < LEAST_ROWS:
+                continue
+            design, rng = Design(**observed.factors(rows)), np.random.default_rng([spec.seed, number])
+            draws = [design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws))]
+            behaviors = (observed.behavior(name).take(rows) for name in observed.currents)
+            freed = [unseen_run(current, target.take(rows), design, spec.seed) for current in behaviors]
+            out[edit, split] = Sample(inside, rows, design, *draws, freed)
     return out
 
 
-def _scores(observed: Observed, sample: Sample, t: int, said: Sequence[np.ndarray], **options: Any) -> list[Score]:
-    """Scores at checkpoint t, on one sample, of the explanations at each checkpoint [evaluated rows of the edit, k]."""
-    names = (observed.currents[t], observed.target, observed.start)
-    current, target, start = (observed.behavior(name).take(sample.rows) for name in names)
-    options |= {"at_start": said[0][sample.inside], "start": start, "confidence": observed.spec.metrics.confidence}
-    return score(said[t][sample.inside], current, target, sample.resamples, **options)
+def _scores(
+    observed: Observed, sample: Sample, t: int, said: np.ndarray, precise: bool = False, **options: Any
+) -> list[Score]:
+    """Scores at checkpoint t, on one sample, of explanations [evaluated rows of the edit, k] and options of `score`."""
+    current, target = (observed.behavior(name).take(sample.rows) for name in (observed.currents[t], observed.target))
+    options |= {"unseen": sample.unseen[t], "confidence": observed.spec.metrics.confidence}
+    found = score(said[sample.inside], current, target, sample.precise if precise else sample.resamples, **options)
+    sizes = dict(zip(("n_cues", "n_entities"), sample.design.sizes, strict=False))
+    return [replace(own, values=own.values | sizes) for own in found]
 
 
 def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanations) -> Scored:
     """Score one probe under one regime: a row for every checkpoint, split and noise level."""
     probe, said = explained.probe, explained.explanations
     levels = list(dict.fromkeys((label.kind, label.level) for label in explained.labels))
-    average = [levels.index((label.kind, label.level)) for label in explained.labels]
-    columns_of = [[i for i, a in enumerate(average) if a == number] for number in range(len(levels))]
+    average = np.array([levels.index((label.kind, label.level)) for label in explained.labels])
     metrics: dict[At, list[Columns]] = {}
     clean: dict[At, Score] = {}
     for t, checkpoint in enumerate(observed.spec.checkpoints):
         for split in EVALUATED:
             if (sample := samples.get((probe.place.edit, split))) is None:
                 continue
-            stale = explained.stale[t][sample.inside]
-            scores = _scores(observed, sample, t, said, stale=stale, average=average)
+            scores: list[Score] = []
+            for precise in (True, False) if probe.leads else (False,):  # only the explainers with verdicts need it
+                some = (average == 0) == precise if probe.leads else np.ones(len(average), dtype=bool)
+                stale = explained.stale[t][np.ix_(sample.inside, some)]
+                if some.any():
+                    options = {"precise": precise, "stale": stale, "average": average[some]}
+                    scores += _scores(observed, sample, t, said[t][:, some], **options)
             metrics[split, t] = [
                 naming(observed, checkpoint, probe, explained.regime, NoiseLabel(*level, 0))
-                | {"split": split, "cv": probe.cv, "noisy_clean": float(np.mean(explained.noisy_clean[columns]))}
+                | {"split": split, "cv": probe.cv, "noisy_clean": float(np.mean(explained.noisy_clean[average == i]))}
                 | own.values
-                for level, columns, own in zip(levels, columns_of, scores, strict=True)
+                for i, (level, own) in enumerate(zip(levels, scores, strict=True))
             ]
             if probe.leads:
                 clean[split, t] = scores[0]
-    now, then = ([e[:, columns_of[0]].mean(axis=1) for e in each if probe.leads] for each in (said, explained.stale))
+    now, then = ([e[:, average == 0].mean(axis=1) for e in each if probe.leads] for each in (said, explained.stale))
     return Scored(probe, explained.regime, explained.rows, metrics, clean, now, then)
 
 
@@ -144,6 +165,14 @@ def metric_rows(
     of_controls: list[Columns] = []
     stored = []
     found: dict[tuple[Place, Regime], dict[At, Null]] = {}
+    rivals: dict[str, Rivals] = {}
+    stale: list[Rivals] = []
+
+    def keep(own: Scored, name: str, explanations: Sequence[np.ndarray]) -> None:
+        for checkpoint, values in zip(observed.spec.checkpoints, explanations, strict=True):
+            names = naming(observed, checkpoint, own.probe, own.regime, control=name)
+            stored.append((names, own.rows, values))
+
     for done, own in enumerate(leading):
         progress("controls", done, len(leading))
         # Linear and mlp use the null of a ridge, because 200 shuffles of their own would take hours. `online` uses the
@@ -152,29 +181,44 @@ def metric_rows(
         if key not in found:
             found[key] = null_bands(observed, samples, *key, probes)
         nulls.append(found[key])
-        kept = ("n", "n_groups", "metric", "target_current", "testable")
+        kept = ("n", "n_groups", "metric", "target_current", "why_not", "n_cues", "n_entities")
         for at, clean_score in own.scores.items():
-            shared = {name: clean_score.values[name] for name in kept}
+            shared = {name: clean_score.values.get(name) for name in kept}
             of_controls.append(_control_row(observed, own, "null", at, shared | found[key][at].values))
-        of_controls += control_rows(observed, samples, own, "stale", own.stale)
+        stale.append({"stale": control_scores(observed, samples, own, own.stale)})
+        of_controls += _control_rows(observed, own, "stale", stale[-1]["stale"])
+        if own.regime != "frozen":  # a frozen explainer's is its explanation at the first checkpoint
+            keep(own, "stale", own.stale)
         if (own.probe.kind, own.regime) == (REFERENCE, "frozen"):
+            beside = rivals.setdefault(own.probe.place.edit, {})
             for name, explanations in baselines(observed, own.probe, probes).items():
-                of_controls += control_rows(observed, samples, own, name, explanations)
+                beside[name] = control_scores(observed, samples, own, explanations)
+                of_controls += _control_rows(observed, own, name, beside[name])
                 if name in KEPT_CONTROLS:
-                    for checkpoint, values in zip(observed.spec.checkpoints, explanations, strict=True):
-                        names = naming(observed, checkpoint, own.probe, own.regime, control=name)
-                        stored.append((names, own.rows, values))
+                    keep(own, name, explanations)
     progress("controls", len(leading), len(leading))
-    more = zip(nulls, verdict_columns(observed, leading, nulls), span_rankings(observed, leading), strict=True)
+    beside = [rivals.get(own.probe.place.edit, {}) | mine for own, mine in zip(leading, stale, strict=True)]
+    judged = verdict_columns(observed, leading, beside)
+    more = zip(nulls, judged, span_rankings(observed, leading), strict=True)
     rows: list[Columns] = []
     for one in scored:
         null_at, verdict_at, ranking_at = next(more) if one.probe.leads else ({}, {}, {})
         for at, (clean, *noisy) in one.metrics.items():
             if one.probe.leads:
-                band = {name: null_at[at].values[name] for name in ("null_mean", "null_low", "null_high")}
-                clean = clean | band | verdict_at[at] | {"span_ranking": ranking_at[at]}
+                clean = (
+                    clean | _of_null(null_at[at], one.scores[at]) | verdict_at[at] | {"span_ranking": ranking_at[at]}
+                )
             rows += [clean, *noisy]
     return rows + of_controls, stored
+
+
+Rivals = dict[str, dict[At, Score]]
+"""Scores of controls, by name."""
+
+
+def _of_null(null_at: Null, at: Score) -> Columns:
+    band = {name: null_at.values[name] for name in ("null_mean", "null_low", "null_high")}
+    return band | {f"{name}_p": null_at.p(name, at[name]) for name in ("gap", "unseen")}
 
 
 def _control_row(observed: Observed, own: Scored, control: str, at: At, values: Columns) -> Columns:
@@ -183,22 +227,29 @@ def _control_row(observed: Observed, own: Scored, control: str, at: At, values: 
     return names | {"split": split} | values
 
 
-def control_rows(
-    observed: Observed, samples: Samples, own: Scored, name: str, explanations: list[np.ndarray]
-) -> list[Columns]:
-    """Rows of a control with explanations [n] at each checkpoint, beside one leading probe."""
-    said = [e[:, None] for e in explanations]
-    rows = []
+def _control_rows(observed: Observed, own: Scored, control: str, scores: dict[At, Score]) -> list[Columns]:
+    return [_control_row(observed, own, control, at, found.values) for at, found in scores.items()]
+
+
+def control_scores(
+    observed: Observed, samples: Samples, own: Scored, explanations: Sequence[np.ndarray]
+) -> dict[At, Score]:
+    """Scores of a control with explanations [n] at each checkpoint, beside one leading probe.
+
+    Its stale reading is its explanation at the first checkpoint.
+    """
+    out = {}
     for split, t in own.scores:
-        (found,) = _scores(observed, samples[own.probe.place.edit, split], t, said)
-        rows.append(_control_row(observed, own, name, (split, t), found.values))
-    return rows
+        sample = samples[own.probe.place.edit, split]
+        stale = explanations[0][sample.inside]
+        (out[split, t],) = _scores(observed, sample, t, explanations[t][:, None], precise=True, stale=stale)
+    return out
 
 
 def null_bands(
     observed: Observed, samples: Samples, place: Place, regime: Regime, probes: Sequence[Probe]
 ) -> dict[At, Null]:
-    """Bands of the scores of ridges on group-wise shuffled targets."""
+    """Statistics of ridges on group-wise shuffled targets."""
     target = observed.behavior(observed.target)
     out = {}
     for t, explanations in enumerate(shuffled(observed, place, regime, probes)):
@@ -206,33 +257,46 @@ def null_bands(
         for split in EVALUATED:
             if sample := samples.get((place.edit, split)):
                 now, then = current.take(sample.rows), target.take(sample.rows)
-                out[split, t] = null(explanations[sample.inside], now, then, observed.spec.metrics.confidence)
+                confidence = observed.spec.metrics.confidence
+                out[split, t] = null(explanations[sample.inside], now, then, confidence, sample.unseen[t])
     return out
 
 
-def verdict_columns(
-    observed: Observed, leading: Sequence[Scored], nulls: Sequence[dict[At, Null]]
-) -> list[dict[At, Columns]]:
-    """Verdicts of each leading probe. Those of one split and edit are one family of tests (max-|t|, Holm)."""
+def verdict_columns(observed: Observed, leading: Sequence[Scored], rivals: Sequence[Rivals]) -> list[dict[At, Columns]]:
+    """Verdicts of each leading probe, with power, and the controls that it exceeds.
+
+    All probes of a split are one family of tests (max-|t| over checkpoints, Holm over probes), in which the primary one
+    has the full level.
+    """
     spec = observed.spec.metrics
-    checkpoints = range(len(observed.currents))
-    edits = [own.probe.place.edit for own in leading]
     out: list[dict[At, Columns]] = [{} for _ in leading]
-    for edit in dict.fromkeys(edits):
-        for split in EVALUATED:
-            family = [i for i, own in enumerate(leading) if edits[i] == edit and (split, 0) in own.scores]
-            if not family:
-                continue
-            said = verdicts(
-                [[leading[i].scores[split, t] for t in checkpoints] for i in family],
-                [[nulls[i][split, t] for t in checkpoints] for i in family],
-                confidence=spec.confidence,
-                absent_within=spec.absent_within,
-            )
-            for i, own in zip(family, said, strict=True):
+    for split in EVALUATED:
+        family = [i for i, own in enumerate(leading) if (split, 0) in own.scores]
+        primary = next((n for n, i in enumerate(family) if is_primary(spec.primary, leading[i])), None)
+        trajectories = [[leading[i].scores[split, t] for t in range(len(observed.currents))] for i in family]
+        for claim in CLAIMS:
+            options = {"confidence": spec.confidence, "absent_within": spec.absent_within}
+            said = verdicts(trajectories, claim, primary=None if claim == "coupling" else primary, **options)
+            for n, (i, own) in enumerate(zip(family, said, strict=True)):
                 for t, at in enumerate(own):
-                    out[i][split, t] = {"verdict_coupling": at.coupling, "verdict_counterfactual": at.counterfactual}
+                    there = {name: scores[split, t] for name, scores in rivals[i].items() if name in RIVALS}
+                    over = exceeded(leading[i].scores[split, t], there, claim, spec.confidence)
+                    out[i].setdefault((split, t), {"primary": n == primary}).update(
+                        {
+                            f"verdict_{claim}": at.word,
+                            f"power_{claim}": at.power,
+                            f"detectable_{claim}": at.detectable,
+                            f"over_{claim}": ",".join(over) or None,
+                        }
+                    )
     return out
+
+
+def is_primary(primary: PrimarySpec, own: Scored) -> bool:
+    """Whether this is the explainer that the spec names."""
+    probe = own.probe
+    named = (primary.explainer, primary.regime) == (probe.kind, own.regime) and probe.condition is None
+    return named and (probe.place.edit == primary.edit if primary.edit else probe.chosen)
 
 
 def span_rankings(observed: Observed, leading: Sequence[Scored]) -> list[dict[At, float]]:

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 from scipy import sparse
 
-from engine.stats.correlation import TINY, as_columns, divide, nothing_beyond, residuals, standardized
+from engine.stats.correlation import TINY, divide, standardized
 
 
 @dataclass(frozen=True)
@@ -107,59 +107,6 @@ def bootstrap_pearson(resamples: Resamples, a: np.ndarray, b: np.ndarray) -> np.
 def _variance(square: np.ndarray, mean: np.ndarray) -> np.ndarray:
     variance = square - mean**2
     return np.where(variance > TINY, variance, 0.0)
-
-
-def bootstrap_partial(resamples: Resamples, a: np.ndarray, b: np.ndarray, z: np.ndarray, chunk: int = 32) -> np.ndarray:
-    """Partial correlations of A [n, k] with B [n, m] given Z [n, q] in every draw: [draws, k, m].
-
-    The knots are fixed; each draw refits the regression on Z from weighted second moments, all draws in one batched
-    solve. `chunk` columns of A are processed at a time, which takes n × q × chunk numbers of memory.
-    """
-    a, b = as_columns(a), as_columns(b)
-    n, q = z.shape
-    draws = len(resamples.weights)
-    out = np.full((draws, a.shape[1], b.shape[1]), np.nan)
-    if n < q + 3:
-        return out
-    # Residuals first: the result is the same (Frisch–Waugh–Lovell), with less rounding error.
-    ra, rb = residuals(a, z), residuals(b, z)
-    ra, rb = ra / _nonzero(np.abs(ra).max(axis=0)), rb / _nonzero(np.abs(rb).max(axis=0))
-    z = z * np.sqrt(n)
-    inverse = _pseudo_inverse(resamples.sums(_products(z, z)).reshape(draws, q, q))
-    zb = resamples.sums(_products(z, rb)).reshape(draws, q, -1)
-    solved = inverse @ zb
-    bb = _left(resamples.sums(rb**2), (zb * solved).sum(axis=1))
-    for start in range(0, a.shape[1], chunk):
-        part = ra[:, start : start + chunk]
-        za = resamples.sums(_products(z, part)).reshape(draws, q, -1)
-        aa = _left(resamples.sums(part**2), (za * (inverse @ za)).sum(axis=1))
-        ab = resamples.sums(_products(part, rb)).reshape(draws, part.shape[1], -1)
-        ab -= np.swapaxes(za, 1, 2) @ solved
-        out[:, start : start + chunk] = divide(ab, np.sqrt(aa[:, :, None] * bb[:, None, :]))
-    zero = nothing_beyond(ra, a, (rb**2).sum(axis=0))
-    out[:, zero] = 0.0
-    return np.clip(out, -1, 1)
-
-
-def _nonzero(scale: np.ndarray) -> np.ndarray:
-    return np.where(scale > 0, scale, 1.0)
-
-
-def _left(square: np.ndarray, explained: np.ndarray) -> np.ndarray:
-    return np.where(square - explained > TINY * square, square - explained, 0.0)
-
-
-def _products(u: np.ndarray, v: np.ndarray) -> np.ndarray:
-    return (u[:, :, None] * v[:, None, :]).reshape(len(u), -1)
-
-
-def _pseudo_inverse(matrices: np.ndarray) -> np.ndarray:
-    """Pseudo-inverses of symmetric matrices [draws, q, q], singular where a draw leaves a spline without rows."""
-    bad = np.isnan(matrices).any(axis=(1, 2))
-    values, vectors = np.linalg.eigh(np.where(bad[:, None, None], 0.0, matrices))
-    kept = values > 1e-9 * values.max(axis=1, keepdims=True)
-    inverse = np.divide(1.0, values, out=np.zeros_like(values), where=kept)
-    return (vectors * inverse[:, None, :]) @ np.swapaxes(vectors, 1, 2)
 
 
 def interval(draws: np.ndarray, confidence: float = 0.95) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""How well explanations agree with the current model's effects, with the target's, and with the unseen f(x').
+"""How well explanations agree with the current model's effects and with the target's, and what they know of f(x').
 
 Arrays in, `Score`s out; their `values` are columns of records.METRICS. Explanations E [n, k] are k explainers (or
 noise levels, or seeds) on the same n examples. All of them and all checkpoints share the bootstrap weights, so every
@@ -14,12 +14,9 @@ import numpy as np
 import pandas as pd
 
 from engine.records import Behavior
-from engine.stats.bootstrap import Resamples, bootstrap_partial, bootstrap_pearson, interval, simultaneous
-from engine.stats.correlation import as_columns, partial, pearson, spearman, spline_basis, standardized, verdict
-
-TESTABLE_BELOW = 0.95
-"""Largest pcorr(f_t(x'), f_0(x') given Z) at which the counterfactual gap is testable; above it, the unseen runs of
-the two models cannot be told apart."""
+from engine.stats.bootstrap import Resamples, bootstrap_pearson, interval
+from engine.stats.correlation import as_columns, pearson, spearman, standardized
+from engine.stats.unseen import UnseenRun, score_unseen
 
 
 @dataclass(frozen=True)
@@ -43,36 +40,31 @@ def score(
     target: Behavior,
     resamples: Resamples | None = None,
     *,
+    unseen: UnseenRun | None = None,
     stale: np.ndarray | None = None,
-    at_start: np.ndarray | None = None,
-    start: Behavior | None = None,
     average: Sequence[int] | None = None,
     confidence: float = 0.95,
 ) -> list[Score]:
     """Score E [n, k] (or [n]) against the current and the target behavior.
 
-    resamples: from `bootstrap_weights`; without it there are no intervals. stale [n, k]: the same explainers on
-    the first checkpoint's hidden states. at_start [n, k] and `start` (default: the target): explanations and
-    behavior at the first checkpoint, for change tracking. average [k]: columns with equal numbers are seeds of one
-    explainer; their correlations and draws are averaged. Returns one Score per number, ascending; without
-    `average`, one per column.
+    resamples: from `bootstrap_weights`; without it there are no intervals. unseen: f_t(x') of these examples, freed
+    from what can be read (`unseen_run`); without it, what explanations know of it is not scored. stale [n, k]: the same
+    explainers on the first checkpoint's hidden states. average [k]: columns with equal numbers are seeds of one
+    explainer; their correlations and draws are averaged. Returns one Score per number, ascending; without `average`,
+    one per column.
     """
     e = as_columns(explanations)
-    start = start or target
-    z = spline_basis(current.f, target.f)
-    estimates = _estimates(e, current, target, z, _optional(stale), _optional(at_start), start)
-    estimates |= _descriptive(e, current, target)
-    draws = {}
-    if resamples is not None:
-        draws = _draws(e, current, target, z, _optional(stale), _optional(at_start), start, resamples)
+    estimates = _estimates(e, current, target, _optional(stale)) | _descriptive(e, current, target)
+    draws = {} if resamples is None else _draws(e, current, target, _optional(stale), resamples)
+    shared: dict = {"n": len(e), "metric": "pearson"}
+    shared["n_groups"] = None if resamples is None else resamples.n_groups
+    shared["target_current"] = _number(pearson(current.effect, target.effect)[0])
+    if unseen is not None:
+        found = score_unseen(e, unseen, resamples, _optional(stale))
+        estimates |= {name: each.estimate for name, each in found.statistics.items()} | {"left": found.left}
+        draws |= {name: each.draws for name, each in found.statistics.items() if resamples is not None}
+        shared |= {"why_not": unseen.why_not, "why_not_outputs": unseen.why_not_outputs}
     settings = np.arange(e.shape[1]) if average is None else np.asarray(average)
-    shared = {
-        "n": len(e),
-        "n_groups": None if resamples is None else resamples.n_groups,
-        "metric": "pearson",
-        "testable": bool(_alike(current, target, z) <= TESTABLE_BELOW),
-        "target_current": _number(pearson(current.effect, target.effect)[0]),
-    }
     return [
         _score(estimates, draws, np.flatnonzero(settings == setting), shared, confidence)
         for setting in np.unique(settings)
@@ -108,68 +100,35 @@ def _number(value: float | np.ndarray) -> float | None:
     return float(value) if np.isfinite(value) else None
 
 
-def _alike(current: Behavior, target: Behavior, z: np.ndarray) -> float:
-    """pcorr(f_t(x'), f_0(x') given Z); 1 where Z explains one of them fully."""
-    value = partial(current.f_edited, target.f_edited, z)[0, 0]
-    return 1.0 if np.isnan(value) else float(value)
-
-
-def _estimates(
-    e: np.ndarray,
-    current: Behavior,
-    target: Behavior,
-    z: np.ndarray,
-    stale: np.ndarray | None,
-    at_start: np.ndarray | None,
-    start: Behavior,
-) -> dict[str, np.ndarray]:
-    """Name in INTERVALS → estimates [k]; `stale` and `at_start` may be None."""
+def _estimates(e: np.ndarray, current: Behavior, target: Behavior, stale: np.ndarray | None) -> dict[str, np.ndarray]:
+    """Name in INTERVALS → estimates [k]; `stale` may be None."""
     own, orig = pearson(e, current.effect), pearson(e, target.effect)
-    unseen = partial(e, np.stack([current.f_edited, target.f_edited], axis=1), z)
     out = {
         "self": own,
         "orig": orig,
         "gap": own - orig,
-        "counterfactual_gap": unseen[:, 0] - unseen[:, 1],
         "direction": pearson(e, standardized(current.effect) - standardized(target.effect)),
     }
-    if at_start is not None:
-        out["change_tracking"] = partial(e - at_start, current.effect - start.effect, z)[:, 0]
     if stale is not None:
         out["self_minus_stale"] = own - pearson(stale, current.effect)
     return out
 
 
 def _draws(
-    e: np.ndarray,
-    current: Behavior,
-    target: Behavior,
-    z: np.ndarray,
-    stale: np.ndarray | None,
-    at_start: np.ndarray | None,
-    start: Behavior,
-    resamples: Resamples,
+    e: np.ndarray, current: Behavior, target: Behavior, stale: np.ndarray | None, resamples: Resamples
 ) -> dict[str, np.ndarray]:
     """As `_estimates`, in every bootstrap draw: [D, k]."""
     effects = np.stack([current.effect, target.effect], axis=1)
     own, orig = np.moveaxis(bootstrap_pearson(resamples, e, effects), 2, 0)
     rho = bootstrap_pearson(resamples, effects[:, :1], effects[:, 1:])[:, 0]
-    known, unknown = [e], [current.f_edited, target.f_edited]
-    if at_start is not None:  # with the rest: one regression on Z a draw serves both
-        known, unknown = [e, e - at_start], [*unknown, current.effect - start.effect]
-    given_z = bootstrap_partial(resamples, np.concatenate(known, axis=1), np.stack(unknown, axis=1), z)
-    k = e.shape[1]
     apart = np.sqrt(2 * np.clip(1 - rho, 0, None))
     apart = np.where(apart > 1e-6, apart, np.nan)
     out = {
         "self": own,
         "orig": orig,
         "gap": own - orig,
-        "counterfactual_gap": given_z[:, :k, 0] - given_z[:, :k, 1],
         "direction": (own - orig) / apart,  # the identity gap = √(2(1−ρ)) · direction
     }
-    if at_start is not None:
-        out["change_tracking"] = given_z[:, k:, 2]
     if stale is not None:
         out["self_minus_stale"] = own - bootstrap_pearson(resamples, stale, current.effect)[..., 0]
     return out
@@ -228,106 +187,51 @@ class Band:
 
 @dataclass(frozen=True)
 class Null:
-    """The null control at one checkpoint: bands of self, orig, gap, direction and counterfactual_gap."""
+    """The null control at one checkpoint: explainers trained on shuffled targets."""
 
+    statistics: dict[str, np.ndarray]
+    """self, orig, gap, direction and unseen of each shuffle, [shuffles]."""
     bands: dict[str, Band]
-    shuffles: int
+    """By statistic."""
 
     @property
     def values(self) -> dict[str, float | int | None]:
         """Columns of a control row: the mean of each statistic, with its band as low and high."""
-        out: dict[str, float | int | None] = {"seeds": self.shuffles}
+        out: dict[str, float | int | None] = {"seeds": len(self.statistics["self"])}
         for name, band in self.bands.items():
             out |= {name: _number(band.mean), f"{name}_low": _number(band.low), f"{name}_high": _number(band.high)}
         own = self.bands["self"]
         return out | {"null_mean": _number(own.mean), "null_low": _number(own.low), "null_high": _number(own.high)}
 
-
-def null(explanations: np.ndarray, current: Behavior, target: Behavior, confidence: float = 0.95) -> Null:
-    """Bands from explanations [n, m] of m shuffled targets (`noise.shuffled_targets`)."""
-    e = as_columns(explanations)
-    estimates = _estimates(e, current, target, spline_basis(current.f, target.f), None, None, target)
-    bands = {}
-    for name, values in estimates.items():
-        defined = values[~np.isnan(values)]
-        low, high = interval(values, confidence)
-        if len(defined) > 1:
-            error = defined.std(ddof=1) / np.sqrt(len(defined))
-            bands[name] = Band(float(defined.mean()), float(error), float(low), float(high))
-        else:
-            bands[name] = Band(np.nan, np.nan, np.nan, np.nan)
-    return Null(bands, e.shape[1])
+    def p(self, name: str, value: float) -> float | None:
+        """One-sided permutation p: share of shuffles that reach the value, counting the value itself."""
+        of_shuffles = self.statistics.get(name, np.empty(0))
+        known = of_shuffles[~np.isnan(of_shuffles)]
+        if np.isnan(value) or not len(known):
+            return None
+        return float((1 + (known >= value).sum()) / (1 + len(known)))
 
 
-@dataclass(frozen=True)
-class Verdict:
-    """The verdicts at one checkpoint of a trajectory, and the simultaneous bands behind them."""
-
-    coupling: str
-    counterfactual: str
-    gap_band: tuple[float, float]
-    counterfactual_gap_band: tuple[float, float]
-
-
-def verdicts(
-    trajectories: Sequence[Sequence[Score]],
-    nulls: Sequence[Sequence[Null | None]] | None = None,
-    *,
+def null(
+    explanations: np.ndarray,
+    current: Behavior,
+    target: Behavior,
     confidence: float = 0.95,
-    absent_within: float = 0.03,
-) -> list[list[Verdict]]:
-    """Verdicts for trajectories (probes under a regime), each a sequence of Scores over checkpoints.
-
-    A band covers all checkpoints of its trajectory at once (max-|t|). Over trajectories, Holm's step-down sets the
-    confidence: the i-th most significant of m (i from 0) gets 1 − (1 − confidence) / (m − i); after the first one
-    that fails, the rest keep its level and fail too.
-    """
-    out: list[list[Verdict]] = [[] for _ in trajectories]
-    gap_bands = _holm_bands(trajectories, "gap", confidence)
-    unseen_bands = _holm_bands(trajectories, "counterfactual_gap", confidence)
-    for i, trajectory in enumerate(trajectories):
-        for t, at in enumerate(trajectory):
-            null_at = nulls[i][t] if nulls is not None else None
-
-            def say(name: str, band: tuple[float, float], testable: bool, at=at, null_at=null_at) -> str:
-                of_null = null_at.bands[name] if null_at else None
-                null_low, null_high = (of_null.low, of_null.high) if of_null else (None, None)
-                return verdict(*band, at[name], null_low, null_high, absent_within, testable)
-
-            gap_band, unseen_band = gap_bands[i][t], unseen_bands[i][t]
-            coupling = say("gap", gap_band, _told_apart(at, absent_within))
-            counterfactual = say("counterfactual_gap", unseen_band, at.values["testable"] is True)
-            out[i].append(Verdict(coupling, counterfactual, gap_band, unseen_band))
-    return out
+    unseen: UnseenRun | None = None,
+) -> Null:
+    """The statistics of explanations [n, m] of m shuffled targets (`noise.shuffled_targets`)."""
+    e = as_columns(explanations)
+    statistics = _estimates(e, current, target, None)
+    if unseen is not None:
+        statistics["unseen"] = score_unseen(e, unseen).statistics["unseen"].estimate
+    return Null(statistics, {name: band_of(values, confidence) for name, values in statistics.items()})
 
 
-def _told_apart(at: Score, absent_within: float) -> bool:
-    """Whether a gap of more than `absent_within` is possible: |gap| ≤ √(2(1−ρ))."""
-    rho = at["target_current"]
-    return bool(np.sqrt(2 * max(0.0, 1 - rho)) > absent_within) if np.isfinite(rho) else False
-
-
-def _holm_bands(
-    trajectories: Sequence[Sequence[Score]], name: str, confidence: float
-) -> list[list[tuple[float, float]]]:
-    """(low, high) for each trajectory and checkpoint, at the confidence from Holm's step-down."""
-    estimates = [np.array([at[name] for at in trajectory]) for trajectory in trajectories]
-    size = max((len(d) for trajectory in trajectories for at in trajectory for d in at.draws.values()), default=1)
-    nothing = np.full(size, np.nan)
-    draws = [np.stack([at.draws.get(name, nothing) for at in trajectory], axis=1) for trajectory in trajectories]
-    p = []
-    for e, d in zip(estimates, draws, strict=True):
-        of_checkpoints = simultaneous(e, d, confidence)[2]
-        p.append(np.nan if np.isnan(of_checkpoints).all() else np.nanmin(of_checkpoints))
-    order = [int(i) for i in np.argsort(p, kind="stable") if not np.isnan(p[i])]
-    level = dict.fromkeys(range(len(p)), confidence)
-    stopped_at = None
-    for rank, i in enumerate(order):
-        level[i] = stopped_at or 1 - (1 - confidence) / (len(order) - rank)
-        if stopped_at is None and p[i] >= 1 - level[i]:
-            stopped_at = level[i]
-    out = []
-    for i, (e, d) in enumerate(zip(estimates, draws, strict=True)):
-        low, high, _ = simultaneous(e, d, level[i])
-        out.append(list(zip(low.tolist(), high.tolist(), strict=True)))
-    return out
+def band_of(values: np.ndarray, confidence: float = 0.95) -> Band:
+    """The band of one statistic over shuffles [m]; NaN where fewer than two are defined."""
+    defined = values[~np.isnan(values)]
+    if len(defined) < 2:
+        return Band(np.nan, np.nan, np.nan, np.nan)
+    low, high = interval(defined, confidence)
+    error = defined.std(ddof=1) / np.sqrt(len(defined))
+    return Band(float(defined.mean()), float(error), float(low), float(high))

@@ -20,9 +20,10 @@ from functools import cached_property
 
 import numpy as np
 import pandas as pd
+from sklearn.base import TransformerMixin
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import RidgeCV
-from sklearn.pipeline import Pipeline, make_pipeline, make_union
+from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import QuantileTransformer, StandardScaler
 
 from engine.records import Behavior
@@ -56,6 +57,11 @@ class Design:
         codes = [pd.factorize(np.asarray(values, dtype=object))[0] for values in (self.cue, self.entity)]
         return codes if all(c.min(initial=0) >= 0 and c.max(initial=0) > 0 for c in codes) else []
 
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of different cues and entities; empty where the data have no factors."""
+        return tuple(int(codes.max()) + 1 for codes in self.factors)
+
     @cached_property
     def held_out(self) -> np.ndarray:
         """Codes [n] of the factor that folds hold out: the entity, or the group."""
@@ -63,10 +69,10 @@ class Design:
             return self.factors[1]
         return pd.factorize(np.asarray(self.groups, dtype=object), use_na_sentinel=False)[0]
 
-    def folds(self, rng: np.random.Generator, folds: int = FOLDS) -> np.ndarray:
+    def folds_of(self, seed: int, folds: int = FOLDS) -> np.ndarray:
         """The fold of each row, [n]; a level of the held-out factor is never split."""
         levels = int(self.held_out.max(initial=-1)) + 1
-        return (rng.permutation(levels) % min(folds, max(levels, 1)))[self.held_out]
+        return (np.random.default_rng(seed).permutation(levels) % min(folds, max(levels, 1)))[self.held_out]
 
     def resamples(self, rng: np.random.Generator, draws: int) -> Resamples:
         return bootstrap_weights(rng, draws, self.groups, self.cue, self.entity)
@@ -84,41 +90,56 @@ def _others(values: np.ndarray, codes: np.ndarray) -> np.ndarray:
     return np.where(size > 1, (total - values) / np.maximum(size - 1, 1), np.mean(values))
 
 
-def regression(rows: int, seed: int) -> Pipeline:
-    """Ridge on Z and on an RBF kernel of its normal scores (Nyström), the penalty by leave-one-out for each column."""
+def features(rows: int, seed: int) -> TransformerMixin:
+    """What the regression sees of Z: Z, and an RBF kernel of its normal scores (Nyström)."""
     kernel = Nystroem(gamma=None, n_components=min(LANDMARKS, rows // 2), random_state=seed)
     scores = QuantileTransformer(n_quantiles=min(200, rows), output_distribution="normal", subsample=None)
-    features = make_union(StandardScaler(), make_pipeline(scores, make_union("passthrough", kernel)))
-    return make_pipeline(features, RidgeCV(PENALTIES, alpha_per_target=True))
+    return make_union(StandardScaler(), make_pipeline(scores, make_union("passthrough", kernel)))
 
 
-def cross_fitted(values: np.ndarray, known: np.ndarray, folds: np.ndarray, seed: int = 0) -> np.ndarray:
-    """Residuals of values [n, k] given known [n, q]: each row by a regression on the other folds. [n, k]
+@dataclass(frozen=True)
+class Known:
+    """What everybody can read of n examples, and the folds of the regressions on it."""
 
-    Columns are standardised first, so the mean square of a column of residuals is the share of its variance that is
-    left. A constant column becomes NaN.
-    """
-    z = standardized(values)
-    out = np.full(z.shape, np.nan)
-    varies = ~np.isnan(z).any(axis=0)
-    if not varies.any() or len(np.unique(folds)) < 2:
+    values: np.ndarray
+    """Z, [n, q]"""
+    folds: np.ndarray
+    """[n]"""
+    seed: int = 0
+
+    @cached_property
+    def fitted(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]:
+        """For each fold: rows outside [n] bool, rows inside, and the features of both. All explanations share them."""
+        out = []
+        for fold in np.unique(self.folds):
+            inside = self.folds == fold
+            made = features(int((~inside).sum()), self.seed).fit(self.values[~inside])
+            out.append((~inside, inside, made.transform(self.values[~inside]), made.transform(self.values[inside])))
         return out
-    for fold in np.unique(folds):
-        inside, outside = folds == fold, folds != fold
-        fitted = regression(int(outside.sum()), seed).fit(known[outside], z[outside][:, varies])
-        predicted = fitted.predict(known[inside]).reshape(inside.sum(), -1)
-        out[np.ix_(inside, varies)] = z[np.ix_(inside, varies)] - predicted
-    return out - out.mean(axis=0)
+
+    def residuals(self, values: np.ndarray) -> np.ndarray:
+        """Residuals of values [n, k] given Z: each row by a regression on the other folds. [n, k]
+
+        Ridge regression, the penalty by leave-one-out for each column. Columns are standardised first, so the mean
+        square of a column of residuals is the share of its variance that is left. A constant column becomes NaN.
+        """
+        z = standardized(values)
+        out = np.full(z.shape, np.nan)
+        varies = ~np.isnan(z).any(axis=0)
+        if not varies.any() or len(np.unique(self.folds)) < 2:
+            return out
+        for outside, inside, given, asked in self.fitted:
+            fitted = RidgeCV(PENALTIES, alpha_per_target=True).fit(given, z[outside][:, varies])
+            out[np.ix_(inside, varies)] = z[np.ix_(inside, varies)] - fitted.predict(asked).reshape(inside.sum(), -1)
+        return out - out.mean(axis=0)
 
 
 @dataclass(frozen=True)
 class Beyond:
     """f_t(x') [n, 1] freed from what is known, and what it takes to free explanations in the same way."""
 
-    known: np.ndarray
-    folds: np.ndarray
+    known: Known
     unseen: np.ndarray
-    seed: int
 
     @property
     def testable(self) -> bool:
@@ -126,7 +147,7 @@ class Beyond:
         return bool(np.mean(self.unseen**2) >= LEAST_LEFT)  # False for NaN
 
     def free(self, explanations: np.ndarray) -> Freed:
-        left = cross_fitted(explanations, self.known, self.folds, self.seed)
+        left = self.known.residuals(explanations)
         return Freed(left, np.mean(left**2, axis=0))
 
 
@@ -152,6 +173,9 @@ class Statistic:
     """[k]; NaN where it is not testable."""
     draws: np.ndarray
     """[draws, k]; no draws where there are no resamples."""
+
+    def part(self, columns: slice) -> Statistic:
+        return Statistic(self.estimate[columns], self.draws[:, columns])
 
 
 @dataclass(frozen=True)
@@ -196,11 +220,10 @@ def _why_not(unseen: np.ndarray, design: Design) -> str | None:
     return None
 
 
-def _beyond(unseen: np.ndarray, known: np.ndarray, design: Design, seed: int) -> Beyond:
-    varies = ~np.isnan(standardized(known)).any(axis=0)
-    known = known[:, varies] if varies.any() else np.zeros((len(known), 1))
-    folds = design.folds(np.random.default_rng(seed))
-    return Beyond(known, folds, cross_fitted(unseen, known, folds, seed), seed)
+def _beyond(unseen: np.ndarray, values: np.ndarray, design: Design, seed: int) -> Beyond:
+    varies = ~np.isnan(standardized(values)).any(axis=0)
+    known = Known(values[:, varies] if varies.any() else np.zeros((len(values), 1)), design.folds_of(seed), seed)
+    return Beyond(known, known.residuals(unseen))
 
 
 @dataclass(frozen=True)
@@ -218,19 +241,20 @@ def score_unseen(
 ) -> UnseenScore:
     """Score E [n, k] and, paired with it, `stale` [n, k]: the same explainers on the target's hidden states."""
     e = as_columns(explanations)
+    k = e.shape[1]
     draws = 0 if resamples is None else len(resamples.weights)
-    nothing = Statistic(np.full(e.shape[1], np.nan), np.full((draws, e.shape[1]), np.nan))
+    nothing = Statistic(np.full(k, np.nan), np.full((draws, k), np.nan))
     out = {"unseen": nothing, "unseen_over_outputs": nothing}
-    left = np.full(e.shape[1], np.nan)
-    if run.own is not None:
-        freed = run.own.free(e)
-        left = freed.left
-        out["unseen"] = _correlation(freed, run.own, resamples)
     if stale is not None:
         out["unseen_over_stale"] = nothing
-        if run.own is not None:
-            then = _correlation(run.own.free(as_columns(stale)), run.own, resamples)
-            out["unseen_over_stale"] = _minus(out["unseen"], then)
+    left = np.full(k, np.nan)
+    if run.own is not None:
+        both = run.own.free(e if stale is None else np.concatenate([e, as_columns(stale)], axis=1))
+        left = both.left[:k]
+        found = _correlation(both, run.own, resamples)
+        out["unseen"] = found.part(slice(k))
+        if stale is not None:
+            out["unseen_over_stale"] = _minus(out["unseen"], found.part(slice(k, None)))
     if run.outputs is not None:
         out["unseen_over_outputs"] = _correlation(run.outputs.free(e), run.outputs, resamples)
     return UnseenScore(out, left)

@@ -13,13 +13,13 @@ by Holm's step-down.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from scipy import stats
 
-from engine.stats.bootstrap import simultaneous
+from engine.stats.bootstrap import interval, simultaneous
 from engine.stats.faithfulness import Score
 
 CLAIMS: dict[str, tuple[str, ...]] = {
@@ -148,3 +148,23 @@ def _told_apart(at: Score, absent_within: float) -> bool:
     """Whether a gap of more than `absent_within` is possible: |gap| ≤ √(2(1−ρ))."""
     rho = at["target_current"]
     return bool(np.sqrt(2 * max(0.0, 1 - rho)) > absent_within) if np.isfinite(rho) else False
+
+
+def exceeded(at: Score, rivals: Mapping[str, Score], claim: str, confidence: float = 0.95) -> list[str]:
+    """The rivals that an explainer exceeds in every statistic of a claim, by paired intervals at one checkpoint.
+
+    A rival whose statistic is not defined, because it says nothing beyond what is known, counts as 0.
+    """
+    out = []
+    for name, rival in rivals.items():
+        if all(_exceeds(at, rival, statistic, confidence) for statistic in CLAIMS[claim]):
+            out.append(name)
+    return out
+
+
+def _exceeds(at: Score, rival: Score, statistic: str, confidence: float) -> bool:
+    mine, theirs = at.draws.get(statistic), rival.draws.get(statistic)
+    if mine is None or np.isnan(at[statistic]):
+        return False
+    low, _ = interval(mine - (0.0 if theirs is None else np.nan_to_num(theirs)), confidence)
+    return bool(low > 0)

@@ -14,32 +14,32 @@ agrees with nothing. Intervals are paired: Self and Orig are scored on the same 
 
 For exact and content match, gap = P(disagree) · (Self − Orig where they disagree), an identity.
 
-The exact match's `counterfactual_gap` is the gap of `content_match_balanced`. It is 0 for sentences that depend on the
-present answer alone, −1 for a repetition of the labels, and +1 for sentences that know the unseen answer. Sentences
-that merely contradict the labels gain by it too, so `change_tracking` asks for the unseen answer alone: among examples
-with the same label and the same present answer, how much more often is "a" said where the answer to x' is now a than
-where it is b (strata weighted as by Mantel and Haenszel)? It is 0 for a repetition of the labels, for sentences that
-depend on the present answer alone, and for guessing; 1 for sentences that know the unseen answer.
+`unseen` belongs to the exact match. Among examples with the same label, the same present answer and a like |f_0(x')|,
+how much more often is "a" said where the answer to x' is now a than where it is b (strata weighted as by Mantel and
+Haenszel)? It is 0 for a repetition of the labels, for sentences that depend on the present answer alone, for
+contradicting the labels, and for guessing; 1 for sentences that know the unseen answer. `unseen_over_stale` is that
+minus the same of `text_only`, paired; `unseen_over_outputs` is `unseen` among examples whose entity's other prompts
+have like answers too.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from engine.stats.bootstrap import Resamples, interval
-from engine.stats.faithfulness import Band, Null, Score
+from engine.stats.faithfulness import Null, Score, band_of
 from engine.stats.noise import shuffled_targets
 from engine.tasks import Wording
 from engine.verbal.labels import Answers
 
 HEADLINE = "exact_match"
-TESTABLE = 10
-"""Examples that each half of `content_match_balanced` must have."""
-TESTABLE_UNITS = 8
+LEAST_PAIRS = 20
+"""Examples that must have one with another answer to x' in their stratum."""
+LEAST_UNITS = 8
 """Entities (or groups, if there are no entities) whose content must have moved. f(x') may depend on the entity alone;
 then only the entities are independent evidence."""
 INTELLIGIBLE = 0.5
@@ -81,20 +81,43 @@ Draws = dict[str, np.ndarray]
 """Column of records.METRICS → its value in the sample and in every draw, [1 + draws]."""
 
 
+@dataclass(frozen=True)
+class Strata:
+    """Strata [n] of examples among which what can be read is alike: codes from 0."""
+
+    own: np.ndarray
+    """By the label, the present answer, and quartiles of |f_0(x')|."""
+    outputs: np.ndarray | None = None
+    """By terciles of the entity's other answers too; None where the data have no entities."""
+
+
+def strata(now: Answers, label: Answers, sure: np.ndarray, others: np.ndarray | None = None) -> Strata:
+    """sure [n]: |f_0(x')|. others [n]: share of a among the present answers to the entity's other prompts."""
+    own = 8 * label.edited + 4 * now.x + _quantile(sure, 4)
+    return Strata(own, None if others is None else 3 * own + _quantile(others, 3))
+
+
+def _quantile(values: np.ndarray, parts: int) -> np.ndarray:
+    return np.digitize(values, np.quantile(values, np.arange(1, parts) / parts))
+
+
 def score_words(
     said: Said,
     now: Answers,
     label: Answers,
     resamples: Resamples,
     *,
+    among: Strata | None = None,
     units: np.ndarray | None = None,
     stale: Said | None = None,
+    text_only: Said | None = None,
     confidence: float = 0.95,
 ) -> dict[str, Score]:
     """Metric → its Score, HEADLINE first, then the shares of `_counts`.
 
-    now, label: behavior of the current and of the target model. units [n]: the entity of each example (default: each
-    its own). stale: what the same explainer said when its training on labels ended (labels first, drift after).
+    now, label: behavior of the current and of the target model. among: see `strata` (default: by label and present
+    answer). units [n]: the entity of each example (default: each its own). stale: what the same explainer said when its
+    training on labels ended (labels first, drift after). text_only: what that control says, for `unseen_over_stale`.
     """
 
     def sums(values: np.ndarray) -> np.ndarray:
@@ -102,6 +125,7 @@ def score_words(
         return np.concatenate([values.sum(axis=0, keepdims=True), resamples.sums(values)])
 
     units = np.arange(len(now.x)) if units is None else units
+    among = among or strata(now, label, np.zeros(len(now.x)))
     everywhere, moved = np.ones(len(now.x), bool), now.edited != label.edited
     flips = now.changed != label.changed
     halves = (moved & now.changed, moved & ~now.changed)
@@ -128,55 +152,71 @@ def score_words(
     where["content_match_balanced"] = moved
     for own in draws.values():
         own["gap"] = own["self"] - own["orig"]
-    head = draws[HEADLINE]
-    head["counterfactual_gap"] = draws["content_match_balanced"]["gap"]
-    head["change_tracking"] = _tracking(sums, said.parsed & said.edited_is_a, now, label)
     if stale is not None:
-        head["self_minus_stale"] = head["self"] - _share(sums, stale.right(now)[1], everywhere)
+        draws[HEADLINE]["self_minus_stale"] = draws[HEADLINE]["self"] - _share(sums, stale.right(now)[1], everywhere)
+    why_not = _why_not(now, among.own, len(set(units[moved])))
+    why_not_outputs = why_not or "the data have no entities"
+    if why_not is None:
+        draws[HEADLINE] |= _unseen(sums, said, text_only, now, among.own)
+    if among.outputs is not None:
+        why_not_outputs = _why_not(now, among.outputs, len(set(units[moved])))
+        if why_not_outputs is None:
+            draws[HEADLINE]["unseen_over_outputs"] = _follows(sums, said, now, among.outputs)
 
-    testable = min(int(half.sum()) for half in halves) >= TESTABLE and len(set(units[moved])) >= TESTABLE_UNITS
     counts = _counts(said, now, label)
     agreement = float(counts["label_agreement"][0].mean())
     shared: dict[str, Any] = {"n_groups": resamples.n_groups, "target_current": agreement, "seeds": 1}
+    shared |= {"why_not": why_not, "why_not_outputs": why_not_outputs}
     out = {}
     for metric, mask in where.items():
-        values = shared | {"metric": metric, "n": int(mask.sum()), "testable": testable}
-        out[metric] = _score(values, draws[metric], confidence)
+        out[metric] = _score(shared | {"metric": metric, "n": int(mask.sum())}, draws[metric], confidence)
     for name, shares in counts.items():
         own = {who: _share(sums, hit, everywhere) for who, hit in zip(("self", "orig"), shares, strict=False)}
         out[name] = _score(shared | {"metric": name, "n": len(now.x)}, own, confidence)
     return out
 
 
+def _why_not(now: Answers, codes: np.ndarray, units: int) -> str | None:
+    """Why nothing can be said of the unseen answers; None if it can."""
+    a, b = (np.bincount(codes[side], minlength=codes.max(initial=0) + 1) for side in (now.edited, ~now.edited))
+    pairs = int(np.minimum(a, b).sum())
+    if pairs < LEAST_PAIRS:
+        return f"among like examples, {pairs} differ in the answer to x'; at least {LEAST_PAIRS} are needed"
+    if units < LEAST_UNITS:
+        return f"the answer to x' has moved for {units} entities; at least {LEAST_UNITS} are needed"
+    return None
+
+
+def _unseen(sums: Weigh, said: Said, text_only: Said | None, now: Answers, codes: np.ndarray) -> Draws:
+    own = _follows(sums, said, now, codes)
+    if text_only is None:
+        return {"unseen": own}
+    return {"unseen": own, "unseen_over_stale": own - _follows(sums, text_only, now, codes)}
+
+
 def null_of_words(
-    said: Said, now: Answers, label: Answers, units: np.ndarray, shuffles: int, seed: int, confidence: float
+    said: Said,
+    now: Answers,
+    label: Answers,
+    units: np.ndarray,
+    shuffles: int,
+    seed: int,
+    confidence: float,
+    among: Strata | None = None,
 ) -> Null:
-    """Bands of the same explanations exchanged between examples, in blocks of units: an explainer that says the same
-    things as often, but does not know about which example."""
+    """Statistics of the same explanations exchanged between examples, in blocks of units: an explainer that says the
+    same things as often, but does not know about which example."""
     places = shuffled_targets(np.arange(len(units)), units, shuffles, seed).astype(int)
     moved = said.take(places.T)  # [shuffles, n]
-    (content, exact), (content_orig, exact_orig) = moved.right(now), moved.right(label)
+    exact, exact_orig = moved.right(now)[1], moved.right(label)[1]
     own, orig = exact.mean(axis=1), exact_orig.mean(axis=1)
-    differ = now.edited != label.edited
-    halves = (differ & now.changed, differ & ~now.changed)
-    unseen = np.full(shuffles, np.nan)
-    if all(half.any() for half in halves):
-        gaps = [content[:, half].mean(axis=1) - content_orig[:, half].mean(axis=1) for half in halves]
-        unseen = np.mean(gaps, axis=0)
-    says_a = moved.parsed & moved.edited_is_a
-    top = bottom = np.zeros(shuffles)
-    for a, b in _strata(now, label):
-        if a.any() and b.any():
-            weight = a.sum() * b.sum() / (a | b).sum()
-            top = top + weight * (says_a[:, a].mean(axis=1) - says_a[:, b].mean(axis=1))
-            bottom = bottom + weight
-    statistics = {"self": own, "orig": orig, "gap": own - orig, "counterfactual_gap": unseen}
-    bands = {}
-    for name, values in (statistics | {"change_tracking": _divide(top, bottom)}).items():
-        low, high = interval(values, confidence)
-        error = float(values.std(ddof=1) / np.sqrt(shuffles))
-        bands[name] = Band(float(values.mean()), error, float(low), float(high))
-    return Null(bands, shuffles)
+    among = among or strata(now, label, np.zeros(len(now.x)))
+    says_a = (moved.parsed & moved.edited_is_a).T.astype(np.float64)  # [n, shuffles]
+    inside = np.eye(among.own.max(initial=0) + 1)[among.own]  # [n, strata]
+    sides = [inside * side[:, None] for side in (now.edited, ~now.edited)]
+    unseen = _haenszel(*((side.T @ says_a, side.sum(axis=0)[:, None]) for side in sides), axis=0)
+    statistics = {"self": own, "orig": orig, "gap": own - orig, "unseen": unseen}
+    return Null(statistics, {name: band_of(values, confidence) for name, values in statistics.items()})
 
 
 def _counts(said: Said, now: Answers, label: Answers) -> dict[str, tuple[np.ndarray, ...]]:
@@ -215,24 +255,22 @@ def _share(sums: Weigh, hit: np.ndarray, mask: np.ndarray) -> np.ndarray:
     return _divide(both[:, 0], both[:, 1])
 
 
-def _tracking(sums: Weigh, says_a: np.ndarray, now: Answers, label: Answers) -> np.ndarray:
-    """How far "a" follows the answer to x' given the label and the present answer: a mean over strata, [1 + draws]."""
-    top, bottom = np.zeros(1), np.zeros(1)
-    for a, b in _strata(now, label):
-        both = sums(np.stack([says_a & a, a, says_a & b, b], axis=1))
-        weight = _divide(both[:, 1] * both[:, 3], both[:, 1] + both[:, 3])
-        difference = _divide(both[:, 0], both[:, 1]) - _divide(both[:, 2], both[:, 3])
-        top = top + np.where(weight > 0, weight * difference, 0.0)
-        bottom = bottom + np.where(weight > 0, weight, 0.0)
-    return _divide(top, bottom)
+def _follows(sums: Weigh, said: Said, now: Answers, codes: np.ndarray) -> np.ndarray:
+    """How much more often "a" is said where the answer to x' is a than where it is b, [1 + draws]."""
+    says_a = (said.parsed & said.edited_is_a)[:, None]
+    inside = np.eye(codes.max(initial=0) + 1, dtype=bool)[codes]
+    sides = [inside & side[:, None] for side in (now.edited, ~now.edited)]
+    return _haenszel(*((sums(side & says_a), sums(side)) for side in sides), axis=1)
 
 
-def _strata(now: Answers, label: Answers) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """For each label and present answer, the examples whose answer to x' is a, and those whose answer is b."""
-    for content in (True, False):
-        for present in (True, False):
-            stratum = (label.edited == content) & (now.x == present)
-            yield stratum & now.edited, stratum & ~now.edited
+def _haenszel(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], axis: int) -> np.ndarray:
+    """Difference of two shares (hits, of how many) over strata along `axis`, weighted as by Mantel and Haenszel."""
+    hits_a, all_a, hits_b, all_b = np.broadcast_arrays(*a, *b)
+    weight = _divide(all_a * all_b, all_a + all_b)
+    difference = weight * (_divide(hits_a, all_a) - _divide(hits_b, all_b))
+    known = ~np.isnan(difference)
+    total = np.where(known, weight, 0.0).sum(axis=axis)
+    return _divide(np.where(known, difference, 0.0).sum(axis=axis), total)
 
 
 def _macro_f1(sums: Weigh, said: Said, truth: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -11,14 +11,25 @@ import numpy as np
 import pyarrow as pa
 
 from engine.config import CheckpointSpec, MetricSpec, RunSpec
-from engine.records import EXPLANATIONS
+from engine.records import CLAIMS, EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed
-from engine.stats.bootstrap import Resamples, bootstrap_weights
-from engine.stats.faithfulness import Null, Score, verdicts
+from engine.stats.bootstrap import Resamples
+from engine.stats.faithfulness import Null, Score
+from engine.stats.unseen import Design
+from engine.stats.verdicts import exceeded, verdicts
 from engine.tasks import WORDINGS
 from engine.verbal import controls
 from engine.verbal.labels import Answers
-from engine.verbal.score import HEADLINE, INTELLIGIBLE, Said, null_of_words, score_words, statements, warnings_of
+from engine.verbal.score import (
+    HEADLINE,
+    INTELLIGIBLE,
+    Said,
+    null_of_words,
+    score_words,
+    statements,
+    strata,
+    warnings_of,
+)
 from engine.verbal.texts import answer_pairs, evaluated, labelled_edits, labels_of
 
 
@@ -52,8 +63,8 @@ def condition_of(spec: RunSpec) -> str:
 class Part:
     """The n evaluated examples of one kind of edit in one split.
 
-    rows [n]: row numbers of the examples. inside [n]: places of these among all evaluated rows. units [n]: the entity
-    of each example, or its group.
+    rows [n]: row numbers of the examples. inside [n]: places of these among all evaluated rows. precise: more draws
+    than `resamples`, for the model's own sentences and their verdicts.
     """
 
     edit: str
@@ -61,29 +72,40 @@ class Part:
     inside: np.ndarray
     rows: np.ndarray
     resamples: Resamples
-    units: np.ndarray
+    precise: Resamples
+    design: Design
+
+    @property
+    def units(self) -> np.ndarray:
+        """The entity of each example, or its group, [n]."""
+        return self.design.groups if self.design.entity is None else self.design.entity
 
 
 def parts(observed: Observed) -> Iterator[Part]:
-    rows, metrics = evaluated(observed), observed.spec.metrics
+    rows, spec = evaluated(observed), observed.spec.metrics
     edit, split = (observed.examples[c].to_numpy()[rows] for c in ("edit", "split"))
     for kind, (number, name) in product(observed.edits, enumerate(EVALUATED)):
         inside = np.flatnonzero((edit == kind) & (split == name))
         if len(inside) < 3:
             continue
-        factors = observed.factors(rows[inside])
-        weights = bootstrap_weights(np.random.default_rng([metrics.seed, number]), metrics.bootstrap, **factors)
-        yield Part(kind, name, inside, rows[inside], weights, factors.get("entity", factors["groups"]))
+        design = Design(**observed.factors(rows[inside]))
+        rng = np.random.default_rng([spec.seed, number])
+        draws = [design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws))]
+        yield Part(kind, name, inside, rows[inside], *draws, design)
 
 
-def judge(observed: Observed) -> tuple[list[pa.Table], list[dict[str, Any]]]:
-    """Tables of explanations and rows of metrics. The words of every checkpoint must have been written (`ask`)."""
+def judge(observed: Observed, words: dict[str, list[str]] | None = None) -> tuple[list[pa.Table], list[dict[str, Any]]]:
+    """Tables of explanations and rows of metrics.
+
+    words: for each checkpoint and control model, what it said of the evaluated examples; by default as `ask` wrote it.
+    """
     record, spec = observed.record, observed.spec
     assert spec.verbal is not None
     rows = evaluated(observed)
     pairs = answer_pairs(observed.examples.iloc[rows])
-    names = (*observed.currents, *spec.verbal.controls)
-    words = {name: record.read_table(said_part(name))["text"].to_pylist() for name in names}
+    if words is None:
+        names = (*observed.currents, *spec.verbal.controls)
+        words = {name: record.read_table(said_part(name))["text"].to_pylist() for name in names}
     said = {name: statements(WORDINGS[spec.task.name], own, pairs) for name, own in words.items()}
     read_texts = _text_controls(observed, rows)
     out: list[dict[str, Any]] = []
@@ -95,14 +117,22 @@ def judge(observed: Observed) -> tuple[list[pa.Table], list[dict[str, Any]]]:
             judged.append(_judge_part(observed, checkpoint, part, taken, out))
             if checkpoint.trained:
                 about = f"{checkpoint.name}, {part.edit}, {part.split}"
-                told += [f"{about}: {warning}" for warning in warnings_of(judged[-1][1])]
+                told += [f"{about}: {warning}" for warning in warnings_of(judged[-1].scores)]
         _fill_verdicts(spec.metrics, judged)
     record.note(verbal_warnings=told)
     return [_explanations(observed, c, rows, words[c.name]) for c in spec.checkpoints], out
 
 
-Judged = tuple[dict[str, Any], dict[str, Score], Null]
-"""The row of the headline metric, all scores, and the null control at one checkpoint."""
+@dataclass(frozen=True)
+class Judged:
+    """One checkpoint on one part."""
+
+    row: dict[str, Any]
+    """Of the headline metric; verdicts are added."""
+    scores: dict[str, Score]
+    null: Null
+    over: dict[str, list[str]]
+    """Claim → the controls that the sentences exceed."""
 
 
 def _judge_part(
@@ -111,22 +141,32 @@ def _judge_part(
     """Append the rows of one checkpoint on one part to `out`. said: checkpoints and controls → their statements."""
     spec, metrics = observed.spec, observed.spec.metrics
     assert spec.verbal is not None
-    now, label = (Answers.of(observed.behavior(n)).take(part.rows) for n in (checkpoint.name, observed.target))
+    behaviors = [observed.behavior(name).take(part.rows) for name in (checkpoint.name, observed.target)]
+    now, label = (Answers.of(behavior) for behavior in behaviors)
+    others = part.design.others(now.x.astype(np.float64))[:, 1] if part.design.factors else None
     mine, stale = said[checkpoint.name], None
     if spec.verbal.schedule == "labels_first":
         stale = next(said[c.name] for c in spec.checkpoints if c.step == spec.verbal.label_steps)
     common: dict[str, Any] = {"now": now, "label": label, "units": part.units, "confidence": metrics.confidence}
-    own = score_words(mine, resamples=part.resamples, stale=stale, **common)
+    common |= {"among": strata(now, label, np.abs(behaviors[1].f_edited), others)}
+    paired = common | {"text_only": said["text_only"]}
+    own = score_words(mine, resamples=part.precise, stale=stale, **paired)
     null = null_of_words(mine, shuffles=metrics.null_shuffles, seed=metrics.seed, **common)
     named = _naming(observed, checkpoint, part.edit) | {"split": part.split}
+    named |= dict(zip(("n_cues", "n_entities"), part.design.sizes, strict=False))
     rows = [named | score.values for score in own.values()]
-    beside = {name: said[name] for name in (*spec.verbal.controls, "text_only", "output_text")}
-    for name, control in (controls.of_output(mine, now) | beside).items():
-        scores = score_words(control, resamples=part.resamples, **common)
+    known = [name for name in (*spec.verbal.controls, "text_only", "output_text") if name in said]
+    beside = {}
+    for name, control in (controls.of_output(mine, now) | {name: said[name] for name in known}).items():
+        scores = score_words(control, resamples=part.resamples, **paired)
+        beside[name] = scores[HEADLINE]
         rows += [named | {"control": name} | score.values for score in scores.values()]
-    shared = {name: rows[0][name] for name in ("n", "n_groups", "metric", "target_current", "testable")}
+    shared = {name: rows[0][name] for name in ("n", "n_groups", "metric", "target_current", "why_not")}
     out += [*rows, named | {"control": "null"} | shared | null.values]
-    return rows[0], own, null
+    rivals = {name: score for name, score in beside.items() if name != "consistency"}  # it shares the model's content
+    coarse = score_words(mine, resamples=part.resamples, **paired)[HEADLINE]
+    over = {claim: exceeded(coarse, rivals, claim, metrics.confidence) for claim in CLAIMS}
+    return Judged(rows[0], own, null, over)
 
 
 def _text_controls(observed: Observed, rows: np.ndarray) -> dict[str, dict[str, Said]]:
@@ -163,18 +203,18 @@ def _naming(observed: Observed, checkpoint: CheckpointSpec, edit: str) -> dict[s
 
 
 def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
-    """Add the exact match's verdicts to its rows, simultaneous over the checkpoints, by the rules for probes."""
-    trajectory, nulls = [own[HEADLINE] for _, own, _ in judged], [null for *_, null in judged]
-    found = verdicts([trajectory], [nulls], confidence=spec.confidence, absent_within=spec.absent_within)[0]
-    for (row, own, null), verdict in zip(judged, found, strict=True):
-        row["verdict_coupling"], row["verdict_counterfactual"] = verdict.coupling, verdict.counterfactual
-        if own["parse_rate"]["self"] < INTELLIGIBLE:
-            row["verdict_coupling"] = row["verdict_counterfactual"] = "not testable"
-        follows = own[HEADLINE]["change_tracking_low"] > 0
-        follows &= own[HEADLINE]["change_tracking"] > null.bands["change_tracking"].high
-        if verdict.counterfactual == "holds" and not follows:  # contradicting the labels opens a gap as well
-            row["verdict_counterfactual"] = "inconclusive"
-        row |= {column: value for column, value in null.values.items() if column.startswith("null_")}
+    """Add verdicts to the exact match's rows, simultaneous over the checkpoints, by the rules for probes."""
+    trajectory = [at.scores[HEADLINE] for at in judged]
+    for claim in CLAIMS:
+        options = {"confidence": spec.confidence, "absent_within": spec.absent_within}
+        for at, found in zip(judged, verdicts([trajectory], claim, **options)[0], strict=True):
+            silent = at.scores["parse_rate"]["self"] < INTELLIGIBLE
+            at.row[f"verdict_{claim}"] = "not testable" if silent else found.word
+            at.row |= {f"power_{claim}": found.power, f"detectable_{claim}": found.detectable}
+            at.row[f"over_{claim}"] = ",".join(at.over[claim]) or None
+    for at in judged:
+        at.row |= {column: value for column, value in at.null.values.items() if column.startswith("null_")}
+        at.row |= {f"{name}_p": at.null.p(name, at.scores[HEADLINE][name]) for name in ("gap", "unseen")}
 
 
 def _explanations(observed: Observed, checkpoint: CheckpointSpec, rows: np.ndarray, words: Sequence[str]) -> pa.Table:
