@@ -7,7 +7,7 @@ results (a constant column, too few rows) are NaN here and null in a run; no fun
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -299,16 +299,6 @@ def simultaneous(
     reached = len(largest) - np.searchsorted(largest, own, side="left")
     p = np.where(np.isnan(spread) | np.isnan(estimates), np.nan, (reached + 1) / (len(largest) + 1))
     return low, high, np.where(own == 0, 1.0, p)
-
-
-def seed_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of independent seeds with its t interval: (mean, low, high); low and high are NaN below 5 seeds."""
-    v = np.asarray(values, dtype=np.float64)
-    v = v[~np.isnan(v)]
-    if len(v) < 5:
-        return (float(v.mean()) if len(v) else np.nan), np.nan, np.nan
-    half = stats.t.ppf((1 + confidence) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v))
-    return float(v.mean()), float(v.mean() - half), float(v.mean() + half)
 
 
 def verdict(

@@ -210,14 +210,6 @@ def test_simultaneous_band_of_an_identity_is_a_point():
     assert np.isnan([low[2], high[2], p[2]]).all()
 
 
-def test_seed_interval_is_the_t_interval_and_needs_five():
-    values = [0.1, 0.2, 0.15, 0.3, 0.05]
-    expected = stats.t.interval(0.95, 4, np.mean(values), stats.sem(values))
-    assert c.seed_interval(values) == pytest.approx((np.mean(values), *expected))
-    assert np.isnan(c.seed_interval(values[:4])[1])
-    assert np.isnan(c.seed_interval([])[0])
-
-
 @given(
     st.floats(-1, 1), st.floats(0, 0.5), st.floats(-0.3, 0.3), st.floats(0, 0.2), st.floats(0.001, 0.1), st.booleans()
 )
