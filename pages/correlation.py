@@ -94,7 +94,7 @@ def draw(selection: Selection) -> None:
         st.caption("All kinds of edit pooled, though each has its own explainer. The table below has each kind alone.")
     scatters(selection, frame, selected, pooled, halves, retrained)
     if halves:
-        view.halves_table(halves, pooled.testable)
+        view.halves_table(halves)
     if len(part):
         view.by_edit_table(kinds, pooled, retrained)
     examples(selection, frame, selected, inside)

@@ -23,14 +23,14 @@ NAMES = {
     "self": "Self",
     "orig": "Orig",
     "gap": "Gap",
-    "counterfactual_gap": "Counterfactual gap",
+    "unseen": "Unseen",
     "target_current": "Target–current ρ",
 }
 NUMBERS = "explanation effect_current effect_target f_current f_target f_edited_current f_edited_target error".split()
 
 
 class Compared(NamedTuple):
-    """One number in both runs, and their paired difference. A counterfactual gap that can't be tested has no value."""
+    """One number in both runs, and their paired difference. `unseen` has no value where it can't be tested."""
 
     first: Estimate
     second: Estimate

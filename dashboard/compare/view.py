@@ -60,22 +60,22 @@ def paired_table(found: Comparison, first: str, second: str) -> None:
     """A row for each number: in both runs, and their paired difference."""
 
     def text(name: str, estimate: Estimate, sign: bool) -> str:
-        untestable = name == "counterfactual_gap" and estimate.value is None
+        untestable = name == "unseen" and estimate.value is None
         return "not testable" if untestable else charts.interval(*estimate, sign=sign)
 
     difference = "first − second, paired"
     lines = [
         {
             "number": label,
-            f"first: {first}": text(name, found.numbers[name].first, "gap" in name),
-            f"second: {second}": text(name, found.numbers[name].second, "gap" in name),
+            f"first: {first}": text(name, found.numbers[name].first, name in ("gap", "unseen")),
+            f"second: {second}": text(name, found.numbers[name].second, name in ("gap", "unseen")),
             difference: text(name, found.numbers[name].difference, True),
         }
         for name, label in NAMES.items()
     ]
     helped = {"number": "Correlations; in brackets 95% intervals.", difference: "The same draws weigh both runs."}
     columns = {column: st.column_config.Column(help=text) for column, text in helped.items()}
-    alt = "Self, Orig and the gaps of both runs, and their paired differences"
+    alt = "Self, Orig, gap and unseen of both runs, and their paired differences"
     st.dataframe(pd.DataFrame(lines), hide_index=True, key="paired", alt=alt, column_config=columns)
 
 
@@ -87,8 +87,8 @@ def in_words(found: Comparison) -> str:
             more = "higher" if low > 0 else "lower"
             said.append(f"{NAMES[name]} is {more} in the first run ({charts.number(value, sign=True)})")
     if not said:
-        return "No paired interval of Self, Orig, a gap or ρ excludes 0: the runs are not told apart."
-    rest = "" if len(said) == len(NAMES) else " No other paired interval of Self, Orig, a gap or ρ excludes 0."
+        return "No paired interval of Self, Orig, gap, unseen or ρ excludes 0: the runs are not told apart."
+    rest = "" if len(said) == len(NAMES) else " No other paired interval of Self, Orig, gap, unseen or ρ excludes 0."
     return "; ".join(said) + "." + rest
 
 
@@ -113,7 +113,7 @@ def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where:
         st.subheader("Differences")
         bars = [charts.LadderRow(NAMES[name], *c.difference, "explainer") for name, c in found.numbers.items()]
         figure = charts.ladder(bars, x_title="first − second, paired 95% interval")
-        alt = "Paired differences of Self, Orig and the gaps with intervals; the table above has the numbers."
+        alt = "Paired differences of Self, Orig, gap and unseen with intervals; the table above has the numbers."
         show(figure, key="differences", path=selection.path, about=where, alt=alt)
     with right:
         st.subheader("Explanations of the same examples")
@@ -146,20 +146,20 @@ def over_steps(selection: Selection, second: data.RunEntry, theirs: data.Setting
             Series(rows, "self", f"Self, {label}", *look),
             Series(rows, "target_current", f"ρ, {label}", style.GREY, "x", dots),
             Series(rows, "gap", f"gap, {label}", *look, panel=2),
-            Series(rows, "counterfactual_gap", f"counterfactual gap, {label}", style.GREEN, symbol, dash, 2, False),
+            Series(rows, "unseen", f"unseen, {label}", style.GREEN, symbol, dash, 2, False),
         ]
         tables.append(rows.assign(run=name))
         in_words.append(s.explainer == "verbal")
     if not tables:
         return
-    columns = ["run", "checkpoint", "step", "edit", "layer", "n", "self", "orig", "gap", "counterfactual_gap"]
+    columns = ["run", "checkpoint", "step", "edit", "layer", "n", "self", "orig", "gap", "unseen"]
     title = "r; in words exact match" if any(in_words) else "agreement (Pearson r)"
     title = "exact match (ρ: r)" if all(in_words) else title
     figure = charts.trajectory(
         series, panels=(title, "gap"), absent_within=data.spec(selection.path).metrics.absent_within
     )
     where = about(selection, note=f"second run {second.key}")
-    alt = "Self, target–current correlation and gaps of both runs over the steps; the table has the numbers."
+    alt = "Self, target–current correlation, gap and unseen of both runs over the steps; the table has the numbers."
     table = pd.concat(tables)[columns]
     show(figure, key="compare_steps", path=selection.path, about=where, alt=alt, table=table)
 

@@ -1,7 +1,6 @@
 """Splits the effect Δ = f(x′) − f(x) into its two outputs, and correlates an explanation with each, at both models.
 
-An explanation can agree with Δ by agreeing with −f(x) alone, which it can read off. The last quantity shows what it
-knows of the unseen run f(x′) beyond both present outputs; its difference between the models is the counterfactual gap.
+An explanation can agree with Δ by agreeing with −f(x) alone, which it can read off.
 """
 
 from __future__ import annotations
@@ -18,14 +17,13 @@ from dashboard.reading.agreement import Band, Estimate
 from dashboard.reading.tables import cached_per_run
 from dashboard.selection.on_screen import measured
 from dashboard.selection.state import Selection
-from engine.stats.bootstrap import bootstrap_partial, bootstrap_pearson
-from engine.stats.correlation import partial, pearson, spline_basis
+from engine.stats.bootstrap import bootstrap_pearson
+from engine.stats.correlation import pearson
 
 LABELS = {
     "effect": "Δ = f(x′) − f(x)",
     "f": "−f(x): the present output, sign turned",
     "f_edited": "f(x′): the unseen run",
-    "given": "f(x′), with f(x) at both held fixed",
 }
 
 
@@ -66,9 +64,6 @@ def halves(rows: pd.DataFrame, *, draws: int = 400, shuffles: int = 200, seed: i
         value = pearson(np.column_stack([e, e]), quantity)
         nulls = [agreement.null_band(moved, column) for column in quantity.T]
         found[name] = _half(value, bootstrap_pearson(weights, e, quantity)[:, 0], nulls)
-    z = spline_basis(f[:, 0], f[:, 1])
-    nulls = [(None, None)] * 2 if moved is None else [agreement.band(r) for r in partial(moved, f_edited, z).T]
-    found["given"] = _half(partial(e, f_edited, z)[0], bootstrap_partial(weights, e, f_edited, z)[:, 0], nulls)
     return found
 
 

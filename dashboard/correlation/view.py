@@ -18,10 +18,10 @@ TILES = {
     "self": ("Self", "Pearson r of the explanation with the current model's own effect."),
     "orig": ("Orig", "Pearson r of the explanation with the target's clean effect, on which explainers are trained."),
     "gap": ("Gap", "Self − Orig. Above 0 is called coupling. Reading the present output is enough to cause it."),
-    "counterfactual_gap": (
-        "Counterfact. gap",
-        "The counterfactual gap: the partial r of the explanation with the current model's unseen run f(x′), less that "
-        "with the target's, with f(x) of both held fixed by splines. Not testable if the unseen runs are too alike.",
+    "unseen": (
+        "Unseen",
+        "What the explanation knows of the unseen run: its correlation with the current f(x′), both freed from f(x) of "
+        "both models and the target's f(x′).",
     ),
     "target_current": ("Target–current ρ", "Pearson r of the target's effects with the current model's."),
 }
@@ -31,7 +31,7 @@ COLUMN_HELP = {
     "Self (r with Δ current)": TILES["self"][1],
     "Orig (r with Δ target)": TILES["orig"][1],
     "gap": TILES["gap"][1],
-    "counterfactual gap": TILES["counterfactual_gap"][1],
+    "unseen": TILES["unseen"][1],
     "ρ": TILES["target_current"][1],
 }
 
@@ -51,9 +51,10 @@ def tiles(found: Agreement) -> None:
     with st.container(horizontal=True, gap="small"):
         for name, (label, help_line) in TILES.items():
             estimate: Estimate = getattr(found, name)
-            sign = "gap" in name
-            untestable = name == "counterfactual_gap" and not found.testable
+            sign = name in ("gap", "unseen")
+            untestable = name == "unseen" and found.why_not
             value = "not testable" if untestable else charts.number(estimate.value, sign=sign)
+            help_line += f" Not testable here: {found.why_not}." if untestable else ""
             interval = "no interval" if estimate.low is None else band(estimate[1:], sign=sign)
             look = {"border": True, "delta_color": "off", "delta_arrow": "off", "width": 156}
             st.metric(label, value, interval, help=f"{help_line} Below: 95% interval.", **look)
@@ -80,7 +81,7 @@ def by_edit_table(kinds: Mapping[str, Agreement], pooled: Agreement, retrained: 
             "Self (r with Δ current)": shown(found.self),
             "Orig (r with Δ target)": shown(found.orig),
             "gap": shown(found.gap, sign=True),
-            "counterfactual gap": shown(found.counterfactual_gap, sign=True) if found.testable else "not testable",
+            "unseen": "not testable" if found.why_not else shown(found.unseen, sign=True),
             "ρ": shown(found.target_current),
             "null: retrained": retrained.get(name, "n/a"),
             "null: pairs shuffled": band(found.null),
@@ -91,14 +92,14 @@ def by_edit_table(kinds: Mapping[str, Agreement], pooled: Agreement, retrained: 
     _table(lines, "by_edit", "Agreement within each kind of edit")
     st.caption(
         "In brackets: 95% bootstrap by group, pointwise. Null, retrained: Self of explainers trained on shuffled "
-        "targets; verdicts use it, and it is known for whole splits only. Null, pairs shuffled: r when whole groups of "
+        "targets, known for whole splits only. Null, pairs shuffled: r when whole groups of "
         "explanations change places; this band is narrower."
     )
 
 
-def halves_table(found: Mapping[str, Half], testable: bool) -> None:
+def halves_table(found: Mapping[str, Half]) -> None:
     """r of the explanation with Δ and with each of its two outputs, at both models."""
-    notes = {"effect": ": the gap", "given": ": the counterfactual gap" if testable else ": not testable"}
+    notes = {"effect": ": the gap"}
     lines = [
         {
             "explanation with": LABELS[name],
@@ -113,9 +114,8 @@ def halves_table(found: Mapping[str, Half], testable: bool) -> None:
     st.subheader("Δ split into its two outputs", divider="grey")
     _table(lines, "halves", "Correlations of the explanation with the effect and with each of its two outputs")
     st.caption(
-        "An explanation that agrees only with −f(x) reads the present output. The last line shows what it knows of the "
-        "unseen run: the partial r with f(x′), with splines of f(x) at both models held fixed. In brackets: 95% "
-        "bootstrap by group. Null: 95% band when whole groups of explanations change places."
+        "An explanation that agrees only with −f(x) reads the present output. In brackets: 95% bootstrap by group. "
+        "Null: 95% band when whole groups of explanations change places."
     )
 
 

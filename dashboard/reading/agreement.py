@@ -13,10 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from engine.stats.bootstrap import Resamples, bootstrap_partial, bootstrap_pearson, bootstrap_weights, interval
-from engine.stats.correlation import partial, pearson, spline_basis
-from engine.stats.faithfulness import TESTABLE_BELOW
+from engine.records import Behavior
+from engine.stats.bootstrap import Resamples, bootstrap_pearson, interval
+from engine.stats.correlation import pearson
 from engine.stats.noise import shuffled_targets
+from engine.stats.unseen import Design, score_unseen, unseen_run
 
 FEW = 30
 """With fewer examples or groups than this an interval is not to be trusted."""
@@ -45,12 +46,12 @@ class Agreement:
     self: Estimate
     orig: Estimate
     gap: Estimate
-    counterfactual_gap: Estimate
+    unseen: Estimate
     target_current: Estimate
     null: Band
     """Of Self, when whole groups of explanations change places."""
-    testable: bool
-    """Whether the counterfactual gap can be tested."""
+    why_not: str | None
+    """Why `unseen` can't be tested; None where it can."""
 
     @property
     def few(self) -> bool:
@@ -70,13 +71,14 @@ def estimate(value: float, draws: np.ndarray) -> Estimate:
 
 
 Measured = dict[str, tuple[float, np.ndarray]]
-"""Each number with its bootstrap draws; a counterfactual gap that can't be tested is absent."""
+"""Each number with its bootstrap draws; `unseen` is absent where it can't be tested."""
 
 
 def measure(rows: pd.DataFrame, weights: Resamples) -> Measured:
-    """self, orig, gap, target_current and counterfactual_gap of rows, with draws that are paired by `weights`.
+    """self, orig, gap, target_current and unseen of rows, with draws that are paired by `weights`.
 
-    rows: explanation, effect_…, f_… and f_edited_… of target and current; every explanation is a number.
+    rows: explanation, effect_…, f_… and f_edited_… of target and current, group, cue, entity; every explanation is a
+    number.
     """
     explanation = rows["explanation"].to_numpy(np.float64)
     effects = rows[["effect_current", "effect_target"]].to_numpy(np.float64)
@@ -89,20 +91,37 @@ def measure(rows: pd.DataFrame, weights: Resamples) -> Measured:
         "gap": (r[0] - r[1], drawn[:, 0] - drawn[:, 1]),
         "target_current": (rho, bootstrap_pearson(weights, effects[:, 0], effects[:, 1])[:, 0, 0]),
     }
-    z = spline_basis(rows["f_current"].to_numpy(np.float64), rows["f_target"].to_numpy(np.float64))
-    unseen = rows[["f_edited_current", "f_edited_target"]].to_numpy(np.float64)
-    apart = partial(unseen[:, :1], unseen[:, 1:], z)[0, 0]
-    if np.isfinite(apart) and apart <= TESTABLE_BELOW:
-        given = partial(explanation, unseen, z)[0]
-        given_drawn = bootstrap_partial(weights, explanation, unseen, z)[:, 0]
-        made["counterfactual_gap"] = (given[0] - given[1], given_drawn[:, 0] - given_drawn[:, 1])
+    current, target = (behavior(rows, who) for who in ("current", "target"))
+    found = score_unseen(explanation, unseen_run(current, target, design(rows), outputs=False), weights)
+    unseen = found.statistics["unseen"]
+    if np.isfinite(unseen.estimate[0]):
+        made["unseen"] = (float(unseen.estimate[0]), unseen.draws[:, 0])
     return made
+
+
+def behavior(rows: pd.DataFrame, who: str) -> Behavior:
+    return Behavior(*(rows[f"{name}_{who}"].to_numpy(np.float64) for name in ("f", "f_edited")))
+
+
+def design(rows: pd.DataFrame) -> Design:
+    """Groups, and cues and entities if every row has both."""
+    factors = [rows[name].to_numpy(object) if name in rows else None for name in ("cue", "entity")]
+    if any(values is None or pd.isna(values).any() for values in factors):
+        factors = [None, None]
+    return Design(rows["group"].to_numpy(object), *factors)
+
+
+def why_not(rows: pd.DataFrame) -> str | None:
+    """Why what the explanations of rows know of f(x′) can't be tested; None where it can."""
+    if len(rows) < 3:
+        return f"{len(rows)} examples"
+    run = unseen_run(behavior(rows, "current"), behavior(rows, "target"), design(rows), outputs=False)
+    return run.why_not or "the explanations say nothing beyond this prompt's outputs"
 
 
 def resamples(rows: pd.DataFrame, draws: int, seed: int) -> Resamples:
     """Bootstrap weights by cue and entity if the rows have them, else by group."""
-    rng = np.random.default_rng(seed)
-    return bootstrap_weights(rng, draws, rows["group"], rows.get("cue"), rows.get("entity"))
+    return design(rows).resamples(np.random.default_rng(seed), draws)
 
 
 def weighted_means(weights: Resamples, values: np.ndarray) -> np.ndarray:
@@ -135,14 +154,14 @@ def agreement(rows: pd.DataFrame, *, draws: int = 400, shuffles: int = 200, seed
     rows = explained(rows)
     enough = len(rows) >= 3
     made = measure(rows, resamples(rows, draws, seed)) if enough else {}
-    names = ("self", "orig", "gap", "counterfactual_gap", "target_current")
+    names = ("self", "orig", "gap", "unseen", "target_current")
     moved = shuffled(rows, shuffles, seed) if enough else None
     return Agreement(
         n=len(rows),
         n_groups=int(rows["group"].nunique(dropna=False)),
         **{name: estimate(*made[name]) if name in made else Estimate(None) for name in names},
         null=null_band(moved, rows["effect_current"].to_numpy(np.float64)),
-        testable="counterfactual_gap" in made,
+        why_not=None if "unseen" in made else why_not(rows),
     )
 
 

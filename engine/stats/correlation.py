@@ -6,8 +6,6 @@ results (a constant column, too few rows) are NaN here and null in a run; no fun
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import numpy as np
 from scipy import stats
 
@@ -53,13 +51,3 @@ def spearman(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     if len(a) < 2:
         return np.full(max(a.shape[1], b.shape[1]), np.nan)
     return pearson(stats.rankdata(a, axis=0), stats.rankdata(b, axis=0))
-
-
-def seed_interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float, float]:
-    """Mean of independent seeds with its t interval: (mean, low, high); low and high are NaN below 5 seeds."""
-    v = np.asarray(values, dtype=np.float64)
-    v = v[~np.isnan(v)]
-    if len(v) < 5:
-        return (float(v.mean()) if len(v) else np.nan), np.nan, np.nan
-    half = stats.t.ppf((1 + confidence) / 2, len(v) - 1) * v.std(ddof=1) / np.sqrt(len(v))
-    return float(v.mean()), float(v.mean() - half), float(v.mean() + half)

@@ -191,8 +191,10 @@ class UnseenRun:
     why_not_outputs: str | None
 
 
-def unseen_run(current: Behavior, target: Behavior, design: Design, seed: int = 0) -> UnseenRun:
-    """Free f_t(x') from the outputs that can be read."""
+def unseen_run(
+    current: Behavior, target: Behavior, design: Design, seed: int = 0, *, outputs: bool = True
+) -> UnseenRun:
+    """Free f_t(x') from the outputs that can be read; without `outputs`, from this prompt's alone."""
     y = current.f_edited
     if why := _why_not(y, design):
         return UnseenRun(None, None, why, why)
@@ -201,12 +203,15 @@ def unseen_run(current: Behavior, target: Behavior, design: Design, seed: int = 
     if not own.testable:
         why = "f(x') follows from this prompt's outputs"
         return UnseenRun(None, None, why, why)
+    if not outputs:
+        return UnseenRun(own, None, None, "not asked for")
     if not design.factors:
         return UnseenRun(own, None, None, "the data have no factors (cue and entity)")
-    outputs = _beyond(y, np.column_stack([known, design.others(known[:, 0]), design.others(known[:, 1])]), design, seed)
-    if not outputs.testable:
+    more = [design.others(known[:, 0]), design.others(known[:, 1])]
+    given_all = _beyond(y, np.column_stack([known, *more]), design, seed)
+    if not given_all.testable:
         return UnseenRun(own, None, None, "f(x') follows from the outputs of all prompts")
-    return UnseenRun(own, outputs, None, None)
+    return UnseenRun(own, given_all, None, None)
 
 
 def _why_not(unseen: np.ndarray, design: Design) -> str | None:

@@ -1,4 +1,4 @@
-"""Summaries over several seeds: the range or the mean of a number, and the counts of verdicts."""
+"""Summaries over several seeds: the mean of a number with its interval, and the counts of verdicts."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+
+from engine.stats.seeds import error_of_interval, random_effects
 
 ENDS = ("", "_low", "_high")
 """Suffixes of the three columns that hold a number and its interval."""
@@ -23,26 +25,18 @@ def ends_of(row: Mapping[Any, Any] | pd.Series, name: str) -> tuple[float, float
     return value, low, high
 
 
-def least_and_most(rows: pd.DataFrame, column: str) -> tuple[float, float]:
-    """The smallest and the largest value of a column over seeds, NaN left out. For a single seed, its own interval
-    (`column_low`, `column_high`) if the rows have it."""
-    values = rows[column].dropna()
-    if len(values) == 1 and f"{column}_low" in rows:
-        low, high = rows.loc[values.index[0], [f"{column}_low", f"{column}_high"]]
-        return low, high
-    return values.min(), values.max()
+def over_seeds(rows: pd.DataFrame, column: str) -> tuple[float, float, float]:
+    """Random-effects mean over seeds, one row a seed, with its 95% interval (`engine.stats.seeds`).
 
-
-def mean_interval(rows: pd.DataFrame, column: str) -> tuple[float, float, float]:
-    """Mean over seeds, NaN left out, with its interval. The interval combines those of the seeds (`column_low`,
-    `column_high`) as independent errors; for one seed it is the seed's own. What the seeds share (a first checkpoint)
-    does not vary."""
-    own = rows[[f"{column}{end}" for end in ENDS]].dropna(subset=[column]).to_numpy(np.float64)
-    if not len(own):
-        return np.nan, np.nan, np.nan
-    mean = own[:, 0].mean()
-    below, above = (np.sqrt(((own[:, 0] - own[:, at]) ** 2).sum()) / len(own) for at in (1, 2))
-    return float(mean), float(mean - below), float(mean + above)
+    A seed's error comes from its own interval (`column_low`, `column_high`) and is unknown if the rows have none. A
+    single row keeps its own interval. If only one of several rows has a value, there is no interval.
+    """
+    own = rows.reindex(columns=[f"{column}{end}" for end in ENDS]).to_numpy(np.float64)
+    if len(own) == 1:
+        value, low, high = own[0].tolist()
+        return value, low, high
+    found = random_effects(own[:, 0].tolist(), [error_of_interval(low, high) for _, low, high in own])
+    return found.mean, found.low, found.high
 
 
 def counted(verdicts: pd.Series) -> str:

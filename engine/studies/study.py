@@ -19,8 +19,7 @@ from engine.progress import Progress, silent
 from engine.records import INTERVALS
 from engine.runs.files import MANIFEST, sha256_of
 from engine.runs.store import Run
-from engine.stats.correlation import seed_interval
-from engine.studies.over_seeds import counted, least_and_most
+from engine.studies.over_seeds import counted, over_seeds, with_ends
 from engine.studies.samples import TASKS, build, run_specs
 from engine.studies.verbal_cells import VerbalStudySpec, read_yaml
 
@@ -94,8 +93,8 @@ def _one_seed(folder: Path, seed: int, done: Path, runs: list[Path], progress: P
 def summary(table: pd.DataFrame) -> pd.DataFrame:
     """The chosen explainers without noise on held-out examples, one row a run × explainer × regime × checkpoint.
 
-    A number is the mean over seeds, with its range (for one seed: its interval), and a t interval from five seeds on.
-    Verdicts are counted.
+    A number is the random-effects mean over seeds with its interval; for one seed, the seed's own. Verdicts are
+    counted.
     """
     split = "test_heldout"
     is_it = table["chosen"] & (table["noise"] == 0) & table["control"].isna() & (table["split"] == split)
@@ -104,9 +103,7 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     for key, own in table[is_it].groupby(keys, sort=False):
         row: dict[Any, Any] = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique(), "split": split}
         for name in SUMMARISED:
-            mean, low, high = seed_interval(own[name].tolist())
-            least, most = least_and_most(own, name)
-            row |= {name: mean, f"{name}_min": least, f"{name}_max": most, f"{name}_low": low, f"{name}_high": high}
+            row |= with_ends(name, over_seeds(own, name))
         for name in ("verdict_coupling", "verdict_counterfactual"):
             row[name] = counted(own[name])
         rows.append(row)
@@ -119,7 +116,7 @@ def markdown(table: pd.DataFrame, every_checkpoint: bool = False) -> str:
     if not every_checkpoint:
         frame = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
     names = ("self", "gap", "counterfactual_gap", "change_tracking")
-    cells = {name: intervals(frame, name, ends=("_min", "_max")) for name in names}
+    cells = {name: intervals(frame, name) for name in names}
     columns = {
         "run": frame["run"] + ", " + frame["checkpoint"].str.split("--").str[1],
         "explainer, regime": frame["explainer"] + ", " + frame["regime"],

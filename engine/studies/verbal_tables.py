@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from engine.markdown import intervals, markdown_table
-from engine.studies.over_seeds import ENDS, counted, mean_interval, with_ends
+from engine.studies.over_seeds import counted, over_seeds, with_ends
 from engine.studies.verbal_cells import VerbalStudySpec
 
 CONTROLS = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
@@ -35,8 +35,8 @@ COLUMNS: dict[str, tuple[str | None, str, str]] = {
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
-    """For each task × setting × step: means over seeds as columns name, name_low, name_high (NaN if the interval has no
-    width); verdicts counted; `tracks`: the number of seeds with change tracking above 0."""
+    """For each task × setting × step: random-effects means over seeds as columns name, name_low, name_high (NaN if the
+    interval has no width); verdicts counted; `tracks`: the number of seeds with change tracking above 0."""
     out = []
     keys = ["task", "setting", "step"]
     for key, own in rows.groupby(keys, sort=False):
@@ -44,8 +44,7 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
         for name, (control, metric, column) in COLUMNS.items():
             is_it = own["metric"] == metric
             is_it &= own["control"].isna() if control is None else own["control"] == control
-            mine = own[is_it].reindex(columns=[f"{column}{end}" for end in ENDS]).astype(float)
-            mean, low, high = mean_interval(mine, column)
+            mean, low, high = over_seeds(own[is_it], column)
             row |= with_ends(name, (mean, low, high) if low < high else (mean, np.nan, np.nan))
         head = own[own["control"].isna() & (own["metric"] == "exact_match")]
         known = head["change_tracking"].dropna()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 import pytest
+from scipy import stats
 
 from engine.config import InputError
 from engine.studies import study
@@ -29,8 +30,7 @@ def test_seeds_that_are_done_are_gathered_and_not_made_again(tmp_path, monkeypat
     assert (tmp_path / study.METRICS_FILE).exists()
     last = study.summary(table).set_index("checkpoint").loc["gpt2--step-0100"]
     assert last["gap"] == pytest.approx(0.2)
-    assert (last["gap_min"], last["gap_max"]) == pytest.approx((0.1, 0.3))
-    assert pd.isna(last["gap_low"]), "two seeds give no t interval"
+    assert (last["gap_low"], last["gap_high"]) == pytest.approx(stats.t.interval(0.95, 1, 0.2, 0.1)), "two seeds: wide"
     assert last["verdict_coupling"] == "2× holds"
     text = study.markdown(table)
     assert "| sycophancy, step-0100 | ridge, frozen | +0.50 |" in text
