@@ -100,6 +100,24 @@ def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) 
 
 
 @app.command()
+def rescore(
+    runs: Annotated[list[Path], typer.Argument(help="folders of finished runs")],
+    quiet: Quiet = False,
+) -> None:
+    """Score stored runs anew with the measures of this version, from explanations and behavior; no model is loaded.
+
+    Needed once for runs of an earlier version. The metrics as they were stay in the run, in metrics.before.parquet.
+    """
+    from engine.progress import bars
+    from engine.rescore import rescore as score_anew
+
+    for run in runs:
+        with bars(quiet) as progress:
+            finished = score_anew(run, progress)
+        typer.echo(finished.path)
+
+
+@app.command()
 def dashboard(
     folders: Annotated[list[Path] | None, typer.Argument(help="with runs in them; default: runs sample_runs")] = None,
     port: Port = 8501,

@@ -114,7 +114,7 @@ def samples_of(observed: Observed) -> Samples:
     return out
 
 
-def _scores(
+def score_at(
     observed: Observed, sample: Sample, t: int, said: np.ndarray, precise: bool = False, **options: Any
 ) -> list[Score]:
     """Scores at checkpoint t, on one sample, of explanations [evaluated rows of the edit, k] and options of `score`."""
@@ -142,7 +142,7 @@ def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanatio
                 stale = explained.stale[t][np.ix_(sample.inside, some)]
                 if some.any():
                     options = {"precise": precise, "stale": stale, "average": average[some]}
-                    scores += _scores(observed, sample, t, said[t][:, some], **options)
+                    scores += score_at(observed, sample, t, said[t][:, some], **options)
             metrics[split, t] = [
                 naming(observed, checkpoint, probe, explained.regime, NoiseLabel(*level, 0))
                 | {"split": split, "cv": probe.cv, "noisy_clean": float(np.mean(explained.noisy_clean[average == i]))}
@@ -186,14 +186,14 @@ def metric_rows(
             shared = {name: clean_score.values.get(name) for name in kept}
             of_controls.append(_control_row(observed, own, "null", at, shared | found[key][at].values))
         stale.append({"stale": control_scores(observed, samples, own, own.stale)})
-        of_controls += _control_rows(observed, own, "stale", stale[-1]["stale"])
+        of_controls += control_rows(observed, own, "stale", stale[-1]["stale"])
         if own.regime != "frozen":  # a frozen explainer's is its explanation at the first checkpoint
             keep(own, "stale", own.stale)
         if (own.probe.kind, own.regime) == (REFERENCE, "frozen"):
             beside = rivals.setdefault(own.probe.place.edit, {})
             for name, explanations in baselines(observed, own.probe, probes).items():
                 beside[name] = control_scores(observed, samples, own, explanations)
-                of_controls += _control_rows(observed, own, name, beside[name])
+                of_controls += control_rows(observed, own, name, beside[name])
                 if name in KEPT_CONTROLS:
                     keep(own, name, explanations)
     progress("controls", len(leading), len(leading))
@@ -227,8 +227,14 @@ def _control_row(observed: Observed, own: Scored, control: str, at: At, values: 
     return names | {"split": split} | values
 
 
-def _control_rows(observed: Observed, own: Scored, control: str, scores: dict[At, Score]) -> list[Columns]:
+def control_rows(observed: Observed, own: Scored, control: str, scores: dict[At, Score]) -> list[Columns]:
     return [_control_row(observed, own, control, at, found.values) for at, found in scores.items()]
+
+
+def explainer_rows(observed: Observed, own: Scored, more: dict[At, Columns]) -> list[Columns]:
+    """Rows of a leading probe without label noise. more: further columns, by split and checkpoint."""
+    named = [naming(observed, checkpoint, own.probe, own.regime) for checkpoint in observed.spec.checkpoints]
+    return [named[at[1]] | {"split": at[0]} | found.values | more[at] for at, found in own.scores.items()]
 
 
 def control_scores(
@@ -242,7 +248,7 @@ def control_scores(
     for split, t in own.scores:
         sample = samples[own.probe.place.edit, split]
         stale = explanations[0][sample.inside]
-        (out[split, t],) = _scores(observed, sample, t, explanations[t][:, None], precise=True, stale=stale)
+        (out[split, t],) = score_at(observed, sample, t, explanations[t][:, None], precise=True, stale=stale)
     return out
 
 

@@ -88,6 +88,8 @@ class Run(AbstractContextManager):
             raise RunError(f"{path}: {changed[0]} has changed since this run was started: give another folder")
         if run.manifest["status"] == "complete":
             return run
+        if run.manifest["format_version"] < FORMAT_VERSION:
+            raise RunError(f"{path}: was begun by an earlier version: give another folder")
         run._lock = locked(path)
         run.manifest = read_manifest(path)  # as the last writer left it
         for leftover in path.rglob(f".*{TEMPORARY}"):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, METRICS, PATCHING, PATCHING_AGREEMENT
+from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, FORMAT_VERSION, METRICS, PATCHING, PATCHING_AGREEMENT
 from engine.runs.files import MANIFEST, RunError, safe_part, sha256_of
 from engine.runs.store import Run
 
@@ -42,6 +42,9 @@ def verify(path: Path | str) -> list[str]:
     except RunError as error:
         return [str(error)]
     behaviors = [f"behavior/{checkpoint.name}.parquet" for checkpoint in run.spec.all_checkpoints]
+    if run.manifest["format_version"] < FORMAT_VERSION:
+        problems.append(f"{MANIFEST}: format {run.manifest['format_version']}: `coupling rescore` brings it up to date")
+        sound = [part for part in sound if part != "metrics.parquet"]
     if run.state == "complete":
         needed = ["examples.parquet", *behaviors, "explanations.parquet", "metrics.parquet"]
         problems += [f"{part}: missing" for part in needed if part not in run.parts]
