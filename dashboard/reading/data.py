@@ -25,7 +25,7 @@ from dashboard.reading.tables import cached_per_run, open_table, part, query
 from dashboard.reading.tables import stamp as stamp
 from engine.config import RunSpec
 from engine.probes.kinds import EXPLAINERS
-from engine.records import META, SPLITS
+from engine.records import CLAIMS, FORMAT_VERSION, META, METRICS, SPLITS
 from engine.runs.files import find_runs
 from engine.runs.store import Run, RunError
 
@@ -175,7 +175,15 @@ def values(path: Path, column: str, limit: int = 200) -> list[str]:
 
 @cached_per_run(st.cache_data, max_entries=8)
 def _metrics(path: Path) -> pd.DataFrame:
-    return query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path)
+    rows = query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path)
+    if is_current(path):
+        return rows
+    return rows.reindex(columns=METRICS.names).assign(**{f"verdict_{claim}": None for claim in CLAIMS})
+
+
+def is_current(path: Path) -> bool:
+    """Whether a run was scored by this version; `coupling rescore` does it for one that was not."""
+    return int(manifest(path)["format_version"]) >= FORMAT_VERSION
 
 
 def metrics(path: Path, **filters: object) -> pd.DataFrame:
