@@ -10,7 +10,7 @@ import pytest
 
 from engine import pipeline
 from engine.config import InputError
-from engine.records import METRICS, metrics_table
+from engine.records import METRICS
 from engine.rescore import ADDED, BEFORE, KEY, PART, rescore
 from engine.runs.store import Run
 from engine.runs.verify import verify
@@ -77,9 +77,9 @@ def test_a_run_of_version_1_gets_what_it_lacks(run):
 
 
 def test_killed_between_its_writes_it_can_be_called_again(run):
-    before = metrics(run)
+    before = Run.open(run).read_table(PART)
     with Run.extend(run) as writing:
-        writing.write_table(BEFORE, metrics_table(before.to_dict("records")))
+        writing.write_table(BEFORE, before)
         writing.drop(PART)
     rescore(run)
     assert len(metrics(run)) == len(before) and verify(run) == []
