@@ -45,6 +45,7 @@ def rescored(observed: Observed, progress: Progress) -> list[Columns]:
     own, beside = table[table["control"].isna()], table[table["control"].notna()]
     stored = list(own.groupby(OF_EXPLAINER, dropna=False, observed=True))
     leading, rivals, rows = [], [], []
+    of_edit: dict[str, Rivals] = {}
     for done, (key, said) in enumerate(stored):
         progress("scoring anew", done, len(stored))
         named = dict(zip(OF_EXPLAINER, key, strict=True))
@@ -57,11 +58,14 @@ def rescored(observed: Observed, progress: Progress) -> list[Columns]:
             stale = [explanations[0]] * len(explanations)
         one = _scored(observed, samples, named, said.iloc[0], explanations, stale)
         controls: Rivals = {} if stale is None else {"stale": control_scores(observed, samples, one, stale)}
-        reference = named | {"explainer": REFERENCE, "regime": "frozen", "condition": None}
-        for name in KEPT_CONTROLS:
-            told = _over_checkpoints(observed, edit, _same(beside[beside["control"] == name], reference))
-            if told is not None:
-                controls[name] = control_scores(observed, samples, one, told)
+        if edit not in of_edit:
+            of_edit[edit] = {}
+            reference = named | {"explainer": REFERENCE, "regime": "frozen", "condition": None}
+            for name in KEPT_CONTROLS:
+                told = _over_checkpoints(observed, edit, _same(beside[beside["control"] == name], reference))
+                if told is not None:
+                    of_edit[edit][name] = control_scores(observed, samples, one, told)
+        controls |= of_edit[edit]
         is_reference = (named["explainer"], named["regime"]) == (REFERENCE, "frozen")
         for name, scores in controls.items():
             if name == "stale" or is_reference:
