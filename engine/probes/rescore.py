@@ -32,7 +32,7 @@ from engine.progress import Progress
 from engine.runs.observed import EVALUATED, Observed, Place
 
 OF_EXPLAINER = ["explainer", "regime", "condition", "edit"]
-SETTING_OF = ["mode", "position", "layer", "penalty", "chosen"]
+NO_STALE = "its reading of the target's hidden states was not stored"
 
 
 def rescored(observed: Observed, progress: Progress) -> list[Columns]:
@@ -118,5 +118,8 @@ def _scored(
             continue
         for t in range(len(observed.currents)):
             then = None if stale is None else stale[t][sample.inside]
-            (scores[split, t],) = score_at(observed, sample, t, explanations[t][:, None], precise=True, stale=then)
+            (found,) = score_at(observed, sample, t, explanations[t][:, None], precise=True, stale=then)
+            if stale is None and found.values["why_not"] is None:
+                found = replace(found, values=found.values | {"why_not": NO_STALE})
+            scores[split, t] = found
     return replace(own, scores=scores)

@@ -210,11 +210,11 @@ def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
         for at, found in zip(judged, verdicts([trajectory], claim, **options)[0], strict=True):
             silent = at.scores["parse_rate"]["self"] < INTELLIGIBLE
             at.row[f"verdict_{claim}"] = "not testable" if silent else found.word
-            at.row |= {f"power_{claim}": found.power, f"detectable_{claim}": found.detectable}
+            at.row.update({f"power_{claim}": found.power, f"detectable_{claim}": found.detectable})
             at.row[f"over_{claim}"] = ",".join(at.over[claim]) or None
     for at in judged:
-        at.row |= {column: value for column, value in at.null.values.items() if column.startswith("null_")}
-        at.row |= {f"{name}_p": at.null.p(name, at.scores[HEADLINE][name]) for name in ("gap", "unseen")}
+        at.row.update({column: value for column, value in at.null.values.items() if column.startswith("null_")})
+        at.row.update({f"{name}_p": at.null.p(name, at.scores[HEADLINE][name]) for name in ("gap", "unseen")})
 
 
 def _explanations(observed: Observed, checkpoint: CheckpointSpec, rows: np.ndarray, words: Sequence[str]) -> pa.Table:
