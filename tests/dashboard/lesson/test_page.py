@@ -22,7 +22,7 @@ def reveal(app: AppTest) -> AppTest:
     return next(b for b in app.button if b.label == "Reveal").click().run()
 
 
-@pytest.mark.parametrize("step", range(1, 8))
+@pytest.mark.parametrize("step", range(1, 9))
 def test_every_step_hides_its_answer_and_reveals_it_with_numbers(opened: Open, step: int) -> None:
     app = opened(SAMPLES, "learn", step=str(step))
     assert 'class="reveal' not in said(app)
@@ -82,10 +82,10 @@ def test_a_missing_run_is_named_in_words(opened: Open, tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "refusal", tmp_path / "only")
     for step, needed in (("5", "world “shared”"), ("6", "world “cue”")):
         assert needed in opened(tmp_path, "learn", step=step).info[0].value
-    assert "Step 2" in said(reveal(opened(tmp_path, "learn", step="7")))
+    assert "Step 2" in said(reveal(opened(tmp_path, "learn", step="8")))
 
 
-@pytest.mark.parametrize("step", ["0", "8", "<script>", "1.5", ""])
+@pytest.mark.parametrize("step", ["0", "9", "<script>", "1.5", ""])
 def test_a_step_that_is_not_there_is_answered_in_words(opened: Open, step: str) -> None:
     app = opened(SAMPLES, "learn", step=step)
     assert app.title[0].value.startswith("1. ")
