@@ -18,15 +18,13 @@ from dashboard.text import escaped
 from engine.stats.bootstrap import Resamples
 from engine.stats.faithfulness import score
 from engine.stats.unseen import unseen_run
+from engine.stats.verdicts import CLAIMS
 from engine.zoo.lookalikes import ZOO, Sight
 
 SHOWN = ("forgetting", "contradicting", "present output", "reciting", "oracle")
 HONEST = "oracle"
-LETTERS = "ABCDE"
-LABELS = {letter: letter for letter in LETTERS}
+LABELS = {letter: letter for letter in "ABCDE"}
 MEASURES = {"self": "Self", "gap": "gap", "unseen": "unseen", "unseen_over_stale": "over stale"}
-CLAIM = ("unseen", "unseen_over_stale")
-"""Both have to lie above 0 before an explainer is said to know the unseen run."""
 
 
 @dataclass(frozen=True)
@@ -35,12 +33,9 @@ class Cages:
 
     n: int
     n_groups: int
-    of_letter: dict[str, str]
-    """Letter → name in the zoo."""
-    numbers: dict[str, dict[str, Estimate]]
-    """Letter → measure → its value."""
-    why_not: str | None
-    """Why nothing can be said of the unseen run; None where something can."""
+    of_letter: dict[str, str]  # name in the zoo
+    numbers: dict[str, dict[str, Estimate]]  # letter → measure → value
+    why_not: str | None  # why nothing can be said of the unseen run
 
 
 def scored(rows: pd.DataFrame, weights: Resamples | None, seed: int) -> Cages:
@@ -53,13 +48,13 @@ def scored(rows: pd.DataFrame, weights: Resamples | None, seed: int) -> Cages:
     freed = unseen_run(now, then, of, outputs=False)
     found = score(said, now, then, weights, unseen=freed, stale=stale)
     numbers = [{name: metric(own.values, name) for name in MEASURES} for own in found]
-    of_letter, numbers_of = (dict(zip(LETTERS, values, strict=True)) for values in (names, numbers))
+    of_letter, numbers_of = (dict(zip(LABELS, values, strict=True)) for values in (names, numbers))
     return Cages(len(rows), measures.group_count(rows), of_letter, numbers_of, freed.why_not)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
 def cages(run: LessonRun) -> Cages | None:
-    """The five on the behavior of a run at its last checkpoint; None with too few examples."""
+    """The five on a run's behavior at its last checkpoint; None with too few examples."""
     rows = from_runs.explained(run, run.last)
     return None if len(rows) < 3 else scored(rows, measures.weights_of(rows), zlib.crc32(run.key.encode()))
 
@@ -79,15 +74,17 @@ def which(run: LessonRun) -> None:
         "Unseen: what an explanation tells of f(x′) beyond the outputs that anybody can read. Over stale: what reading "
         "the current model adds to that. –: nothing is left of the explanation once the outputs are known."
     )
-    st.caption(wall.about(run, found.n, found.n_groups))
+    say(wall.about(run, found.n, found.n_groups))
     key = f"7:{run.key}"
     own = classroom.choice(key, "Which of these five explainers is the honest one?", LABELS)
     if not own.shown:
         return
     classroom.answer_choice(own, honest(found), LABELS, key)
     st.html(f'<ul class="recap">{"".join(f"<li>{escaped(line)}</li>" for line in unmasked(found))}</ul>')
-    say("Each number is judged by its own interval. Of 40 that are truly 0, one lies above 0 by chance.")
-    say("The command coupling zoo RUN scores many more of them on a run.")
+    say(
+        "Each number is judged by its own interval: of 40 that are truly 0, one lies above 0 by chance. At the target, "
+        "reciting fools Self too. The command coupling zoo RUN scores many more look-alikes."
+    )
 
 
 def table(found: Cages) -> str:
@@ -107,8 +104,8 @@ def _cell(name: str, e: Estimate) -> str:
 def honest(found: Cages) -> Reveal:
     """Whether unseen and over stale tell the oracle from the rest."""
     letter = next(key for key, name in found.of_letter.items() if name == HONEST)
-    passing = [key for key, of in found.numbers.items() if all(above(of[name]) for name in CLAIM)]
-    numbers = " and ".join(f"{MEASURES[name]} {signed(found.numbers[letter][name])}" for name in CLAIM)
+    passing = [key for key, of in found.numbers.items() if all(above(of[name]) for name in CLAIMS["unseen"])]
+    numbers = " and ".join(f"{MEASURES[name]} {signed(found.numbers[letter][name])}" for name in CLAIMS["unseen"])
     if passing == [letter]:
         return Reveal(letter, f"{letter} is the honest one", f"It alone has {numbers}, both above 0.")
     said = f"It has {numbers}. Both lie above 0 for {', '.join(passing) or 'none of the five'}."
@@ -117,9 +114,9 @@ def honest(found: Cages) -> Reveal:
 
 def unmasked(found: Cages) -> list[str]:
     """A line for each: its name, what it does, and which measures it fools."""
-    lines = []
-    for letter, name in found.of_letter.items():
+
+    def fools(letter: str) -> str:
         high = [head for measure, head in MEASURES.items() if above(found.numbers[letter][measure])]
-        fools = f"It fools {' and '.join(high) or 'none of the four numbers'}."
-        lines.append(f"{letter}, {name}: {ZOO[name].says}. {'' if name == HONEST else fools}".strip())
-    return lines
+        return f" It fools {' and '.join(high) or 'none of the four numbers'}."
+
+    return [f"{at}, {n}: {ZOO[n].says}.{'' if n == HONEST else fools(at)}" for at, n in found.of_letter.items()]
