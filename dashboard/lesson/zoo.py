@@ -48,8 +48,8 @@ def scored(rows: pd.DataFrame, weights: Resamples | None, seed: int) -> Cages:
     freed = unseen_run(now, then, of, outputs=False)
     found = score(said, now, then, weights, unseen=freed, stale=stale)
     numbers = [{name: metric(own.values, name) for name in MEASURES} for own in found]
-    of_letter, numbers_of = (dict(zip(LABELS, values, strict=True)) for values in (names, numbers))
-    return Cages(len(rows), measures.group_count(rows), of_letter, numbers_of, freed.why_not)
+    of_letter, by_letter = dict(zip(LABELS, names, strict=True)), dict(zip(LABELS, numbers, strict=True))
+    return Cages(len(rows), measures.group_count(rows), of_letter, by_letter, freed.why_not)
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -215,7 +215,7 @@ def _largest_row(rows: pd.DataFrame, name: str) -> dict | None:
     """The row with the largest value; of the gap, whose sign matters, the one farthest from 0."""
     values = rows[name].astype(float)
     values = values.abs() if name == "gap" else values
-    return None if values.isna().all() else rows.loc[values.idxmax()].to_dict()
+    return None if values.isna().all() else rows.iloc[int(values.fillna(-np.inf).argmax())].to_dict()
 
 
 def _largest(rows: pd.DataFrame, name: str) -> str:
