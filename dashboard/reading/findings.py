@@ -194,7 +194,7 @@ def unseen(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     sentence += f" Beyond all outputs, those of the other prompts too: {beyond_all}"
     sentence += _chance(best, "unseen")
     if (later.get("primary", pd.Series(dtype=object)) == True).any():  # noqa: E712 (it may hold nulls)
-        sentence += " The spec named this hypothesis before the run."
+        sentence += " This is the run's primary hypothesis."
     number_and_sizes = [part for part in (_largest(best, "unseen"), sizes(later)) if part]
     return Finding(question, answer, " · ".join(number_and_sizes), sentence, settled)
 
@@ -229,7 +229,8 @@ def over(row: Mapping, claim: str = "unseen") -> list[str]:
     names = row.get(f"over_{claim}")
     if not isinstance(names, str):
         return []
-    return ["−f(x) alone" if name == "output" else name.replace("_", " ") for name in names.split(",")]
+    known = {"output": "−f(x) alone", "output_text": "text and output"}
+    return [known.get(name, name.replace("_", " ")) for name in names.split(",")]
 
 
 def _over_controls(shown: pd.DataFrame) -> str:
@@ -301,6 +302,8 @@ def untestable(row: Mapping, claim: str) -> str:
     for name in ("why_not", "why_not_outputs")[: 2 if claim == "outputs" else 1]:
         if isinstance(why := row.get(name), str):
             return why.replace("x'", "x′")
+    if pd.notna(row["unseen"]) and pd.isna(row["unseen_over_stale"]):
+        return "there is no reading of the target's hidden states to compare with"
     left = row.get("left")
     return "the explanations say nothing beyond this output" if pd.notna(left) and left < LEAST_LEFT else ""
 

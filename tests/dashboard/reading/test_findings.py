@@ -120,7 +120,7 @@ def test_shown_says_over_which_controls_and_what_holds_beyond_all_outputs() -> N
     assert "it exceeds −f(x) alone and text only at step 100; no control at step 200." in found.sentence
     assert "too: not shown (power 0.45 at 0.2; an effect of 0.31 would be shown in 80%) at step 100" in found.sentence
     assert "; shown at step 200." in found.sentence
-    assert "Permutation p at step 100: 0.005." in found.sentence and "before the run" in found.sentence
+    assert "Permutation p at step 100: 0.005." in found.sentence and "primary hypothesis" in found.sentence
     assert found.number.endswith("48 cues × 120 entities")
 
 
@@ -132,6 +132,8 @@ def test_what_is_not_shown_is_said_with_its_power_and_what_is_not_testable_with_
     assert "Not shown (power 0.45 at 0.2; an effect of 0.31 would be shown in 80%) at step 100; not testable" in said
     reasons = "(f(x′) follows from this prompt's outputs and the explanations say nothing beyond this output)"
     assert f"not testable {reasons} at steps 200 and 300." in said
+    alone = row(100, unseen=(0.3, 0.1), verdict_unseen="not testable")
+    assert "(there is no reading of the target's" in findings.unseen(frame(row(0), alone), NO_CONTROLS).sentence
     few = row(100, verdict_outputs="not testable", why_not_outputs="the data have no factors (cue and entity)")
     assert "no factors" in findings.unseen(frame(row(0), few), NO_CONTROLS).sentence
 
