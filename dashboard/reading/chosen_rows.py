@@ -17,9 +17,7 @@ def chosen_rows(
     """The chosen rows over checkpoints, and the controls of the same edit (see `chosen.beside`), both in the order of
     `checkpoints`. Empty if no row is marked as chosen."""
     wanted = {"split": split, "noise_kind": settings.noise_kinds(explainer)}
-    rows = settings.complete(
-        data.metrics(path, control=None, explainer=explainer, regime=regime, condition=condition, **wanted)
-    )
+    rows = data.metrics(path, control=None, explainer=explainer, regime=regime, condition=condition, **wanted)
     # A run tries one setting under another condition, and marks none of its rows.
     rows = rows[rows.chosen.fillna(False).astype(bool)] if condition is None else settings.best(rows)
     order = {name: i for i, name in enumerate(checkpoints)}
@@ -29,5 +27,5 @@ def chosen_rows(
         return known.sort_values("checkpoint", key=lambda c: c.map(order), kind="stable").reset_index(drop=True)
 
     rows = sorted_rows(rows).drop_duplicates("checkpoint")
-    every = settings.complete(data.metrics(path, edit=list(rows.edit.unique()), **wanted))
+    every = data.metrics(path, edit=list(rows.edit.unique()), **wanted)
     return rows, sorted_rows(settings.beside(every, explainer, regime, condition))

@@ -20,12 +20,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import columns
+from dashboard.reading.chosen import complete
 from dashboard.reading.columns import Setting
 from dashboard.reading.tables import cached_per_run, open_table, part, query
 from dashboard.reading.tables import stamp as stamp
 from engine.config import RunSpec
 from engine.probes.kinds import EXPLAINERS
-from engine.records import CLAIMS, FORMAT_VERSION, META, METRICS, SPLITS
+from engine.records import FORMAT_VERSION, META, SPLITS
 from engine.runs.files import find_runs
 from engine.runs.store import Run, RunError
 
@@ -175,10 +176,7 @@ def values(path: Path, column: str, limit: int = 200) -> list[str]:
 
 @cached_per_run(st.cache_data, max_entries=8)
 def _metrics(path: Path) -> pd.DataFrame:
-    rows = query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path)
-    if is_current(path):
-        return rows
-    return rows.reindex(columns=METRICS.names).assign(**{f"verdict_{claim}": None for claim in CLAIMS})
+    return complete(query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path))
 
 
 def is_current(path: Path) -> bool:

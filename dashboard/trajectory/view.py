@@ -57,7 +57,7 @@ AS_NUMBERS = (
 def page(selection: Selection) -> None:
     s, noise_kind = selection, chosen.noise_kinds(selection.explainer)
     wanted = {"explainer": s.explainer, "split": s.split, "condition": s.condition}
-    every = chosen.complete(data.metrics(s.path, control=None, noise_kind=noise_kind, **wanted))
+    every = data.metrics(s.path, control=None, noise_kind=noise_kind, **wanted)
     edit = selection.edit or chosen.default_edit(every)
     if every.empty or edit is None:
         problem(f"Nothing was measured for {selection.explainer} on {selection.split}.")
@@ -91,7 +91,7 @@ def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Serie
     """The lines of controls and of other regimes that the reader picks."""
     noise_kind = chosen.noise_kinds(selection.explainer)
     wanted = {"split": selection.split, "edit": edit, "noise_kind": noise_kind}
-    measured = chosen.complete(data.metrics(selection.path, **wanted))
+    measured = data.metrics(selection.path, **wanted)
     controls = chosen.beside(measured, selection.explainer, selection.regime, selection.condition)
     known = style.controls(selection.explainer)
     there = {c: look.name for c, look in known.items() if c in set(controls["control"])}
