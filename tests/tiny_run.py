@@ -47,7 +47,7 @@ def write_spec(folder: Path, name: str = "tiny", **changes: object) -> Path:
         "hidden": {"layers": [1, -1]},
         "explainers": {"folds": 2},
         "noise": {"levels": [0, 0.5], "kinds": ["shuffle"], "seeds": 2},
-        "metrics": {"bootstrap": 200},
+        "metrics": {"bootstrap": 200, "verdict_draws": 200},
         "device": "cpu",
         "batch_size": 16,
     } | changes
