@@ -44,14 +44,19 @@ def make(
 
 @app.command()
 def report(
-    run: Annotated[Path, typer.Argument(help="folder of a run")],
+    run: Annotated[Path | None, typer.Argument(help="folder of a run")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="print every row as JSON, all splits")] = False,
     split: Annotated[str, typer.Option(help="split to show, without --json")] = "test_heldout",
+    schema: Annotated[bool, typer.Option("--schema", help="print what each column means, as JSON; no run")] = False,
 ) -> None:
     """Print the metrics of a run, with their controls."""
     from engine.runs import report as reports
 
-    if as_json:
+    if (run is None) != schema:
+        raise InputError("report: give the folder of a run, or --schema")
+    if run is None:
+        typer.echo(json.dumps(reports.schema(), ensure_ascii=False, indent=1))
+    elif as_json:
         typer.echo(json.dumps(reports.report(run), ensure_ascii=False, allow_nan=False, indent=1))
     else:
         reports.print_report(run, split)

@@ -14,10 +14,11 @@ def intervals(
 ) -> list[str]:
     """Each row's number with its interval, as `+0.50 [+0.40, +0.60]`. `ends`: suffixes of the interval's two columns.
 
-    A dash if the number is NaN; no interval if that is NaN.
+    A dash if the number is NaN or the table lacks the column; no interval if that is NaN.
     """
     cells = []
-    for value, *both in table[[column, *(f"{column}{end}" for end in ends)]].to_numpy(np.float64):
+    wanted = [column, *(f"{column}{end}" for end in ends)]
+    for value, *both in table.reindex(columns=wanted).to_numpy(np.float64):
         interval = f" [{both[0]:{form}}, {both[1]:{form}}]" if both and not np.isnan(both[0]) else ""
         cells.append("–" if np.isnan(value) else f"{value:{form}}{interval}")
     return cells

@@ -11,14 +11,17 @@ from rich.console import Console
 from rich.table import Column, Table
 
 from engine.config import InputError
+from engine.records import MEANING, METRICS
 from engine.runs.store import Run
 
 PART = "metrics.parquet"
-WIDE = 180
+WIDE = 240
 """Characters in a line of a file or a pipe: no column is cut."""
 Row = dict[str, Any]
-PROBE = ("checkpoint", "ρ", "Self", "Orig", "gap", "coupling", "counterfactual gap", "verdict", "change tracking")
-VERBAL = ("checkpoint", "metric", "n", "Self", "Orig", "gap", "coupling", "counterfactual gap", "verdict")
+UNSEEN = ("unseen", "over stale", "verdict (unseen)", "over outputs", "verdict (outputs)")
+"""Heads of what an explanation knows of f(x'), each statistic before the verdict that rests on it."""
+PROBE = ("checkpoint", "ρ", "Self", "Orig", "gap", "coupling", *UNSEEN)
+VERBAL = ("checkpoint", "metric", "n", "Self", "Orig", "gap", "coupling", *UNSEEN)
 CELLS: dict[str, Callable[[Row], str]] = {
     "checkpoint": lambda r: r["checkpoint"],
     "metric": lambda r: r["metric"],
@@ -27,10 +30,12 @@ CELLS: dict[str, Callable[[Row], str]] = {
     "Self": lambda r: _interval(r, "self"),
     "Orig": lambda r: _interval(r, "orig") if r["explainer"] == "verbal" else _number(r["orig"]),
     "gap": lambda r: _interval(r, "gap"),
-    "coupling": lambda r: r["verdict_coupling"] or "–",
-    "counterfactual gap": lambda r: _interval(r, "counterfactual_gap"),
-    "verdict": lambda r: r["verdict_counterfactual"] or "–",
-    "change tracking": lambda r: _interval(r, "change_tracking"),
+    "coupling": lambda r: _verdict(r, "coupling"),
+    "unseen": lambda r: _interval(r, "unseen"),
+    "over stale": lambda r: _interval(r, "unseen_over_stale"),
+    "verdict (unseen)": lambda r: _verdict(r, "unseen"),
+    "over outputs": lambda r: _interval(r, "unseen_over_outputs"),
+    "verdict (outputs)": lambda r: _verdict(r, "outputs"),
 }
 
 
@@ -50,6 +55,11 @@ def report(path: Path) -> dict[str, Any]:
         "rows": [{k: v for k, v in row.items() if k != "control"} for row in rows if row["control"] is None],
         "controls": [row for row in rows if row["control"] is not None],
     }
+
+
+def schema() -> list[dict[str, str]]:
+    """The columns of metrics.parquet: name, type and meaning."""
+    return [{"column": c.name, "type": str(c.type), "meaning": MEANING[c.name]} for c in METRICS]
 
 
 def _plain(row: Row) -> Row:
@@ -73,7 +83,7 @@ def print_report(path: Path, split: str = "test_heldout") -> None:
         console.print(_explainer(title, VERBAL, verbal))
         beside = [r for r in controls if r["explainer"] == "verbal" and r["edit"] == first["edit"]]
         beside = [r for r in beside if r["metric"] == "exact_match"]
-        console.print(_controls("controls beside it: Self, gap (counterfactual gap)", beside, ("self", "gap")))
+        console.print(_controls("controls beside it: Self, gap (unseen)", beside, ("self", "gap")))
     rows, controls = (
         [r for r in some if r["chosen"] and not r["noise"] and r["explainer"] != "verbal"] for some in (rows, controls)
     )
@@ -85,7 +95,7 @@ def print_report(path: Path, split: str = "test_heldout") -> None:
         )
         console.print(_explainer(title.format(**shown[0]), PROBE, shown))
     if controls:
-        title = "controls beside the chosen ridge, frozen: Self (counterfactual gap)"
+        title = "controls beside the chosen ridge, frozen: Self (unseen)"
         console.print(_controls(title, controls, ("self",)))
     console.print("Coupled is not correct, and not aware. Every number with its interval: --json.")
 
@@ -95,13 +105,13 @@ def _explainer(title: str, columns: Sequence[str], rows: Iterable[Row]) -> Table
 
 
 def _controls(title: str, controls: Sequence[Row], values: Iterable[str]) -> Table:
-    """A row per checkpoint, a column per control: `values`, and the counterfactual gap in brackets."""
+    """A row per checkpoint, a column per control: `values`, and `unseen` in brackets."""
     names = list(dict.fromkeys(r["control"] for r in controls))
     cells: dict[str, dict[str, str]] = {}
     for row in sorted(controls, key=_step):
         shown = ", ".join(_number(row[value]) for value in values)
         own = cells.setdefault(row["checkpoint"], {})
-        own.setdefault(row["control"], f"{shown} ({_number(row['counterfactual_gap'])})")
+        own.setdefault(row["control"], f"{shown} ({_number(row.get('unseen'))})")
     lines = ([checkpoint, *(own.get(name, "–") for name in names)] for checkpoint, own in cells.items())
     return _table(title, ["checkpoint", *names], lines)
 
@@ -122,6 +132,14 @@ def _number(value: float | None) -> str:
 
 
 def _interval(row: Row, name: str) -> str:
+    if row.get(name) is None:  # not defined, or not measured by the version that wrote the run
+        return "–"
     low, high = row[f"{name}_low"], row[f"{name}_high"]
     interval = "" if low is None or high is None else f" [{low:+.2f}, {high:+.2f}]"
-    return "–" if row[name] is None else _number(row[name]) + interval
+    return _number(row[name]) + interval
+
+
+def _verdict(row: Row, claim: str) -> str:
+    """The verdict; beside "not shown" the chance that a true effect of 0.2 would have been shown."""
+    word, power = row.get(f"verdict_{claim}"), row.get(f"power_{claim}")
+    return f"{word} (power {power:.2f})" if word == "not shown" and power is not None else word or "–"

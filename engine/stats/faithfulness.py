@@ -80,6 +80,12 @@ def _score(estimates: dict, draws: dict, columns: np.ndarray, shared: dict, conf
         own[name] = all_draws[:, columns].mean(axis=1)
         low, high = interval(own[name], confidence)
         values |= {f"{name}_low": _number(low), f"{name}_high": _number(high)}
+    if "left" in estimates:
+        left = estimates["left"][columns].min()
+        says = "is the same in every example" if np.isnan(left) else "says nothing beyond what can be read"
+        for name, why in (("unseen", "why_not"), ("unseen_over_outputs", "why_not_outputs")):
+            if values[name] is None:
+                values[why] = values[why] or f"the explanation {says}"
     return Score(values, own)
 
 
@@ -195,11 +201,13 @@ class Null:
     """By statistic."""
 
     @property
-    def values(self) -> dict[str, float | int | None]:
+    def values(self) -> dict[str, float | int | str | None]:
         """Columns of a control row: the mean of each statistic, with its band as low and high."""
-        out: dict[str, float | int | None] = {"seeds": len(self.statistics["self"])}
+        out: dict[str, float | int | str | None] = {"seeds": len(self.statistics["self"])}
         for name, band in self.bands.items():
             out |= {name: _number(band.mean), f"{name}_low": _number(band.low), f"{name}_high": _number(band.high)}
+        if out.get("unseen") is not None:
+            out["why_not"] = None  # shuffles can be tested although the explainer beside them can't
         own = self.bands["self"]
         return out | {"null_mean": _number(own.mean), "null_low": _number(own.low), "null_high": _number(own.high)}
 

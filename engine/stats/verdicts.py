@@ -17,7 +17,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from engine.stats.bootstrap import interval, simultaneous
 from engine.stats.faithfulness import Score
@@ -41,9 +40,9 @@ class Verdict:
     bands: dict[str, tuple[float, float]]
     """The simultaneous band of each statistic of the claim."""
     power: float
-    """Chance of "shown" where every statistic of the claim truly is `effect`."""
+    """Chance of "shown" where every statistic of the claim truly is `effect`; NaN where it is not testable."""
     detectable: float
-    """Smallest true effect that is shown with a chance of `POWER`."""
+    """Smallest true effect of all statistics that is shown with a chance of `POWER`; NaN where it is not testable."""
 
 
 Trajectory = Sequence[Score]
@@ -80,9 +79,8 @@ class _Test:
     low: np.ndarray
     high: np.ndarray
     p: np.ndarray
-    error: np.ndarray
-    """Standard errors, [T]"""
-    critical: float
+    needed: np.ndarray
+    """True value from which a draw's estimate would lie above its band's critical distance, [draws, T]."""
 
 
 def _test(trajectory: Trajectory, name: str, confidence: float) -> _Test:
@@ -91,12 +89,10 @@ def _test(trajectory: Trajectory, name: str, confidence: float) -> _Test:
     nothing = np.full(size, np.nan)
     draws = np.stack([at.draws.get(name, nothing) for at in trajectory], axis=1)
     low, high, p = simultaneous(estimates, draws, confidence)
-    known = np.isfinite(draws).sum(axis=0) > 1
-    error = np.full(len(estimates), np.nan)
-    error[known] = np.nanstd(draws[:, known], axis=0)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        critical = np.where(error > 1e-12, (high - estimates) / error, np.nan)
-    return _Test(low, high, p, error, float(np.nanmax(critical)) if np.isfinite(critical).any() else np.nan)
+    known = np.isfinite(draws).any(axis=0)
+    centre = np.full(len(estimates), np.nan)
+    centre[known] = np.nanmean(draws[:, known], axis=0)
+    return _Test(low, high, p, (high - estimates) - (draws - centre))
 
 
 def _levels(
@@ -123,10 +119,12 @@ def _levels(
 
 def _verdict(at: Score, t: int, tests: dict[str, _Test], absent_within: float, effect: float) -> Verdict:
     bands = {name: (float(test.low[t]), float(test.high[t])) for name, test in tests.items()}
-    errors = [(test.error[t], test.critical) for test in tests.values()]
-    power = min((stats.norm.cdf(effect / e - c) if e > 1e-12 else np.nan for e, c in errors), default=np.nan)
-    detectable = max((c + stats.norm.ppf(POWER)) * e for e, c in errors)
-    return Verdict(_word(at, bands, absent_within), bands, float(power), float(detectable))
+    word = _word(at, bands, absent_within)
+    needed = np.max([test.needed[:, t] for test in tests.values()], axis=0)  # the draws are paired
+    needed = needed[~np.isnan(needed)]
+    if word == "not testable" or not len(needed):
+        return Verdict(word, bands, np.nan, np.nan)
+    return Verdict(word, bands, float((needed < effect).mean()), float(np.quantile(needed, POWER)))
 
 
 def _word(at: Score, bands: dict[str, tuple[float, float]], absent_within: float) -> str:

@@ -20,8 +20,8 @@ def with_ends(name: str, numbers: Sequence[float]) -> dict[str, float]:
 
 
 def ends_of(row: Mapping[Any, Any] | pd.Series, name: str) -> tuple[float, float, float]:
-    """The inverse of `with_ends`."""
-    value, low, high = (row[f"{name}{end}"] for end in ENDS)
+    """The inverse of `with_ends`; NaN for a number that the row lacks."""
+    value, low, high = (row.get(f"{name}{end}", np.nan) for end in ENDS)
     return value, low, high
 
 
@@ -40,6 +40,8 @@ def over_seeds(rows: pd.DataFrame, column: str) -> tuple[float, float, float]:
 
 
 def counted(verdicts: pd.Series) -> str:
-    """`2× holds, 1× inconclusive`; for one row, the verdict itself."""
+    """`2× shown, 1× not shown`; for one row, the verdict itself; a dash if there is none."""
     counts = verdicts.value_counts()
+    if counts.empty:
+        return "–"
     return ", ".join(f"{count}× {verdict}" if len(verdicts) > 1 else str(verdict) for verdict, count in counts.items())

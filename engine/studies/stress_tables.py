@@ -29,6 +29,8 @@ from engine.studies.over_seeds import ends_of, with_ends
 TABLES = ("decoupling", "monitoring", "curves", "cost")
 CURVES = ("false_alarms", "detected", "score", "task", "set", "threshold", "detector")
 """Columns of `curves`."""
+STATISTICS = ("self", "orig", "gap", "unseen", "unseen_over_stale", "unseen_over_outputs", "self_minus_stale")
+"""Columns of `decoupling` that come from the frozen ridge's metrics, with their intervals."""
 EDIT, SPLIT = "delete_cue", "test_heldout"
 WORLDS = {"": "gradual drift, 5 checkpoints", "-cue": "world cue", "-shared": "world shared (Δ held)"}
 """What follows the task in the name of a sample run → the label of its set of checkpoints."""
@@ -115,7 +117,7 @@ def decoupling(held_out: HeldOut, task: str) -> pd.DataFrame:
         values = own[own["checkpoint"] == name].iloc[0]
         row: dict[str, Any] = {"task": task, "checkpoint": name, "kind": kind, "drift": drift, "steps": checkpoint.step}
         row |= {c: values[c] for c in ("n", "n_groups", "target_current", "verdict_coupling")}
-        for metric in ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "self_minus_stale"):
+        for metric in STATISTICS:
             row |= with_ends(metric, ends_of(values, metric))
         row |= with_ends("fresh", ends_of(ceiling[ceiling["checkpoint"] == name].iloc[0], "self"))
         for what, at in moving.items():
@@ -221,7 +223,7 @@ def _decoupling_words(table: pd.DataFrame) -> str:
     number = [
         f" {drift}" if kind != "gradual" else "" for kind, drift in zip(table["kind"], table["drift"], strict=True)
     ]
-    signed = {"Self": "self", "Orig": "orig", "gap": "gap", "change tracking": "change_tracking"}
+    signed = {"Self": "self", "Orig": "orig", "gap": "gap", "unseen": "unseen", "over stale": "unseen_over_stale"}
     columns = {
         "task, drift": table["task"] + ", " + table["kind"] + number,
         "ρ": intervals(table, "target_current", ends=()),

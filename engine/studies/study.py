@@ -16,7 +16,7 @@ from pydantic import Field, ValidationError
 from engine.config import InputError, Strict
 from engine.markdown import intervals, markdown_table
 from engine.progress import Progress, silent
-from engine.records import INTERVALS
+from engine.records import CLAIMS, INTERVALS
 from engine.runs.files import MANIFEST, sha256_of
 from engine.runs.store import Run
 from engine.studies.over_seeds import counted, over_seeds, with_ends
@@ -25,6 +25,7 @@ from engine.studies.verbal_cells import VerbalStudySpec, read_yaml
 
 METRICS_FILE = "metrics.parquet"
 SUMMARY_FILE = "summary.csv"
+VERDICTS = tuple(f"verdict_{claim}" for claim in CLAIMS)
 SUMMARISED = ("target_current", *(name for name in INTERVALS if name != "direction"))
 
 
@@ -104,8 +105,8 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
         row: dict[Any, Any] = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique(), "split": split}
         for name in SUMMARISED:
             row |= with_ends(name, over_seeds(own, name))
-        for name in ("verdict_coupling", "verdict_counterfactual"):
-            row[name] = counted(own[name])
+        for name in VERDICTS:
+            row[name] = counted(own[name]) if name in own else "–"
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -115,17 +116,17 @@ def markdown(table: pd.DataFrame, every_checkpoint: bool = False) -> str:
     frame = summary(table)
     if not every_checkpoint:
         frame = frame[frame["step"] == frame.groupby("run")["step"].transform("max")]
-    names = ("self", "gap", "counterfactual_gap", "change_tracking")
-    cells = {name: intervals(frame, name) for name in names}
     columns = {
         "run": frame["run"] + ", " + frame["checkpoint"].str.split("--").str[1],
         "explainer, regime": frame["explainer"] + ", " + frame["regime"],
         "ρ": intervals(frame, "target_current", ends=()),
-        "Self": cells["self"],
-        "gap": cells["gap"],
+        "Self": intervals(frame, "self"),
+        "gap": intervals(frame, "gap"),
         "coupling": frame["verdict_coupling"],
-        "counterfactual gap": cells["counterfactual_gap"],
-        "verdict": frame["verdict_counterfactual"],
-        "change tracking": cells["change_tracking"],
+        "unseen": intervals(frame, "unseen"),
+        "over stale": intervals(frame, "unseen_over_stale"),
+        "verdict": frame["verdict_unseen"],
+        "over outputs": intervals(frame, "unseen_over_outputs"),
+        "verdict, all outputs": frame["verdict_outputs"],
     }
     return markdown_table(columns)

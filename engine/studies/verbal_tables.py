@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 
 from engine.markdown import intervals, markdown_table
+from engine.records import CLAIMS
 from engine.studies.over_seeds import counted, over_seeds, with_ends
 from engine.studies.verbal_cells import VerbalStudySpec
 
+VERDICTS = tuple(f"verdict_{claim}" for claim in CLAIMS)
 CONTROLS = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
 COLUMNS: dict[str, tuple[str | None, str, str]] = {
     "agreement": (None, "label_agreement", "self"),
@@ -20,8 +22,9 @@ COLUMNS: dict[str, tuple[str | None, str, str]] = {
     "gap": (None, "exact_match", "gap"),
     "f1": (None, "has_changed_f1", "self"),
     "content": (None, "content_match", "self"),
-    "unseen": (None, "exact_match", "counterfactual_gap"),
-    "tracking": (None, "exact_match", "change_tracking"),
+    "unseen": (None, "exact_match", "unseen"),
+    "over_stale": (None, "exact_match", "unseen_over_stale"),
+    "over_outputs": (None, "exact_match", "unseen_over_outputs"),
     "disagreeing": (None, "exact_match_disagreeing", "gap"),
     "parsed": (None, "parse_rate", "self"),
     "probe_self": (None, "pearson", "self"),
@@ -29,14 +32,14 @@ COLUMNS: dict[str, tuple[str | None, str, str]] = {
     "probe_gap": (None, "pearson", "gap"),
     "fresh": ("ceiling", "pearson", "self"),
     **{f"{name}_gap": (name, "exact_match", "gap") for name in CONTROLS},
-    **{f"{name}_tracking": (name, "exact_match", "change_tracking") for name in CONTROLS},
+    **{f"{name}_unseen": (name, "exact_match", "unseen") for name in CONTROLS},
 }
 """Name in a summary → the control, metric and column that it comes from."""
 
 
 def summary(rows: pd.DataFrame) -> pd.DataFrame:
     """For each task × setting × step: random-effects means over seeds as columns name, name_low, name_high (NaN if the
-    interval has no width); verdicts counted; `tracks`: the number of seeds with change tracking above 0."""
+    interval has no width); verdicts counted; `above`: the number of seeds with `unseen` above 0."""
     out = []
     keys = ["task", "setting", "step"]
     for key, own in rows.groupby(keys, sort=False):
@@ -47,10 +50,10 @@ def summary(rows: pd.DataFrame) -> pd.DataFrame:
             mean, low, high = over_seeds(own[is_it], column)
             row |= with_ends(name, (mean, low, high) if low < high else (mean, np.nan, np.nan))
         head = own[own["control"].isna() & (own["metric"] == "exact_match")]
-        known = head["change_tracking"].dropna()
-        row["tracks"] = f"{int((known > 0).sum())} of {len(known)}" if len(known) else "–"
-        for name in ("verdict_coupling", "verdict_counterfactual"):
-            row[name] = counted(head[name])
+        known = head.reindex(columns=["unseen"])["unseen"].dropna()
+        row["above"] = f"{int((known > 0).sum())} of {len(known)}" if len(known) else "–"
+        for name in VERDICTS:
+            row[name] = counted(head[name]) if name in head else "–"
         out.append(row)
     return pd.DataFrame(out)
 
@@ -71,23 +74,23 @@ def markdown(
     frame = frame.sort_values(["order", "task", "step"], kind="stable", ascending=[True, False, True])
     match = {"agreement": "labels agree", "self": "Self", "orig": "Orig", "gap": "gap"}
     if every_checkpoint:
-        unseen = {"unseen": "counterfactual gap", "tracking": "change tracking", "parsed": "parsed"}
-        return _table(frame, match | unseen, {"step": "step"})
+        unseen = {"unseen": "unseen", "over_stale": "over text_only", "over_outputs": "over all outputs"}
+        return _table(frame, match | unseen | {"parsed": "parsed"}, {"step": "step"})
     more = {
         "disagreeing": "gap where they disagree",
         "f1": "has-changed F1",
         "content": "content",
-        "unseen": "counterfactual gap",
-        "tracking": "change tracking",
         "parsed": "parsed",
     }
     own = "the model itself"
-    tracking = {"tracking": own} | {f"{name}_tracking": name for name in CONTROLS}
+    unseen = {"unseen": own, "over_stale": "over text_only", "over_outputs": "over all outputs"}
+    unseen |= {f"{name}_unseen": name for name in CONTROLS}
+    judged = {"above": "above 0 in", "verdict_unseen": "verdict", "verdict_outputs": "verdict, all outputs"}
     gaps = {"gap": own} | {f"{name}_gap": name for name in CONTROLS}
     parts = [
         _table(frame, match | more, {"verdict_coupling": "coupling", "reported": "reported gap"}),
-        "Change tracking (does the content follow the unseen answer, given the label and the present answer):",
-        _table(frame, tracking, {"tracks": "above 0 in", "verdict_counterfactual": "verdict"}),
+        "What the content knows of the unseen answer (`unseen`), and what the controls know of it:",
+        _table(frame, unseen, judged) if frame["unseen"].notna().any() else "not measured in these runs",
         "Gap of the exact match:",
         _table(frame, gaps),
     ]

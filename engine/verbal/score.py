@@ -215,6 +215,8 @@ def null_of_words(
     inside = np.eye(among.own.max(initial=0) + 1)[among.own]  # [n, strata]
     sides = [inside * side[:, None] for side in (now.edited, ~now.edited)]
     unseen = _haenszel(*((side.T @ says_a, side.sum(axis=0)[:, None]) for side in sides), axis=0)
+    if _why_not(now, among.own, len(set(units[now.edited != label.edited]))):
+        unseen = np.full(shuffles, np.nan)
     statistics = {"self": own, "orig": orig, "gap": own - orig, "unseen": unseen}
     return Null(statistics, {name: band_of(values, confidence) for name, values in statistics.items()})
 

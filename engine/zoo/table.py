@@ -1,7 +1,4 @@
-"""The zoo scored: for each look-alike, how often each claim is shown of it, on drawn worlds or on a run's data.
-
-The counterfactual gap and change tracking stand beside the new statistics, to show which look-alikes fool them.
-"""
+"""The zoo scored: for each look-alike, how often each claim is shown of it, on drawn worlds or on a run's data."""
 
 from __future__ import annotations
 
@@ -14,9 +11,9 @@ from engine.config import InputError
 from engine.markdown import intervals, markdown_table
 from engine.progress import Progress
 from engine.runs.observed import Observed
-from engine.stats.bootstrap import Resamples, bootstrap_pearson
+from engine.stats.bootstrap import Resamples
 from engine.stats.faithfulness import Score, score
-from engine.stats.unseen import Design, UnseenRun, score_unseen, unseen_run
+from engine.stats.unseen import Design, UnseenRun, unseen_run
 from engine.stats.verdicts import CLAIMS, verdicts
 from engine.zoo.drawn import Drawn, draw
 from engine.zoo.lookalikes import ZOO, Sight
@@ -29,8 +26,6 @@ HEADS = {
     "self": "Self",
     "orig": "Orig",
     "gap": "gap",
-    "counterfactual_gap": "counterfactual gap",
-    "change_tracking": "change tracking",
     "unseen": "unseen",
     "unseen_over_stale": "over stale",
     "unseen_over_outputs": "over outputs",
@@ -99,17 +94,8 @@ def _scored(world: Drawn, unseen: UnseenRun, resamples: Resamples, rng: np.rando
     sight = Sight(current, target, design, rng.normal(size=n), rng.normal(size=n))
     said = np.stack([own.explain(sight) for own in ZOO.values()], axis=1)
     stale = np.stack([own.explain(sight.stale) for own in ZOO.values()], axis=1)
-    values = score(said, current, target, stale=stale, at_start=stale)
-    beyond = score_unseen(said, unseen, resamples, stale)
-    effects = np.stack([current.effect, target.effect], axis=1)
-    own, orig = np.moveaxis(bootstrap_pearson(resamples, said, effects), 2, 0)
-    rows = []
-    for i, (name, at) in enumerate(zip(ZOO, values, strict=True)):
-        statistics = {key: float(found.estimate[i]) for key, found in beyond.statistics.items()}
-        draws = {key: found.draws[:, i] for key, found in beyond.statistics.items()}
-        draws |= {"self": own[:, i], "gap": own[:, i] - orig[:, i]}
-        rows.append(_row(name, Score({**at.values, **statistics}, draws)))
-    return rows
+    values = score(said, current, target, resamples, unseen=unseen, stale=stale)
+    return [_row(name, at) for name, at in zip(ZOO, values, strict=True)]
 
 
 def _row(name: str, at: Score) -> dict:

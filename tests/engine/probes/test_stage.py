@@ -34,7 +34,7 @@ def spec(**explainers) -> RunSpec:
             "hidden": {"layers": [1, 2], "keep": "all"},
             "explainers": settings | explainers,
             "noise": {"levels": [0, 0.5, 1.0], "seeds": 2, "kinds": ["shuffle", "gaussian"]},
-            "metrics": {"bootstrap": 200},
+            "metrics": {"bootstrap": 200, "verdict_draws": 200},
         }
     )
 
@@ -123,15 +123,16 @@ def test_one_setting_is_chosen_per_explainer(rows):
 
 
 @pytest.mark.parametrize(("kind", "regime"), [("ridge", "frozen"), ("linear", "frozen"), ("linear", "online")])
-def test_an_explainer_that_reads_the_current_counterfactual_holds(rows, kind, regime):
+def test_an_explainer_that_reads_the_current_counterfactual_knows_the_unseen_run(rows, kind, regime):
     own = headline(rows, kind, regime)
     assert list(own.step) == list(STEPS)
     assert own.self.min() > 0.85
     last = own.iloc[-1]
     assert abs(last.target_current) < 0.2
-    assert last.verdict_coupling == "holds"
-    assert last.verdict_counterfactual == "holds"
-    assert last.change_tracking_low > 0.5
+    assert last.verdict_coupling == last.verdict_unseen == "shown"
+    assert last.unseen_low > 0.3 and last.unseen_over_stale_low > 0.3
+    assert set(last.over_unseen.split(",")) >= {"output", "output_text", "text_only", "other_model", "stale"}
+    assert last.gap_p < 0.05 and last.unseen_p < 0.05
     assert last.null_low < 0 < last.null_high
 
 
@@ -150,7 +151,8 @@ def test_controls_stand_beside_the_chosen_ridge(rows):
     assert 0.5 < last.self["output"] < 0.85
     assert abs(last.self["stale"]) < 0.35
     assert abs(last.self["other_model"]) < 0.3
-    assert abs(last.counterfactual_gap["output"]) < 0.2
+    assert np.isnan(last.unseen["output"]) and "says nothing beyond" in last.why_not["output"]
+    assert abs(last.unseen["text_only"]) < 0.3 and abs(last.unseen["null"]) < 0.1
 
 
 def test_noise_is_read_off_the_labels(rows):

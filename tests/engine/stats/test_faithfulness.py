@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import warnings
+from functools import cached_property
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from engine.records import INTERVALS, METRICS, VERDICTS
+from engine.records import INTERVALS, METRICS
 from engine.stats.bootstrap import bootstrap_weights
-from engine.stats.correlation import partial, spline_basis
-from engine.stats.faithfulness import Behavior, null, score, span_ranking, verdicts
+from engine.stats.faithfulness import Behavior, Null, band_of, null, score, span_ranking
+from engine.stats.unseen import Design, UnseenRun, unseen_run
+from engine.stats.verdicts import WORDS, verdicts
 
 STEPS = 4
 
@@ -37,6 +39,11 @@ class World:
         self.behaviors = [Behavior(a, b) for a, b in zip(f, f_edited, strict=True)]
         self.target = self.behaviors[0]
         self.resamples = bootstrap_weights(np.random.default_rng(1), 300, self.cue, self.cue, self.entity)
+        self.design = Design(self.cue, self.cue, self.entity)
+
+    @cached_property
+    def unseen(self) -> list[UnseenRun]:
+        return [unseen_run(b, self.target, self.design) for b in self.behaviors]
 
     def _part(self) -> np.ndarray:
         rng = self.rng
@@ -45,23 +52,13 @@ class World:
     def noise(self) -> np.ndarray:
         return self.rng.normal(size=self.n)
 
-    def trajectory(self, explainer, at_start=True):
+    def trajectory(self, explainer):
         """Scores over checkpoints of explainer(behavior) -> [n]."""
         first = explainer(self.target)
         return [
-            score(
-                explainer(b),
-                b,
-                self.target,
-                self.resamples,
-                stale=first,
-                at_start=first if at_start else None,
-            )[0]
-            for b in self.behaviors
+            score(explainer(b), b, self.target, self.resamples, unseen=unseen, stale=first)[0]
+            for b, unseen in zip(self.behaviors, self.unseen, strict=True)
         ]
-
-    def nulls(self):
-        return [null(self.rng.normal(size=(self.n, 200)), b, self.target) for b in self.behaviors]
 
 
 @pytest.fixture(scope="module")
@@ -69,36 +66,50 @@ def world() -> World:
     return World()
 
 
-def said(world: World, explainer) -> tuple[set[str], set[str]]:
-    """The verdicts after the first checkpoint: (coupling, counterfactual)."""
-    (of_explainer,) = verdicts([world.trajectory(explainer)], [world.nulls()])
-    first = of_explainer[0]
-    assert (first.coupling, first.counterfactual) == ("not testable", "not testable")  # target = current
-    return {v.coupling for v in of_explainer[1:]}, {v.counterfactual for v in of_explainer[1:]}
+def said(world: World, explainer, claims: tuple[str, ...] = ("coupling", "unseen")) -> list[set[str]]:
+    """For each claim, the verdicts after the first checkpoint."""
+    trajectory, out = world.trajectory(explainer), []
+    for claim in claims:
+        (of_explainer,) = verdicts([trajectory], claim)
+        assert of_explainer[0].word == "not testable"  # target = current
+        out.append({v.word for v in of_explainer[1:]})
+    return out
 
 
 def test_reading_the_present_output_is_coupled_and_knows_nothing_unseen(world):
-    assert said(world, lambda b: -b.f) == ({"holds"}, {"absent"})
+    assert said(world, lambda b: -b.f) == [{"shown"}, {"not testable"}]
 
 
 def test_a_bent_noisy_read_out_of_the_output_never_knows_the_unseen(world):
-    coupling, counterfactual = said(world, lambda b: -np.tanh(b.f) + 0.2 * world.noise())
-    assert coupling == {"holds"} and not counterfactual & {"holds", "reverses"}
+    coupling, unseen = said(world, lambda b: -np.tanh(b.f) + 0.2 * world.noise())
+    assert coupling == {"shown"} and "shown" not in unseen
 
 
-def test_knowing_the_unseen_run_holds(world):
-    assert said(world, lambda b: b.effect + 0.5 * world.noise()) == ({"holds"}, {"holds"})
-    assert said(world, lambda b: b.f_edited + 0.5 * world.noise())[1] == {"holds"}
+def test_knowing_the_unseen_run_is_shown(world):
+    claims = ("coupling", "unseen", "outputs")
+    assert said(world, lambda b: b.effect + 0.5 * world.noise(), claims) == [{"shown"}] * 3
+    assert said(world, lambda b: b.f_edited + 0.5 * world.noise())[1] == {"shown"}
 
 
-def test_reciting_the_targets_reverses(world):
+def test_reciting_and_contradicting_the_labels_are_not_shown(world):
     recited = world.target.effect + 0.3 * world.noise()
-    assert said(world, lambda b: recited) == ({"reverses"}, {"reverses"})
+    coupling, unseen = said(world, lambda b: recited)
+    assert coupling == {"excluded"} and "shown" not in unseen
+    coupling, unseen = said(world, lambda b: recited if b is world.target else -recited)
+    assert "shown" not in coupling | unseen, "its gap is above 0, its Self is not"
 
 
 def test_noise_shows_nothing(world):
-    coupling, counterfactual = said(world, lambda b: world.noise())
-    assert not (coupling | counterfactual) & {"holds", "reverses"}
+    coupling, unseen = said(world, lambda b: world.noise())
+    assert not (coupling | unseen) & {"shown", "reversed"}
+
+
+def test_self_is_orig_at_the_target(world):
+    (at,) = score(world.noise(), world.target, world.target, world.resamples, unseen=world.unseen[0])
+    assert at["self"] == at["orig"] and at["gap"] == 0
+    np.testing.assert_array_equal(at.draws["self"], at.draws["orig"])
+    assert (at["gap_low"], at["gap_high"]) == (0, 0)
+    assert at.values["unseen"] is None and "follows from this prompt's outputs" in at.values["why_not"]
 
 
 def test_a_pair_that_cannot_be_told_apart_is_not_testable():
@@ -107,9 +118,8 @@ def test_a_pair_that_cannot_be_told_apart_is_not_testable():
     halved = Behavior(world.target.f / 2, world.target.f_edited / 2)
     e = world.target.effect + 0.5 * world.noise()
     (at,) = score(e, halved, world.target, world.resamples)
-    ((verdict,),) = verdicts([[at]])
-    assert (verdict.coupling, verdict.counterfactual) == ("not testable", "not testable")
-    assert at.values["testable"] is False and at["target_current"] == pytest.approx(1)
+    assert verdicts([[at]], "coupling")[0][0].word == "not testable"
+    assert at["target_current"] == pytest.approx(1)
     (then,) = score(e, world.target, world.target, world.resamples)
     assert at["slope"] == pytest.approx(then["slope"] / 2)
     assert at["mse_orig_minus_mse_self"] < 0
@@ -120,23 +130,28 @@ def test_an_alike_unseen_run_leaves_coupling_testable():
     world = World(seed=3)
     current = Behavior(world.behaviors[2].f, world.target.f_edited)
     (at,) = score(-current.f, current, world.target, world.resamples)
-    ((verdict,),) = verdicts([[at]])
-    assert (verdict.coupling, verdict.counterfactual) == ("holds", "not testable")
+    assert verdicts([[at]], "coupling")[0][0].word == "shown"
+    run = unseen_run(current, world.target, world.design)
+    assert run.why_not == "f(x') follows from this prompt's outputs"
 
 
 def test_values_are_the_plain_formulas(world):
     b, target = world.behaviors[2], world.target
     e = b.effect + target.effect + world.noise()
-    start, stale = e + world.noise(), world.noise()
-    (at,) = score(e, b, target, world.resamples, stale=stale, at_start=start)
+    stale, run = world.noise(), world.unseen[2]
+    (at,) = score(e, b, target, world.resamples, stale=stale, unseen=run)
     r = lambda x, y: stats.pearsonr(x, y)[0]  # noqa: E731
-    z = spline_basis(b.f, target.f)
+    left = {x is e: run.own.free(x).residuals[:, 0] for x in (e, stale)}
+    unseen = {mine: r(of, run.own.unseen[:, 0]) for mine, of in left.items()}
+    beyond = run.outputs.free(e).residuals[:, 0]
     expected = {
         "self": r(e, b.effect),
         "orig": r(e, target.effect),
         "gap": r(e, b.effect) - r(e, target.effect),
-        "counterfactual_gap": (partial(e, b.f_edited, z) - partial(e, target.f_edited, z)).item(),
-        "change_tracking": partial(e - start, b.effect - target.effect, z).item(),
+        "unseen": unseen[True],
+        "unseen_over_stale": unseen[True] - unseen[False],
+        "unseen_over_outputs": r(beyond, run.outputs.unseen[:, 0]),
+        "left": (left[True] ** 2).mean(),
         "direction": r(e, stats.zscore(b.effect) - stats.zscore(target.effect)),
         "self_minus_stale": r(e, b.effect) - r(stale, b.effect),
         "target_current": r(b.effect, target.effect),
@@ -176,31 +191,47 @@ def test_seeds_are_averaged_with_their_draws(world):
     assert second.values == alone[3].values
 
 
-def test_constant_explanations_are_null_not_an_error(world):
+def test_draws_are_paired(world):
+    """The difference of two explainers has a narrower interval than unpaired draws would give."""
+    b = world.behaviors[2]
+    common = b.effect + world.noise()
+    first, second = (score(common + 0.1 * world.noise(), b, world.target, world.resamples)[0] for _ in range(2))
+    difference = first.draws["self"] - second.draws["self"]
+    assert difference.std() < 0.5 * np.hypot(first.draws["self"].std(), second.draws["self"].std())
+    np.testing.assert_allclose(first.draws["gap"], first.draws["self"] - first.draws["orig"])
+
+
+def test_constant_explanations_are_null_with_a_reason(world):
     b = world.behaviors[1]
-    (at,) = score(np.full(world.n, 0.1), b, world.target, world.resamples, stale=np.zeros(world.n))
-    for name in ("self", "gap", "counterfactual_gap", "direction", "self_minus_stale", "slope", "spearman"):
+    stale = np.zeros(world.n)
+    (at,) = score(np.full(world.n, 0.1), b, world.target, world.resamples, stale=stale, unseen=world.unseen[1])
+    names = ("self", "gap", "unseen", "unseen_over_stale", "unseen_over_outputs", "direction", "self_minus_stale")
+    for name in (*names, "slope", "spearman", "left"):
         assert at.values[name] is None, name
     assert at.values["self_low"] is None
-    ((verdict,),) = verdicts([[at]])
-    assert verdict.coupling == verdict.counterfactual == "not testable"
+    assert at.values["why_not"] == at.values["why_not_outputs"] == "the explanation is the same in every example"
+    for claim in ("coupling", "unseen", "outputs"):
+        assert verdicts([[at]], claim)[0][0].word == "not testable"
+    (at,) = score(-b.f, b, world.target, unseen=world.unseen[1])
+    assert at["left"] < 0.05 and "says nothing beyond" in at.values["why_not"]
 
 
-@pytest.mark.parametrize("n", [0, 1, 2, 5])
+@pytest.mark.parametrize("n", [0, 1, 2, 3, 5])
 def test_tiny_slices_give_null(n):
     rng = np.random.default_rng(0)
     b, target = (Behavior(rng.normal(size=n), rng.normal(size=n)) for _ in range(2))
     resamples = bootstrap_weights(rng, 20, np.arange(n))
-    (at,) = score(rng.normal(size=n), b, target, resamples, at_start=rng.normal(size=n))
-    assert at["n"] == n and at.values["counterfactual_gap"] is None
+    run = unseen_run(b, target, Design(np.arange(n)))
+    (at,) = score(rng.normal(size=n), b, target, resamples, stale=rng.normal(size=n), unseen=run)
+    assert at["n"] == n and at.values["unseen"] is None and "at least 30" in at.values["why_not"]
     assert all(v is None or np.isfinite(v) for v in at.values.values() if not isinstance(v, str))
 
 
 def test_without_resamples_there_are_no_intervals(world):
     (at,) = score(world.noise(), world.behaviors[1], world.target)
     assert "self_low" not in at.values and not at.draws
-    ((verdict,),) = verdicts([[at]])
-    assert verdict.coupling == verdict.counterfactual == "inconclusive"
+    ((verdict,),) = verdicts([[at]], "coupling")
+    assert verdict.word == "not shown" and np.isnan(verdict.power)
 
 
 def test_span_ranking_is_kendalls_tau_within_prompts():
@@ -229,16 +260,34 @@ def test_null_bands_hold_the_shuffled_and_not_the_true(world):
     assert at["self"] > band.high
 
 
+def test_the_null_knows_nothing_of_the_unseen_run(world):
+    b = world.behaviors[2]
+    of_null = null(world.rng.normal(size=(world.n, 60)), b, world.target, unseen=world.unseen[2])
+    band = of_null.bands["unseen"]
+    assert band.low < 0 < band.high < 0.15
+    (oracle,) = score(b.f_edited + world.noise(), b, world.target, unseen=world.unseen[2])
+    assert of_null.p("unseen", oracle["unseen"]) == pytest.approx(1 / 61)
+    assert of_null.values["why_not"] is None
+
+
+def test_the_permutation_p_counts_ties_and_the_value_itself():
+    statistics = {"self": np.array([0.1, 0.2, 0.2, 0.3, np.nan])}
+    of_null = Null(statistics, {"self": band_of(statistics["self"])})
+    assert of_null.p("self", 0.2) == (1 + 3) / (1 + 4)
+    assert of_null.p("self", 0.31) == 1 / 5
+    assert of_null.p("self", np.nan) is None and of_null.p("unseen", 0.1) is None
+
+
 def test_holm_asks_more_of_many_trajectories(world):
-    """A weak effect that holds by itself need not hold as one of many."""
+    """A weak effect that is shown by itself need not be shown as one of many."""
     mixes = np.linspace(0.02, 0.3, 15)
-    weak = [world.trajectory(lambda b, m=m: m * b.effect + world.noise(), at_start=False) for m in mixes]
-    alone = [verdicts([t])[0][-1] for t in weak]
-    together = [v[-1] for v in verdicts(weak)]
-    holds_alone = [v.coupling == "holds" for v in alone]
-    holds_together = [v.coupling == "holds" for v in together]
-    assert sum(holds_together) <= sum(holds_alone)
-    assert all(a or not b for a, b in zip(holds_alone, holds_together, strict=True))
+    b = world.behaviors[-1]
+    weak = [[score(m * b.effect + world.noise(), b, world.target, world.resamples)[0]] for m in mixes]
+    alone = [verdicts([t], "coupling")[0][-1] for t in weak]
+    together = [v[-1] for v in verdicts(weak, "coupling")]
+    shown_alone, shown_together = ([v.word == "shown" for v in each] for each in (alone, together))
+    assert 0 < sum(shown_together) <= sum(shown_alone)
+    assert all(a or not b for a, b in zip(shown_alone, shown_together, strict=True))
     for a, b in zip(alone, together, strict=True):
-        assert b.gap_band[0] <= a.gap_band[0] + 1e-12 and b.gap_band[1] >= a.gap_band[1] - 1e-12
-        assert {b.coupling, b.counterfactual} <= set(VERDICTS)
+        assert b.bands["gap"][0] <= a.bands["gap"][0] + 1e-12 and b.bands["gap"][1] >= a.bands["gap"][1] - 1e-12
+        assert b.word in WORDS

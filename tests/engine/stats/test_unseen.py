@@ -4,10 +4,21 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.linear_model import RidgeCV
+from sklearn.pipeline import make_pipeline
 
 from engine.records import Behavior
 from engine.stats.bootstrap import bootstrap_weights
-from engine.stats.unseen import LEAST_ROWS, Design, cross_fitted, regression, score_unseen, unseen_run
+from engine.stats.unseen import (
+    LANDMARKS,
+    LEAST_ROWS,
+    PENALTIES,
+    Design,
+    Known,
+    features,
+    score_unseen,
+    unseen_run,
+)
 from engine.zoo.drawn import draw
 
 
@@ -21,19 +32,70 @@ def test_residuals_are_those_of_a_plain_loop_over_folds():
     known, y, folds = rng.normal(size=(90, 2)), rng.normal(size=(90, 3)), np.arange(90) % 3
     z = (y - y.mean(axis=0)) / y.std(axis=0)
     expected = np.empty_like(z)
-    for row in range(90):
-        outside = folds != folds[row]
-        fitted = regression(60, 0).fit(known[outside], z[outside])
-        expected[row] = z[row] - fitted.predict(known[row : row + 1])[0]
-    np.testing.assert_allclose(cross_fitted(y, known, folds), expected - expected.mean(axis=0), atol=1e-8)
+    for column in range(3):
+        for fold in range(3):
+            outside, inside = folds != fold, folds == fold
+            plain = make_pipeline(features(60, 0), RidgeCV(PENALTIES)).fit(known[outside], z[outside, column])
+            expected[inside, column] = z[inside, column] - plain.predict(known[inside])
+    np.testing.assert_allclose(Known(known, folds).residuals(y), expected - expected.mean(axis=0), atol=1e-8)
+
+
+def test_calls_share_features_and_columns_do_not_change_each_other(monkeypatch):
+    made = []
+    monkeypatch.setattr("engine.stats.unseen.features", lambda *given: made.append(given) or features(*given))
+    rng = np.random.default_rng(0)
+    known, y = Known(rng.normal(size=(60, 2)), np.arange(60) % 3), rng.normal(size=(60, 4))
+    together = known.residuals(y)
+    alone = np.concatenate([known.residuals(y[:, [i]]) for i in range(4)], axis=1)
+    np.testing.assert_allclose(together, alone, atol=1e-8)
+    assert len(made) == 3, "one for each fold, whatever the number of calls"
+
+
+def test_constant_columns_are_undefined_and_leave_the_others_alone():
+    rng = np.random.default_rng(0)
+    known, y = Known(rng.normal(size=(60, 2)), np.arange(60) % 3), rng.normal(size=(60, 2))
+    y[:, 0] = 0.1
+    residuals = known.residuals(y)
+    assert np.isnan(residuals[:, 0]).all()
+    np.testing.assert_allclose(residuals[:, 1:], known.residuals(y[:, 1:]), atol=1e-8)
+    assert np.isnan(Known(known.values, np.zeros(60, int)).residuals(y)).all(), "one fold leaves nothing to fit on"
+
+
+def test_the_kernel_has_no_more_landmarks_than_half_of_the_rows():
+    rng = np.random.default_rng(0)
+    for rows, landmarks in ((40, 20), (1000, LANDMARKS)):
+        values = rng.normal(size=(rows, 2))
+        assert features(rows, 0).fit_transform(values).shape == (rows, 2 + 2 + landmarks)
 
 
 def test_no_level_of_the_held_out_factor_is_split(world):
     design = world[2]
-    folds = design.folds(np.random.default_rng(0))
+    folds = design.folds_of(0)
     for entity in np.unique(design.entity):
         assert len(set(folds[design.entity == entity])) == 1
     assert np.ptp(np.bincount(folds)) < 100
+
+
+def test_a_known_column_that_is_constant_is_left_out(world):
+    """f(x) is the same in every example: f(x') is still freed from the labels."""
+    current, target, design = world
+    flat = Behavior(np.full(len(current.f), 1.5), current.f_edited)
+    assert unseen_run(flat, target, design).own.known.values.shape[1] == 2
+    nothing = Behavior(np.zeros(len(current.f)), np.zeros(len(current.f)))
+    run = unseen_run(flat, nothing, design)
+    assert np.mean(run.own.unseen**2) == pytest.approx(1, abs=0.1), "nothing is known, so all is left"
+
+
+def test_over_stale_is_paired_and_nothing_over_itself(world):
+    current, target, design = world
+    rng = np.random.default_rng(0)
+    resamples = design.resamples(rng, 200)
+    e = current.f_edited + rng.normal(size=len(current.f))
+    run = unseen_run(current, target, design)
+    same = score_unseen(e, run, resamples, e).statistics["unseen_over_stale"]
+    assert same.estimate[0] == 0 and not same.draws.any()
+    silent = score_unseen(e, run, resamples, np.ones(len(e))).statistics
+    np.testing.assert_array_equal(silent["unseen_over_stale"].draws, silent["unseen"].draws)
 
 
 def test_means_of_the_others_are_a_plain_loop(world):

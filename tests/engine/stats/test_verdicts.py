@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from engine.stats.faithfulness import Score
-from engine.stats.verdicts import CLAIMS, WORDS, verdicts
+from engine.stats.verdicts import CLAIMS, POWER, WORDS, exceeded, verdicts
 
 
 def scores(rng, true, error=0.05, draws=2000, **values) -> list[Score]:
@@ -65,16 +65,49 @@ def test_the_primary_keeps_the_full_level_and_the_others_share_it(rng):
 
 
 def test_false_shown_is_rare_and_power_is_what_is_stated(rng):
-    """400 draws each: a true effect of 0, and the effect at which power is 0.8."""
+    """400 draws each: a true effect of 0, and the effect of both statistics that is shown in 80% of the cases."""
     error = 0.05
     found = [verdicts([scores(rng, [0.0], error)], "coupling")[0][0] for _ in range(400)]
     assert np.mean([v.word == "shown" for v in found]) <= 0.025
     stated = np.mean([v.detectable for v in found])
-    assert stated == pytest.approx((1.96 + 0.84) * error, rel=0.1)
-    powerful = [verdicts([scores(rng, [2.8 * error], error)], "coupling", effect=2.8 * error)[0][0] for _ in range(400)]
-    one_statistic = np.mean([v.bands["gap"][0] > 0 for v in powerful])
-    assert one_statistic == pytest.approx(0.8, abs=0.06)
-    assert np.mean([v.power for v in powerful]) == pytest.approx(0.8, abs=0.06)
+    assert stated == pytest.approx((1.96 + stats.norm.ppf(POWER**0.5)) * error, rel=0.03), "independent statistics"
+    again = [verdicts([scores(rng, [stated], error)], "coupling", effect=stated)[0][0] for _ in range(400)]
+    assert np.mean([v.word == "shown" for v in again]) == pytest.approx(POWER, abs=0.06)
+    assert np.mean([v.power for v in again]) == pytest.approx(POWER, abs=0.02)
+
+
+def test_power_of_statistics_that_move_together_is_that_of_one(rng):
+    at = scores(rng, [0.1])[0]
+    together = Score(at.values, {name: at.draws["gap"] for name in at.draws})
+    (verdict,) = verdicts([[together]], "coupling", effect=0.15)[0]
+    assert verdict.detectable == pytest.approx((1.96 + stats.norm.ppf(POWER)) * 0.05, rel=0.05)
+    assert verdict.power == pytest.approx(stats.norm.cdf(0.15 / 0.05 - 1.96), abs=0.03)
+
+
+def test_what_is_not_testable_has_no_power(rng):
+    for missing in CLAIMS["outputs"]:
+        (verdict,) = verdicts([scores(rng, [0.5], **{missing: None})], "outputs")[0]
+        assert verdict.word == "not testable" and np.isnan([verdict.power, verdict.detectable]).all()
+
+
+def test_exceeding_is_paired(rng):
+    """A small difference is seen where both move together, and not where they don't."""
+    shared, size = rng.normal(size=2000), 0.3
+    own = Score({"gap": size, "self": size}, {n: size + 0.2 * shared for n in ("gap", "self")})
+    paired = Score({"gap": 0.2, "self": 0.2}, {n: 0.2 + 0.2 * shared + 0.02 * rng.normal(size=2000) for n in own.draws})
+    alone = Score(paired.values, {n: 0.2 + 0.2 * rng.normal(size=2000) for n in own.draws})
+    assert exceeded(own, {"paired": paired, "alone": alone}, "coupling") == ["paired"]
+
+
+def test_a_rival_that_is_not_defined_counts_as_zero(rng):
+    high, low = scores(rng, [0.5, 0.02])
+    silent = {
+        "no value": Score({}),
+        "no draws": Score({"unseen": None, "unseen_over_stale": None}, {"unseen": np.full(2000, np.nan)}),
+    }
+    assert exceeded(high, silent, "unseen") == list(silent)
+    assert exceeded(low, silent, "unseen") == []
+    assert exceeded(Score({}), silent, "unseen") == [], "who is not testable exceeds nobody"
 
 
 def test_ten_thousand_draws_fix_the_critical_value(rng):

@@ -39,5 +39,6 @@ def test_a_study_of_one_seed_keeps_its_interval() -> None:
 
 
 def test_verdicts_are_counted() -> None:
-    assert counted(pd.Series(["holds"])) == "holds"
-    assert counted(pd.Series(["holds", "absent", "holds"])) == "2× holds, 1× absent"
+    assert counted(pd.Series(["shown"])) == "shown"
+    assert counted(pd.Series(["shown", "excluded", "shown"])) == "2× shown, 1× excluded"
+    assert counted(pd.Series([None, np.nan])) == "–", "what was not measured"

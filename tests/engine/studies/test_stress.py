@@ -49,7 +49,7 @@ def sampled(tmp_path_factory: pytest.TempPathFactory) -> Path:
             "hidden": {"layers": [1, 2], "keep": "prompts"},
             "explainers": {"kinds": ["ridge"], "regimes": ["frozen", "refit"], "folds": 2},
             "noise": {"levels": [], "kinds": []},
-            "metrics": {"bootstrap": 200},
+            "metrics": {"bootstrap": 200, "verdict_draws": 200},
             "device": "cpu",
             "batch_size": 32,
         }

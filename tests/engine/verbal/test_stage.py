@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from engine import pipeline
 from engine.config import CheckpointSpec, InputError, RunSpec, SpecError
 from engine.model.checkpoints import load
-from engine.records import METRICS
+from engine.records import CLAIMS, METRICS
 from engine.runs.observed import Observed
 from engine.runs.report import report
 from engine.runs.store import Run
@@ -83,7 +83,8 @@ def test_the_target_agrees_with_itself(finished: Path) -> None:
     for row in [r for r in rows if r["metric"] in ("exact_match", "content_match", "has_changed_f1")]:
         assert (row["self"], row["gap"]) == (row["orig"], 0)
         if row["metric"] == "exact_match":
-            assert row["verdict_coupling"] == row["verdict_counterfactual"] == "not testable"
+            assert {row[f"verdict_{claim}"] for claim in CLAIMS} == {"not testable"}
+            assert row["unseen"] is None and row["why_not"] and row["why_not_outputs"]
 
 
 def test_every_explanation_is_kept_as_words_of_balanced_examples(finished: Path) -> None:

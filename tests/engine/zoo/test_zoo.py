@@ -38,14 +38,14 @@ def test_readers_of_the_output_have_nothing_left(scored):
 def test_the_table_prints_each_look_alike_with_its_answer(scored):
     printed = table.markdown(scored.reset_index()).splitlines()
     assert len(printed) == 2 + len(ZOO)
-    assert all(line.count("|") == 10 + len(CLAIMS) for line in printed)
+    assert all(line.count("|") == 8 + len(CLAIMS) for line in printed)
     assert "not testable" in printed[2] and "✓" in printed[-1]
 
 
-def test_the_older_measures_are_fooled(scored):
-    """Contradicting the labels has a counterfactual gap, a constant tracks change: why they are replaced."""
-    assert scored.loc["contradicting", "counterfactual_gap"] > 0.1
-    assert scored.loc["forgetting", "change_tracking"] > 0.1
+def test_a_gap_alone_is_no_knowledge(scored):
+    """Who contradicts the labels has a gap above 0; Self is below 0, so it is not called coupled."""
+    assert scored.loc["contradicting", "gap"] > 0 > scored.loc["contradicting", "self"]
+    assert scored.loc["contradicting", "coupling_shown"] <= 1 / DRAWS
 
 
 def test_a_run_is_scored_on_its_own_behavior():
