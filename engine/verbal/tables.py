@@ -91,7 +91,7 @@ def parts(observed: Observed) -> Iterator[Part]:
         design = Design(**observed.factors(rows[inside]))
         rng = np.random.default_rng([spec.seed, number])
         draws = [design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws))]
-        yield Part(kind, name, inside, rows[inside], *draws, design)
+        yield Part(kind, name, inside, rows[inside], draws[0], draws[1], design)
 
 
 def judge(observed: Observed, words: dict[str, list[str]] | None = None) -> tuple[list[pa.Table], list[dict[str, Any]]]:
@@ -206,8 +206,8 @@ def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
     """Add verdicts to the exact match's rows, simultaneous over the checkpoints, by the rules for probes."""
     trajectory = [at.scores[HEADLINE] for at in judged]
     for claim in CLAIMS:
-        options = {"confidence": spec.confidence, "absent_within": spec.absent_within}
-        for at, found in zip(judged, verdicts([trajectory], claim, **options)[0], strict=True):
+        said = verdicts([trajectory], claim, confidence=spec.confidence, absent_within=spec.absent_within)[0]
+        for at, found in zip(judged, said, strict=True):
             silent = at.scores["parse_rate"]["self"] < INTELLIGIBLE
             at.row[f"verdict_{claim}"] = "not testable" if silent else found.word
             at.row.update({f"power_{claim}": found.power, f"detectable_{claim}": found.detectable})
