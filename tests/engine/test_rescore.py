@@ -40,9 +40,9 @@ def as_version_1(path) -> None:
     """Make a run look as version 1 wrote it: without the added columns, with the old words and the old number."""
     with Run.extend(path) as run:
         old = run.read_table(PART).drop_columns(sorted(ADDED - {"verdict_coupling"}))
-        words = pd.Series(["holds" if v else None for v in old["verdict_coupling"].to_pylist()])
+        words = ["holds" if v else None for v in old["verdict_coupling"].to_pylist()]
         at = old.schema.get_field_index("verdict_coupling")
-        run.write_table(PART, old.set_column(at, "verdict_coupling", [words.tolist()]))
+        run.write_table(PART, old.set_column(at, "verdict_coupling", [words]))
         run.manifest["format_version"] = 1
         run.finish()
 
