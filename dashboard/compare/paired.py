@@ -90,8 +90,8 @@ def compare(rows: pd.DataFrame, *, draws: int = 1000, seed: int = 0) -> Comparis
     if len(rows) < 3:
         return None
     weights = agreement.resamples(rows, draws, seed)
-    mine = agreement.measure(rows, weights)
-    theirs = agreement.measure(rows.assign(**{c: rows[f"{c}_2"] for c in NUMBERS}), weights)
+    mine, _ = agreement.measure(rows, weights)
+    theirs, _ = agreement.measure(rows.assign(**{c: rows[f"{c}_2"] for c in NUMBERS}), weights)
     said = rows[["explanation", "explanation_2"]].to_numpy(np.float64)
     errors = rows["error"].to_numpy(np.float64) - rows["error_2"].to_numpy(np.float64)
     effects = rows[["effect_current", "effect_current_2"]].to_numpy(np.float64)

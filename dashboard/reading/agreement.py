@@ -70,12 +70,16 @@ def estimate(value: float, draws: np.ndarray) -> Estimate:
     return Estimate(float(value), *band(draws)) if np.isfinite(value) else Estimate(None)
 
 
+MOST_UNSEEN = 5000
+"""Rows of which `unseen` is measured; of more, a seeded sample is taken."""
+
 Measured = dict[str, tuple[float, np.ndarray]]
 """Each number with its bootstrap draws; `unseen` is absent where it can't be tested."""
 
 
-def measure(rows: pd.DataFrame, weights: Resamples) -> Measured:
-    """self, orig, gap, target_current and unseen of rows, with draws that are paired by `weights`.
+def measure(rows: pd.DataFrame, weights: Resamples) -> tuple[Measured, str | None]:
+    """self, orig, gap, target_current and unseen of rows, with draws that are paired by `weights`; and why `unseen` is
+    missing, if it is.
 
     rows: explanation, effect_…, f_… and f_edited_… of target and current, group, cue, entity; every explanation is a
     number.
@@ -91,12 +95,17 @@ def measure(rows: pd.DataFrame, weights: Resamples) -> Measured:
         "gap": (r[0] - r[1], drawn[:, 0] - drawn[:, 1]),
         "target_current": (rho, bootstrap_pearson(weights, effects[:, 0], effects[:, 1])[:, 0, 0]),
     }
-    current, target = (behavior(rows, who) for who in ("current", "target"))
-    found = score_unseen(explanation, unseen_run(current, target, design(rows), outputs=False), weights)
-    unseen = found.statistics["unseen"]
-    if np.isfinite(unseen.estimate[0]):
-        made["unseen"] = (float(unseen.estimate[0]), unseen.draws[:, 0])
-    return made
+    if len(rows) > MOST_UNSEEN:
+        rows = rows.iloc[np.sort(np.random.default_rng(0).choice(len(rows), MOST_UNSEEN, replace=False))]
+        weights = resamples(rows, len(weights.weights), 0)
+        explanation = rows["explanation"].to_numpy(np.float64)
+    run = unseen_run(behavior(rows, "current"), behavior(rows, "target"), design(rows), outputs=False)
+    if run.why_not:
+        return made, run.why_not
+    unseen = score_unseen(explanation, run, weights).statistics["unseen"]
+    if np.isnan(unseen.estimate[0]):
+        return made, "the explanations say nothing beyond this prompt's outputs"
+    return made | {"unseen": (float(unseen.estimate[0]), unseen.draws[:, 0])}, None
 
 
 def behavior(rows: pd.DataFrame, who: str) -> Behavior:
@@ -109,14 +118,6 @@ def design(rows: pd.DataFrame) -> Design:
     if any(values is None or pd.isna(values).any() for values in factors):
         factors = [None, None]
     return Design(rows["group"].to_numpy(object), *factors)
-
-
-def why_not(rows: pd.DataFrame) -> str | None:
-    """Why what the explanations of rows know of f(x′) can't be tested; None where it can."""
-    if len(rows) < 3:
-        return f"{len(rows)} examples"
-    run = unseen_run(behavior(rows, "current"), behavior(rows, "target"), design(rows), outputs=False)
-    return run.why_not or "the explanations say nothing beyond this prompt's outputs"
 
 
 def resamples(rows: pd.DataFrame, draws: int, seed: int) -> Resamples:
@@ -153,7 +154,7 @@ def agreement(rows: pd.DataFrame, *, draws: int = 400, shuffles: int = 200, seed
     """Agreement of rows as `measure` takes them, with group, cue and entity. Not defined for fewer than three rows."""
     rows = explained(rows)
     enough = len(rows) >= 3
-    made = measure(rows, resamples(rows, draws, seed)) if enough else {}
+    made, why_not = measure(rows, resamples(rows, draws, seed)) if enough else ({}, f"{len(rows)} examples")
     names = ("self", "orig", "gap", "unseen", "target_current")
     moved = shuffled(rows, shuffles, seed) if enough else None
     return Agreement(
@@ -161,11 +162,13 @@ def agreement(rows: pd.DataFrame, *, draws: int = 400, shuffles: int = 200, seed
         n_groups=int(rows["group"].nunique(dropna=False)),
         **{name: estimate(*made[name]) if name in made else Estimate(None) for name in names},
         null=null_band(moved, rows["effect_current"].to_numpy(np.float64)),
-        why_not=None if "unseen" in made else why_not(rows),
+        why_not=why_not,
     )
 
 
-def by_edit(rows: pd.DataFrame, **options: int) -> dict[str, Agreement]:
-    """Kind of edit → agreement of its examples alone, the most frequent kind first."""
-    kinds = rows["edit"].value_counts().index
-    return {str(kind): agreement(rows[rows["edit"] == kind], **options) for kind in kinds}
+def by_edit(rows: pd.DataFrame, **options: int) -> tuple[Agreement, dict[str, Agreement]]:
+    """Agreement of all rows, and kind of edit → that of its examples alone, the most frequent kind first."""
+    pooled, kinds = agreement(rows, **options), rows["edit"].value_counts().loc[lambda count: count > 0].index
+    if len(kinds) == 1:
+        return pooled, {str(kinds[0]): pooled}
+    return pooled, {str(kind): agreement(rows[rows["edit"] == kind], **options) for kind in kinds}

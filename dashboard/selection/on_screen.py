@@ -110,8 +110,7 @@ def _numbers(
 ) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:
     rows = measured(_rows)
     many = len(rows) > 20_000
-    options = {"draws": 100 if many else 400, "shuffles": 40 if many else 200}
-    return agreement.agreement(rows, **options), agreement.by_edit(rows, **options)
+    return agreement.by_edit(rows, draws=100 if many else 400, shuffles=40 if many else 200)
 
 
 def numbers(selection: Selection, frame: pd.DataFrame) -> tuple[agreement.Agreement, dict[str, agreement.Agreement]]:

@@ -52,4 +52,12 @@ def test_tiny_slices_are_answered(n: int) -> None:
 
 
 def test_each_kind_of_edit_stands_alone() -> None:
-    assert {k: v.n for k, v in by_edit(rows(), draws=50).items()} == {"a": 200, "b": 200}
+    pooled, kinds = by_edit(rows(), draws=50)
+    assert pooled.n == 400 and {k: v.n for k, v in kinds.items()} == {"a": 200, "b": 200}
+    pooled, kinds = by_edit(rows().assign(edit="a"), draws=50)
+    assert kinds == {"a": pooled}
+
+
+def test_of_many_rows_a_sample_tells_what_is_unseen() -> None:
+    found = agreement(rows(6000), draws=50)
+    assert found.n == 6000 and found.why_not is None and found.unseen.low > 0.3
