@@ -127,7 +127,7 @@ def test_a_slice_is_named_and_cleared(visit: Visit):
 def test_colour_and_axis_live_in_the_url(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", colour="quadrant", against="f_edited")
     expect(page.locator(".legendtext", has_text="sign").first).to_be_attached()
-    expect(page.get_by_text("with f(x′)").first).to_be_visible()
+    expect(page.locator(".xtitle", has_text="f(x′)").first).to_be_attached()
 
 
 def test_all_kinds_of_edit_are_told_apart(visit: Visit):
