@@ -155,7 +155,7 @@ def score_words(
     if stale is not None:
         draws[HEADLINE]["self_minus_stale"] = draws[HEADLINE]["self"] - _share(sums, stale.right(now)[1], everywhere)
     why_not = _why_not(now, among.own, len(set(units[moved])))
-    why_not_outputs = why_not or "the data have no entities"
+    why_not_outputs: str | None = why_not or "the data have no entities"
     if why_not is None:
         draws[HEADLINE] |= _unseen(sums, said, text_only, now, among.own)
     if among.outputs is not None:
@@ -213,8 +213,9 @@ def null_of_words(
     among = among or strata(now, label, np.zeros(len(now.x)))
     says_a = (moved.parsed & moved.edited_is_a).T.astype(np.float64)  # [n, shuffles]
     inside = np.eye(among.own.max(initial=0) + 1)[among.own]  # [n, strata]
-    sides = [inside * side[:, None] for side in (now.edited, ~now.edited)]
-    unseen = _haenszel(*((side.T @ says_a, side.sum(axis=0)[:, None]) for side in sides), axis=0)
+    a, b = (inside * side[:, None] for side in (now.edited, ~now.edited))
+    shares = ((a.T @ says_a, a.sum(axis=0)[:, None]), (b.T @ says_a, b.sum(axis=0)[:, None]))
+    unseen = _haenszel(*shares, axis=0)
     if _why_not(now, among.own, len(set(units[now.edited != label.edited]))):
         unseen = np.full(shuffles, np.nan)
     statistics = {"self": own, "orig": orig, "gap": own - orig, "unseen": unseen}
@@ -261,8 +262,8 @@ def _follows(sums: Weigh, said: Said, now: Answers, codes: np.ndarray) -> np.nda
     """How much more often "a" is said where the answer to x' is a than where it is b, [1 + draws]."""
     says_a = (said.parsed & said.edited_is_a)[:, None]
     inside = np.eye(codes.max(initial=0) + 1, dtype=bool)[codes]
-    sides = [inside & side[:, None] for side in (now.edited, ~now.edited)]
-    return _haenszel(*((sums(side & says_a), sums(side)) for side in sides), axis=1)
+    a, b = (inside & side[:, None] for side in (now.edited, ~now.edited))
+    return _haenszel((sums(a & says_a), sums(a)), (sums(b & says_a), sums(b)), axis=1)
 
 
 def _haenszel(a: tuple[np.ndarray, np.ndarray], b: tuple[np.ndarray, np.ndarray], axis: int) -> np.ndarray:

@@ -90,8 +90,8 @@ def parts(observed: Observed) -> Iterator[Part]:
             continue
         design = Design(**observed.factors(rows[inside]))
         rng = np.random.default_rng([spec.seed, number])
-        draws = [design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws))]
-        yield Part(kind, name, inside, rows[inside], *draws, design)
+        few, many = (design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws)))
+        yield Part(kind, name, inside, rows[inside], few, many, design)
 
 
 def judge(observed: Observed, words: dict[str, list[str]] | None = None) -> tuple[list[pa.Table], list[dict[str, Any]]]:
@@ -206,15 +206,17 @@ def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
     """Add verdicts to the exact match's rows, simultaneous over the checkpoints, by the rules for probes."""
     trajectory = [at.scores[HEADLINE] for at in judged]
     for claim in CLAIMS:
-        options = {"confidence": spec.confidence, "absent_within": spec.absent_within}
-        for at, found in zip(judged, verdicts([trajectory], claim, **options)[0], strict=True):
-            silent = at.scores["parse_rate"]["self"] < INTELLIGIBLE
-            at.row[f"verdict_{claim}"] = "not testable" if silent else found.word
-            at.row |= {f"power_{claim}": found.power, f"detectable_{claim}": found.detectable}
+        (judgement,) = verdicts([trajectory], claim, confidence=spec.confidence, absent_within=spec.absent_within)
+        for at, found in zip(judged, judgement, strict=True):
+            if at.scores["parse_rate"]["self"] < INTELLIGIBLE:
+                at.row[f"verdict_{claim}"] = "not testable"
+                continue
+            at.row[f"verdict_{claim}"] = found.word
+            at.row.update({f"power_{claim}": found.power, f"detectable_{claim}": found.detectable})
             at.row[f"over_{claim}"] = ",".join(at.over[claim]) or None
     for at in judged:
-        at.row |= {column: value for column, value in at.null.values.items() if column.startswith("null_")}
-        at.row |= {f"{name}_p": at.null.p(name, at.scores[HEADLINE][name]) for name in ("gap", "unseen")}
+        at.row.update({column: value for column, value in at.null.values.items() if column.startswith("null_")})
+        at.row.update({f"{name}_p": at.null.p(name, at.scores[HEADLINE][name]) for name in ("gap", "unseen")})
 
 
 def _explanations(observed: Observed, checkpoint: CheckpointSpec, rows: np.ndarray, words: Sequence[str]) -> pa.Table:
