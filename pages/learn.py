@@ -1,4 +1,4 @@
-"""The lesson for a class: seven steps from what a counterfactual is to what may be said."""
+"""The lesson for a class: eight steps from what a counterfactual is to what may be said."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import streamlit as st
 
-from dashboard.lesson import classroom, look, roles, steps
+from dashboard.lesson import classroom, look, roles, steps, zoo
 from dashboard.lesson.recap import recap
 from dashboard.lesson.roles import ROLES, LessonRun
 from dashboard.reading import data
@@ -23,6 +23,7 @@ STEPS: tuple[tuple[str, str, Callable[[LessonRun], None] | None], ...] = (
     ("Whom does the explanation follow?", "story", steps.follow),
     ("A known null: nothing to report", "null", steps.null),
     ("A known positive: a gap from the output alone", "lookalike", steps.lookalike),
+    ("Five explainers: which one is honest?", "story", zoo.which),
     ("What may be said", "story", None),
 )
 

@@ -65,14 +65,15 @@ def write_hostile_run(folder: Path, prompts: int = 40) -> Path:
 
 def _in_words(checkpoint: str, table: pa.Table, f: np.ndarray, f_edited: np.ndarray) -> tuple[pa.Table, list[dict]]:
     """What a `verbal` explainer says: the attack."""
-    ids, split, edit, group = (np.asarray(table[c].to_pylist()) for c in ("example_id", "split", "edit", "group"))
+    ids, split, edit = (np.asarray(table[c].to_pylist()) for c in ("example_id", "split", "edit"))
+    units = {name: np.asarray(table[name].to_pylist()) for name in ("group", "cue", "entity")}
     now, then = f_edited[-1] - f[-1], f_edited[0] - f[0]
     kind = edit[0]
     about = setting(checkpoint, 100, "gpt2--step-0000", edit=str(kind), explainer="verbal", layer=None, penalty=None)
     block = _block(about, False, ids, now, (edit == kind) & (split != "train"))
     at = block.schema.get_field_index("text")
     block = block.set_column(at, block.schema.field(at), pa.array([ATTACK] * len(block)))
-    return block, _rows(about | {"chosen": False, "seeds": 1}, now, now, then, edit == kind, split, group)
+    return block, _rows(about | {"chosen": False, "seeds": 1}, now, now, then, edit == kind, split, units)
 
 
 def _beside(path: Path, other: Path, change: Callable[[dict], dict]) -> None:

@@ -14,11 +14,23 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+from scipy.stats import norm
 
 from engine.config import RunSpec
-from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, INTERVALS, META, SETTING, example_id, metrics_table
+from engine.records import (
+    BEHAVIOR,
+    CLAIMS,
+    EXAMPLES,
+    EXPLANATIONS,
+    INTERVALS,
+    META,
+    SETTING,
+    example_id,
+    metrics_table,
+)
 from engine.runs.store import Run
 from engine.spec_files import parse_spec
+from engine.stats.verdicts import CLAIMS as STATISTICS
 
 TOPICS = ("geography", "history", "physics", "music")
 SPEAKERS = ("a professor", "a neighbour", "a child", "a stranger")
@@ -117,35 +129,65 @@ def correlation(a: np.ndarray, b: np.ndarray) -> float | None:
     return float(np.corrcoef(a, b)[0, 1]) if len(a) > 2 and a.std() > 0 and b.std() > 0 else None
 
 
-def verdict(low: float, high: float) -> str:
-    if low > 0.03:
-        return "holds"
-    if high < -0.03:
-        return "reverses"
-    return "absent" if low > -0.03 and high < 0.03 else "inconclusive"
+CRITICAL = 2.4
+"""Made-up critical value of the bands over checkpoints, in standard errors."""
+KNOWN = "f(x') follows from this prompt's outputs"
 
 
-def metrics_row(e: np.ndarray, now: np.ndarray, then: np.ndarray, groups: int) -> dict:
-    """Self, Orig and what follows from them, with made-up intervals that shrink with n."""
+def verdict(estimates: Sequence[float | None], error: float) -> str:
+    """The engine's rule, on a made-up band: estimate ± CRITICAL standard errors."""
+    if any(value is None for value in estimates):
+        return "not testable"
+    known = np.array(estimates, dtype=float)
+    if (known > CRITICAL * error).all():
+        return "shown"
+    if (known < -CRITICAL * error).all():
+        return "reversed"
+    return "excluded" if (known + CRITICAL * error <= 0.03).any() else "not shown"
+
+
+def metrics_row(e: np.ndarray, now: np.ndarray, then: np.ndarray, sizes: dict) -> dict:
+    """Self, Orig and what follows from them, with made-up intervals that shrink with n. sizes: n_groups and so on."""
+    row: dict = {"n": len(e), "metric": "pearson"} | sizes
     own, orig = correlation(e, now), correlation(e, then)
     rho = correlation(now, then)
-    if own is None or orig is None:
-        return {"n": len(e), "n_groups": groups, "metric": "pearson"}
+    if own is None or orig is None or rho is None:
+        return row
     half = 1.2 / np.sqrt(max(len(e), 4))
-    gap = own - orig
-    numbers = {"self": own, "orig": orig, "gap": gap, "counterfactual_gap": 0.6 * gap, "change_tracking": 0.5 * gap}
-    numbers |= {"self_minus_stale": 0.4 * gap, "direction": gap / np.sqrt(2 * max(1 - (rho or 0), 1e-6))}
-    row: dict = {"n": len(e), "n_groups": groups, "metric": "pearson", "target_current": rho, "testable": rho < 0.95}
+    gap, moved = own - orig, rho < 0.95
+    numbers: dict[str, float | None] = {"self": own, "orig": orig, "gap": gap, "self_minus_stale": 0.4 * gap}
+    numbers |= {"direction": gap / np.sqrt(2 * max(1 - rho, 1e-6))}
+    shares = {"unseen": 0.6, "unseen_over_stale": 0.5, "unseen_over_outputs": 0.3}
+    numbers |= {name: share * gap if moved else None for name, share in shares.items()}
+    row |= {"target_current": rho, "left": 0.6 if moved else None}
+    row |= dict.fromkeys(("why_not", "why_not_outputs"), None if moved else KNOWN)
     for name in INTERVALS:
-        low, high = np.clip([numbers[name] - half, numbers[name] + half], -1, 1)
-        row |= {name: numbers[name], f"{name}_low": float(low), f"{name}_high": float(high)}
+        if (value := numbers[name]) is not None:
+            low, high = np.clip([value - half, value + half], -1, 1)
+            row |= {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
     row |= {"slope": float(np.polyfit(e, now, 1)[0]), "mean_effect_error": float((e - now).mean())}
     row |= {"mse_orig_minus_mse_self": float(((e - then) ** 2).mean() - ((e - now) ** 2).mean())}
-    row |= {"spearman": own, "sign_agreement": float((np.sign(e) == np.sign(now)).mean())}
-    row |= {"null_mean": 0.0, "null_low": -half, "null_high": half}
-    row |= {"verdict_coupling": verdict(gap - half, gap + half)}
-    testable = verdict(0.6 * gap - half, 0.6 * gap + half)
-    return row | {"verdict_counterfactual": testable if row["testable"] else "not testable"}
+    return row | {"spearman": own, "sign_agreement": float((np.sign(e) == np.sign(now)).mean())}
+
+
+def judged(row: dict) -> dict:
+    """What only rows of explainers without label noise have: the null's band, and the verdicts with their power."""
+    if "gap" not in row:
+        return row
+    half = 1.2 / np.sqrt(max(row["n"], 4))
+    error = half / 1.96
+    row = row | {"null_mean": 0.0, "null_low": -half, "null_high": half, "primary": False}
+    row |= {"gap_p": float(norm.sf(row["gap"] / error)), "unseen_p": None}
+    if "unseen" in row:
+        row["unseen_p"] = float(norm.sf(row["unseen"] / error))
+    for claim in CLAIMS:
+        of = [row.get(name) for name in STATISTICS[claim]]
+        untold = claim == "coupling" and row["why_not"] is not None
+        row[f"verdict_{claim}"] = word = verdict([None] if untold else of, error)
+        row[f"power_{claim}"] = float(norm.cdf(0.2 / error - CRITICAL))
+        row[f"detectable_{claim}"] = (CRITICAL + norm.ppf(0.8)) * error
+        row[f"over_{claim}"] = "output,stale" if word == "shown" else None
+    return row
 
 
 def write_run(
@@ -210,7 +252,7 @@ def explain(
 ) -> tuple[pa.Table, list[dict]]:  # fmt: skip
     """Explanations of every split but train, and metrics of every setting."""
     split, edit = (np.asarray(table[c].to_pylist()) for c in ("split", "edit"))
-    group = np.asarray(table["group"].to_pylist())
+    units = {name: np.asarray(table[name].to_pylist()) for name in ("group", "cue", "entity")}
     ids = np.asarray(table["example_id"].to_pylist())
     target = config.target_checkpoint.name
     then = f_edited[0] - f[0]
@@ -238,21 +280,21 @@ def explain(
                         chosen = best and kind == kinds[0]
                         about = {"chosen": chosen, "seeds": 2, "cv": 0.7, "noisy_clean": 1 - noise}
                         weaker = e if best else e + 0.8 * rng.normal(size=len(e))
-                        rows += _rows(s | about, weaker, now, then, mine, split, group)
+                        rows += _rows(s | about, weaker, now, then, mine, split, units)
                         if best and noise in (0.0, 0.5):
                             blocks.append(_block(s, chosen, ids, weaker, mine & (split != "train")))
             if condition:
                 s = setting(**base, edit=kind, explainer="linear", regime="online", condition=condition)
                 e = own + 0.5 * error
-                rows += _rows(s | {"chosen": False, "seeds": 1, "cv": None}, e, now, then, mine, split, group)
+                rows += _rows(s | {"chosen": False, "seeds": 1, "cv": None}, e, now, then, mine, split, units)
                 blocks.append(_block(s, False, ids, e, mine & (split != "train")))
             for control, e in _controls(f[i], now, then, own, error, rng).items():
                 s = setting(**base, edit=kind, control=control, layer=int(layers[-1]))
                 chosen = kind == kinds[0]
-                rows += _rows(s | {"chosen": chosen, "seeds": 1}, e, now, then, mine, split, group)
+                rows += _rows(s | {"chosen": chosen, "seeds": 1}, e, now, then, mine, split, units)
                 blocks.append(_block(s, chosen, ids, e, mine & (split != "train")))
             s = setting(**base, edit=kind, control="null", layer=int(layers[-1]))
-            rows += _null_rows(s | {"chosen": kind == kinds[0], "seeds": 200}, mine, split, group)
+            rows += _null_rows(s | {"chosen": kind == kinds[0], "seeds": 200}, mine, split, units)
     return pa.concat_tables(blocks).unify_dictionaries(), rows
 
 
@@ -269,25 +311,35 @@ def _controls(
     }
 
 
+Units = dict[str, np.ndarray]
+"""The group, the cue and the entity of each example."""
+
+
+def _sizes(units: Units, keep: np.ndarray) -> dict:
+    names = {"group": "n_groups", "cue": "n_cues", "entity": "n_entities"}
+    return {column: len(set(units[name][keep])) for name, column in names.items()}
+
+
 def _rows(
-    s: dict, e: np.ndarray, now: np.ndarray, then: np.ndarray, mine: np.ndarray, split: np.ndarray, group: np.ndarray
+    s: dict, e: np.ndarray, now: np.ndarray, then: np.ndarray, mine: np.ndarray, split: np.ndarray, units: Units
 ) -> list[dict]:
     found = []
     for part in ("validation", "test_heldout", "test_iid"):
         keep = mine & (split == part)
-        numbers = metrics_row(e[keep], now[keep], then[keep], len(set(group[keep])))
-        found.append(s | {"split": part} | numbers)
+        numbers = metrics_row(e[keep], now[keep], then[keep], _sizes(units, keep))
+        tested = s["control"] is None and not s["noise"]
+        found.append(s | {"split": part} | (judged(numbers) if tested else numbers))
     return found
 
 
-def _null_rows(s: dict, mine: np.ndarray, split: np.ndarray, group: np.ndarray) -> list[dict]:
+def _null_rows(s: dict, mine: np.ndarray, split: np.ndarray, units: Units) -> list[dict]:
     """Each statistic's mean and 95% band under shuffled targets."""
     found = []
     for part in ("validation", "test_heldout", "test_iid"):
         keep = mine & (split == part)
         half = 2.2 / np.sqrt(max(int(keep.sum()), 4))
-        row: dict = {"n": int(keep.sum()), "n_groups": len(set(group[keep])), "metric": "pearson"}
-        for name in ("self", "orig", "gap", "counterfactual_gap"):
+        row: dict = {"n": int(keep.sum()), "metric": "pearson"} | _sizes(units, keep)
+        for name in ("self", "orig", "gap", "unseen"):
             row |= {name: 0.0, f"{name}_low": -half, f"{name}_high": half}
         found.append(s | {"split": part} | row | {"null_mean": 0.0, "null_low": -half, "null_high": half})
     return found

@@ -14,9 +14,9 @@ PEOPLE = ("A stranger", "My doctor", "A child")
 SPLITS = ("train", "train", "validation", "test_heldout", "test_iid")
 
 
-def examples() -> list[dict]:
-    """72 examples of one kind of edit, over 24 groups."""
-    cells = [(p, w, k) for p in range(len(PLACES)) for w in range(len(PEOPLE)) for k in range(3)]
+def examples(questions: int = 3) -> list[dict]:
+    """24 examples of one kind of edit for each question, over 24 groups."""
+    cells = [(p, w, k) for p in range(len(PLACES)) for w in range(len(PEOPLE)) for k in range(questions)]
     return [
         {
             "prompt": f"Question {k}: is it {PLACES[p]}? {PEOPLE[w]} says so. Answer:",

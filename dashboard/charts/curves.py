@@ -68,8 +68,8 @@ def trajectory(
 ) -> go.Figure:
     """Lines over steps, one panel above the other on one x axis.
 
-    null: columns x, null_low, null_high; shades the first panel. absent_within: a gap within ± this counts as absent;
-    shades that range of the last panel. lost_at: draws a vertical line there.
+    null: columns x, null_low, null_high; shades the first panel. absent_within: a gap within ± this is too small to
+    count; shades that range of the last panel. lost_at: draws a vertical line there.
     """
     last = len(panels)
     shares = [0.58, 0.42] if last == 2 else None

@@ -14,7 +14,8 @@ from dashboard.charts.curves import Series, trajectory
 MEASURES = {
     "self": ("Self", "Self, Pearson r"),
     "gap": ("Gap", "Self − Orig, Pearson r"),
-    "counterfactual_gap": ("Counterfactual gap", "counterfactual gap, partial r"),
+    "unseen": ("Unseen run", "unseen, partial r"),
+    "unseen_over_stale": ("Unseen, over stale", "unseen over stale, difference of partial r"),
 }
 
 
@@ -60,7 +61,9 @@ def among_controls(rows: pd.DataFrame, controls: pd.DataFrame, measure: str, exp
     """One of `MEASURES` over checkpoints: the explainer's chosen rows, and each control that has the measure."""
     axis = MEASURES[measure][1]
     if explainer == "verbal":
-        axis = axis.replace("partial r", "share").replace("Pearson r", "exact match")
+        axis = axis.replace("partial r", "shares" if "difference" in axis else "difference of shares").replace(
+            "Pearson r", "exact match"
+        )
     lines = [Series(rows, measure, f"{explainer}, {regime}", style.BLUE)]
     for control, look in style.controls(explainer).items():
         at = controls[controls.control == control][["step", "checkpoint", measure]]

@@ -17,6 +17,10 @@ STYLE = """<style>
 [data-testid=stMain] p.headline { font-size: 28px; font-weight: 700; line-height: 1.25; }
 [data-testid=stMain] .js-plotly-plot .main-svg text { fill: currentColor !important; }
 [data-testid=stMain] .recap li { margin-bottom: 0.4rem; }
+[data-testid=stMain] .zoo { display: block; overflow-x: auto; font-size: 21px; border-collapse: collapse;
+  font-variant-numeric: tabular-nums; }
+.zoo :is(th, td) { padding: 0.25rem 1.2rem 0.25rem 0; text-align: left; border-bottom: 1px solid #808890;
+  white-space: nowrap; }
 [data-testid=stMain] .where p { font-size: 20px; margin: 0; }
 </style>"""
 

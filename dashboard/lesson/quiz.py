@@ -36,7 +36,7 @@ def statements(
     said = f"The gap, {gap}, compares two agreements. Right or wrong is Self alone: {own}, in words: "
     found = [Statement("right", text, "not", "Coupled is not correct", f"{said}{findings.grade(last)}.")]
 
-    finding = findings.counterfactual(rows, controls)
+    finding = findings.unseen(rows, controls)
     answer = "may" if finding.settled else "not"
     number = f" Largest: {finding.number}." if finding.number else ""
     text = "“These explanations know more of x′ than the present output gives away.”"

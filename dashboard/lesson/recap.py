@@ -1,4 +1,4 @@
-"""Step 7: what may be said of the run, a short quiz, and where to go on."""
+"""Step 8: what may be said of the run, a short quiz, and where to go on."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts import style
-from dashboard.lesson import classroom, from_runs, quiz, wall, words
+from dashboard.lesson import classroom, from_runs, quiz, wall, words, zoo
 from dashboard.lesson.classroom import say
 from dashboard.lesson.roles import LessonRun
 from dashboard.lesson.steps import STILL, WHOM
@@ -17,8 +17,8 @@ from dashboard.text import escaped
 SIGNS = {True: "✓ shown", False: "✕ shown not to be so", None: "? open"}
 CONTROLS = ("output", "output_text", "text_only", "other_model")
 LADDERS = {
-    "counterfactual_gap": "Does it know more of x′ than the output gives away?",
-    "change_tracking": "Does it change where the effect changes?",
+    "unseen": "Does it know more of f(x′) than the outputs give away?",
+    "unseen_over_stale": "Does the model as it is now add to that, beyond the target's hidden states?",
 }
 LINKS = {
     "examples": "Single examples",
@@ -34,14 +34,14 @@ def recap(run: LessonRun, null: LessonRun | None, lookalike: LessonRun | None) -
     if rows.empty:
         st.info("No setting of this run is marked as chosen.")
         return
-    key = f"7:{run.key}"
+    key = f"8:{run.key}"
     _quiz(key, rows, controls, null, lookalike)
     if classroom.board(key).shown:
         heading("What was measured")
         _measured(run, null, lookalike, rows)
         heading("What may be said of the run of the story")
         say("Three questions, in this order; the answers are computed from the run, with all its controls.")
-        for answer in (findings.quality, findings.coupling, findings.counterfactual):
+        for answer in (findings.quality, findings.coupling, findings.unseen):
             finding = answer(rows, controls)
             title, sign = f"{finding.question} {finding.answer}", SIGNS[finding.settled]
             classroom.box(title, finding.number, finding.sentence, sign=sign, expected=bool(finding.settled))
@@ -66,17 +66,21 @@ def _measured(run: LessonRun, null: LessonRun | None, lookalike: LessonRun | Non
     ]
     found += [(5, null, words.stood_still(from_runs.stillness(null)))] if null else []
     found += [(6, lookalike, words.output_alone(from_runs.contest(lookalike)))] if lookalike else []
+    cages = zoo.cages(run)
+    found += [(7, run, zoo.honest(cages))] if cages and not cages.why_not else []
     lines = []
     for step, of, reveal in found:
         own = classroom.board(f"{step}:{of.key}")
-        said = {**WHOM, **STILL}.get(str(own.guess), "") if own.number is None else charts.number(own.number)
+        said = (
+            {**WHOM, **STILL, **zoo.LABELS}.get(str(own.guess), "") if own.number is None else charts.number(own.number)
+        )
         mine = f" <small>(predicted: {escaped(said)})</small>" if said else ""
         lines.append(f"<li>Step {step}: {escaped(reveal.headline)}.{mine}</li>")
     st.html(f'<ul class="recap">{"".join(lines)}</ul>')
 
 
 def _ladders(run: LessonRun, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
-    """Counterfactual gap and change tracking at the last checkpoint, among the controls."""
+    """Unseen and unseen over stale at the last checkpoint, among the controls."""
     last = rows.iloc[-1]
     here = controls[controls["checkpoint"] == last["checkpoint"]].drop_duplicates("control").set_index("control")
     about = wall.about(run, last["n"], last["n_groups"], f"{last['checkpoint']} · 95% intervals, each by itself")

@@ -16,6 +16,7 @@ from dashboard.charts import interval, number
 from dashboard.lesson.measures import Contest, Stillness
 from dashboard.reading import findings
 from dashboard.reading.agreement import Estimate
+from dashboard.reading.chosen import NOT_SCORED
 
 UNDECIDED = "open"
 STILL_WITHIN = 0.05
@@ -111,28 +112,36 @@ def followed(rows: pd.DataFrame) -> Reveal:
     place, verdict = findings.place(last), last.get("verdict_coupling")
     orig, gap = metric(last, "orig"), metric(last, "gap")
     numbers = f"At {place}: Self {with_interval(metric(last, 'self'))}, Orig {with_interval(orig)}, gap {signed(gap)}."
-    holds = rows[(rows["verdict_coupling"] == "holds") & (rows["checkpoint"] != rows["target"])]
+    shown = rows[(rows["verdict_coupling"] == "shown") & (rows["checkpoint"] != rows["target"])]
     if last["checkpoint"] == last["target"]:
         answer, headline, said = UNDECIDED, "Nothing to follow", "The run has no checkpoint after its target."
     elif findings.grade(last) == "not above chance" and not above(orig):
         answer, headline, said = "neither", "Neither: it agrees with no one", f"{numbers} Chance does as well."
-    elif verdict == "holds":
-        said = f"{numbers} The computed verdict: coupling holds at {findings.places(holds)}."
+    elif verdict == "shown":
+        said = f"{numbers} The computed verdict: coupling is shown at {findings.places(shown)}."
         return Reveal("self", "The explanation follows the model as it is now", said)
-    elif verdict == "reverses":
+    elif verdict in findings.AGAINST and below(gap) and above(orig):
         answer, headline = "orig", "The explanation recites the old labels"
-        said = f"{numbers} The gap lies below 0, outside the null band."
+        said = f"{numbers} The gap lies below 0, and Orig above it. The computed verdict on coupling: {verdict}."
     else:
-        answer, headline, said = UNDECIDED, "It can't be told", f"{numbers} {_undecided(gap, verdict)}"
-        said += f" It holds at {findings.places(holds)}." if len(holds) else ""
+        answer, headline, said = UNDECIDED, "It can't be told", f"{numbers} {_undecided(last)}"
+        said += f" Coupling is shown at {findings.places(shown)}." if len(shown) else ""
     return Reveal(answer, headline, said, as_expected=False)
 
 
-def _undecided(gap: Estimate, verdict: str | None) -> str:
+def _undecided(last: Mapping) -> str:
+    verdict, gap = last.get("verdict_coupling"), metric(last, "gap")
+    if verdict == NOT_SCORED:
+        return f"{findings.OLD}."
+    power = last.get("power_coupling")
     why = "the interval of the gap includes 0, so the class can't be told who is right."
-    if above(gap) or below(gap):
-        why = "the interval at this checkpoint excludes 0, but the band over all checkpoints or the null does not."
-    return f"The verdict is “{verdict or 'inconclusive'}”: {why}"
+    if verdict == "excluded":
+        why = "a gap that counts is not there."
+    elif above(gap) or below(gap):
+        why = "the interval at this checkpoint excludes 0, but the band over all checkpoints does not."
+    elif verdict == "not shown" and power is not None and not pd.isna(power):
+        why += f" A gap and a Self of {findings.EFFECT:g} would be shown in {power:.0%} of such runs."
+    return f"The verdict is “{verdict if isinstance(verdict, str) else findings.NOT_TESTED}”: {why}"
 
 
 def effect_held(s: Stillness, held: bool) -> str:

@@ -24,10 +24,12 @@ COLUMNS = {
     "self": ("Self", "Agreement of the explanation with the current model's effect, with a 95% interval"),
     "orig": ("Orig", "Agreement of the explanation with the target's effect"),
     "gap": ("Gap", "Self − Orig"),
-    "verdict_coupling": ("Coupling", "As computed: the simultaneous interval of the gap against 0 and the null band"),
-    "counterfactual_gap": ("Counterfactual gap", "Knowledge of f(x′) beyond f(x) before and after"),
-    "verdict_counterfactual": ("Counterfactual", "As computed for the counterfactual gap"),
-    "change_tracking": ("Change tracking", "Whether changes of the explanation go with changes of the effect"),
+    "verdict_coupling": ("Coupling", "Whether the gap and Self lie above 0, in bands over all checkpoints"),
+    "unseen": ("Unseen", "Correlation with f(x′), beyond f(x) now and beyond f(x) and f(x′) of the target"),
+    "unseen_over_stale": ("Over stale", "Unseen, minus that of the same explainer on the target's hidden states"),
+    "verdict_unseen": ("Unseen run", "Whether Unseen and Over stale lie above 0, in bands over all checkpoints"),
+    "unseen_over_outputs": ("Over all outputs", "Unseen, beyond the outputs of the other prompts too"),
+    "verdict_outputs": ("All outputs", "Whether all three lie above 0: Unseen, Over stale, Over all outputs"),
     "self_minus_stale": ("Self − stale", "Self minus that of the same explainer on the target's hidden states"),
 }
 """Columns of the table of verdicts: column of the metrics → (label, help)."""
@@ -48,7 +50,7 @@ def page(selection: Selection) -> None:
 
 def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
     """The three questions, side by side; one below the other on a phone."""
-    questions = (findings.quality, findings.coupling, findings.counterfactual)
+    questions = (findings.quality, findings.coupling, findings.unseen)
     for column, answer in zip(st.columns(3), questions, strict=True):
         finding = answer(rows, controls)
         icon, said, colour = TONES[finding.settled]
@@ -65,8 +67,8 @@ def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
                 f"{escaped(finding.sentence)}</p>"
             )
     st.caption(
-        "The counterfactual gap behind the third answer can also be had without knowledge of f(x′), for example by "
-        "contradicting the labels. `coupling zoo` scores such look-alikes on a run."
+        "Which of these numbers could be had without knowing anything of the unseen run? See “Which look-alike fools "
+        "which number” below."
     )
 
 
@@ -82,7 +84,7 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         format_func=lambda m: MEASURES[m][0],
         key="overview_measure",
         help="Self: agreement with the effect of the current model. Gap: Self minus agreement with the target. "
-        "Counterfactual gap: knowledge of the unseen run beyond the present output.",
+        "Unseen run: what is known of f(x′) beyond the outputs. Over stale: what the current hidden states add to it.",
     )
     figure = among_controls(rows, controls, measure, selection.explainer, selection.regime)
     first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
@@ -103,10 +105,11 @@ def _key(selection: Selection, *more: str) -> str:
 def _about(selection: Selection, rows: pd.DataFrame) -> str:
     """Number of examples, groups and seeds, and the setting."""
     setting = findings.shared_setting(rows, ("edit", "mode", "position", "layer", "penalty"))
+    of = findings.sizes(rows) or f"{rows.n_groups.min():,} groups"
     counts = f"n = {rows.n.min():,}" + (f" to {rows.n.max():,}" if rows.n.nunique() > 1 else "")
     seeds = int(rows.seeds.max()) if rows.seeds.notna().any() else 1
     return (
-        f"Bars and bands: 95% intervals. {counts} examples in {rows.n_groups.min():,} groups, split {selection.split}, "
+        f"Bars and bands: 95% intervals. {counts} examples in {of}, split {selection.split}, "
         f"{seeds} seed{'' if seeds == 1 else 's'}. "
         f"Setting{', chosen by cross-validation at the target' if rows.cv.notna().any() else ''}: "
         + ", ".join(f"{k} {v:g}" if isinstance(v, float) else f"{k} {v}" for k, v in setting.items())
@@ -116,9 +119,10 @@ def _about(selection: Selection, rows: pd.DataFrame) -> str:
 def verdicts(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -> None:
     """A table with a row for each checkpoint, and the export of all metrics."""
     st.subheader("Verdicts, checkpoint by checkpoint", anchor=False)
-    written_out = ("checkpoint", "verdict_coupling", "verdict_counterfactual")
     table = {
-        label: rows[name] if name in written_out else [findings.estimate(row, name) for row in rows.to_dict("records")]
+        label: rows[name]
+        if name == "checkpoint" or name.startswith("verdict_")
+        else [findings.estimate(row, name) for row in rows.to_dict("records")]
         for name, (label, _) in COLUMNS.items()
     }
     help_lines = {label: st.column_config.TextColumn(label, help=text) for label, text in COLUMNS.values()}
@@ -129,13 +133,33 @@ def verdicts(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) -
 def how_to_read(absent_within: float) -> None:
     with st.expander("How to read this"):
         st.markdown(
-            "- **Coupled is not correct.** A gap above zero says that explanations moved with the model. Self says "
+            "- **Coupled is not correct.** A gap above 0 says that explanations moved with the model. Self says "
             "whether they are right, and comes first.\n"
             "- **Coupled is not aware.** The effect contains −f(x), and a hidden state contains f(x). An explainer "
-            "that only reads the present output moves with the model too. That is why the counterfactual gap and the "
-            "controls stand beside every gap.\n"
-            f"- **Absent** means that the interval lies within ±{absent_within:g}. **Inconclusive** means that the "
-            "interval decides nothing.\n"
-            "- **Not testable** means that the current f(x′) and the target's can't be told apart.\n"
+            "that only reads the present output moves with the model too.\n"
+            "- **Unseen** asks about f(x′), the answer to the edited prompt. The model was not run on it when it was "
+            "explained. The outputs that anybody can read are f(x) now, and f(x) and f(x′) of the target. A flexible "
+            "regression predicts both the explanation and f(x′) from them. Unseen is the correlation of what is "
+            "left. **Over stale** takes away what the same explainer reaches on the target's hidden states. **Over "
+            "all outputs** lets the regression read the other prompts of the same cue and entity too.\n"
+            "- **Shown**: all statistics of the claim lie above 0, in bands that hold for all checkpoints at once.\n"
+            f"- **Excluded**: the band of one of them ends below {absent_within:g}, so the claim is not true, or "
+            "true by less than that. **Reversed**: all of them lie below 0.\n"
+            "- **Not shown**: the data decide nothing. Power says how often an effect of 0.2 would have been shown. "
+            "With little power, “not shown” says little.\n"
+            "- **Not testable**: the question has no answer here. For example f(x′) follows from the outputs, or the "
+            "explanation does.\n"
             "- Numbers are correlations, without unit; effects on the page Examples are in nats of log-odds."
+        )
+    with st.expander("Which look-alike fools which number"):
+        st.markdown(
+            "An explainer may look honest and know nothing of the unseen run. Such look-alikes are built by hand, and "
+            "scored like any other explainer:\n\n"
+            "| Number | Fooled by |\n|---|---|\n"
+            "| Self | one that repeats its label, as long as behavior is near the target's |\n"
+            "| Gap | one that reads the present output; one that contradicts its label |\n"
+            "| Unseen, with Over stale | one that reads the outputs of the entity's other prompts, where they have "
+            "the same x′ |\n"
+            "| Over all outputs | none in the zoo |\n\n"
+            "`coupling zoo RUN` scores all of them on the behavior of a run. The page Learn shows five of them."
         )

@@ -4,6 +4,21 @@ from __future__ import annotations
 
 import pandas as pd
 
+from engine.records import CLAIMS, METRICS
+
+NOT_SCORED = "not scored"
+"""The verdict on every row of a run that an earlier version made, until `coupling rescore`."""
+
+
+def complete(rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows with every column of METRICS. A run of an earlier version has other columns and other verdicts: what it
+    lacks is null, and each of its verdicts becomes `NOT_SCORED`."""
+    if "verdict_unseen" in rows:
+        return rows
+    missing = [name for name in METRICS.names if name not in rows]
+    rows = rows.reindex(columns=[*rows.columns, *missing])
+    return rows.assign(**{f"verdict_{claim}": NOT_SCORED for claim in CLAIMS})
+
 
 def noise_kinds(explainer: str) -> tuple[str, ...]:
     """Kinds of label noise of an explainer's headline rows. A model that explains itself also has "shuffle", because
@@ -60,19 +75,23 @@ def default_edit(rows: pd.DataFrame) -> str | None:
 def coupling_lost(rows: pd.DataFrame) -> tuple[pd.Series | None, str]:
     """The checkpoint at which coupling is lost, and a sentence about it. `rows` are those of one setting.
 
-    It is the first checkpoint after the last one with the verdict "holds".
+    It is the first checkpoint after the last one with the verdict "shown".
     """
     rows = rows.sort_values("step", kind="stable").reset_index(drop=True)
     later = rows[rows["checkpoint"] != rows["target"]]
-    holds = later.index[later["verdict_coupling"] == "holds"]
+    shown = later.index[later["verdict_coupling"] == "shown"]
     if later.empty:
         return None, "There is no checkpoint after the target."
-    if not len(holds):
-        return None, "Coupling holds at no checkpoint in this setting, so there is none at which it is lost."
-    after = later.loc[holds[-1] + 1 :]
+    if (later["verdict_coupling"] == NOT_SCORED).all():
+        return None, "This run was made by an earlier version, and its coupling is not scored yet."
+    if later["verdict_coupling"].isna().all():
+        return None, "Coupling was not tested in this setting."
+    if not len(shown):
+        return None, "Coupling is shown at no checkpoint in this setting, so there is none at which it is lost."
+    after = later.loc[shown[-1] + 1 :]
     if after.empty:
-        return None, "Coupling holds to the last checkpoint: it is not lost in this run."
+        return None, "Coupling is shown to the last checkpoint: it is not lost in this run."
     row, rho = after.iloc[0], after["target_current"].iloc[0]
     measured = "" if pd.isna(rho) else f", where target–current ρ is {rho:.2f}"
-    held = int(rows.loc[holds[-1], "step"])
-    return row, f"Coupling last holds at step {held} and is lost at step {int(row['step'])}{measured}."
+    last = int(rows.loc[shown[-1], "step"])
+    return row, f"Coupling is last shown at step {last} and is lost at step {int(row['step'])}{measured}."

@@ -20,12 +20,13 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.reading import columns
+from dashboard.reading.chosen import complete
 from dashboard.reading.columns import Setting
 from dashboard.reading.tables import cached_per_run, open_table, part, query
 from dashboard.reading.tables import stamp as stamp
 from engine.config import RunSpec
 from engine.probes.kinds import EXPLAINERS
-from engine.records import META, SPLITS
+from engine.records import FORMAT_VERSION, META, SPLITS
 from engine.runs.files import find_runs
 from engine.runs.store import Run, RunError
 
@@ -175,7 +176,12 @@ def values(path: Path, column: str, limit: int = 200) -> list[str]:
 
 @cached_per_run(st.cache_data, max_entries=8)
 def _metrics(path: Path) -> pd.DataFrame:
-    return query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path)
+    return complete(query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path))
+
+
+def is_current(path: Path) -> bool:
+    """Whether a run was scored by this version; `coupling rescore` does it for one that was not."""
+    return int(manifest(path)["format_version"]) >= FORMAT_VERSION
 
 
 def metrics(path: Path, **filters: object) -> pd.DataFrame:

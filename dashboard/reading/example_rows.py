@@ -140,11 +140,16 @@ def extremes(path: Path, asked: Query) -> pd.DataFrame:
 
 @cached_per_run(st.cache_data, max_entries=64)
 def controls(path: Path, setting: Setting, example_id: str) -> dict[str, float]:
-    """Control → its explanation of one example, nats, for the controls that the run keeps."""
+    """Control → its explanation of one example, nats, for the controls that the run keeps.
+
+    The stale reading is that of the setting's own explainer; the other controls stand beside all explainers.
+    """
     sql = """
       SELECT CAST(control AS VARCHAR) AS control, explanation FROM read_parquet(?)
-      WHERE example_id = ? AND control IS NOT NULL AND checkpoint = ? AND noise_kind IS NOT DISTINCT FROM 'none'"""
-    found = query(sql, [part(path, "explanations.parquet"), example_id, setting.checkpoint], path)
+      WHERE example_id = ? AND control IS NOT NULL AND checkpoint = ? AND noise_kind IS NOT DISTINCT FROM 'none'
+      AND (control <> 'stale' OR (explainer = ? AND regime = ?))"""
+    own = [example_id, setting.checkpoint, setting.explainer, setting.regime]
+    found = query(sql, [part(path, "explanations.parquet"), *own], path)
     return {str(c): float(e) for c, e in zip(found.control, found.explanation, strict=True) if e == e}
 
 

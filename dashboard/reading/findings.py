@@ -9,17 +9,27 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
-from dashboard.text import bracketed, signed
+from dashboard.reading.chosen import NOT_SCORED
+from dashboard.text import bracketed, number, signed
+from engine.stats.unseen import LEAST_LEFT
+from engine.stats.verdicts import POWER
 
 GOOD, FAIR = 0.7, 0.4
 """Self is graded by the lower end of its interval."""
 
-RIVALS = ("output", "output_text", "text_only", "stale", "other_model", "copy", "contrary", "small_lm")
-"""Controls that an explanation has to beat before it is said to know the counterfactual."""
+IN_WORDS = ("copy", "contrary", "consistency", "output_text", "text_only", "stale", "small_lm", "other_model")
+"""Controls of explanations in words that Self is compared with."""
 SHARES_CONTENT = "consistency"
-"""A control only of "would change": its answer to x′ is the model's own, so it knows as much of the unseen run."""
+"""Its answer to x′ is the model's own, so it knows as much of the unseen run."""
+EFFECT = 0.2
+"""The true size at which the engine states power."""
+NOT_TESTED = "not tested"
+"""Instead of a verdict, for a row that has none."""
+OLD = "Not scored yet: this run was made by an earlier version"
+RESCORE = "The command “coupling rescore RUN” adds the verdicts from what the run has stored. No model is run."
 
 
 @dataclass(frozen=True)
@@ -48,7 +58,7 @@ def estimate(row: Mapping, name: str) -> str:
 def grade(row: Mapping) -> str:
     """good, fair, weak, "not above chance" or "not measured", by the lower end of the interval of Self.
 
-    Above chance has the meaning of the verdicts: the interval is above 0, and the value is above the null band.
+    Above chance: the interval is above 0, and the value is above the null band.
     """
     value, low, chance = row["self"], row["self_low"], row.get("null_high")
     if pd.isna(value) or pd.isna(low):
@@ -85,7 +95,7 @@ def _quality_in_words(question: str, rows: pd.DataFrame, controls: pd.DataFrame)
     """Whether a model's sentences are right more often than those of every control."""
     told = rows[rows.step > 0] if (rows.step > 0).any() else rows
     last = told.iloc[-1].to_dict()
-    there = controls[(controls.checkpoint == last["checkpoint"]) & controls.control.isin((*RIVALS, SHARES_CONTENT))]
+    there = controls[(controls.checkpoint == last["checkpoint"]) & controls.control.isin(IN_WORDS)]
     rivals = there.drop_duplicates("control").set_index("control")["self"].dropna()
     sentence = (
         "Self: the share of sentences that are right about the current model, both in the answer to x′ and in whether "
@@ -112,77 +122,130 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     later = rows[rows.checkpoint != rows.target]
     if later.empty:
         return Finding(question, "Nothing to follow", "", NO_LATER, None)
-    said = later.verdict_coupling.fillna("inconclusive")
-    holds, reverses = later[said == "holds"], later[said == "reverses"]
+    said = _said(later, "coupling")
+    if (said == NOT_SCORED).all():
+        return Finding(question, OLD, _largest(later, "gap"), RESCORE, None)
+    shown, recites = later[said == "shown"], later[reciting(later)]
     settled: bool | None = False
-    if len(holds):
-        answer, settled = f"Coupled at {_share(holds, later, rows)}", True
-    elif len(reverses):
-        answer = f"No: they recite the target at {_share(reverses, later, rows)}"
-    elif (said == "absent").all():
-        answer = "No: the gap is absent"
+    if len(shown):
+        answer, settled = f"Coupled at {_share(shown, later, rows)}", True
+    elif len(recites):
+        answer = f"No: they recite the target at {_share(recites, later, rows)}"
+    elif said.isin(AGAINST).all():
+        answer = "No: coupling is excluded"
     else:
-        answer, settled = "Not established", None
-    sentence = "Gap: Self − Orig. " + _verdicts(later, said, "gap")
-    as_large = _matched_by_output(holds, controls, "gap")
+        answer, settled = _open(said), None
+    sentence = f"Gap: Self − Orig. Coupled: the gap and Self both lie above 0. {_verdicts(later, 'coupling')}"
+    sentence += _alone_above(later, "coupling", "gap")
+    as_large = _matched_by_output(shown, controls, "gap")
     if len(as_large):
         sentence += f" −f(x) alone, which knows nothing of the edit, has as large a gap at {places(as_large)}."
-    if len(reverses) and len(holds):
-        sentence += f" At {places(reverses)} they recite the target instead."
-    shown = next(part for part in (holds, reverses, later) if len(part))
-    best = shown.iloc[shown.gap.abs().fillna(-1).argmax()].to_dict()
-    return Finding(question, answer, f"{estimate(best, 'gap')} at {place(best)}", sentence, settled)
+    if len(recites) and len(shown):
+        sentence += f" At {places(recites)} they recite the target instead."
+    best = next(part for part in (shown, recites, later) if len(part))
+    return Finding(question, answer, _largest(best, "gap"), sentence + _chance(best, "gap"), settled)
+
+
+def reciting(rows: pd.DataFrame) -> np.ndarray:
+    """Whether explanations agree with the target, and less with the current model, [n] bool."""
+    excluded = _said(rows, "coupling").isin(AGAINST)
+    numbers = rows[["gap_high", "orig_low"]].astype(float)
+    return (excluded & (numbers.gap_high < 0) & (numbers.orig_low > 0)).to_numpy(bool)
 
 
 NO_LATER = "The run has no checkpoint after its target."
-GAP_IN_WORDS = (
-    "the share of sentences with the current answer to x′, less the share with the label's, on examples where the two "
-    "differ. In half of these x′ has the same answer as x, so reading only the answer to x scores 0."
+AGAINST = ("excluded", "reversed")
+UNSEEN_IN_WORDS = (
+    "Unseen: among examples with the same label, the same present answer and a like f(x′) of the target, how much "
+    "more often a sentence says answer a where the answer to x′ is a. It must be above 0, and above that of a "
+    "classifier of the text."
 )
-GAP_IN_NUMBERS = (
-    "the correlation of the explanation with the current model's f(x′), less that with the target's f(x′), with f(x) "
-    "of both models held fixed."
+UNSEEN_IN_NUMBERS = (
+    "Unseen: correlation of the explanation with f(x′), of the run that was not made, after both are freed from what "
+    "the outputs tell: f(x) now, f(x) and f(x′) of the target. It must be above 0, and above that of the same "
+    "explainer on the target's hidden states."
 )
 
 
-def counterfactual(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
-    """Whether explanations know more of the unseen run than the present output gives away."""
-    question = "Do they know more than the output gives away?"
+def unseen(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
+    """Whether explanations know more of the run that was not made than the outputs of their own prompt tell."""
+    question = "Do they know the unseen run beyond this output?"
     later = rows[rows.checkpoint != rows.target]
     if later.empty:
         return Finding(question, "Nothing to know", "", NO_LATER, None)
-    said = later.verdict_counterfactual.fillna("inconclusive")
-    holds = later[said == "holds"]
-    clear = holds[[cleared(row, controls) for row in holds.to_dict("records")]] if len(holds) else holds
-    if len(clear):
-        answer = f"Yes, at {_share(clear, later, rows)}"
-    elif len(holds):
-        answer = "Not shown: a control does as well"
-    elif (said == "not testable").all():
-        answer = "Not testable in this run"
+    said = _said(later, "unseen")
+    if (said == NOT_SCORED).all():
+        return Finding(question, OLD, "", RESCORE, None)
+    shown = later[said == "shown"]
+    settled: bool | None = None
+    if len(shown):
+        answer, settled = f"Shown at {_share(shown, later, rows)}", True
+        if not any(over(row) for row in shown.to_dict("records")):
+            answer += ", over no control"
+    elif said.isin(AGAINST).all():
+        answer, settled = "No: nothing beyond this output", False
     else:
-        answer = "No: nothing beyond the output" if (said == "absent").all() else "Not shown"
-    meaning = GAP_IN_WORDS if (rows.explainer == "verbal").any() else GAP_IN_NUMBERS
-    sentence = f"Counterfactual gap: {meaning} " + _verdicts(later, said, "counterfactual_gap")
-    if len(holds) > len(clear):
-        rest = holds[~holds.checkpoint.isin(clear.checkpoint)]
-        sentence += f" At {places(rest)} change tracking or a control rules this out."
-    shown = clear if len(clear) else later
-    best = shown.iloc[shown.counterfactual_gap.fillna(-9).argmax()].to_dict()
-    settled = True if len(clear) else False if said.isin(("absent", "reverses")).all() else None
-    number = f"{estimate(best, 'counterfactual_gap')} at {place(best)}"
-    return Finding(question, answer, number, sentence, settled)
+        answer = _open(said)
+    meaning = UNSEEN_IN_WORDS if (rows.explainer == "verbal").any() else UNSEEN_IN_NUMBERS
+    best = shown if len(shown) else later
+    own, strongest = (_verdicts(later, claim) for claim in ("unseen", "outputs"))
+    sentence = f"{meaning} {own}{_alone_above(later, 'unseen', 'unseen')}{_over_controls(shown)}"
+    beyond_all = "the same." if strongest == own else f"{strongest[0].lower()}{strongest[1:]}"
+    sentence += f" Beyond all outputs, those of the other prompts too: {beyond_all}"
+    sentence += _chance(best, "unseen")
+    if (later.get("primary", pd.Series(dtype=object)) == True).any():  # noqa: E712 (it may hold nulls)
+        sentence += " This is the run's primary hypothesis."
+    number_and_sizes = [part for part in (_largest(best, "unseen"), sizes(later)) if part]
+    return Finding(question, answer, " · ".join(number_and_sizes), sentence, settled)
 
 
-def cleared(row: Mapping, controls: pd.DataFrame) -> bool:
-    """Whether the lower ends of counterfactual gap and change tracking are above 0 and above every control's value.
-    False without a control to compare with."""
-    rivals = controls[(controls.checkpoint == row["checkpoint"]) & controls.control.isin(RIVALS)]
-    for name in ("counterfactual_gap", "change_tracking"):
-        low, others = row.get(f"{name}_low"), rivals[name].dropna()
-        if low is None or not low > 0 or others.empty or not (others < low).all():
-            return False
-    return True
+def _said(rows: pd.DataFrame, claim: str) -> pd.Series:
+    """The verdict on a claim in each row."""
+    name = f"verdict_{claim}"
+    return rows[name].fillna(NOT_TESTED) if name in rows else pd.Series(NOT_SCORED, index=rows.index)
+
+
+def _open(said: pd.Series) -> str:
+    """The answer where a claim is neither shown nor excluded."""
+    return next((f"{word.capitalize()} in this run" for word in ("not testable", NOT_TESTED) if (said == word).all()),
+                "Not shown")  # fmt: skip
+
+
+def _largest_row(rows: pd.DataFrame, name: str) -> dict | None:
+    """The row with the largest value; of the gap, whose sign matters, the one farthest from 0."""
+    values = rows[name].astype(float)
+    values = values.abs() if name == "gap" else values
+    return None if values.isna().all() else rows.iloc[int(values.fillna(-np.inf).argmax())].to_dict()
+
+
+def _largest(rows: pd.DataFrame, name: str) -> str:
+    """`+0.12 [+0.05, +0.19] at step 100`; "" if no row has a value."""
+    best = _largest_row(rows, name)
+    return "" if best is None else f"{estimate(best, name)} at {place(best)}"
+
+
+def over(row: Mapping, claim: str = "unseen") -> list[str]:
+    """The names of the controls that the explainer exceeds, in words."""
+    names = row.get(f"over_{claim}")
+    if not isinstance(names, str):
+        return []
+    known = {"output": "−f(x) alone", "output_text": "text and output"}
+    return [known.get(name, name.replace("_", " ")) for name in names.split(",")]
+
+
+def _over_controls(shown: pd.DataFrame) -> str:
+    """` It exceeds text only and stale at step 100; no control at step 200.`; "" if nothing is shown."""
+    by_names: dict[str, list[int]] = {}
+    for i, row in enumerate(shown.to_dict("records")):
+        by_names.setdefault(listed(over(row)) or "no control", []).append(i)
+    parts = "; ".join(f"{names} at {places(shown.iloc[at])}" for names, at in by_names.items())
+    return f" In paired comparisons it exceeds {parts}." if parts else ""
+
+
+def sizes(rows: pd.DataFrame) -> str:
+    """`48 cues × 120 entities`; "" where the data have no such factors."""
+    known = rows.reindex(columns=["n_cues", "n_entities"]).dropna()
+    return f"{int(known.n_cues.max())} cues × {int(known.n_entities.max())} entities" if len(known) else ""
 
 
 def _matched_by_output(rows: pd.DataFrame, controls: pd.DataFrame, name: str) -> pd.DataFrame:
@@ -191,16 +254,72 @@ def _matched_by_output(rows: pd.DataFrame, controls: pd.DataFrame, name: str) ->
     return rows[(rows.checkpoint.map(output).astype(float) >= rows[name].astype(float)).to_numpy(bool)]
 
 
-def _verdicts(later: pd.DataFrame, said: pd.Series, name: str) -> str:
-    """`Holds at steps 100 and 200; inconclusive at step 300.`"""
-    text = "; ".join(f"{verdict} at {places(later[said == verdict])}" for verdict in said.unique()) + "."
-    unsettled = later[(said == "inconclusive") & (later[f"{name}_low"].astype(float) > 0)]
-    if len(unsettled):
-        text += (
-            f" At {places(unsettled)} the interval excludes 0, but shuffled labels give as much, or the band over all "
-            "checkpoints does not exclude it."
-        )
-    return text[0].upper() + text[1:]
+def _verdicts(later: pd.DataFrame, claim: str) -> str:
+    """`Shown at steps 100 and 200; not shown (power 0.45 at 0.2; an effect of 0.31 would be …) at step 300.`"""
+    said = _said(later, claim)
+    by_word = {word: later[said == word] for word in said.unique()}
+    text = "; ".join(f"{word}{_why(rows, word, claim)} at {places(rows)}" for word, rows in by_word.items())
+    return f"{text[0].upper()}{text[1:]}."
+
+
+def _alone_above(later: pd.DataFrame, claim: str, name: str) -> str:
+    """A sentence on checkpoints whose own interval lies above 0 though the claim is not shown; "" if there is none."""
+    some = later[(_said(later, claim) == "not shown") & (later[f"{name}_low"].astype(float) > 0)]
+    if some.empty:
+        return ""
+    too = {"coupling": "Self", "unseen": "its lead over the stale reading"}[claim]
+    return (
+        f" At {places(some)} the interval of that checkpoint alone lies above 0, but a verdict rests on the band over "
+        f"all checkpoints, and on {too}."
+    )
+
+
+def _chance(best: pd.DataFrame, name: str) -> str:
+    """A sentence with the permutation p of the largest value; "" where there is none."""
+    row = _largest_row(best, name)
+    p = None if row is None else row.get(f"{name}_p")
+    return "" if row is None or p is None or pd.isna(p) else f" Permutation p at {place(row)}: {number(p, 3)}."
+
+
+def _why(rows: pd.DataFrame, word: str, claim: str) -> str:
+    """What a verdict is said with, in brackets, with a leading space; "" if it needs nothing."""
+    if word == "not shown":
+        power, effect = (_range(rows.get(f"{name}_{claim}")) for name in ("power", "detectable"))
+        return f" (power {power} at {EFFECT:g}; an effect of {effect} would be shown in {POWER:.0%})"
+    if word != "not testable":
+        return ""
+    reasons = listed(list(dict.fromkeys(r for row in rows.to_dict("records") if (r := untestable(row, claim)))))
+    return f" ({reasons})" if reasons else ""
+
+
+def untestable(row: Mapping, claim: str) -> str:
+    """Why a claim can't be tested; "" where the row does not say."""
+    if claim == "coupling":
+        rho = row.get("target_current")
+        if row["explainer"] == "verbal" or pd.isna(rho) or pd.isna(row["self"]):
+            return ""
+        return f"the effects are the target's, ρ = {number(rho)}"
+    for name in ("why_not", "why_not_outputs")[: 2 if claim == "outputs" else 1]:
+        if isinstance(why := row.get(name), str):
+            return why.replace("x'", "x′")
+    if pd.notna(row["unseen"]) and pd.isna(row["unseen_over_stale"]):
+        return "there is no reading of the target's hidden states to compare with"
+    left = row.get("left")
+    return "the explanations say nothing beyond this output" if pd.notna(left) and left < LEAST_LEFT else ""
+
+
+def _range(values: pd.Series | None) -> str:
+    """`0.45`, or `0.45 to 0.62` over several rows."""
+    known = [] if values is None else values.dropna().astype(float).tolist()
+    if not known:
+        return "unknown"
+    low, high = number(min(known)), number(max(known))
+    return low if low == high else f"{low} to {high}"
+
+
+def listed(words: Sequence[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return " and ".join([", ".join(words[:-1]), words[-1]]) if len(words) > 1 else "".join(words)
 
 
 def place(row: Mapping) -> str:
@@ -211,9 +330,7 @@ def place(row: Mapping) -> str:
 def places(rows: pd.DataFrame) -> str:
     """`step 100`, `steps 100, 200 and 300`."""
     steps = [f"{int(s)}" for s in rows.step]
-    if len(steps) == 1:
-        return f"step {steps[0]}"
-    return f"steps {', '.join(steps[:-1])} and {steps[-1]}" if steps else "no step"
+    return f"step{'' if len(steps) == 1 else 's'} {listed(steps)}" if steps else "no step"
 
 
 def _share(some: pd.DataFrame, later: pd.DataFrame, rows: pd.DataFrame) -> str:

@@ -18,6 +18,8 @@ from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
 from dashboard.selection.resolve import NAMES, Selection, noise_text, resolve
 from dashboard.text import markdown_escaped, shown
+from engine.config import InputError
+from engine.rescore import rescore
 from engine.runs.store import RunError
 
 OF_ONE_RUN = ("example", "slice", "hash", "layer", "condition")
@@ -144,6 +146,7 @@ def sidebar(*needs: str) -> Selection | None:
     with st.sidebar:
         _widgets(selection, runs, needs)
     _say_state(selection.run)
+    offer_rescoring(selection.run)
     return selection
 
 
@@ -207,6 +210,27 @@ def no_runs() -> None:
     st.subheader("No runs yet")
     st.write("There is no run in " + ", ".join(markdown_escaped(d) for d in data.directories()) + ". Make one with")
     st.code("coupling demo          # a small fresh run, in two minutes\ncoupling run SPEC.yaml", language="bash")
+
+
+def offer_rescoring(run: data.RunEntry) -> None:
+    """For a run of an earlier version: a sentence, and a button that scores it anew."""
+    if run.state != "complete" or data.is_current(run.path):
+        return
+    st.info(
+        "An earlier version scored this run. What explanations know of the unseen run, and the verdicts, are missing. "
+        "Self, Orig and gap are as they were.",
+        icon=":material/update:",
+    )
+    about = "Reads the stored explanations and behavior; no model is loaded. The old metrics stay in the run's folder."
+    if not st.button("Score it anew", icon=":material/calculate:", key="rescore", help=about):
+        return
+    bar = st.progress(0.0, "Scoring anew")
+    try:
+        rescore(run.path, lambda _, done, total: bar.progress(done / max(total, 1), "Scoring anew"))
+    except InputError as error:
+        problem(str(error))
+    else:
+        st.rerun()
 
 
 def _say_state(run: data.RunEntry) -> None:

@@ -15,11 +15,18 @@ from dashboard.text import markdown_escaped
 from dashboard.trajectory.single_examples import single_examples
 from dashboard.trajectory.training_view import training_section
 from dashboard.widgets.figures import about, choose, keep, several, show
+from engine.records import CLAIMS
 
-GAPS = {"gap": "gap", "counterfactual_gap": "counterfactual gap", "change_tracking": "change tracking"}
+GAPS = {
+    "gap": "gap",
+    "unseen": "unseen",
+    "unseen_over_stale": "unseen over stale",
+    "unseen_over_outputs": "unseen over all outputs",
+}
 HEAT = {"self": "Self", "orig": "Orig", **GAPS, "cv": "cross-validated r with the targets"}
 ALSO = {
-    "change_tracking": ("change tracking", "Partial r of explained with measured change, f(x) at both held fixed."),
+    "unseen_over_stale": ("unseen over stale", "Unseen, minus that of the explainer on the target's hidden states."),
+    "unseen_over_outputs": ("unseen over all outputs", "Unseen, freed from the outputs of the other prompts too."),
     "direction": ("direction", "r of the explanation with z(Δ current) − z(Δ target): the gap without ρ's cap."),
     "self_minus_stale": ("Self − Self(stale)", "The gain in Self from reading the current hidden states."),
     "span_ranking": (
@@ -35,12 +42,15 @@ ALSO = {
 """Further numbers over checkpoints: column of the metrics → (name, explanation)."""
 IN_WORDS = (
     "Self: the share of sentences that are right about the current model. Orig: the share that agree with the label. "
-    "Both count the answer to x′ and whether it differs from the answer to x. Gap: Self − Orig. Counterfactual gap: on "
-    "content that moved, balanced so that reading the present answer scores 0. Bands: 95%, each by itself."
+    "Both count the answer to x′ and whether it differs from the answer to x. Gap: Self − Orig. Unseen: among examples "
+    "with the same label, the same present answer and a like f(x′) of the target, how much more often answer a is said "
+    "where the answer to x′ is a. Bands: 95%, each by itself."
 )
 AS_NUMBERS = (
     "Self and Orig: Pearson r of the explanation with the effect of the current model and of the target. Gap: "
-    "Self − Orig. Bands: 95%, each by itself; verdicts rest on simultaneous ones. Grey below: a gap called absent."
+    "Self − Orig. Unseen: r of the explanation with f(x′), both freed from f(x) now and from f(x) and f(x′) of the "
+    "target. Bands: 95%, each by itself; verdicts rest on simultaneous ones. Grey below: differences too small to "
+    "count."
 )
 
 
@@ -68,19 +78,20 @@ def of_regime(selection: Selection, own: pd.DataFrame, regime: str) -> pd.DataFr
 
 
 def lines(rows: pd.DataFrame, tail: str = "", dash: str = "solid", *, band: bool = True) -> list[Series]:
-    """Self and Orig in the first panel, gap and counterfactual gap in the second."""
+    """Self and Orig in the first panel, gap and unseen in the second."""
     return [
         Series(rows, "self", f"Self{tail}", style.SELF, "circle", dash, band=band),
         Series(rows, "orig", f"Orig{tail}", style.ORIG, "diamond", dash, band=band),
         Series(rows, "gap", f"gap{tail}", style.SELF, "circle", dash, panel=2, band=band),
-        Series(rows, "counterfactual_gap", f"counterfactual gap{tail}", style.GREEN, "square", dash, 2, band),
+        Series(rows, "unseen", f"unseen{tail}", style.GREEN, "square", dash, 2, band),
     ]
 
 
 def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Series]:
     """The lines of controls and of other regimes that the reader picks."""
     noise_kind = chosen.noise_kinds(selection.explainer)
-    measured = data.metrics(selection.path, split=selection.split, edit=edit, noise_kind=noise_kind)
+    wanted = {"split": selection.split, "edit": edit, "noise_kind": noise_kind}
+    measured = data.metrics(selection.path, **wanted)
     controls = chosen.beside(measured, selection.explainer, selection.regime, selection.condition)
     known = style.controls(selection.explainer)
     there = {c: look.name for c, look in known.items() if c in set(controls["control"])}
@@ -121,7 +132,7 @@ def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     null = rows[["step", "null_low", "null_high"]].dropna()
     figure = charts.trajectory(
         series,
-        panels=("exact match (ρ: r)" if in_words else "agreement (Pearson r)", "gap"),
+        panels=("exact match (ρ: r)" if in_words else "agreement (Pearson r)", "gap, unseen"),
         null=null if len(null) else None,
         absent_within=data.spec(selection.path).metrics.absent_within,
         lost_at=None if lost is None else float(lost["step"]),
@@ -133,10 +144,11 @@ def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
         how = "chosen by cross-validation" if bool(first["chosen"]) else "best of the selected by cross-validation"
         setting = f"{setting}, {how}"
     table = rows.sort_values("step")
-    measures = ("self", "orig", "gap", "counterfactual_gap", "change_tracking", "direction")
-    columns = ["checkpoint", "step", "n", "n_groups", "target_current"]
+    measures = ("self", "orig", *GAPS, "direction")
+    columns = ["checkpoint", "step", "n", "n_groups", "n_cues", "n_entities", "target_current"]
     columns += [f"{name}{end}" for name in measures for end in ("", "_low", "_high")]
-    columns += ["null_low", "null_high", "verdict_coupling", "verdict_counterfactual"]
+    columns += ["null_low", "null_high", "left", "gap_p", "unseen_p"]
+    columns += [f"{name}_{claim}" for claim in CLAIMS for name in ("verdict", "power", "detectable", "over")]
     origin = about(selection, n=int(first["n"]), n_groups=int(first["n_groups"]), note=setting)
     alt = (
         f"Self, Orig and target–current correlation over {len(table)} checkpoints, gaps below. {sentence} "
@@ -150,11 +162,21 @@ def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
 
 def verdicts(rows: pd.DataFrame) -> None:
     """The verdicts at each checkpoint."""
-    names = {"target_current": "ρ", "verdict_coupling": "coupling", "verdict_counterfactual": "counterfactual gap"}
+    names = {
+        "target_current": "ρ",
+        "verdict_coupling": "coupled",
+        "verdict_unseen": "knows the unseen run",
+        "power_unseen": "power",
+        "over_unseen": "over",
+        "verdict_outputs": "beyond all outputs",
+    }
     help_lines = {
         "ρ": "Pearson r of the target's effects with the current model's.",
-        "coupling": "The simultaneous interval of the gap against 0 and the null.",
-        "counterfactual gap": "The same for the knowledge of the unseen run f(x′).",
+        "coupled": "Whether the gap and Self lie above 0, in bands over all checkpoints.",
+        "knows the unseen run": "The same for unseen and unseen over stale: more than this output tells of f(x′).",
+        "power": "How often the claim before would be shown if its statistics truly were 0.2.",
+        "over": "Controls that the explainer exceeds in both statistics, paired.",
+        "beyond all outputs": "The same, with unseen over all outputs above 0 too.",
     }
     st.dataframe(
         rows[["checkpoint", "step", *names]].rename(columns=names).round(2),

@@ -32,7 +32,7 @@ from engine.progress import Progress
 from engine.runs.observed import EVALUATED, Observed, Place
 
 OF_EXPLAINER = ["explainer", "regime", "condition", "edit"]
-SETTING_OF = ["mode", "position", "layer", "penalty", "chosen"]
+NO_STALE = "its reading of the target's hidden states was not stored"
 
 
 def rescored(observed: Observed, progress: Progress) -> list[Columns]:
@@ -45,6 +45,7 @@ def rescored(observed: Observed, progress: Progress) -> list[Columns]:
     own, beside = table[table["control"].isna()], table[table["control"].notna()]
     stored = list(own.groupby(OF_EXPLAINER, dropna=False, observed=True))
     leading, rivals, rows = [], [], []
+    of_edit: dict[str, Rivals] = {}
     for done, (key, said) in enumerate(stored):
         progress("scoring anew", done, len(stored))
         named = dict(zip(OF_EXPLAINER, key, strict=True))
@@ -57,11 +58,14 @@ def rescored(observed: Observed, progress: Progress) -> list[Columns]:
             stale = [explanations[0]] * len(explanations)
         one = _scored(observed, samples, named, said.iloc[0], explanations, stale)
         controls: Rivals = {} if stale is None else {"stale": control_scores(observed, samples, one, stale)}
-        reference = named | {"explainer": REFERENCE, "regime": "frozen", "condition": None}
-        for name in KEPT_CONTROLS:
-            told = _over_checkpoints(observed, edit, _same(beside[beside["control"] == name], reference))
-            if told is not None:
-                controls[name] = control_scores(observed, samples, one, told)
+        if edit not in of_edit:
+            of_edit[edit] = {}
+            reference = named | {"explainer": REFERENCE, "regime": "frozen", "condition": None}
+            for name in KEPT_CONTROLS:
+                told = _over_checkpoints(observed, edit, _same(beside[beside["control"] == name], reference))
+                if told is not None:
+                    of_edit[edit][name] = control_scores(observed, samples, one, told)
+        controls |= of_edit[edit]
         is_reference = (named["explainer"], named["regime"]) == (REFERENCE, "frozen")
         for name, scores in controls.items():
             if name == "stale" or is_reference:
@@ -114,5 +118,8 @@ def _scored(
             continue
         for t in range(len(observed.currents)):
             then = None if stale is None else stale[t][sample.inside]
-            (scores[split, t],) = score_at(observed, sample, t, explanations[t][:, None], precise=True, stale=then)
+            (found,) = score_at(observed, sample, t, explanations[t][:, None], precise=True, stale=then)
+            if stale is None and found.values["why_not"] is None:
+                found = replace(found, values=found.values | {"why_not": NO_STALE})
+            scores[split, t] = found
     return replace(own, scores=scores)

@@ -110,7 +110,7 @@ def samples_of(observed: Observed) -> Samples:
             draws = [design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws))]
             behaviors = (observed.behavior(name).take(rows) for name in observed.currents)
             freed = [unseen_run(current, target.take(rows), design, spec.seed) for current in behaviors]
-            out[edit, split] = Sample(inside, rows, design, *draws, freed)
+            out[edit, split] = Sample(inside, rows, design, draws[0], draws[1], freed)
     return out
 
 
@@ -190,10 +190,10 @@ def metric_rows(
         if own.regime != "frozen":  # a frozen explainer's is its explanation at the first checkpoint
             keep(own, "stale", own.stale)
         if (own.probe.kind, own.regime) == (REFERENCE, "frozen"):
-            beside = rivals.setdefault(own.probe.place.edit, {})
+            of_edit = rivals.setdefault(own.probe.place.edit, {})
             for name, explanations in baselines(observed, own.probe, probes).items():
-                beside[name] = control_scores(observed, samples, own, explanations)
-                of_controls += control_rows(observed, own, name, beside[name])
+                of_edit[name] = control_scores(observed, samples, own, explanations)
+                of_controls += control_rows(observed, own, name, of_edit[name])
                 if name in KEPT_CONTROLS:
                     keep(own, name, explanations)
     progress("controls", len(leading), len(leading))

@@ -153,11 +153,8 @@ def exceeded(at: Score, rivals: Mapping[str, Score], claim: str, confidence: flo
 
     A rival whose statistic is not defined, because it says nothing beyond what is known, counts as 0.
     """
-    out = []
-    for name, rival in rivals.items():
-        if all(_exceeds(at, rival, statistic, confidence) for statistic in CLAIMS[claim]):
-            out.append(name)
-    return out
+    names = CLAIMS[claim]
+    return sorted(who for who, rival in rivals.items() if all(_exceeds(at, rival, name, confidence) for name in names))
 
 
 def _exceeds(at: Score, rival: Score, statistic: str, confidence: float) -> bool:

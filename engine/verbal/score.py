@@ -214,8 +214,7 @@ def null_of_words(
     says_a = (moved.parsed & moved.edited_is_a).T.astype(np.float64)  # [n, shuffles]
     inside = np.eye(among.own.max(initial=0) + 1)[among.own]  # [n, strata]
     a, b = (inside * side[:, None] for side in (now.edited, ~now.edited))
-    shares = ((a.T @ says_a, a.sum(axis=0)[:, None]), (b.T @ says_a, b.sum(axis=0)[:, None]))
-    unseen = _haenszel(*shares, axis=0)
+    unseen = _haenszel((a.T @ says_a, a.sum(axis=0)[:, None]), (b.T @ says_a, b.sum(axis=0)[:, None]), axis=0)
     if _why_not(now, among.own, len(set(units[now.edited != label.edited]))):
         unseen = np.full(shuffles, np.nan)
     statistics = {"self": own, "orig": orig, "gap": own - orig, "unseen": unseen}

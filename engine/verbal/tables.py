@@ -90,8 +90,8 @@ def parts(observed: Observed) -> Iterator[Part]:
             continue
         design = Design(**observed.factors(rows[inside]))
         rng = np.random.default_rng([spec.seed, number])
-        few, many = (design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws)))
-        yield Part(kind, name, inside, rows[inside], few, many, design)
+        draws = [design.resamples(rng, n) for n in (spec.bootstrap, max(spec.bootstrap, spec.verdict_draws))]
+        yield Part(kind, name, inside, rows[inside], draws[0], draws[1], design)
 
 
 def judge(observed: Observed, words: dict[str, list[str]] | None = None) -> tuple[list[pa.Table], list[dict[str, Any]]]:
@@ -206,10 +206,10 @@ def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
     """Add verdicts to the exact match's rows, simultaneous over the checkpoints, by the rules for probes."""
     trajectory = [at.scores[HEADLINE] for at in judged]
     for claim in CLAIMS:
-        (judgement,) = verdicts([trajectory], claim, confidence=spec.confidence, absent_within=spec.absent_within)
-        for at, found in zip(judged, judgement, strict=True):
+        said = verdicts([trajectory], claim, confidence=spec.confidence, absent_within=spec.absent_within)[0]
+        for at, found in zip(judged, said, strict=True):
             if at.scores["parse_rate"]["self"] < INTELLIGIBLE:
-                at.row[f"verdict_{claim}"] = "not testable"
+                at.row[f"verdict_{claim}"] = "not testable"  # and so it has no power
                 continue
             at.row[f"verdict_{claim}"] = found.word
             at.row.update({f"power_{claim}": found.power, f"detectable_{claim}": found.detectable})

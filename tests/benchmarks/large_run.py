@@ -21,7 +21,7 @@ from engine.config import RunSpec
 from engine.records import BEHAVIOR, EXAMPLES, EXPLANATIONS, META, example_id, metrics_table
 from engine.runs.store import Run
 from engine.spec_files import parse_spec
-from tests.synthetic_run import SPEAKERS, TOPICS, _block, drift, metrics_row, setting
+from tests.synthetic_run import SPEAKERS, TOPICS, _block, drift, judged, metrics_row, setting
 
 EXAMPLES_DEFAULT = 3_000_000
 ROW_GROUP = 1024 * 1024
@@ -145,8 +145,9 @@ def _explain(
                 about = base | {"edit": name, "control": control, "chosen": kind == 0, "seeds": 1, "cv": 0.7}
                 for part in range(1, len(SPLITS)):
                     keep = (edit == kind) & (split == part)
-                    numbers = metrics_row(e[keep], now[keep], then[keep], len(np.unique(group[keep])))
-                    rows.append(about | {"split": SPLITS[part]} | numbers)
+                    sizes = {"n_groups": len(np.unique(group[keep]))}
+                    numbers = metrics_row(e[keep], now[keep], then[keep], sizes)
+                    rows.append(about | {"split": SPLITS[part]} | (numbers if control else judged(numbers)))
                 kept = np.flatnonzero((edit == kind) & (split != 0))
                 for here in np.split(kept, range(ROW_GROUP, len(kept), ROW_GROUP)):
                     every = np.ones(len(here), bool)

@@ -150,10 +150,10 @@ def test_a_link_that_does_not_fit_is_answered_in_words(visit: Visit):
     expect(page.get_by_role("figure")).to_have_count(2)
 
 
-def test_delta_is_split_into_both_outputs_beside_the_counterfactual_gap(visit: Visit):
+def test_delta_is_split_into_both_outputs_beside_what_is_known_of_the_unseen_run(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", against="f")
     expect(page.get_by_role("heading", name="Δ split into its two outputs")).to_be_visible()
-    for tile in ("Self", "Orig", "Gap", "Counterfact. gap", "Target–current ρ"):
+    for tile in ("Self", "Orig", "Gap", "Unseen", "Target–current ρ"):
         expect(page.get_by_test_id("stMetric").filter(has_text=tile).first).to_contain_text(" to ")
     line = page.locator("p", has_text="r = ").filter(has_text="null")
     expect(line).to_have_count(2)  # interval, n and null also against one output

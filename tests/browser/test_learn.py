@@ -11,7 +11,7 @@ from tests.browser.conftest import Serve, Visit, settled
 from tests.browser.hands import address, click, enter, press, slide, soon
 from tests.browser.server import link_samples
 
-STEPS = 7
+STEPS = 8
 LARGE = 18
 """Pixels: the smallest type of a figure on a wall."""
 

@@ -6,6 +6,7 @@ import re
 import time
 import zipfile
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
 
@@ -52,10 +53,12 @@ def fill(page: Page, label: str, text: str, shows: Shows) -> None:
 
 
 def held(home: Path, name: str) -> psutil.Process:
-    """A job's process, stopped in the middle of its work, so that it does not end while it is looked at."""
-    job = next(j for j in jobs.jobs(home) if j.name == name)
+    """A job's process, stopped in the middle of its work, so that it does not end while it is looked at.
+
+    Waits for the job. Call it in a thread before the job starts: on a busy machine the page may be slower than a job.
+    """
     deadline = time.monotonic() + PATIENCE / 1000
-    while not jobs.progress(job):
+    while (job := next((j for j in jobs.jobs(home) if j.name == name), None)) is None or not jobs.progress(job):
         assert time.monotonic() < deadline
         time.sleep(0.02)
     process = jobs.process_of(job)
@@ -68,16 +71,17 @@ def held(home: Path, name: str) -> psutil.Process:
 def test_a_run_survives_a_reload_and_a_restart_and_goes_on_after_a_cancel(
     window: Window, serve: Serve, home: Path, request: pytest.FixtureRequest
 ) -> None:
-    with serve(home) as address:
+    with serve(home) as address, ThreadPoolExecutor(1) as aside:
         page = window.open(address, "runs", section="new", **{"from": "spec tiny"})
         start = page.get_by_role("button", name="Start the run")
         expect(page.get_by_text("Valid: at most 72 examples")).to_be_visible()
         fill(page, "Name", "two words", page.get_by_text("use letters, digits"))
         expect(start).to_be_disabled()
         fill(page, "Name", "story", soon(expect(start).to_be_enabled))
+        holding = aside.submit(held, home, "story")
         click(start, page.get_by_text(re.compile("story · (waiting|running)")))
         expect(page.get_by_text("story · running")).to_be_visible()
-        process = held(home, "story")
+        process = holding.result()
         expect(page.get_by_text(re.compile(r"step \d of 6"))).to_be_visible()
         page.reload()
         expect(page.get_by_text("story · running")).to_be_visible()

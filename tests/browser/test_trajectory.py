@@ -14,7 +14,7 @@ from tests.browser.hands import address, click, in_legend
 def test_lines_heatmap_and_examples_are_drawn_with_words_beside_them(visit: Visit):
     page = visit("trajectory", run="alpha")
     expect(page.get_by_role("figure")).to_have_count(6)
-    in_legend(page.get_by_role("figure").first, "Self", "Orig", "gap", "counterfactual gap", "target–current ρ")
+    in_legend(page.get_by_role("figure").first, "Self", "Orig", "gap", "unseen", "target–current ρ")
     expect(page.get_by_text("Coupling").first).to_be_visible()
     heatmap = page.get_by_role("figure", name="Heatmap of gap for every layer and checkpoint")
     expect(heatmap.locator("g.ytick")).to_have_text(["layer 2", "layer 4"])

@@ -62,7 +62,7 @@ def test_a_run_that_can_not_be_read_is_explained(broken: Path, opened: Open, pag
 
 def test_overview_states_verdicts_and_small_print(sound: Path, opened: Open) -> None:
     text = said(opened(sound, "overview", run="alpha"))
-    for needed in ("Are the explanations good?", "Coupled is not correct", "Coupled is not aware", "groups", "seed"):
+    for needed in ("Are the explanations good?", "Coupled is not correct", "Coupled is not aware", "cues × ", "seed"):
         assert needed in text
     rows = data.metrics(sound / "alpha", control=None, chosen=True, split="test_heldout", explainer="ridge")
     assert f"n = {rows.n.iloc[0]}" in text

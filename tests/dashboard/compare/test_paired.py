@@ -68,16 +68,16 @@ def test_more_shared_examples_than_are_measured_are_sampled(tmp_path, monkeypatc
     assert pairing.rows["explanation"].tolist() == pairing.rows["explanation_2"].tolist()
 
 
-def test_an_untestable_gap_is_not_testable_and_a_moved_rho_is_told_apart(tmp_path, opened: Open):
+def test_what_is_not_testable_says_so_and_a_moved_rho_is_told_apart(tmp_path, opened: Open):
     """The first run at its target, where the two models' unseen runs are the same, the second later on."""
     write_run(tmp_path / "first", prompts=120, checkpoints=3)
     write_run(tmp_path / "second", prompts=120, checkpoints=3)
     start, last = "gpt2--step-0000", "gpt2--step-0200"
     app = opened(tmp_path, "compare", run="first", second="second", checkpoint=start, checkpoint2=last)
     table = next(t.value for t in app.dataframe if "number" in t.value).set_index("number")
-    gap = table.loc["Counterfactual gap"]
-    assert gap["first: first"] == gap["first − second, paired"] == "not testable"
-    assert gap["second: second"] != "not testable"
+    unseen = table.loc["Unseen"]
+    assert unseen["first: first"] == unseen["first − second, paired"] == "not testable"
+    assert unseen["second: second"] != "not testable"
     assert "Target–current ρ is higher in the first run (+" in said(app).replace("\\", "")
 
 

@@ -29,13 +29,14 @@ def interval(name: str, value: float, low: float, high: float) -> dict[str, floa
 ROW: dict = {"checkpoint": "m--step-0200", "target": "m--step-0000", "step": 200, "target_current": 0.1}
 ROW |= {
     "explainer": "ridge",
-    "verdict_coupling": "holds",
-    "verdict_counterfactual": "inconclusive",
+    "verdict_coupling": "shown",
+    "verdict_unseen": "not shown",
+    "verdict_outputs": "not shown",
     "null_low": -0.3,
     "null_high": 0.3,
 }
 ROW |= interval("self", 0.7, 0.6, 0.8) | interval("orig", 0.2, 0.0, 0.3) | interval("gap", 0.5, 0.3, 0.7)
-ROW |= interval("counterfactual_gap", 0.1, -0.1, 0.3) | interval("change_tracking", 0.2, 0.1, 0.3)
+ROW |= interval("unseen", 0.1, -0.1, 0.3) | interval("unseen_over_stale", 0.2, 0.1, 0.3)
 CONTROLS = pd.DataFrame({"checkpoint": [], "control": [], "gap": [], "self": [], "step": []})
 
 
@@ -168,10 +169,11 @@ def test_drift_is_only_told_of_where_the_interval_says_so(
     ("change", "answer"),
     [
         ({}, "self"),
-        ({"verdict_coupling": "reverses", "gap_low": -0.7, "gap_high": -0.3}, "orig"),
-        ({"verdict_coupling": "inconclusive"}, "open"),
-        ({"verdict_coupling": "absent", "gap_low": -0.02, "gap_high": 0.02}, "open"),
-        ({"verdict_coupling": "holds", "self": 0.1, "self_low": -0.1, "orig_low": -0.2}, "neither"),
+        ({"verdict_coupling": "excluded", "gap_low": -0.7, "gap_high": -0.3, "orig_low": 0.1}, "orig"),
+        ({"verdict_coupling": "not shown"}, "open"),
+        ({"verdict_coupling": "excluded", "gap_low": -0.02, "gap_high": 0.02}, "open"),
+        ({"verdict_coupling": "not scored"}, "open"),
+        ({"verdict_coupling": "shown", "self": 0.1, "self_low": -0.1, "orig_low": -0.2}, "neither"),
         ({"verdict_coupling": None, **interval("gap", np.nan, np.nan, np.nan)}, "open"),
     ],
 )
@@ -179,10 +181,12 @@ def test_whom_the_explanation_follows_goes_by_the_verdict(change: dict, answer: 
     assert words.followed(rows(**change)).answer == answer
 
 
-def test_an_inconclusive_last_checkpoint_says_where_it_does_hold() -> None:
-    last = {**ROW, "step": 300, "checkpoint": "m--step-0300", "verdict_coupling": "inconclusive"}
+def test_an_undecided_last_checkpoint_says_its_power_and_where_coupling_is_shown() -> None:
+    last = {**ROW, "step": 300, "checkpoint": "m--step-0300", "verdict_coupling": "not shown", "power_coupling": 0.4}
+    last |= interval("gap", 0.1, -0.1, 0.3)
     reveal = words.followed(pd.concat([rows(), pd.DataFrame([last])]))
-    assert reveal.answer == "open" and "holds at step 200" in reveal.sentence
+    assert reveal.answer == "open" and "is shown at step 200" in reveal.sentence
+    assert "would be shown in 40%" in reveal.sentence
     assert words.followed(rows().head(1)).headline == "Nothing to follow"
 
 

@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 
 from dashboard.selection import on_screen
 from tests.dashboard.app import ROOT, Open, checked, html
+from tests.synthetic_run import write_run
 
 SAMPLES = ROOT / "sample_runs"
 
@@ -22,17 +23,35 @@ def reveal(app: AppTest) -> AppTest:
     return next(b for b in app.button if b.label == "Reveal").click().run()
 
 
-@pytest.mark.parametrize("step", range(1, 8))
+@pytest.mark.parametrize("step", range(1, 9))
 def test_every_step_hides_its_answer_and_reveals_it_with_numbers(opened: Open, step: int) -> None:
     app = opened(SAMPLES, "learn", step=str(step))
     assert 'class="reveal' not in said(app)
     after = said(reveal(app))
     assert 'class="reveal' in after
-    if step > 1:
+    if 1 < step < 8:
         assert "[" in after and "groups" in after  # an interval and what it comes from
     assert app.title[0].value.startswith(f"{step}. ")
     assert app.query_params["step"] == str(step)
     assert not app.markdown  # a page script shows every string that stands alone
+
+
+def test_the_last_step_has_the_unseen_run_among_its_controls(opened: Open, tmp_path: Path) -> None:
+    write_run(tmp_path / "alpha")
+    app = opened(tmp_path, "learn", step="8")
+    after = said(reveal(app))
+    assert "Do they know the unseen run beyond this output?" in after and "not shown (power" in after.lower()
+    assert "Step 7: " in after and "groups" in after
+    titles = [chart.proto.spec for chart in app.get("plotly_chart")]
+    assert sum("unseen over stale, partial r" in title for title in titles) == 1
+
+
+def test_the_honest_explainer_is_named_only_when_asked_for(opened: Open) -> None:
+    app = opened(SAMPLES, "learn", step="7", task="sycophancy")
+    assert '<table class="zoo">' in said(app) and "contradicting:" not in said(app)
+    next(b for b in app.button if b.label == "A").click().run()
+    after = said(reveal(app))
+    assert "is the honest one" in after and "contradicting: says the opposite" in after and "Predicted: “A”" in after
 
 
 def test_the_null_says_how_far_the_effect_moved_above_the_figure_that_shows_it(opened: Open) -> None:
@@ -82,10 +101,10 @@ def test_a_missing_run_is_named_in_words(opened: Open, tmp_path: Path) -> None:
     shutil.copytree(SAMPLES / "refusal", tmp_path / "only")
     for step, needed in (("5", "world “shared”"), ("6", "world “cue”")):
         assert needed in opened(tmp_path, "learn", step=step).info[0].value
-    assert "Step 2" in said(reveal(opened(tmp_path, "learn", step="7")))
+    assert "Step 2" in said(reveal(opened(tmp_path, "learn", step="8")))
 
 
-@pytest.mark.parametrize("step", ["0", "8", "<script>", "1.5", ""])
+@pytest.mark.parametrize("step", ["0", "9", "<script>", "1.5", ""])
 def test_a_step_that_is_not_there_is_answered_in_words(opened: Open, step: str) -> None:
     app = opened(SAMPLES, "learn", step=step)
     assert app.title[0].value.startswith("1. ")

@@ -24,23 +24,25 @@ def rows(n: int = 400, follows: str = "current") -> pd.DataFrame:
 @pytest.mark.parametrize(("follows", "sign"), [("current", 1), ("target", -1)])
 def test_agreement_knows_whom_the_explanation_follows(follows: str, sign: int) -> None:
     found = agreement(rows(follows=follows), draws=100)
-    assert found.testable and sign * found.gap.value > 0.5
-    assert sign * found.counterfactual_gap.value > 0.5
+    assert found.why_not is None and sign * found.gap.value > 0.5
+    assert (found.unseen.low > 0.3) == (follows == "current")
     assert found.null[0] < 0 < found.null[1] < max(found.self.value, found.orig.value)
     assert found.gap.low < found.gap.value < found.gap.high
     assert (found.n, found.n_groups, found.few) == (400, 100, False)
 
 
-def test_reading_the_output_is_coupling_but_no_counterfactual_knowledge() -> None:
+def test_reading_the_output_is_coupling_and_says_nothing_beyond_it() -> None:
     found = agreement(rows().assign(explanation=lambda f: -f["f_current"]), draws=100)
-    assert found.gap.low > 0.3 and abs(found.counterfactual_gap.value) < 0.1
+    assert found.gap.low > 0.3 and found.unseen.value is None
+    assert found.why_not == "the explanations say nothing beyond this prompt's outputs"
 
 
 def test_a_pair_that_cannot_be_told_apart_is_not_testable() -> None:
     frame = rows()
     same = {f"{name}_target": frame[f"{name}_current"] for name in ("f", "f_edited", "effect")}
     found = agreement(frame.assign(**same), draws=100)
-    assert not found.testable and found.counterfactual_gap.value is None and found.gap.value == pytest.approx(0)
+    assert found.unseen.value is None and found.gap.value == pytest.approx(0)
+    assert found.why_not == "f(x') follows from this prompt's outputs"
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 5])

@@ -1,16 +1,19 @@
 """Words never say more than the intervals support."""
 
+from collections.abc import Callable
+
 import pandas as pd
 import pytest
 
-from dashboard.reading import findings
-from engine.records import INTERVALS
+from dashboard.reading import chosen, findings
+from engine.records import CLAIMS, INTERVALS
 
 
 def row(step: int, **values: object) -> dict:
     """A metrics row; `name=(value, half width)` sets an estimate with its interval."""
     made: dict = {"checkpoint": f"m--{step}", "target": "m--0", "step": step, "explainer": "ridge", "control": None}
-    made |= {"null_high": 0.1, "verdict_coupling": "inconclusive", "verdict_counterfactual": "inconclusive"}
+    made |= {"null_high": 0.1, **{f"verdict_{claim}": "not shown" for claim in CLAIMS}}
+    made |= {f"{name}_{claim}": value for claim in CLAIMS for name, value in (("power", 0.45), ("detectable", 0.31))}
     made |= {f"{name}{end}": None for name in INTERVALS for end in ("", "_low", "_high")}
     for name, value in values.items():
         middle, half = value if isinstance(value, tuple) else (value, None)
@@ -46,7 +49,7 @@ def test_what_was_not_measured_is_not_graded() -> None:
 
 
 def test_the_output_is_named_where_it_does_as_well() -> None:
-    rows = frame(row(0, self=(0.9, 0.05)), row(100, self=(0.7, 0.1), gap=(0.1, 0.05), verdict_coupling="holds"))
+    rows = frame(row(0, self=(0.9, 0.05)), row(100, self=(0.7, 0.1), gap=(0.1, 0.05), verdict_coupling="shown"))
     better = row(100, control="output", self=(0.75, 0.1), gap=(0.3, 0.05))
     worse = row(100, control="output", self=(0.5, 0.1), gap=(0.02, 0.05))
     expected = {findings.quality: "agrees as well at step 100.", findings.coupling: "as large a gap at step"}
@@ -58,10 +61,17 @@ def test_the_output_is_named_where_it_does_as_well() -> None:
 @pytest.mark.parametrize(
     ("values", "answer", "settled"),
     [
-        ({"gap": (0.5, 0.6)}, "Not established", None),  # a verdict is needed, not a number
-        ({"gap": (0.5, 0.6), "verdict_coupling": "holds"}, "Coupled at the later checkpoint", True),
-        ({"gap": (-0.2, 0.05), "verdict_coupling": "reverses"}, "No: they recite the target", False),
-        ({"gap": (0.0, 0.02), "verdict_coupling": "absent"}, "No: the gap is absent", False),
+        ({"gap": (0.5, 0.6)}, "Not shown", None),  # a verdict is needed, not a number
+        ({"gap": (0.5, 0.6), "verdict_coupling": "shown"}, "Coupled at the later checkpoint", True),
+        (
+            {"gap": (-0.2, 0.05), "orig": (0.5, 0.1), "verdict_coupling": "excluded"},
+            "No: they recite the target",
+            False,
+        ),
+        ({"gap": (-0.2, 0.05), "orig": (0.0, 0.1), "verdict_coupling": "excluded"}, "No: coupling is excl", False),
+        ({"gap": (-0.2, 0.05), "orig": (-0.5, 0.1), "verdict_coupling": "reversed"}, "No: coupling is excl", False),
+        ({"gap": (0.0, 0.02), "verdict_coupling": "not testable"}, "Not testable in this run", None),
+        ({"gap": (0.3, 0.02), "verdict_coupling": None}, "Not tested in this run", None),
     ],
 )
 def test_coupling_is_what_the_verdict_says(values: dict, answer: str, settled: bool | None) -> None:
@@ -69,44 +79,84 @@ def test_coupling_is_what_the_verdict_says(values: dict, answer: str, settled: b
     assert found.answer.startswith(answer) and found.settled is settled
 
 
-def test_an_interval_above_0_without_a_verdict_is_explained() -> None:
-    wide, narrow = (findings.coupling(frame(row(0), row(100, gap=(0.5, w))), NO_CONTROLS) for w in (0.6, 0.1))
-    assert "shuffled labels" not in wide.sentence and "shuffled labels" in narrow.sentence
+@pytest.mark.parametrize(("ask", "name"), [(findings.coupling, "gap"), (findings.unseen, "unseen")])
+def test_an_interval_above_0_without_a_verdict_is_explained(ask: Callable[..., findings.Finding], name: str) -> None:
+    wide, narrow = (ask(frame(row(0), row(100, **{name: (0.5, width)})), NO_CONTROLS) for width in (0.6, 0.1))
+    assert "checkpoint alone" not in wide.sentence and "checkpoint alone lies above 0" in narrow.sentence
 
 
 def test_the_target_itself_counts_for_nothing() -> None:
-    trivial = row(0, gap=(0.0, 0.0), verdict_coupling="holds", verdict_counterfactual="holds")
+    trivial = row(0, gap=(0.0, 0.0), verdict_coupling="shown", verdict_unseen="shown")
     assert findings.coupling(frame(trivial), NO_CONTROLS).settled is None
-    assert findings.counterfactual(frame(trivial), NO_CONTROLS).settled is None
+    assert findings.unseen(frame(trivial), NO_CONTROLS).settled is None
 
 
-HELD = {"counterfactual_gap": (0.2, 0.05), "change_tracking": (0.3, 0.05), "verdict_counterfactual": "holds"}
-
-LOW = {"counterfactual_gap": (0.0, 0.1), "change_tracking": (0.1, 0.1)}
+SHOWN = {"unseen": (0.4, 0.1), "verdict_unseen": "shown", "over_unseen": "output,text_only"}
 
 
 @pytest.mark.parametrize(
-    ("mine", "control", "shown"),
+    ("values", "answer", "settled"),
     [
-        (HELD, LOW, True),
-        (HELD, {"counterfactual_gap": (0.18, 0.1), "change_tracking": (0.1, 0.1)}, False),
-        (HELD, {"counterfactual_gap": (0.0, 0.1), "change_tracking": (0.28, 0.1)}, False),
-        (HELD | {"change_tracking": (0.1, 0.2)}, LOW, False),
-        (HELD | {"verdict_counterfactual": "inconclusive"}, LOW, False),
-        (HELD | {"verdict_counterfactual": "not testable"}, LOW, False),
-        (HELD, {}, False),
+        (SHOWN, "Shown at the later checkpoint", True),
+        (SHOWN | {"over_unseen": None}, "Shown at the later checkpoint, over no control", True),
+        (SHOWN | {"verdict_unseen": "not shown"}, "Not shown", None),
+        (SHOWN | {"verdict_unseen": "not testable"}, "Not testable in this run", None),
+        (SHOWN | {"verdict_unseen": "excluded"}, "No: nothing beyond this output", False),
+        (SHOWN | {"verdict_unseen": "reversed"}, "No: nothing beyond this output", False),
+        (SHOWN | {"verdict_unseen": None}, "Not tested in this run", None),
     ],
 )
-def test_the_counterfactual_is_said_only_clear_of_every_control(mine: dict, control: dict, shown: bool) -> None:
-    found = findings.counterfactual(frame(row(0), row(100, **mine)), frame(row(100, control="stale", **control)))
-    assert (found.settled is True) == shown
-    assert found.answer.startswith("Yes") == shown
+def test_the_unseen_run_is_known_where_the_verdict_says_so(values: dict, answer: str, settled: bool | None) -> None:
+    found = findings.unseen(frame(row(0), row(100, **values)), NO_CONTROLS)
+    assert found.answer == answer and found.settled is settled
+    assert found.number == "+0.40 [+0.30, +0.50] at step 100"
 
 
-def test_ceiling_and_null_are_no_rivals() -> None:
-    ceiling = row(100, control="ceiling", counterfactual_gap=(0.9, 0.01), change_tracking=(0.9, 0.01))
-    controls = frame(ceiling, row(100, control="stale", **LOW))
-    assert findings.counterfactual(frame(row(0), row(100, **HELD)), controls).settled is True
+def test_shown_says_over_which_controls_and_what_holds_beyond_all_outputs() -> None:
+    later = row(100, **SHOWN, primary=True, unseen_p=0.005, n_cues=48.0, n_entities=120.0)
+    last = row(200, **SHOWN | {"over_unseen": None}, verdict_outputs="shown")
+    found = findings.unseen(frame(row(0), later, last), NO_CONTROLS)
+    assert found.answer == "Shown at all 2 later checkpoints"
+    assert "it exceeds −f(x) alone and text only at step 100; no control at step 200." in found.sentence
+    assert "too: not shown (power 0.45 at 0.2; an effect of 0.31 would be shown in 80%) at step 100" in found.sentence
+    assert "; shown at step 200." in found.sentence
+    assert "Permutation p at step 100: 0.005." in found.sentence and "primary hypothesis" in found.sentence
+    assert found.number.endswith("48 cues × 120 entities")
+
+
+def test_what_is_not_shown_is_said_with_its_power_and_what_is_not_testable_with_its_reason() -> None:
+    open_one = row(100, unseen=(0.1, 0.3))
+    no_run = row(200, verdict_unseen="not testable", why_not="f(x') follows from this prompt's outputs")
+    silent = row(300, verdict_unseen="not testable", left=0.01, target_current=0.2)
+    said = findings.unseen(frame(row(0), open_one, no_run, silent), NO_CONTROLS).sentence
+    assert "Not shown (power 0.45 at 0.2; an effect of 0.31 would be shown in 80%) at step 100; not testable" in said
+    reasons = "(f(x′) follows from this prompt's outputs and the explanations say nothing beyond this output)"
+    assert f"not testable {reasons} at steps 200 and 300." in said
+    alone = row(100, unseen=(0.3, 0.1), verdict_unseen="not testable")
+    assert "(there is no reading of the target's" in findings.unseen(frame(row(0), alone), NO_CONTROLS).sentence
+    few = row(100, verdict_outputs="not testable", why_not_outputs="the data have no factors (cue and entity)")
+    assert "no factors" in findings.unseen(frame(row(0), few), NO_CONTROLS).sentence
+
+
+def test_several_powers_are_a_range_and_the_same_verdict_is_not_said_twice() -> None:
+    said = findings.unseen(frame(row(0), row(100), row(200, power_unseen=0.6)), NO_CONTROLS).sentence
+    assert "(power 0.45 to 0.60 at 0.2; an effect of 0.31 would" in said
+    assert "too: the same." in findings.unseen(frame(row(0), row(100)), NO_CONTROLS).sentence
+
+
+def test_a_run_of_an_earlier_version_is_not_scored_yet() -> None:
+    new = [f"{name}_{claim}" for claim in CLAIMS for name in ("verdict", "power", "detectable")]
+    old = frame(row(0), row(100, gap=(0.5, 0.1))).drop(columns=[*new, "unseen"])
+    old = old.assign(verdict_coupling="a word of that version")
+    for rows in (chosen.complete(old), old.drop(columns="verdict_coupling")):
+        for ask in (findings.coupling, findings.unseen):
+            found = ask(rows, NO_CONTROLS)
+            assert found.settled is None and found.answer.startswith("Not scored yet")
+            assert "coupling rescore" in found.sentence
+    lost, said = chosen.coupling_lost(chosen.complete(old))
+    assert lost is None and "not scored yet" in said
+    rows = frame(row(0), row(100))
+    assert chosen.complete(rows) is rows
 
 
 def test_estimates_read_as_they_should() -> None:
