@@ -208,8 +208,10 @@ def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
     for claim in CLAIMS:
         said = verdicts([trajectory], claim, confidence=spec.confidence, absent_within=spec.absent_within)[0]
         for at, found in zip(judged, said, strict=True):
-            silent = at.scores["parse_rate"]["self"] < INTELLIGIBLE
-            at.row[f"verdict_{claim}"] = "not testable" if silent else found.word
+            if at.scores["parse_rate"]["self"] < INTELLIGIBLE:
+                at.row[f"verdict_{claim}"] = "not testable"  # and so it has no power
+                continue
+            at.row[f"verdict_{claim}"] = found.word
             at.row.update({f"power_{claim}": found.power, f"detectable_{claim}": found.detectable})
             at.row[f"over_{claim}"] = ",".join(at.over[claim]) or None
     for at in judged:
