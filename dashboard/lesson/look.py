@@ -21,6 +21,10 @@ STYLE = """<style>
   font-variant-numeric: tabular-nums; }
 .zoo :is(th, td) { padding: 0.25rem 1.2rem 0.25rem 0; text-align: left; border-bottom: 1px solid #808890;
   white-space: nowrap; }
+@media (max-width: 640px) {
+  [data-testid=stMain] .zoo { font-size: 14px; }
+  .zoo :is(th, td) { padding-right: 0.4rem; white-space: normal; }
+}
 [data-testid=stMain] .where p { font-size: 20px; margin: 0; }
 </style>"""
 
