@@ -188,7 +188,7 @@ def test_what_is_no_run_is_said(tmp_path):
     for broken, message in (
         (text[:100], "cut off"),
         ("[]", "not the record of a run"),
-        (text.replace('"format_version": 1', '"format_version": 99'), "format 99 by a newer version"),
+        (text.replace('"format_version": 2', '"format_version": 99'), "format 99 by a newer version"),
         (text.replace('"parts"', '"bits"'), "'parts' is missing"),
         (text.replace('"seed": 0', '"seed": -1'), "spec: "),
         (text.replace('"examples.parquet"', '"../../examples.parquet"'), "not a path inside the run"),
