@@ -135,8 +135,13 @@ INTERVALS = (
     "direction",
 )
 """Metrics with an interval: columns NAME, NAME_low and NAME_high."""
-CLAIMS = ("coupling", "unseen", "outputs")
-"""What may be said of an explainer (`engine.stats.verdicts`); each claim has columns of its own."""
+CLAIMS: dict[str, tuple[str, ...]] = {
+    "coupling": ("gap", "self"),
+    "unseen": ("unseen", "unseen_over_stale"),
+    "outputs": ("unseen", "unseen_over_stale", "unseen_over_outputs"),
+}
+"""What may be said of an explainer → the statistics that must all lie above 0 (`engine.stats.verdicts`). Each claim has
+columns of its own."""
 
 METRICS = pa.schema(
     [

@@ -79,9 +79,7 @@ def merged(old: Sequence[Row], fresh: Sequence[Row], said: Sequence[Row], known:
 
 
 def _key(row: Row) -> tuple[Any, ...]:
-    named = dict(row)
-    named["metric"] = named.get("metric") or "pearson"  # version 1 left it out of the null's rows
-    return tuple(None if isinstance(v, float) and math.isnan(v) else v for v in (named.get(name) for name in KEY))
+    return tuple(None if isinstance(v, float) and math.isnan(v) else v for v in (row.get(name) for name in KEY))
 
 
 def words_anew(observed: Observed) -> list[Row]:

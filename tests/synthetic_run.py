@@ -30,7 +30,6 @@ from engine.records import (
 )
 from engine.runs.store import Run
 from engine.spec_files import parse_spec
-from engine.stats.verdicts import CLAIMS as STATISTICS
 
 TOPICS = ("geography", "history", "physics", "music")
 SPEAKERS = ("a professor", "a neighbour", "a child", "a stranger")
@@ -181,7 +180,7 @@ def judged(row: dict) -> dict:
     if "unseen" in row:
         row["unseen_p"] = float(norm.sf(row["unseen"] / error))
     for claim in CLAIMS:
-        of = [row.get(name) for name in STATISTICS[claim]]
+        of = [row.get(name) for name in CLAIMS[claim]]
         untold = claim == "coupling" and row["why_not"] is not None
         row[f"verdict_{claim}"] = word = verdict([None] if untold else of, error)
         row[f"power_{claim}"] = float(norm.cdf(0.2 / error - CRITICAL))

@@ -15,10 +15,10 @@ from dashboard.lesson.roles import LessonRun
 from dashboard.lesson.words import Reveal, above, metric, signed, with_interval
 from dashboard.reading.agreement import Estimate, behavior, design
 from dashboard.text import escaped
+from engine.records import CLAIMS
 from engine.stats.bootstrap import Resamples
 from engine.stats.faithfulness import score
 from engine.stats.unseen import unseen_run
-from engine.stats.verdicts import CLAIMS
 from engine.zoo.lookalikes import ZOO, Sight
 
 SHOWN = ("forgetting", "contradicting", "present output", "reciting", "oracle")

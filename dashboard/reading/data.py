@@ -47,6 +47,8 @@ class RunEntry:
     """One line, for unreadable and failed runs."""
     note: str
     task: str
+    outdated: bool = False
+    """Whether an earlier version scored it; `coupling rescore` brings it up to date."""
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,8 @@ def _entry(path: Path, key: str) -> RunEntry:
         run = Run.open(path)
         state = run.state
         problem = str(run.manifest.get("error") or "no reason was recorded") if state == "failed" else None
-        return RunEntry(key, path, state, problem, run.spec.note, run.spec.task.name)
+        outdated = state == "complete" and run.manifest["format_version"] < FORMAT_VERSION
+        return RunEntry(key, path, state, problem, run.spec.note, run.spec.task.name, outdated)
     except RunError as error:
         return RunEntry(key, path, "unreadable", str(error), "", "")
 
@@ -177,11 +180,6 @@ def values(path: Path, column: str, limit: int = 200) -> list[str]:
 @cached_per_run(st.cache_data, max_entries=8)
 def _metrics(path: Path) -> pd.DataFrame:
     return complete(query("SELECT * FROM read_parquet(?)", [part(path, "metrics.parquet")], path))
-
-
-def is_current(path: Path) -> bool:
-    """Whether a run was scored by this version; `coupling rescore` does it for one that was not."""
-    return int(manifest(path)["format_version"]) >= FORMAT_VERSION
 
 
 def metrics(path: Path, **filters: object) -> pd.DataFrame:

@@ -15,7 +15,7 @@ import pandas as pd
 from dashboard.reading.chosen import NOT_SCORED
 from dashboard.text import bracketed, number, signed
 from engine.stats.unseen import LEAST_LEFT
-from engine.stats.verdicts import POWER
+from engine.stats.verdicts import EFFECT, POWER
 
 GOOD, FAIR = 0.7, 0.4
 """Self is graded by the lower end of its interval."""
@@ -24,8 +24,6 @@ IN_WORDS = ("copy", "contrary", "consistency", "output_text", "text_only", "stal
 """Controls of explanations in words that Self is compared with."""
 SHARES_CONTENT = "consistency"
 """Its answer to x′ is the model's own, so it knows as much of the unseen run."""
-EFFECT = 0.2
-"""The true size at which the engine states power."""
 NOT_TESTED = "not tested"
 """Instead of a verdict, for a row that has none."""
 OLD = "Not scored yet: this run was made by an earlier version"
@@ -202,7 +200,7 @@ def unseen(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
 def _said(rows: pd.DataFrame, claim: str) -> pd.Series:
     """The verdict on a claim in each row."""
     name = f"verdict_{claim}"
-    return rows[name].fillna(NOT_TESTED) if name in rows else pd.Series(NOT_SCORED, index=rows.index)
+    return rows[name].fillna(NOT_TESTED)
 
 
 def _open(said: pd.Series) -> str:

@@ -19,7 +19,6 @@ from dashboard.reading.example_rows import SORTS
 from dashboard.selection.resolve import NAMES, Selection, noise_text, resolve
 from dashboard.text import markdown_escaped, shown
 from engine.config import InputError
-from engine.rescore import rescore
 from engine.runs.store import RunError
 
 OF_ONE_RUN = ("example", "slice", "hash", "layer", "condition")
@@ -214,7 +213,7 @@ def no_runs() -> None:
 
 def offer_rescoring(run: data.RunEntry) -> None:
     """For a run of an earlier version: a sentence, and a button that scores it anew."""
-    if run.state != "complete" or data.is_current(run.path):
+    if not run.outdated:
         return
     st.info(
         "An earlier version scored this run. What explanations know of the unseen run, and the verdicts, are missing. "
@@ -224,6 +223,8 @@ def offer_rescoring(run: data.RunEntry) -> None:
     about = "Reads the stored explanations and behavior; no model is loaded. The old metrics stay in the run's folder."
     if not st.button("Score it anew", icon=":material/calculate:", key="rescore", help=about):
         return
+    from engine.rescore import rescore  # takes seconds to import
+
     bar = st.progress(0.0, "Scoring anew")
     try:
         rescore(run.path, lambda _, done, total: bar.progress(done / max(total, 1), "Scoring anew"))

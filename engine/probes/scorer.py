@@ -28,7 +28,7 @@ LEAST_ROWS = 3
 """A split with fewer rows of an edit is not scored."""
 KEPT_CONTROLS = ("output", "output_text", "text_only", "other_model")
 """Controls whose explanations are stored example by example, so that a run can be scored anew."""
-RIVALS = ("output", "output_text", "text_only", "other_model", "stale")
+RIVALS = (*KEPT_CONTROLS, "stale")
 """Controls that know less than an explainer of hidden states should."""
 
 At = tuple[str, int]
@@ -130,6 +130,9 @@ def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanatio
     probe, said = explained.probe, explained.explanations
     levels = list(dict.fromkeys((label.kind, label.level) for label in explained.labels))
     average = np.array([levels.index((label.kind, label.level)) for label in explained.labels])
+    # What gets verdicts, a leading probe without label noise, needs more draws.
+    is_precise = probe.leads & (average == 0)
+    columns = [(np.flatnonzero(is_precise == precise), precise) for precise in (True, False)]
     metrics: dict[At, list[Columns]] = {}
     clean: dict[At, Score] = {}
     for t, checkpoint in enumerate(observed.spec.checkpoints):
@@ -137,12 +140,12 @@ def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanatio
             if (sample := samples.get((probe.place.edit, split))) is None:
                 continue
             scores: list[Score] = []
-            for precise in (True, False) if probe.leads else (False,):  # only the explainers with verdicts need it
-                some = (average == 0) == precise if probe.leads else np.ones(len(average), dtype=bool)
+            for some, precise in columns:
+                if not len(some):
+                    continue
                 stale = explained.stale[t][np.ix_(sample.inside, some)]
-                if some.any():
-                    options = {"precise": precise, "stale": stale, "average": average[some]}
-                    scores += score_at(observed, sample, t, said[t][:, some], **options)
+                options = {"precise": precise, "stale": stale, "average": average[some]}
+                scores += score_at(observed, sample, t, said[t][:, some], **options)
             metrics[split, t] = [
                 naming(observed, checkpoint, probe, explained.regime, NoiseLabel(*level, 0))
                 | {"split": split, "cv": probe.cv, "noisy_clean": float(np.mean(explained.noisy_clean[average == i]))}
@@ -287,14 +290,7 @@ def verdict_columns(observed: Observed, leading: Sequence[Scored], rivals: Seque
                 for t, at in enumerate(own):
                     there = {name: scores[split, t] for name, scores in rivals[i].items() if name in RIVALS}
                     over = exceeded(leading[i].scores[split, t], there, claim, spec.confidence)
-                    out[i].setdefault((split, t), {"primary": n == primary}).update(
-                        {
-                            f"verdict_{claim}": at.word,
-                            f"power_{claim}": at.power,
-                            f"detectable_{claim}": at.detectable,
-                            f"over_{claim}": ",".join(over) or None,
-                        }
-                    )
+                    out[i].setdefault((split, t), {"primary": n == primary}).update(at.columns(claim, over))
     return out
 
 

@@ -69,10 +69,10 @@ class Design:
             return self.factors[1]
         return pd.factorize(np.asarray(self.groups, dtype=object), use_na_sentinel=False)[0]
 
-    def folds_of(self, seed: int, folds: int = FOLDS) -> np.ndarray:
+    def folds_of(self, seed: int) -> np.ndarray:
         """The fold of each row, [n]; a level of the held-out factor is never split."""
         levels = int(self.held_out.max(initial=-1)) + 1
-        return (np.random.default_rng(seed).permutation(levels) % min(folds, max(levels, 1)))[self.held_out]
+        return (np.random.default_rng(seed).permutation(levels) % min(FOLDS, max(levels, 1)))[self.held_out]
 
     def resamples(self, rng: np.random.Generator, draws: int) -> Resamples:
         return bootstrap_weights(rng, draws, self.groups, self.cue, self.entity)

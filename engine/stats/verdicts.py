@@ -18,15 +18,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from engine.records import CLAIMS
 from engine.stats.bootstrap import interval, simultaneous
 from engine.stats.faithfulness import Score
 
-CLAIMS: dict[str, tuple[str, ...]] = {
-    "coupling": ("gap", "self"),
-    "unseen": ("unseen", "unseen_over_stale"),
-    "outputs": ("unseen", "unseen_over_stale", "unseen_over_outputs"),
-}
-WORDS = ("shown", "reversed", "excluded", "not shown", "not testable")
+EFFECT = 0.2
+"""The true size at which power is stated, unless another is asked for."""
 POWER = 0.8
 """The power at which the smallest detectable effect is stated."""
 
@@ -36,13 +33,22 @@ class Verdict:
     """What may be said of one claim at one checkpoint."""
 
     word: str
-    """One of WORDS."""
+    """One of records.VERDICTS."""
     bands: dict[str, tuple[float, float]]
     """The simultaneous band of each statistic of the claim."""
     power: float
     """Chance of "shown" where every statistic of the claim truly is `effect`; NaN where it is not testable."""
     detectable: float
     """Smallest true effect of all statistics that is shown with a chance of `POWER`; NaN where it is not testable."""
+
+    def columns(self, claim: str, over: Sequence[str]) -> dict[str, float | str | None]:
+        """The claim's columns of records.METRICS. over: the controls that the explainer exceeds."""
+        return {
+            f"verdict_{claim}": self.word,
+            f"power_{claim}": self.power,
+            f"detectable_{claim}": self.detectable,
+            f"over_{claim}": ",".join(over) or None,
+        }
 
 
 Trajectory = Sequence[Score]
@@ -56,7 +62,7 @@ def verdicts(
     primary: int | None = None,
     confidence: float = 0.95,
     absent_within: float = 0.03,
-    effect: float = 0.2,
+    effect: float = EFFECT,
 ) -> list[list[Verdict]]:
     """Verdicts on one claim for each trajectory and checkpoint.
 

@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from engine.records import CLAIMS
 from engine.stats.seeds import error_of_interval, random_effects
 
+VERDICTS = tuple(f"verdict_{claim}" for claim in CLAIMS)
 ENDS = ("", "_low", "_high")
 """Suffixes of the three columns that hold a number and its interval."""
 

@@ -15,9 +15,9 @@ import numpy as np
 import pandas as pd
 
 from engine.config import StressSpec
-from engine.markdown import intervals, markdown_table
 from engine.probes.ridge import Ridge
 from engine.progress import Progress, silent
+from engine.runs.markdown import intervals, markdown_table
 from engine.runs.observed import Observed, Place
 from engine.runs.store import Run
 from engine.stats import monitoring

@@ -14,18 +14,17 @@ import pandas as pd
 from pydantic import Field, ValidationError
 
 from engine.config import InputError, Strict
-from engine.markdown import intervals, markdown_table
 from engine.progress import Progress, silent
-from engine.records import CLAIMS, INTERVALS
+from engine.records import INTERVALS
 from engine.runs.files import MANIFEST, sha256_of
+from engine.runs.markdown import intervals, markdown_table
 from engine.runs.store import Run
-from engine.studies.over_seeds import counted, over_seeds, with_ends
+from engine.studies.over_seeds import VERDICTS, counted, over_seeds, with_ends
 from engine.studies.samples import TASKS, build, run_specs
 from engine.studies.verbal_cells import VerbalStudySpec, read_yaml
 
 METRICS_FILE = "metrics.parquet"
 SUMMARY_FILE = "summary.csv"
-VERDICTS = tuple(f"verdict_{claim}" for claim in CLAIMS)
 SUMMARISED = ("target_current", *(name for name in INTERVALS if name != "direction"))
 
 

@@ -25,11 +25,11 @@ from filelock import FileLock
 from engine import pipeline
 from engine.config import CheckpointSpec, InputError, RunSpec
 from engine.progress import Progress, silent
-from engine.records import CLAIMS
 from engine.runs.files import MANIFEST, replace_file
 from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.spec_files import relative_paths
+from engine.studies.over_seeds import VERDICTS
 from engine.studies.samples import jobs, one_thread, train_job
 from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells
 from engine.verbal.labels import Answers
@@ -131,7 +131,7 @@ def worth_keeping(table: pd.DataFrame) -> pd.DataFrame:
     of_probes = table["explainer"] != "verbal"
     kept = table["control"].isna() | table["metric"].isin(CONTROL_METRICS)
     rows = table[np.where(of_probes, table["chosen"] & (table["noise"] == 0), kept)]
-    always = {"world", "control", "why_not", *(f"verdict_{claim}" for claim in CLAIMS)}
+    always = {"world", "control", "why_not", *VERDICTS}
     return rows[[c for c in rows if c in always or rows[c].notna().any()]]
 
 

@@ -8,12 +8,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from engine.markdown import intervals, markdown_table
-from engine.records import CLAIMS
-from engine.studies.over_seeds import counted, over_seeds, with_ends
+from engine.runs.markdown import intervals, markdown_table
+from engine.studies.over_seeds import VERDICTS, counted, over_seeds, with_ends
 from engine.studies.verbal_cells import VerbalStudySpec
 
-VERDICTS = tuple(f"verdict_{claim}" for claim in CLAIMS)
 CONTROLS = ("copy", "consistency", "output_text", "text_only", "small_lm", "other_model", "null")
 COLUMNS: dict[str, tuple[str | None, str, str]] = {
     "agreement": (None, "label_agreement", "self"),

@@ -211,9 +211,7 @@ def _fill_verdicts(spec: MetricSpec, judged: Sequence[Judged]) -> None:
             if at.scores["parse_rate"]["self"] < INTELLIGIBLE:
                 at.row[f"verdict_{claim}"] = "not testable"  # and so it has no power
                 continue
-            at.row[f"verdict_{claim}"] = found.word
-            at.row.update({f"power_{claim}": found.power, f"detectable_{claim}": found.detectable})
-            at.row[f"over_{claim}"] = ",".join(at.over[claim]) or None
+            at.row.update(found.columns(claim, at.over[claim]))
     for at in judged:
         at.row.update({column: value for column, value in at.null.values.items() if column.startswith("null_")})
         at.row.update({f"{name}_p": at.null.p(name, at.scores[HEADLINE][name]) for name in ("gap", "unseen")})

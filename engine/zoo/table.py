@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 
 from engine.config import InputError
-from engine.markdown import intervals, markdown_table
 from engine.progress import Progress
+from engine.records import CLAIMS
+from engine.runs.markdown import intervals, markdown_table
 from engine.runs.observed import Observed
 from engine.stats.bootstrap import Resamples
 from engine.stats.faithfulness import Score, score
 from engine.stats.unseen import Design, UnseenRun, unseen_run
-from engine.stats.verdicts import CLAIMS, verdicts
+from engine.stats.verdicts import verdicts
 from engine.zoo.drawn import Drawn, draw
 from engine.zoo.lookalikes import ZOO, Sight
 

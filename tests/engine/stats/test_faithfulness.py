@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from engine.records import INTERVALS, METRICS
+from engine.records import INTERVALS, METRICS, VERDICTS
 from engine.stats.bootstrap import bootstrap_weights
 from engine.stats.faithfulness import Behavior, Null, band_of, null, score, span_ranking
 from engine.stats.unseen import Design, UnseenRun, unseen_run
-from engine.stats.verdicts import WORDS, verdicts
+from engine.stats.verdicts import verdicts
 
 STEPS = 4
 
@@ -290,4 +290,4 @@ def test_holm_asks_more_of_many_trajectories(world):
     assert all(a or not b for a, b in zip(shown_alone, shown_together, strict=True))
     for a, b in zip(alone, together, strict=True):
         assert b.bands["gap"][0] <= a.bands["gap"][0] + 1e-12 and b.bands["gap"][1] >= a.bands["gap"][1] - 1e-12
-        assert b.word in WORDS
+        assert b.word in VERDICTS

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from engine.records import CLAIMS, VERDICTS
 from engine.stats.faithfulness import Score
-from engine.stats.verdicts import CLAIMS, POWER, WORDS, exceeded, verdicts
+from engine.stats.verdicts import POWER, exceeded, verdicts
 
 
 def scores(rng, true, error=0.05, draws=2000, **values) -> list[Score]:
@@ -35,7 +36,7 @@ def test_words(rng, claim):
         {n: 0.01 * rng.normal(size=500) for n in CLAIMS[claim]},
     )
     assert verdicts([[at]], claim)[0][0].word == "excluded"
-    assert {v.word for v in found} <= set(WORDS)
+    assert {v.word for v in found} <= set(VERDICTS)
 
 
 def test_a_claim_needs_each_of_its_statistics(rng):

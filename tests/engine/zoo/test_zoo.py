@@ -7,9 +7,9 @@ import pytest
 
 from engine import SAMPLES
 from engine.config import InputError
+from engine.records import CLAIMS
 from engine.runs.observed import Observed
 from engine.runs.store import Run
-from engine.stats.verdicts import CLAIMS
 from engine.zoo import table
 from engine.zoo.lookalikes import ZOO
 from tests.engine.test_pipeline import call
