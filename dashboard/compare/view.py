@@ -156,7 +156,7 @@ def over_steps(selection: Selection, second: data.RunEntry, theirs: data.Setting
     title = "r; in words exact match" if any(in_words) else "agreement (Pearson r)"
     title = "exact match (ρ: r)" if all(in_words) else title
     figure = charts.trajectory(
-        series, panels=(title, "gap"), absent_within=data.spec(selection.path).metrics.absent_within
+        series, panels=(title, "gap, unseen"), absent_within=data.spec(selection.path).metrics.absent_within
     )
     where = about(selection, note=f"second run {second.key}")
     alt = "Self, target–current correlation, gap and unseen of both runs over the steps; the table has the numbers."

@@ -9,7 +9,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts import Series, style
-from dashboard.reading import chosen, data
+from dashboard.reading import chosen, data, findings
 from dashboard.selection.state import Selection, bound, edit_caption, problem
 from dashboard.text import markdown_escaped
 from dashboard.trajectory.single_examples import single_examples
@@ -178,8 +178,12 @@ def verdicts(rows: pd.DataFrame) -> None:
         "over": "Controls that the explainer exceeds in both statistics, paired.",
         "beyond all outputs": "The same, with unseen over all outputs above 0 too.",
     }
+    shown = rows[["checkpoint", "step", *names]].assign(
+        power_unseen=[charts.number(power, absent="–") for power in rows["power_unseen"]],
+        over_unseen=[", ".join(findings.over(row)) or "–" for row in rows.to_dict("records")],
+    )
     st.dataframe(
-        rows[["checkpoint", "step", *names]].rename(columns=names).round(2),
+        shown.rename(columns=names).round(2),
         hide_index=True,
         key="verdicts",
         alt="Verdicts at each checkpoint",
