@@ -16,9 +16,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTra
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from engine.config import CheckpointSpec, InputError
+from engine.config import ChatSpec, CheckpointSpec, InputError
 from engine.model import pickles
 from engine.model.adapters import AdapterError, merged, put_on
+from engine.model.chat import Chat, ChatError, chat_for
 from engine.model.checks import TEXT, CheckError, examine
 from engine.model.forward import UNREADABLE
 
@@ -33,6 +34,7 @@ LIMITS = (
     "n_ctx",
 )
 """Names of the longest row in configurations."""
+AUTO = ChatSpec()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -48,6 +50,8 @@ class Checkpoint:
     tokenizer: Any
     spec: CheckpointSpec
     device: torch.device
+    chat: Chat | None = None
+    """How it reads prompts in its chat template; None: as plain text."""
 
     @property
     def name(self) -> str:
@@ -90,7 +94,7 @@ def longest_row(model: PreTrainedModel) -> int | None:
     return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
-def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> Checkpoint:
+def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", chat: ChatSpec = AUTO) -> Checkpoint:
     """Load a checkpoint. With `spec.untrained` its architecture gets random weights from a fixed seed.
 
     Raises CheckpointError for anything that is not a causal language model with its tokenizer.
@@ -100,6 +104,10 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> 
     where = _device(device)
     config = _config(spec)
     tokenizer = _tokenizer(spec)
+    try:
+        reads = chat_for(tokenizer, chat)
+    except ChatError as error:
+        raise CheckpointError(f"{spec.path}: {error}") from None
     text = tokenizer(TEXT, add_special_tokens=False).input_ids
     model = _model(spec, config, DTYPES[dtype], text).to(where).eval().requires_grad_(False)
     with _in_one_line(f"{spec.path}: {config.model_type} can't be run"):
@@ -114,7 +122,7 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> 
             examine(model, text, longest_row(model))
         except CheckError as error:
             raise CheckpointError(f"{spec.path}: {error}") from None
-    return Checkpoint(model, tokenizer, spec, where)
+    return Checkpoint(model, tokenizer, spec, where, reads)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:

@@ -1,31 +1,26 @@
 """Examples and labels as rows of tokens, and the losses on them.
 
 A row holds x, the question and, in training, the label. The answer to x is read from the same row, at the last token of
-x, unless there is a chat template or the answers begin alike.
+x, unless the row does not begin with the tokens of x (a chat template goes on after them) or the answers begin alike.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-from engine.config import InputError
 from engine.model.alike import Kind, any_rows, in_kinds
 from engine.model.batching import common_prefix
+from engine.model.chat import Chat
 from engine.model.forward import batch_of, run, takes
 from engine.model.tokens import Tokens
 
-CLOCK = "strftime_now"
-"""Function by which a chat template writes the date."""
-STRFTIME = ("-d", "-m", "-y", "-j", "-H", "-I", "-M", "-S", *"aAbBcdDeFGhHIjmMnpRSTuUVwWxXyYzZ%")
 NO_TOKEN = -1
 """Stands for a missing second token."""
 PLACEHOLDER_PROB = 1e-12
@@ -75,34 +70,18 @@ def answer_row(tokens: Tokens, continued: int | None = None) -> TokenRow:
 
 
 def question_rows(
-    tokenizer: Any, prompts: Sequence[str], tokens: Sequence[Tokens], questions: Sequence[str], *, chat_on: date | None
+    tokenizer: Any, prompts: Sequence[str], tokens: Sequence[Tokens], questions: Sequence[str], chat: Chat | None
 ) -> list[tuple[int, ...]]:
-    """Token ids of x and the question after it; with `chat_on`, in the tokenizer's chat template as on that day.
+    """Token ids of x and the question after it: of its last message, where `chat` reads x in a template.
 
     Raises InputError for a template that can't be applied.
     """
-    if chat_on is None:
+    if chat is None:
         asked = ids_of(tokenizer, questions)
         return [(*t.prompt, *asked[q]) for t, q in zip(tokens, questions, strict=True)]
-    options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": False}
-    messages = [{"role": "user", "content": p + q} for p, q in zip(prompts, questions, strict=True)]
-    try:
-        options["chat_template"] = _with_fixed_day(tokenizer.get_chat_template(), chat_on)
-        texts = [tokenizer.apply_chat_template([message], **options) for message in messages]
-    except Exception as error:  # a template is a program of its own
-        why = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise InputError(f"the chat template can't be applied ({why}): set verbal.chat_template: false") from None
+    texts = [chat.read(prompt + question).text for prompt, question in zip(prompts, questions, strict=True)]
     known = ids_of(tokenizer, texts)
     return [known[text] for text in texts]
-
-
-def _with_fixed_day(template: str, day: date) -> str:
-    """A chat template in which strftime_now, by which templates write the date, always writes the same day."""
-    if CLOCK not in template:
-        return template
-    parts = (f"replace({json.dumps('%' + code)}, {json.dumps(day.strftime('%' + code))})" for code in STRFTIME)
-    # The empty expression keeps a first line break of the template.
-    return f"{{% macro {CLOCK}(form) %}}{{{{ form | {' | '.join(parts)} }}}}{{% endmacro %}}{{{{ '' }}}}{template}"
 
 
 def label_rows(
@@ -111,7 +90,6 @@ def label_rows(
     sentences: Sequence[str],
     answers: Sequence[TokenRow],
     *,
-    chat: bool,
     kind: Kind = any_rows,
 ) -> list[TokenRow]:
     """The questions with their labels. The answer to x is read from the same row if the row holds it, and if the model
@@ -120,7 +98,7 @@ def label_rows(
     out = []
     for ids, sentence, answer in zip(asked, sentences, answers, strict=True):
         row = (*ids, *known[sentence], *end)
-        inside = not chat and ids[: len(answer.ids)] == answer.ids and kind(len(row)) == kind(len(answer.ids))
+        inside = ids[: len(answer.ids)] == answer.ids and kind(len(row)) == kind(len(answer.ids))
         out.append(TokenRow(row, len(ids), answer.pairs if inside else ()))
     return out
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -74,15 +74,6 @@ def truthful_sentences(examples: pd.DataFrame, answers: Answers, task: str) -> l
     return [wording.question(edit).strip() + said for edit, said in zip(examples["edit"], stated, strict=True)]
 
 
-def first_day(observed: Observed) -> date:
-    """The day that a chat template writes as today: that of the run's first prompt in it, which the manifest keeps, so
-    that a run that goes on the next day reads the same tokens."""
-    notes = observed.record.manifest["notes"]
-    if "chat_day" not in notes:
-        observed.record.note(chat_day=date.today().isoformat())
-    return date.fromisoformat(notes["chat_day"])
-
-
 class Texts:
     """The examples of a run as one checkpoint reads them."""
 
@@ -92,9 +83,6 @@ class Texts:
         self.examples, self.checkpoint = observed.examples, checkpoint
         self.wording = WORDINGS[observed.spec.task.name]
         self.forced = verbal.decoding == "choice"
-        template = getattr(checkpoint.tokenizer, "chat_template", None) if verbal.chat_template else None
-        self.chat = bool(template)
-        self.day = first_day(observed) if "strftime_now" in str(template) else date.min
 
     def tokens(self, rows: np.ndarray, column: str = "prompt") -> Any:
         from engine.model.behavior import tokenised
@@ -108,10 +96,22 @@ class Texts:
         """Token ids of x and the question."""
         from engine.verbal.rows import question_rows
 
+        tokens = self.tokens(rows)
+        prompts, questions = zip(*self._questions(rows), strict=True)
+        return question_rows(self.checkpoint.tokenizer, prompts, tokens, questions, self.checkpoint.chat)
+
+    def _questions(self, rows: np.ndarray) -> list[tuple[str, str]]:
+        """x and the question of each example."""
         part = self.examples.iloc[rows]
-        prompts, questions = list(part["prompt"]), [self.wording.question(edit) for edit in part["edit"]]
-        day = self.day if self.chat else None
-        return question_rows(self.checkpoint.tokenizer, prompts, self.tokens(rows), questions, chat_on=day)
+        return [(x, self.wording.question(edit)) for x, edit in zip(part["prompt"], part["edit"], strict=True)]
+
+    def _following(self, rows: np.ndarray, options: Sequence[Sequence[str]]) -> list[list[str]]:
+        """Sentences [rows] as they follow x and the question: after a generation prompt they have no space in front."""
+        chat = self.checkpoint.chat
+        if chat is None:
+            return [list(own) for own in options]
+        asked = [chat.read(x + question) for x, question in self._questions(rows)]
+        return [[reading.answered(said) for said in own] for reading, own in zip(asked, options, strict=True)]
 
     def material(self, labels: Labels) -> Any:
         """Rows to train on. Raises InputError for answers that read alike, and if x, question and label are longer than
@@ -124,7 +124,8 @@ class Texts:
         edited = [answer_row(t, i % 2) for i, t in enumerate(self.tokens(labels.rows, "edited"))]
         stated = sentences(self.examples.iloc[labels.rows], self.wording, labels.edited_is_a, labels.changed)
         asked, kind = self.asked(labels.rows), kind_of(self.checkpoint.model)
-        rows = label_rows(self.checkpoint.tokenizer, asked, stated, x, chat=self.chat, kind=kind)
+        (following,) = zip(*self._following(labels.rows, [[sentence] for sentence in stated]), strict=True)
+        rows = label_rows(self.checkpoint.tokenizer, asked, following, x, kind=kind)
         longest, limit = max(len(row.ids) for row in rows), self.checkpoint.max_positions
         if limit and longest > limit:
             raise InputError(
@@ -139,7 +140,8 @@ class Texts:
         from engine.verbal.say import choose, say
 
         tokenizer = self.checkpoint.tokenizer
-        options = [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
+        sentences = [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
+        options = self._following(rows, sentences)
         if self.forced:
             return choose(self.checkpoint, self.asked(rows), options)
         known = ids_of(tokenizer, (sentence for own in options for sentence in own))

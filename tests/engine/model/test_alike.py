@@ -76,7 +76,7 @@ def test_words_are_learnt_and_held_as_alone(phi):
     from engine.model.alike import kind_of
 
     asked = [t.prompt for t in tokens]
-    rows = label_rows(phi.tokenizer, asked, stated, x, chat=False, kind=kind_of(phi.model))
+    rows = label_rows(phi.tokenizer, asked, stated, x, kind=kind_of(phi.model))
     with torch.no_grad():
         together, apart = logits_of(phi.model, rows), [logits_of(phi.model, [row]) for row in rows]
     assert together.with_pairs == [i for i, one in enumerate(apart) if one.with_pairs]
