@@ -54,7 +54,7 @@ class CheckpointSpec(Strict):
     """One causal language model: a local folder or a hub model, optionally with an adapter."""
 
     name: str = Field(description="family--name, for example gpt2--step-0300; the run's files carry this name")
-    path: str = Field("", description="local folder (relative to the spec file) or hub id")
+    path: str = Field("", description="local folder or .gguf file (relative to the spec file), or hub id")
     revision: str | None = Field(None, description="branch, tag or commit of the hub model")
     adapter: str | None = Field(None, description="peft adapter to put on the model: local folder or hub id")
     step: int = Field(0, ge=0, description="training step, the x axis of trajectories")

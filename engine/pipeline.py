@@ -133,7 +133,7 @@ def provenance(spec: RunSpec) -> dict[str, Any]:
     import torch
 
     others = [spec.other_model] if spec.other_model else []
-    content = {c.name: sha256_of(c.path) for c in (*spec.all_checkpoints, *others) if c.path and Path(c.path).is_dir()}
+    content = {c.name: sha256_of(c.path) for c in (*spec.all_checkpoints, *others) if c.path and Path(c.path).exists()}
     drift = spec.verbal and spec.verbal.drift
     dialogues = (spec.post_training and spec.post_training.dialogues) or (drift and drift.dialogues)
     for name, file in (("dialogues", dialogues), ("examples", spec.task.path)):

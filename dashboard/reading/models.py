@@ -77,7 +77,7 @@ def is_as_measured(path: Path, name: str) -> bool | None:
     from engine.runs.files import sha256_of
 
     folder = Path(checkpoint_spec(path, name).path)
-    return folder.is_dir() and sha256_of(folder) == recorded
+    return folder.exists() and sha256_of(folder) == recorded
 
 
 @st.cache_data(max_entries=64, show_spinner="Integrating gradients")

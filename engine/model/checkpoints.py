@@ -1,4 +1,4 @@
-"""Load and save causal language models: a local folder or a hub id at a revision, with an adapter if one is given."""
+"""Load and save causal language models: a folder, a GGUF file, or a hub id at a revision, with an adapter if given."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_N
 from transformers.utils import logging as transformers_logging
 
 from engine.config import ChatSpec, CheckpointSpec, InputError
-from engine.model import pickles
+from engine.model import gguf, pickles
 from engine.model.adapters import AdapterError, merged, put_on
 from engine.model.chat import Chat, ChatError, chat_for
 from engine.model.checks import TEXT, CheckError, examine
@@ -101,7 +101,12 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", cha
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    where = _device(device)
+    where, given = _device(device), spec
+    if gguf.is_gguf(spec.path):
+        try:
+            spec = spec.model_copy(update={"path": str(gguf.folder_of(spec.path))})
+        except gguf.GgufError as error:
+            raise CheckpointError(str(error)) from None
     config = _config(spec)
     tokenizer = _tokenizer(spec)
     try:
@@ -122,7 +127,7 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", cha
             examine(model, text, longest_row(model))
         except CheckError as error:
             raise CheckpointError(f"{spec.path}: {error}") from None
-    return Checkpoint(model, tokenizer, spec, where, reads)
+    return Checkpoint(model, tokenizer, given, where, reads)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:

@@ -23,7 +23,7 @@ from rapidfuzz.distance import Indel
 from engine.config import InputError, Split, Strict, TaskSpec
 from engine.records import Example, Span
 from engine.spec_files import first_problem
-from engine.tasks.messages import Role, as_text, messages_of
+from engine.tasks.messages import ROLE_MARK, Role, as_text, messages_of
 
 
 class MessageLine(Strict):
@@ -69,7 +69,7 @@ def diff_spans(prompt: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, 
 
     Adjacent changes are one range; an insertion has an empty range in x.
     """
-    tokens = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in (prompt, edited)]
+    tokens = [re.findall(rf"{ROLE_MARK}|\s+|\w+|[^\w\s]", text) for text in (prompt, edited)]
     starts = [np.cumsum([0, *(len(t) for t in side)]).tolist() for side in tokens]
     pairs: list[tuple[Span, Span]] = []
     for change in Indel.opcodes(*tokens):

@@ -18,6 +18,8 @@ from typing import Literal, NamedTuple, get_args
 
 Role = Literal["system", "user", "assistant"]
 ROLES: tuple[str, ...] = get_args(Role)
+ROLE_MARK = rf"⟦(?:{'|'.join(ROLES)})⟧"
+"""Pattern of the mark of a role, which word diffs keep whole."""
 MARK = re.compile(rf"\n?⟦({'|'.join(ROLES)})⟧")
 """What stands in front of a message; the line break belongs to it."""
 

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from engine.config import InputError
 from engine.model.alike import Kind, any_rows, in_kinds
 from engine.model.batching import common_prefix
-from engine.model.chat import Chat
+from engine.model.checkpoints import Checkpoint
 from engine.model.forward import batch_of, run, takes
-from engine.model.tokens import Tokens
+from engine.model.tokens import TokenError, Tokens, encode
 
 NO_TOKEN = -1
 """Stands for a missing second token."""
@@ -70,34 +71,39 @@ def answer_row(tokens: Tokens, continued: int | None = None) -> TokenRow:
 
 
 def question_rows(
-    tokenizer: Any, prompts: Sequence[str], tokens: Sequence[Tokens], questions: Sequence[str], chat: Chat | None
-) -> list[tuple[int, ...]]:
-    """Token ids of x and the question after it: of its last message, where `chat` reads x in a template.
+    checkpoint: Checkpoint,
+    prompts: Sequence[str],
+    tokens: Sequence[Tokens],
+    questions: Sequence[str],
+    sentences: Sequence[Sequence[str]],
+) -> list[Tokens]:
+    """x and the question after it as prompts, with the sentences that may follow as their answers.
 
-    Raises InputError for a template that can't be applied.
+    A plain text is continued by the question, and that by a sentence. In a chat template the question stands in the
+    last message, and a sentence is tokenised as an answer is. Raises InputError for a template that can't be applied.
     """
-    if chat is None:
-        asked = ids_of(tokenizer, questions)
-        return [(*t.prompt, *asked[q]) for t, q in zip(tokens, questions, strict=True)]
-    texts = [chat.read(prompt + question).text for prompt, question in zip(prompts, questions, strict=True)]
-    known = ids_of(tokenizer, texts)
-    return [known[text] for text in texts]
+    if checkpoint.chat is None:
+        asked = ids_of(checkpoint.tokenizer, questions)
+        said = ids_of(checkpoint.tokenizer, (sentence for own in sentences for sentence in own))
+        rows = zip(tokens, questions, sentences, strict=True)
+        return [Tokens((*t.prompt, *asked[q]), tuple(said[s] for s in own), ()) for t, q, own in rows]
+    texts = [prompt + question for prompt, question in zip(prompts, questions, strict=True)]
+    try:
+        return encode(checkpoint.tokenizer, texts, sentences, chat=checkpoint.chat, offsets=False)
+    except TokenError as error:
+        raise InputError(f"verbal: {prompts[error.args[1]][:60]!r} and its question: {error.args[0]}") from None
 
 
 def label_rows(
-    tokenizer: Any,
-    asked: Sequence[tuple[int, ...]],
-    sentences: Sequence[str],
-    answers: Sequence[TokenRow],
-    *,
-    kind: Kind = any_rows,
+    tokenizer: Any, asked: Sequence[Tokens], which: Sequence[int], answers: Sequence[TokenRow], *, kind: Kind = any_rows
 ) -> list[TokenRow]:
-    """The questions with their labels. The answer to x is read from the same row if the row holds it, and if the model
-    treats it as the row of x alone (`alike.kind_of`)."""
-    known, end = ids_of(tokenizer, sentences), end_of(tokenizer)
+    """The questions with their labels, each the sentence of that number. The answer to x is read from the same row if
+    the row holds it, and if the model treats it as the row of x alone (`alike.kind_of`)."""
+    end = end_of(tokenizer)
     out = []
-    for ids, sentence, answer in zip(asked, sentences, answers, strict=True):
-        row = (*ids, *known[sentence], *end)
+    for tokens, number, answer in zip(asked, which, answers, strict=True):
+        ids = tokens.prompt
+        row = (*ids, *tokens.answers[number], *end)
         inside = ids[: len(answer.ids)] == answer.ids and kind(len(row)) == kind(len(answer.ids))
         out.append(TokenRow(row, len(ids), answer.pairs if inside else ()))
     return out

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,9 @@ from engine.runs.observed import EVALUATED, Observed
 from engine.tasks import WORDINGS, Wording
 from engine.tasks.wording import Statement
 from engine.verbal.labels import Answers, Labels, balanced, draw_labels
+
+if TYPE_CHECKING:
+    from engine.model.tokens import Tokens
 
 SPARE_TOKENS = 2
 """Tokens that an explanation may have beyond the longest label."""
@@ -92,26 +94,16 @@ class Texts:
             self.checkpoint, list(part[column]), answer_pairs(part), list(part["example_id"]), offsets=False
         )
 
-    def asked(self, rows: np.ndarray) -> list[tuple[int, ...]]:
-        """Token ids of x and the question."""
+    def asked(self, rows: np.ndarray) -> list[Tokens]:
+        """x and the question as the prompt, and every sentence that may follow as its answers (`_sentences`)."""
         from engine.verbal.rows import question_rows
 
-        tokens = self.tokens(rows)
-        prompts, questions = zip(*self._questions(rows), strict=True)
-        return question_rows(self.checkpoint.tokenizer, prompts, tokens, questions, self.checkpoint.chat)
+        questions = [self.wording.question(edit) for edit in self.examples["edit"].iloc[rows]]
+        prompts = list(self.examples["prompt"].iloc[rows])
+        return question_rows(self.checkpoint, prompts, self.tokens(rows), questions, self._sentences(rows))
 
-    def _questions(self, rows: np.ndarray) -> list[tuple[str, str]]:
-        """x and the question of each example."""
-        part = self.examples.iloc[rows]
-        return [(x, self.wording.question(edit)) for x, edit in zip(part["prompt"], part["edit"], strict=True)]
-
-    def _following(self, rows: np.ndarray, options: Sequence[Sequence[str]]) -> list[list[str]]:
-        """Sentences [rows] as they follow x and the question: after a generation prompt they have no space in front."""
-        chat = self.checkpoint.chat
-        if chat is None:
-            return [list(own) for own in options]
-        asked = [chat.read(x + question) for x, question in self._questions(rows)]
-        return [[reading.answered(said) for said in own] for reading, own in zip(asked, options, strict=True)]
+    def _sentences(self, rows: np.ndarray) -> list[list[str]]:
+        return [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
 
     def material(self, labels: Labels) -> Any:
         """Rows to train on. Raises InputError for answers that read alike, and if x, question and label are longer than
@@ -123,9 +115,9 @@ class Texts:
         x = [answer_row(t) for t in self.tokens(labels.rows)]
         edited = [answer_row(t, i % 2) for i, t in enumerate(self.tokens(labels.rows, "edited"))]
         stated = sentences(self.examples.iloc[labels.rows], self.wording, labels.edited_is_a, labels.changed)
+        which = [every.index(own) for every, own in zip(self._sentences(labels.rows), stated, strict=True)]
         asked, kind = self.asked(labels.rows), kind_of(self.checkpoint.model)
-        (following,) = zip(*self._following(labels.rows, [[sentence] for sentence in stated]), strict=True)
-        rows = label_rows(self.checkpoint.tokenizer, asked, following, x, kind=kind)
+        rows = label_rows(self.checkpoint.tokenizer, asked, which, x, kind=kind)
         longest, limit = max(len(row.ids) for row in rows), self.checkpoint.max_positions
         if limit and longest > limit:
             raise InputError(
@@ -136,14 +128,13 @@ class Texts:
 
     def say(self, rows: np.ndarray) -> list[str]:
         """The checkpoint's explanations of examples [rows]."""
-        from engine.verbal.rows import end_of, ids_of
+        from engine.verbal.rows import end_of
         from engine.verbal.say import choose, say
 
-        tokenizer = self.checkpoint.tokenizer
-        sentences = [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
-        options = self._following(rows, sentences)
+        tokenizer, asked = self.checkpoint.tokenizer, self.asked(rows)
         if self.forced:
-            return choose(self.checkpoint, self.asked(rows), options)
-        known = ids_of(tokenizer, (sentence for own in options for sentence in own))
-        longest = max(map(len, known.values())) + len(end_of(tokenizer))
-        return say(self.checkpoint.model, tokenizer, self.asked(rows), most_tokens=longest + SPARE_TOKENS)
+            likeliest = choose(self.checkpoint, asked)
+            return [every[best] for every, best in zip(self._sentences(rows), likeliest, strict=True)]
+        longest = max(len(sentence) for tokens in asked for sentence in tokens.answers) + len(end_of(tokenizer))
+        prompts = [tokens.prompt for tokens in asked]
+        return say(self.checkpoint.model, tokenizer, prompts, most_tokens=longest + SPARE_TOKENS)

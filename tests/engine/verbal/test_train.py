@@ -116,7 +116,7 @@ def test_a_forced_choice_is_the_likeliest_sentence(checkpoint: Checkpoint) -> No
     assert statements(Wording(), words, answer_pairs(frame[:6])).parsed.all(), "there is nothing else to say"
     sentences = list(Wording().sentences(" yes", " no").values())
     for row, chosen in zip(rows, words, strict=True):
-        ids = texts.asked(np.array([row]))[0]
+        ids = texts.asked(np.array([row]))[0].prompt
         assert chosen == max(sentences, key=lambda s: log_prob(checkpoint, ids, checkpoint.tokenizer(s).input_ids))
 
 
@@ -147,14 +147,17 @@ def test_words_are_asked_in_the_template_in_which_behavior_is_read(checkpoint: C
     plain, _ = texts_of(replace(chatty, chat=None))
     row, words = np.array([0]), chatty.tokenizer
     question = f"{frame.prompt[0]}\nWithout that I would answer"
-    assert words.decode(texts.asked(row)[0]) == f"<user> {question} <assistant> "
-    assert words.decode(plain.asked(row)[0]) == question
+    (asked,) = texts.asked(row)
+    told = words.decode((*asked.prompt, *asked.answers[0]))
+    assert told == f"<user> {question} <assistant> yes. My answer would not change."
+    assert words.decode(asked.prompt).endswith("<assistant>"), "the space is part of the first word, as in training"
+    assert words.decode(plain.asked(row)[0].prompt) == question
     material, _ = labelled(chatty)
     assert not any(r.pairs for r in material.labels), "x is asked in a row of its own"
     label = material.labels[0]
     said = words.decode(label.ids[label.learn :])
-    assert said.startswith(("yes. My answer", "no. My answer")), "the template has written the space"
-    assert words.decode(material.x[0].ids).endswith("Answer: <assistant> ")
+    assert said.startswith((" yes. My answer", " no. My answer"))
+    assert words.decode(material.x[0].ids).endswith("Answer: <assistant>")
     Trainer(load(checkpoint.spec).model, material, VerbalSpec(prompts_a_step=4), steps=2, seed=0).run()
 
 
