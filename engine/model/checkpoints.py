@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -25,6 +27,8 @@ from engine.model.forward import UNREADABLE
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
+HUB_SECONDS = 10
+"""Within which the hub has to answer."""
 LIMITS = (
     "max_position_embeddings",
     "n_positions",
@@ -187,6 +191,8 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
             raise CheckpointError(f"{spec.path}: no such folder: give a folder with a saved model, or a hub id")
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{spec.path}: not a model (no config.json): give a folder made by save_pretrained")
+    if not _is_local(spec.path):
+        _refuse_unreachable(spec)
     with _in_one_line(f"{spec.path}: can't be loaded as a model"):
         try:
             config = AutoConfig.from_pretrained(**_source(spec))
@@ -206,6 +212,24 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not remote:
         raise CheckpointError(f"{spec.path}: {config.model_type} is no causal language model: give one that is")
     return config
+
+
+def _refuse_unreachable(spec: CheckpointSpec) -> None:
+    """Raise CheckpointError at once where a model is neither on this disk nor on a hub that can be reached, because
+    transformers would try again for half a minute."""
+    source = _source(spec)
+    path, revision = source["pretrained_model_name_or_path"], source["revision"]
+    try:
+        if isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str):
+            return
+        HfApi().model_info(path, revision=revision, timeout=HUB_SECONDS)
+    except (HfHubHTTPError, HFValidationError):
+        return  # the hub answers, or the id is none: transformers says what is wrong
+    except Exception:  # the network raises many types
+        raise CheckpointError(
+            f"{path}: no such folder or file here, and the model hub can't be reached: give the path of a folder made "
+            "by save_pretrained or of a .gguf file, relative to the spec"
+        ) from None
 
 
 def _tokenizer(spec: CheckpointSpec) -> Any:
