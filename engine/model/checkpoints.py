@@ -235,7 +235,7 @@ def _tokenizer(spec: CheckpointSpec) -> Any:
 def _model(spec: CheckpointSpec, config: PreTrainedConfig, dtype: torch.dtype, text: Sequence[int]) -> PreTrainedModel:
     if spec.untrained:
         with _in_one_line(f"{spec.path}: can't be built without its weights"), torch.random.fork_rng():
-            options = {"dtype": dtype, "trust_remote_code": spec.trust_remote_code}
+            options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": spec.trust_remote_code}
             with torch.device("meta"):
                 refuse_too_large(AutoModelForCausalLM.from_config(config, **options).parameters(), dtype)
             torch.manual_seed(UNTRAINED_SEED)
