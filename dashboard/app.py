@@ -13,7 +13,7 @@ import streamlit as st
 from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
-from dashboard import PAGES, guard
+from dashboard import PAGES, guard, parent
 
 # Sessions are threads. If one imports a package that imports its own modules, and another imports one of these modules,
 # each waits for the other, and Python raises an ImportError. So every session imports the packages first.
@@ -66,6 +66,7 @@ def draw() -> None:
 if __name__ == "__main__":
     draw()
 else:
+    parent.end_with_parent()
     # The names are an option of Streamlit's, in config.toml beside this file: its own check of websockets reads it too.
     hosts = st.get_option("server.allowedHosts") or ["127.0.0.1", "localhost"]
     app = App(Path(__file__).resolve(), middleware=guard.middleware(hosts), exception_handlers={500: guard.failed})

@@ -46,7 +46,7 @@ def serve(folders: Sequence[Path], port: int, first: Path | None = None) -> None
     query = f"/?run={quote(first.name)}" if first else ""
     print(f"Dashboard: http://{ADDRESS}:{chosen}{query}   (Ctrl-C ends it)", flush=True)
     runs = os.pathsep.join(str(f.resolve()) for f in folders)
-    environment = GIVES_MEMORY_BACK | child_environment(COUPLING_RUNS=runs)
+    environment = GIVES_MEMORY_BACK | child_environment(COUPLING_RUNS=runs, COUPLING_PARENT=str(os.getpid()))
     command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.headless", "true"]
     command += ["--server.address", ADDRESS, "--server.port", str(chosen)]
     process = subprocess.Popen(command, env=environment, cwd=APP.parent)
