@@ -33,7 +33,7 @@ def test_a_model_loads_once_and_answers_one_at_a_time(tmp_path: Path, monkeypatc
     loaded, inside, most = [], [], []
     lock = AskedLock()
     monkeypatch.setattr(models, "_LOCK", lock)
-    monkeypatch.setattr("engine.model.checkpoints.load", lambda spec: loaded.append(spec.name))
+    monkeypatch.setattr("engine.model.checkpoints.load", lambda spec, chat: loaded.append(spec.name))
 
     def ask(_: int) -> None:
         with models.model(path, "gpt2--step-0100"):
