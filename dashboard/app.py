@@ -14,6 +14,7 @@ from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
 from dashboard import PAGES, guard
+from dashboard.page_style import HELP_BY_KEY, PAGE_STYLE
 
 # Sessions are threads. If one imports a package that imports its own modules, and another imports one of these modules,
 # each waits for the other, and Python raises an ImportError. So every session imports the packages first.
@@ -60,6 +61,8 @@ def draw() -> None:
     hidden = st.Page(to_overview, title="Overview", url_path="overview", visibility="hidden")
     chosen = st.navigation(sections | {"Runs": [*sections["Runs"], hidden]})
     st.sidebar.caption(PURPOSE)
+    st.html(PAGE_STYLE)
+    st.html(HELP_BY_KEY, unsafe_allow_javascript=True)
     chosen.run()
 
 

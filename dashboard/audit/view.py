@@ -167,7 +167,11 @@ def output_help(answer: Mapping[str, Any]) -> str:
 def picture(f: float, answer: Mapping[str, Any], mine: float | None) -> go.Figure:
     """Both models' effects, the explanation, the auditor and the output as moves of f, in nats."""
     target, current = (answer["f_target"], answer["f_edited_target"]), (f, answer["f_edited_current"])
-    others = (("you", mine, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
+    guess, output = style.GUESS, style.OUTPUT
+    others = (
+        ("you", mine, guess.colour, guess.symbol),
+        ("−f(x), scaled", answer["output"], output.colour, output.symbol),
+    )
     return charts.example_effects(target, current, answer["explanation"], others)
 
 
