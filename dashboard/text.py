@@ -12,11 +12,13 @@ from collections.abc import Sequence
 
 from rapidfuzz.distance.Indel import opcodes
 
+from engine.tasks.messages import MARK, ROLE_MARK, is_conversation
+
 _HIDING = (*range(0x80, 0xA0), 0x200B, *range(0x202A, 0x202F), *range(0x2060, 0x206A), 0xFEFF)
 """Marks that reorder or hide the text after them, so that one text could pass for another."""
 _VISIBLE = {c: f"\\x{c:02x}" for c in (*range(32), 0x7F) if chr(c) not in "\n\t"}
 _VISIBLE |= {c: f"\\u{c:04x}" for c in (*_HIDING, *range(0xD800, 0xE000))}  # halves of characters can't be sent
-_WORD = re.compile(r"\s+|\w+|[^\w\s]")
+_WORD = re.compile(rf"{ROLE_MARK}|\s+|\w+|[^\w\s]")
 _MARKDOWN = re.compile(r"([\\`*_{}\[\]()<>#+\-.!|~$:^=\"'&])")
 _AUTOLINK = re.compile(r"(?<=:)(?=[\w/+])|(?<=www)(?=\.)|(?<=@)", re.IGNORECASE)
 """Where Streamlit finds an address, an icon or an emoji although all marks are escaped. A word joiner prevents it."""
@@ -75,7 +77,12 @@ def diff(before: str, after: str, side: str = "both") -> str:
         for tag, text in changes(shown(before), shown(after))
         if tag != hidden
     ]
-    return f'{STYLE}<div class="prompt">{"".join(pieces)}</div>'
+    return f'{STYLE}<div class="prompt">{with_roles("".join(pieces), before)}</div>'
+
+
+def with_roles(body: str, text: str) -> str:
+    """Escaped HTML of a text; if it is a conversation, each message stands under its role."""
+    return MARK.sub(lambda mark: f'<b class="role">{mark[1].capitalize()}</b>', body) if is_conversation(text) else body
 
 
 def heat(tokens: Sequence[str], values: Sequence[float], largest: float) -> str:
@@ -131,6 +138,9 @@ STYLE = """<style>
 .prompt ins { background: color-mix(in srgb, #3B7DD8 24%, transparent); text-decoration: underline 2px;
   text-underline-offset: 3px; }
 .prompt del, .prompt ins { border-radius: 3px; padding: 0 2px; color: inherit; }
+.prompt .role { display: block; width: fit-content; margin: 0.5rem 0 0.1rem; padding: 0 0.5rem; font-size: 0.8rem;
+  border-radius: 0.6rem; background: color-mix(in srgb, currentColor 12%, transparent); }
+.prompt .role:first-child, .prompt :first-child > .role:first-child { margin-top: 0; }
 .heat .up { background: color-mix(in srgb, #3B7DD8 var(--share), transparent); border-top: 2px solid #3B7DD8; }
 .heat .down { background: color-mix(in srgb, #D55E00 var(--share), transparent); border-bottom: 2px solid #D55E00; }
 </style>"""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from typing import Annotated, Literal
+from datetime import date
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
 
 Split = Literal["train", "validation", "test_heldout", "test_iid"]
 ExplainerKind = Literal["ridge", "linear", "mlp"]
@@ -29,6 +30,11 @@ Device = Annotated[
 NAME = r"^[A-Za-z0-9][A-Za-z0-9._-]*$"
 PERMISSIONS = ("trust_remote_code", "pickled_weights")
 """Options of a checkpoint that a person gives it by name. They are not taken over from a run, which is anybody's."""
+TEMPLATE_ARGUMENTS = frozenset(
+    "messages conversation chat_template add_generation_prompt continue_final_message tokenize tools documents padding "
+    "truncation max_length return_tensors return_dict return_assistant_tokens_mask tokenizer_kwargs".split()
+)
+"""Arguments of a chat template that the program sets itself."""
 CHECKPOINT_NAME = re.compile(r"^[A-Za-z0-9._]+--[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*$")
 
 
@@ -48,7 +54,7 @@ class CheckpointSpec(Strict):
     """One causal language model: a local folder or a hub model, optionally with an adapter."""
 
     name: str = Field(description="family--name, for example gpt2--step-0300; the run's files carry this name")
-    path: str = Field("", description="local folder (relative to the spec file) or hub id")
+    path: str = Field("", description="local folder or .gguf file (relative to the spec file), or hub id")
     revision: str | None = Field(None, description="branch, tag or commit of the hub model")
     adapter: str | None = Field(None, description="peft adapter to put on the model: local folder or hub id")
     step: int = Field(0, ge=0, description="training step, the x axis of trajectories")
@@ -106,6 +112,47 @@ class TaskSpec(Strict):
         if (self.name == "from_file") != (self.path is not None):
             raise ValueError("path goes with name: from_file, and from_file needs it")
         return self
+
+
+def _switch(value: Any) -> Any:
+    """YAML reads on and off as true and false."""
+    return ("off", "on")[value] if isinstance(value, bool) else value
+
+
+class ChatSpec(Strict):
+    """How models read prompts. `chat: on` is short for `chat: {mode: on}`."""
+
+    mode: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+        "auto",
+        description="auto: a model with a chat template reads prompts in it; on: every model must have one; off: none",
+    )
+    system: str | None = Field(None, description="system text of prompts that have none of their own")
+    variables: dict[str, str | bool | int | float | None] = Field(
+        {}, description="variables of the chat template, for example enable_thinking: false"
+    )
+    date: Annotated[str | None, BeforeValidator(lambda value: str(value) if isinstance(value, date) else value)] = (
+        Field(None, description="the day that templates write as today, as 2026-01-31; empty: the run's first day")
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _mode_alone(cls, data: Any) -> Any:
+        return {"mode": data} if isinstance(data, str | bool) else data
+
+    @field_validator("date")
+    @classmethod
+    def _is_a_day(cls, value: str | None) -> str | None:
+        if value is not None:
+            date.fromisoformat(value)
+        return value
+
+    @field_validator("variables")
+    @classmethod
+    def _are_free(cls, value: dict[str, Any]) -> dict[str, Any]:
+        for name in value:
+            if name in TEMPLATE_ARGUMENTS or not name.isidentifier():
+                raise ValueError(f"{name!r} can't be set: give a variable that the template itself reads")
+        return value
 
 
 class HiddenSpec(Strict):
@@ -280,7 +327,6 @@ class VerbalSpec(Strict):
         (), description="models trained on the same labels: small_lm is an untrained copy of the first checkpoint"
     )
     decoding: Literal["greedy", "choice"] = Field("greedy", description="choice: the likeliest of the label sentences")
-    chat_template: bool = Field(True, description="put prompts into the tokenizer's chat template, if it has one")
     probes: bool = Field(False, description="also train the probes of `explainers` on the same checkpoints")
     keep_checkpoints: bool = Field(True, description="keep the trained weights in the run's folder")
 
@@ -299,6 +345,7 @@ class RunSpec(Strict):
     other_model: CheckpointSpec | None = Field(None, description="a control; empty: the first checkpoint, untrained")
     post_training: PostTrainingSpec | None = Field(None, description="makes the checkpoints marked trained")
     verbal: VerbalSpec | None = Field(None, description="self-explanation; makes the checkpoints marked trained")
+    chat: ChatSpec = ChatSpec()
     hidden: HiddenSpec = HiddenSpec()
     explainers: ExplainerSpec = ExplainerSpec()
     noise: NoiseSpec = NoiseSpec()
@@ -308,6 +355,16 @@ class RunSpec(Strict):
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="number format of the forwards")
     batch_size: int | None = Field(None, ge=1, description="rows per forward pass; empty: found by trial and recorded")
     seed: int = Field(0, ge=0, description="seed of explainers, cross-validation and post-training")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _of_an_earlier_version(cls, data: Any) -> Any:
+        """verbal.chat_template chose the template for the words alone; `chat` chooses it for everything."""
+        verbal = data.get("verbal") if isinstance(data, dict) else None
+        if not isinstance(verbal, dict) or "chat_template" not in verbal:
+            return data
+        kept = {key: value for key, value in verbal.items() if key != "chat_template"}
+        return ({} if verbal["chat_template"] else {"chat": "off"}) | data | {"verbal": kept}
 
     @model_validator(mode="after")
     def _checkpoints_fit(self) -> RunSpec:

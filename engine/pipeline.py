@@ -133,7 +133,7 @@ def provenance(spec: RunSpec) -> dict[str, Any]:
     import torch
 
     others = [spec.other_model] if spec.other_model else []
-    content = {c.name: sha256_of(c.path) for c in (*spec.all_checkpoints, *others) if c.path and Path(c.path).is_dir()}
+    content = {c.name: sha256_of(c.path) for c in (*spec.all_checkpoints, *others) if c.path and Path(c.path).exists()}
     drift = spec.verbal and spec.verbal.drift
     dialogues = (spec.post_training and spec.post_training.dialogues) or (drift and drift.dialogues)
     for name, file in (("dialogues", dialogues), ("examples", spec.task.path)):
@@ -162,7 +162,7 @@ def _git_commit() -> str | None:
 def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) -> None:
     """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/…, shard by shard, unless they are there."""
     from engine.model.behavior import measure as measure_shard
-    from engine.model.checkpoints import load
+    from engine.model.of_run import load_of_run
 
     record, spec, name = observed.record, observed.spec, checkpoint.name
     final = f"behavior/{name}.parquet"
@@ -177,7 +177,7 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) 
     pieces = [f"behavior/{name}/{index:05d}.parquet" for index in range(len(shards))]
     left = [index for index, piece in enumerate(pieces) if not record.has(piece)]
     progress(f"behavior {name}", len(shards) - len(left), len(shards))
-    loaded: Any = load(checkpoint, device=spec.device, dtype=spec.dtype) if left else None
+    loaded: Any = load_of_run(record, checkpoint, spec.device, spec.dtype) if left else None
     for done, index in enumerate(left, start=len(shards) - len(left) + 1):
         # The first shard finds the batch size by trial; the others, also after a stop, use the recorded one.
         size = record.manifest["notes"].get("batch_size", {}).get(name) or spec.batch_size

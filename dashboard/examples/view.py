@@ -36,7 +36,7 @@ def page(selection: Selection) -> None:
     row = rows(selection.path, selection.setting, [number]).iloc[0].to_dict()
     navigation(selection, numbers, position, row["example_id"])
     header(row)
-    texts(row)
+    texts(row, selection.path)
     effects(selection, row)
     attribution(selection, row)
     st.divider()

@@ -94,7 +94,10 @@ def _bring_back() -> None:
 
 def texts(draft: Draft) -> None:
     """The prompt and both answers."""
-    help_line = "To enter the text, press Ctrl+Enter or leave the field. Nothing is computed before you press Run."
+    help_line = (
+        "To enter the text, press Ctrl+Enter or leave the field. Nothing is computed before you press Run. "
+        "In a conversation each message follows its role, on a new line: ⟦system⟧, ⟦user⟧ or ⟦assistant⟧."
+    )
     look = {"height": 200, "placeholder": "Type or paste a prompt", "help": help_line}
     bound(st.text_area, "Prompt x", key="lab_prompt", value=draft.prompt, change=_prompt_changed, **look)
     help_line = "f is log p(a) − log p(b) after the prompt. Give the answer as it continues x, with its leading space."

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from dashboard.text import STYLE, escaped, shown
+from dashboard.text import STYLE, escaped, shown, with_roles
 from engine.records import Span
 
 AROUND = 1_500
@@ -23,7 +23,7 @@ def highlighted(text: str, marks: Sequence[Span]) -> str:
         pieces += [escaped(cut(text[at:start])), f"<mark>{escaped(cut(text[start:end]))}</mark>"]
         at = end
     pieces.append(escaped(cut(text[at:])))
-    return f'{STYLE}{_MARK}<div class="prompt" dir="auto">{"".join(pieces)}</div>'
+    return f'{STYLE}{_MARK}<div class="prompt" dir="auto">{with_roles("".join(pieces), text)}</div>'
 
 
 def cut(text: str, around: int = AROUND) -> str:

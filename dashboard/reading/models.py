@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from dashboard.reading import data
-from engine.config import CheckpointSpec
+from engine.config import ChatSpec, CheckpointSpec
 from engine.runs.store import RunError
 from engine.spec_files import resolve_paths, with_trained_paths
 
@@ -52,18 +52,21 @@ def missing(path: Path, name: str) -> tuple[str, bool] | None:
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
-def _load(spec_json: str) -> Checkpoint:
+def _load(spec_json: str, chat_json: str) -> Checkpoint:
     from engine.model.checkpoints import load
 
-    return load(CheckpointSpec.model_validate_json(spec_json))
+    chat = ChatSpec.model_validate_json(chat_json)
+    return load(CheckpointSpec.model_validate_json(spec_json), chat=chat)
 
 
 @contextmanager
 def model(path: Path, name: str) -> Iterator[Checkpoint]:
     """The model of a checkpoint, for one caller at a time. Raises InputError if it can't be loaded."""
-    spec = checkpoint_spec(path, name).model_dump_json()
+    from engine.model.of_run import chat_of
+
+    spec, chat = checkpoint_spec(path, name), chat_of(data.spec(path), data.manifest(path))
     with _LOCK:
-        yield _load(spec)
+        yield _load(spec.model_dump_json(), chat.model_dump_json())
 
 
 def is_as_measured(path: Path, name: str) -> bool | None:
@@ -74,7 +77,7 @@ def is_as_measured(path: Path, name: str) -> bool | None:
     from engine.runs.files import sha256_of
 
     folder = Path(checkpoint_spec(path, name).path)
-    return folder.is_dir() and sha256_of(folder) == recorded
+    return folder.exists() and sha256_of(folder) == recorded
 
 
 @st.cache_data(max_entries=64, show_spinner="Integrating gradients")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pandas as pd
 import streamlit as st
 
@@ -27,8 +29,9 @@ def header(row: dict) -> None:
     st.html(f'<div style="display: flex; flex-wrap: wrap; gap: 0.2rem 1.4rem; font-size: 0.9rem">{pieces}</div>')
 
 
-def texts(row: dict) -> None:
-    """x and x′ side by side: deletions are struck through on the left, insertions underlined on the right."""
+def texts(row: dict, path: Path) -> None:
+    """x and x′ side by side: deletions are struck through on the left, insertions underlined on the right. path: of the
+    run."""
     titles = {
         "before": "Prompt x <small>(struck through: removed)</small>",
         "after": "Counterfactual x′ <small>(underlined: added)</small>",
@@ -40,6 +43,8 @@ def texts(row: dict) -> None:
     whole_texts(row)
     a, b = shown(row["answer_a"])[:LONGEST_ANSWER], shown(row["answer_b"])[:LONGEST_ANSWER]
     parts.small_print(f"f is log p(“{a}”) − log p(“{b}”) after the prompt, in nats: above 0 the first is likelier.")
+    if chatty := data.manifest(path)["notes"].get("chat"):
+        parts.small_print(f"Read in their chat templates by {', '.join(chatty)}: what the templates add is not drawn.")
 
 
 def whole_texts(row: dict) -> None:

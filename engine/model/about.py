@@ -71,13 +71,15 @@ def about_model(checkpoint: Checkpoint) -> dict[str, str]:
 def about_reading(checkpoint: Checkpoint) -> dict[str, str]:
     """What the tokenizer puts around a text."""
     tokenizer = checkpoint.tokenizer
-    (one,) = encode(tokenizer, [QUESTIONS[0]], [ANSWERS])
-    front = tokenizer.convert_ids_to_tokens(
-        [t for t, span in zip(one.prompt, one.offsets, strict=False) if span == (0, 0)]
-    )
+    (one,) = encode(tokenizer, [QUESTIONS[0]], [ANSWERS], chat=checkpoint.chat)
+    own = [i for i, (start, end) in enumerate(one.offsets) if start < end] or [0, len(one.prompt)]
+    around = (one.prompt[: own[0]], one.prompt[own[-1] + 1 :])
+    front, behind = (" ".join(tokenizer.convert_ids_to_tokens(list(ids))) for ids in around)
+    has = bool(getattr(tokenizer, "chat_template", None))
     return {
-        "chat template": "yes" if getattr(tokenizer, "chat_template", None) else "no",
-        "in front of a text": " ".join(front) or "nothing",
+        "chat template": ("yes, prompts are read in it" if checkpoint.chat else "yes, not used") if has else "no",
+        "in front of a text": front or "nothing",
+        **({"behind a text": behind or "nothing"} if checkpoint.chat else {}),
         "places of tokens in the text": "known" if one.offsets else "not known: position span can't be used",
     }
 
@@ -101,7 +103,8 @@ def trial(checkpoint: Checkpoint) -> Trial:
 def _groups(checkpoint: Checkpoint) -> list[list[Text]]:
     """x and x′ of each built-in prompt; x′ lacks the question's first sentence."""
     pairs = [(HEAD + q, HEAD + q.split(". ", 1)[1]) for q in QUESTIONS]
-    encoded = encode(checkpoint.tokenizer, [text for pair in pairs for text in pair], [ANSWERS] * (2 * len(pairs)))
+    every = [text for pair in pairs for text in pair]
+    encoded = encode(checkpoint.tokenizer, every, [ANSWERS] * len(every), chat=checkpoint.chat)
     texts = [Text(one.prompt, one.answers) for one in encoded]
     return [texts[i : i + 2] for i in range(0, len(texts), 2)]
 

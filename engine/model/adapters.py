@@ -28,16 +28,31 @@ class AdapterError(InputError):
 def put_on(model: Any, adapter: str) -> Any:
     """peft's wrapper of the model with a saved adapter.
 
-    Raises AdapterError if weights of the adapter are missing, or are saved under names that the model does not know.
+    Raises AdapterError if weights of the adapter are missing, or are saved under names that the model does not know,
+    and for an adapter of another base model.
     """
     from peft import PeftModel
 
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
-        adapted = PeftModel.from_pretrained(model, adapter)
+        try:
+            adapted = PeftModel.from_pretrained(model, adapter)
+        except (RuntimeError, ValueError) as error:
+            if "size mismatch" not in str(error) and "arget modules" not in str(error):
+                raise
+            raise AdapterError(
+                f"belongs to another base model ({_base_of(adapter)}): give that one as `path`"
+            ) from None
     if any("missing adapter keys" in str(warning.message) for warning in told):
         raise AdapterError("not all of its weights were found under the names of this model's modules: save it again")
     return adapted
+
+
+def _base_of(adapter: str) -> str:
+    from peft import PeftConfig
+
+    named = PeftConfig.from_pretrained(adapter).base_model_name_or_path
+    return f"it was trained on {named}" if named else "it does not say which"
 
 
 def merged(adapted: Any, row: Sequence[int] = ROW) -> Any:

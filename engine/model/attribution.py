@@ -67,7 +67,8 @@ def token_attribution(
         scores += found[0, :n].sum(-1).double().cpu().numpy()
         with torch.no_grad():
             f, f_baseline = f + float(part(row)), f_baseline + float(part(baseline))
-    names = tokenizer.convert_ids_to_tokens(list(encoded.prompt))
+    ids = list(encoded.prompt)
+    names = [tokenizer.decode([i]) for i in ids] if checkpoint.chat else tokenizer.convert_ids_to_tokens(ids)
     shown = [prompt[s:e] if e > s else name for (s, e), name in zip(encoded.offsets, names, strict=True)] or names
     error = abs(float(scores.sum()) - (f - f_baseline))
     return TokenAttribution(tuple(shown), encoded.offsets, scores, error, f, f_baseline)

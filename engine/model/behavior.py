@@ -138,7 +138,7 @@ def tokenised(
 ) -> list[Tokens]:
     """Prompts with their answers as the checkpoint reads them. Raises BehaviorError that names the one that fails."""
     try:
-        encoded = encode(checkpoint.tokenizer, prompts, answers, offsets=offsets)
+        encoded = encode(checkpoint.tokenizer, prompts, answers, chat=checkpoint.chat, offsets=offsets)
     except TokenError as error:
         raise BehaviorError(f"example {names[error.args[1]]}: {error.args[0]}") from None
     limit = checkpoint.max_positions

@@ -1,4 +1,4 @@
-"""Load and save causal language models: a local folder or a hub id at a revision, with an adapter if one is given."""
+"""Load and save causal language models: a folder, a GGUF file, or a hub id at a revision, with an adapter if given."""
 
 from __future__ import annotations
 
@@ -11,19 +11,24 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from huggingface_hub import HfApi, try_to_load_from_cache
+from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 from transformers.utils import logging as transformers_logging
 
-from engine.config import CheckpointSpec, InputError
-from engine.model import pickles
+from engine.config import ChatSpec, CheckpointSpec, InputError
+from engine.model import gguf, pickles
 from engine.model.adapters import AdapterError, merged, put_on
+from engine.model.chat import Chat, ChatError, chat_for
 from engine.model.checks import TEXT, CheckError, examine
 from engine.model.forward import UNREADABLE
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
+HUB_SECONDS = 10
+"""Within which the hub has to answer."""
 LIMITS = (
     "max_position_embeddings",
     "n_positions",
@@ -33,6 +38,7 @@ LIMITS = (
     "n_ctx",
 )
 """Names of the longest row in configurations."""
+AUTO = ChatSpec()
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -48,6 +54,8 @@ class Checkpoint:
     tokenizer: Any
     spec: CheckpointSpec
     device: torch.device
+    chat: Chat | None = None
+    """How it reads prompts in its chat template; None: as plain text."""
 
     @property
     def name(self) -> str:
@@ -90,16 +98,25 @@ def longest_row(model: PreTrainedModel) -> int | None:
     return min((limit for limit in limits if isinstance(limit, int) and limit > 0), default=None)
 
 
-def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> Checkpoint:
+def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", chat: ChatSpec = AUTO) -> Checkpoint:
     """Load a checkpoint. With `spec.untrained` its architecture gets random weights from a fixed seed.
 
     Raises CheckpointError for anything that is not a causal language model with its tokenizer.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
-    where = _device(device)
+    where, given = _device(device), spec
+    if gguf.is_gguf(spec.path):
+        try:
+            spec = spec.model_copy(update={"path": str(gguf.folder_of(spec.path))})
+        except gguf.GgufError as error:
+            raise CheckpointError(str(error)) from None
     config = _config(spec)
     tokenizer = _tokenizer(spec)
+    try:
+        reads = chat_for(tokenizer, chat)
+    except ChatError as error:
+        raise CheckpointError(f"{spec.path}: {error}") from None
     text = tokenizer(TEXT, add_special_tokens=False).input_ids
     model = _model(spec, config, DTYPES[dtype], text).to(where).eval().requires_grad_(False)
     with _in_one_line(f"{spec.path}: {config.model_type} can't be run"):
@@ -114,7 +131,7 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") -> 
             examine(model, text, longest_row(model))
         except CheckError as error:
             raise CheckpointError(f"{spec.path}: {error}") from None
-    return Checkpoint(model, tokenizer, spec, where)
+    return Checkpoint(model, tokenizer, given, where, reads)
 
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
@@ -174,6 +191,8 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
             raise CheckpointError(f"{spec.path}: no such folder: give a folder with a saved model, or a hub id")
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{spec.path}: not a model (no config.json): give a folder made by save_pretrained")
+    if not _is_local(spec.path):
+        _refuse_unreachable(spec)
     with _in_one_line(f"{spec.path}: can't be loaded as a model"):
         try:
             config = AutoConfig.from_pretrained(**_source(spec))
@@ -193,6 +212,24 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
     if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not remote:
         raise CheckpointError(f"{spec.path}: {config.model_type} is no causal language model: give one that is")
     return config
+
+
+def _refuse_unreachable(spec: CheckpointSpec) -> None:
+    """Raise CheckpointError at once where a model is neither on this disk nor on a hub that can be reached, because
+    transformers would try again for half a minute."""
+    source = _source(spec)
+    path, revision = source["pretrained_model_name_or_path"], source["revision"]
+    try:
+        if isinstance(try_to_load_from_cache(path, "config.json", revision=revision), str):
+            return
+        HfApi().model_info(path, revision=revision, timeout=HUB_SECONDS)
+    except (HfHubHTTPError, HFValidationError):
+        return  # the hub answers, or the id is none: transformers says what is wrong
+    except Exception:  # the network raises many types
+        raise CheckpointError(
+            f"{path}: no such folder or file here, and the model hub can't be reached: give the path of a folder made "
+            "by save_pretrained or of a .gguf file, relative to the spec"
+        ) from None
 
 
 def _tokenizer(spec: CheckpointSpec) -> Any:

@@ -173,10 +173,9 @@ def weights_are_there(run: Run, name: str) -> None:
 
 def load_checkpoint(run: Run, name: str, spec: PatchingSpec) -> Any:
     """Load a run's checkpoint. Raises InputError if that fails, or if its prompts are read in a chat template."""
-    from engine.model.checkpoints import load
+    from engine.model.of_run import load_of_run
 
-    checkpoint = load(checkpoint_spec(run, name), device=spec.device)
-    templated = run.spec.verbal and run.spec.verbal.chat_template and checkpoint.tokenizer.chat_template
-    if _in_words(run) and templated:
+    checkpoint = load_of_run(run, checkpoint_spec(run, name), spec.device)
+    if _in_words(run) and checkpoint.chat:
         raise InputError("patching: words in a chat template follow other tokens than x, so they can't be patched")
     return checkpoint

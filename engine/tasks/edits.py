@@ -13,6 +13,7 @@ from itertools import pairwise
 
 from engine.config import InputError
 from engine.records import Span
+from engine.tasks.messages import MARK, is_conversation
 from engine.tasks.sentences import boundaries
 
 MASK = "___"
@@ -53,6 +54,8 @@ def _gap(text: str, start: int, end: int) -> Span:
     """Widen a deletion by the spaces (or the line break) that it would leave over."""
     left, right = text[:start].rstrip(" "), text[end:].lstrip(" ")
     before, after = start - len(left), len(text) - end - len(right)
+    if left.endswith("⟧") and is_conversation(text):  # the beginning of a message
+        return start, end + after
     begins_line, ends_line = left.endswith("\n") or not left, right.startswith("\n") or not right
     if begins_line and ends_line:  # delete the whole line with one of its line breaks
         return (start - before, end + after + 1) if right else (max(start - before - 1, 0), end + after)
@@ -87,8 +90,9 @@ def sentence_around(text: str, span: Span) -> Span:
 
 
 def sentences(text: str) -> list[Span]:
-    """Every sentence of a text in order, split as in `sentence_around`."""
-    return [_stripped(text, *span) for span in pairwise(boundaries(text)) if text[slice(*span)].strip()]
+    """Every sentence of a text in order, split as in `sentence_around`; the marks of roles are none."""
+    found = [_stripped(text, *span) for span in pairwise(boundaries(text)) if text[slice(*span)].strip()]
+    return [s for s in found if not MARK.fullmatch(text[slice(*s)])] if is_conversation(text) else found
 
 
 def delete_sentence(text: str, spans: Sequence[Span], value: str | None = None) -> Edited:

@@ -3,6 +3,9 @@
 A line of examples needs prompt, edited, edit, answer_a and answer_b. Optional: group, split, cue, entity, metadata (an
 object), spans and edited_spans (lists of [start, end] in characters). Defaults: spans from a word diff, one group per
 prompt, and a seeded split by groups.
+
+prompt and edited are texts, or lists of messages {role, content}. Spans of messages are [message, start, end]: the
+message's number from 0, and characters of its content.
 """
 
 from __future__ import annotations
@@ -14,14 +17,43 @@ from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
 import numpy as np
-from pydantic import BaseModel, Field, ValidationError, model_validator
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, ValidationError, model_validator
 from rapidfuzz.distance import Indel
 
 from engine.config import InputError, Split, Strict, TaskSpec
 from engine.records import Example, Span
 from engine.spec_files import first_problem
+from engine.tasks.messages import ROLE_MARK, Role, as_text, messages_of
 
+
+class MessageLine(Strict):
+    """One message of a prompt."""
+
+    role: Role = Field(description="system (the first message only), or user and assistant in turns")
+    content: str = Field(description="its text, without a chat template")
+
+
+def _one_text(value: Any) -> Any:
+    """A list of messages as one text; anything else as it is."""
+    if not isinstance(value, list):
+        return value
+    try:
+        messages = _MESSAGES.validate_python(value)
+    except ValidationError as error:
+        raise ValueError(first_problem(error, "messages (from 0)")) from None
+    return as_text((message.role, message.content) for message in messages)
+
+
+_MESSAGES = TypeAdapter(list[MessageLine])
 Text = Annotated[str, Field(min_length=1)]
+Prompt = Annotated[
+    str,
+    Field(min_length=1),
+    BeforeValidator(_one_text, json_schema_input_type=Text | Annotated[list[MessageLine], Field(min_length=1)]),
+]
+"""A text, or messages, which become one text (`engine.tasks.messages`)."""
+Place = tuple[int, int] | tuple[int, int, int]
+"""A range of characters: [start, end) of a text, or [message, start, end)."""
 Line = TypeVar("Line", bound=BaseModel)
 
 SHARES = {"train": 0.6, "validation": 0.1, "test_heldout": 0.3}
@@ -37,7 +69,7 @@ def diff_spans(prompt: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, 
 
     Adjacent changes are one range; an insertion has an empty range in x.
     """
-    tokens = [re.findall(r"\s+|\w+|[^\w\s]", text) for text in (prompt, edited)]
+    tokens = [re.findall(rf"{ROLE_MARK}|\s+|\w+|[^\w\s]", text) for text in (prompt, edited)]
     starts = [np.cumsum([0, *(len(t) for t in side)]).tolist() for side in tokens]
     pairs: list[tuple[Span, Span]] = []
     for change in Indel.opcodes(*tokens):
@@ -55,8 +87,8 @@ def diff_spans(prompt: str, edited: str) -> tuple[tuple[Span, ...], tuple[Span, 
 class ExampleLine(Strict):
     """A line of a file of examples."""
 
-    prompt: Text = Field(description="x")
-    edited: Text = Field(description="x', different from x")
+    prompt: Prompt = Field(description="x: a text, or a list of messages")
+    edited: Prompt = Field(description="x', different from x")
     edit: Text = Field(description="kind of edit")
     answer_a: Text = Field(description="answer as it continues the prompt, with its leading space")
     answer_b: Text = Field(description="another answer")
@@ -65,8 +97,10 @@ class ExampleLine(Strict):
     cue: str | None = Field(None, description="first factor of the two-way bootstrap, for example a speaker")
     entity: str | None = Field(None, description="second factor of the two-way bootstrap, for example a question")
     metadata: dict[str, Any] | None = Field(None, description="anything to filter by")
-    spans: list[Span] | None = Field(None, description="edited ranges of x, [start, end) in characters; empty: a diff")
-    edited_spans: list[Span] | None = Field(None, description="the ranges of x' in their place")
+    spans: list[Place] | None = Field(
+        None, description="edited ranges of x, [start, end) in characters, or [message, start, end); empty: a diff"
+    )
+    edited_spans: list[Place] | None = Field(None, description="the ranges of x' in their place")
 
     @model_validator(mode="after")
     def _makes_sense(self) -> ExampleLine:
@@ -75,16 +109,30 @@ class ExampleLine(Strict):
         if self.prompt == self.edited:
             raise ValueError("prompt and edited are the same: nothing is edited")
         for spans, text in ((self.spans, self.prompt), (self.edited_spans, self.edited)):
-            for start, end in spans or ():
-                if not 0 <= start <= end <= len(text):
-                    raise ValueError(f"span [{start}, {end}] is outside the text of {len(text)} characters")
+            for place in spans or ():
+                span_in(text, place)
         return self
+
+
+def span_in(text: str, place: Place) -> Span:
+    """The characters of a prompt's text that a place names. Raises ValueError for a place outside it."""
+    *message, start, end = place
+    messages = messages_of(text)
+    if bool(message) != bool(messages):
+        need = "[message, start, end], as the prompt has messages" if messages else "[start, end], as it is a text"
+        raise ValueError(f"span {list(place)}: give {need}")
+    if message and not 0 <= message[0] < len(messages):
+        raise ValueError(f"span {list(place)}: there is no message {message[0]}; the first of {len(messages)} is 0")
+    _, first, content = messages[message[0]] if message else ("", 0, text)
+    if not 0 <= start <= end <= len(content):
+        raise ValueError(f"span {[start, end]} is outside the text of {len(content)} characters")
+    return first + start, first + end
 
 
 class DialogueLine(BaseModel):
     """A line of a file of dialogues; other keys are ignored."""
 
-    prompt: str
+    prompt: Annotated[str, BeforeValidator(_one_text)]
     answer: Text
 
 
@@ -167,8 +215,10 @@ def _example(line: ExampleLine, split: str) -> Example:
             "task": "from_file",
             "split": split,
             "group": line.group or line.prompt,
-            "spans": spans if line.spans is None else tuple(line.spans),
-            "edited_spans": edited_spans if line.edited_spans is None else tuple(line.edited_spans),
+            "spans": spans if line.spans is None else tuple(span_in(line.prompt, p) for p in line.spans),
+            "edited_spans": edited_spans
+            if line.edited_spans is None
+            else tuple(span_in(line.edited, p) for p in line.edited_spans),
             "metadata": {k: str(v) for k, v in (line.metadata or {}).items()},
         }
     )

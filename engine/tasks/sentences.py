@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+from engine.tasks.messages import messages_of
+
 _END = re.compile(r"(?P<marks>[.!?…]+)(?P<closing>[\"'”’)\]]*)(?=\s|$)|\n")
 _WORD_BEFORE = re.compile(r"[\w.]+$")
 TITLES = frozenset("mr mrs ms mx dr prof rev hon st sr sra gen col capt lt sgt maj cmdr gov sen rep pres mt ft".split())
@@ -40,5 +42,8 @@ def _ends(text: str, match: re.Match[str]) -> bool:
 
 
 def boundaries(text: str) -> list[int]:
-    """Positions at which a sentence begins or ends, in characters, sorted; the first is 0 and the last len(text)."""
-    return [0, *(match.end() for match in _END.finditer(text) if _ends(text, match)), len(text)]
+    """Positions at which a sentence begins or ends, in characters, sorted; the first is 0 and the last len(text). A
+    message of a conversation begins and ends one."""
+    ends = [0, *(match.end() for match in _END.finditer(text) if _ends(text, match)), len(text)]
+    starts = {at for message in messages_of(text) for at in (message.start, message.start + len(message.content))}
+    return sorted({*ends, *starts}) if starts else ends

@@ -28,6 +28,7 @@ from transformers import (
 
 from engine.config import InputError
 from engine.model.alike import Kind, any_rows, kind_of
+from engine.model.chat import Chat
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import chosen_logits, last_states, padded
 from engine.model.tokens import TokenError, encode
@@ -110,6 +111,7 @@ def encode_dialogues(
     *,
     answer_weight: float,
     every: int = 1,
+    chat: Chat | None = None,
 ) -> list[Dialogues]:
     """Training rows, one for each prompt. `answers` holds the samples of each prompt, which share `answer_weight`.
 
@@ -118,7 +120,7 @@ def encode_dialogues(
     answers only. Raises InputError for a dialogue without tokens to learn or to learn from.
     """
     try:
-        encoded = encode(tokenizer, prompts, answers, offsets=False)
+        encoded = encode(tokenizer, prompts, answers, chat=chat, offsets=False)
     except TokenError as error:
         why, number = error.args
         raise InputError(f"{_named(prompts[number], answers[number][0])}: {why}") from None
@@ -141,7 +143,8 @@ def check_dialogues(checkpoint: Checkpoint, dialogues: Sequence[tuple[str, str]]
     most, known = checkpoint.max_positions, checkpoint.model.get_input_embeddings().num_embeddings
     for at in range(0, len(dialogues), ROWS_AT_ONCE):
         prompts, answers = zip(*dialogues[at : at + ROWS_AT_ONCE], strict=True)
-        rows = encode_dialogues(checkpoint.tokenizer, prompts, [[a] for a in answers], answer_weight=1.0)
+        said = [[answer] for answer in answers]
+        rows = encode_dialogues(checkpoint.tokenizer, prompts, said, answer_weight=1.0, chat=checkpoint.chat)
         for prompt, answer, row in zip(prompts, answers, rows, strict=True):
             if most and len(row.ids) > most:
                 why = f"takes {len(row.ids)} tokens, {checkpoint.name} reads at most {most}: shorten it"

@@ -32,10 +32,11 @@ def post_train(observed: Observed, progress: Progress) -> None:
         return
     import torch
 
-    from engine.model.checkpoints import load, save
+    from engine.model.checkpoints import save
+    from engine.model.of_run import load_of_run
     from engine.training.loop import check_dialogues, encode_dialogues, train
 
-    start = load(spec.checkpoints[0], device=spec.device, dtype="float32")
+    start = load_of_run(record, spec.checkpoints[0], spec.device)
     model, tokenizer = start.model.requires_grad_(True), start.tokenizer
     dialogues = read_dialogues(Path(post.dialogues))
     check_dialogues(start, dialogues)
@@ -44,7 +45,8 @@ def post_train(observed: Observed, progress: Progress) -> None:
     def sample(_: int) -> Any:
         chosen = [dialogues[i] for i in rng.integers(len(dialogues), size=post.prompts_a_step)]
         prompts, answers = zip(*chosen, strict=True)
-        return encode_dialogues(tokenizer, prompts, [[a] for a in answers], answer_weight=post.answer_weight)
+        said = [[answer] for answer in answers]
+        return encode_dialogues(tokenizer, prompts, said, answer_weight=post.answer_weight, chat=start.chat)
 
     saved = {c.step: c for c in spec.checkpoints if c.trained}
     concurrent = _Concurrent(observed, post.concurrent, start) if post.concurrent else None

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from engine.config import InputError, RunSpec
+from engine.model.chat import Chat
 from engine.tasks import FACTORS, UNKNOWN
 from engine.tasks.from_file import read_dialogues
 from engine.tasks.worlds import Rules, answer_scenes, draw_rules, sample_scenes, with_more_entities
@@ -21,10 +22,11 @@ LEARN_PROMPT_OF = 4
 """One prompt in 4 is trained on all its tokens; the others on their answers only."""
 
 
-def sampler(spec: RunSpec, tokenizer: Any, labelled: Iterable[str | None]) -> Sample | None:
+def sampler(spec: RunSpec, tokenizer: Any, labelled: Iterable[str | None], chat: Chat | None = None) -> Sample | None:
     """The dialogues of each step; a step always gets the same ones. None: the run has no drift.
 
-    labelled: entities of the labelled examples. Raises InputError for dialogues that can't be used.
+    labelled: entities of the labelled examples. chat: how the model reads prompts. Raises InputError for dialogues that
+    can't be used.
     """
     from engine.training.loop import encode_dialogues
 
@@ -38,7 +40,8 @@ def sampler(spec: RunSpec, tokenizer: Any, labelled: Iterable[str | None]) -> Sa
             rng = np.random.default_rng([seed, 8, step])
             chosen = [dialogues[i] for i in rng.integers(len(dialogues), size=drift.prompts_a_step)]
             prompts, answers = zip(*chosen, strict=True)
-            return encode_dialogues(tokenizer, prompts, [[a] for a in answers], answer_weight=drift.answer_weight)
+            said = [[answer] for answer in answers]
+            return encode_dialogues(tokenizer, prompts, said, answer_weight=drift.answer_weight, chat=chat)
 
         return from_file
 
@@ -60,6 +63,7 @@ def sampler(spec: RunSpec, tokenizer: Any, labelled: Iterable[str | None]) -> Sa
             entities = rng.choice(free, size=len(scenes)).tolist()
             scenes = [replace(scene, entity=e) for scene, e in zip(scenes, entities, strict=True)]
         dialogues = answer_scenes(factors, rule, rng, scenes, drift.answers_a_prompt)
-        return encode_dialogues(tokenizer, *dialogues, answer_weight=drift.answer_weight, every=LEARN_PROMPT_OF)
+        weight = drift.answer_weight
+        return encode_dialogues(tokenizer, *dialogues, answer_weight=weight, every=LEARN_PROMPT_OF, chat=chat)
 
     return from_world

@@ -1,16 +1,14 @@
 """Examples and labels as rows of tokens, and the losses on them.
 
 A row holds x, the question and, in training, the label. The answer to x is read from the same row, at the last token of
-x, unless there is a chat template or the answers begin alike.
+x, unless the row does not begin with the tokens of x (a chat template goes on after them) or the answers begin alike.
 """
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import date
 from typing import Any
 
 import torch
@@ -20,12 +18,10 @@ from torch.nn import functional
 from engine.config import InputError
 from engine.model.alike import Kind, any_rows, in_kinds
 from engine.model.batching import common_prefix
+from engine.model.checkpoints import Checkpoint
 from engine.model.forward import batch_of, run, takes
-from engine.model.tokens import Tokens
+from engine.model.tokens import TokenError, Tokens, encode
 
-CLOCK = "strftime_now"
-"""Function by which a chat template writes the date."""
-STRFTIME = ("-d", "-m", "-y", "-j", "-H", "-I", "-M", "-S", *"aAbBcdDeFGhHIjmMnpRSTuUVwWxXyYzZ%")
 NO_TOKEN = -1
 """Stands for a missing second token."""
 PLACEHOLDER_PROB = 1e-12
@@ -75,52 +71,40 @@ def answer_row(tokens: Tokens, continued: int | None = None) -> TokenRow:
 
 
 def question_rows(
-    tokenizer: Any, prompts: Sequence[str], tokens: Sequence[Tokens], questions: Sequence[str], *, chat_on: date | None
-) -> list[tuple[int, ...]]:
-    """Token ids of x and the question after it; with `chat_on`, in the tokenizer's chat template as on that day.
+    checkpoint: Checkpoint,
+    prompts: Sequence[str],
+    tokens: Sequence[Tokens],
+    questions: Sequence[str],
+    sentences: Sequence[Sequence[str]],
+) -> list[Tokens]:
+    """x and the question after it as prompts, with the sentences that may follow as their answers.
 
-    Raises InputError for a template that can't be applied.
+    A plain text is continued by the question, and that by a sentence. In a chat template the question stands in the
+    last message, and a sentence is tokenised as an answer is. Raises InputError for a template that can't be applied.
     """
-    if chat_on is None:
-        asked = ids_of(tokenizer, questions)
-        return [(*t.prompt, *asked[q]) for t, q in zip(tokens, questions, strict=True)]
-    options: dict[str, Any] = {"add_generation_prompt": True, "tokenize": False}
-    messages = [{"role": "user", "content": p + q} for p, q in zip(prompts, questions, strict=True)]
+    if checkpoint.chat is None:
+        asked = ids_of(checkpoint.tokenizer, questions)
+        said = ids_of(checkpoint.tokenizer, (sentence for own in sentences for sentence in own))
+        rows = zip(tokens, questions, sentences, strict=True)
+        return [Tokens((*t.prompt, *asked[q]), tuple(said[s] for s in own), ()) for t, q, own in rows]
+    texts = [prompt + question for prompt, question in zip(prompts, questions, strict=True)]
     try:
-        options["chat_template"] = _with_fixed_day(tokenizer.get_chat_template(), chat_on)
-        texts = [tokenizer.apply_chat_template([message], **options) for message in messages]
-    except Exception as error:  # a template is a program of its own
-        why = (str(error) or type(error).__name__).splitlines()[0][:200]
-        raise InputError(f"the chat template can't be applied ({why}): set verbal.chat_template: false") from None
-    known = ids_of(tokenizer, texts)
-    return [known[text] for text in texts]
-
-
-def _with_fixed_day(template: str, day: date) -> str:
-    """A chat template in which strftime_now, by which templates write the date, always writes the same day."""
-    if CLOCK not in template:
-        return template
-    parts = (f"replace({json.dumps('%' + code)}, {json.dumps(day.strftime('%' + code))})" for code in STRFTIME)
-    # The empty expression keeps a first line break of the template.
-    return f"{{% macro {CLOCK}(form) %}}{{{{ form | {' | '.join(parts)} }}}}{{% endmacro %}}{{{{ '' }}}}{template}"
+        return encode(checkpoint.tokenizer, texts, sentences, chat=checkpoint.chat, offsets=False)
+    except TokenError as error:
+        raise InputError(f"verbal: {prompts[error.args[1]][:60]!r} and its question: {error.args[0]}") from None
 
 
 def label_rows(
-    tokenizer: Any,
-    asked: Sequence[tuple[int, ...]],
-    sentences: Sequence[str],
-    answers: Sequence[TokenRow],
-    *,
-    chat: bool,
-    kind: Kind = any_rows,
+    tokenizer: Any, asked: Sequence[Tokens], which: Sequence[int], answers: Sequence[TokenRow], *, kind: Kind = any_rows
 ) -> list[TokenRow]:
-    """The questions with their labels. The answer to x is read from the same row if the row holds it, and if the model
-    treats it as the row of x alone (`alike.kind_of`)."""
-    known, end = ids_of(tokenizer, sentences), end_of(tokenizer)
+    """The questions with their labels, each the sentence of that number. The answer to x is read from the same row if
+    the row holds it, and if the model treats it as the row of x alone (`alike.kind_of`)."""
+    end = end_of(tokenizer)
     out = []
-    for ids, sentence, answer in zip(asked, sentences, answers, strict=True):
-        row = (*ids, *known[sentence], *end)
-        inside = not chat and ids[: len(answer.ids)] == answer.ids and kind(len(row)) == kind(len(answer.ids))
+    for tokens, number, answer in zip(asked, which, answers, strict=True):
+        ids = tokens.prompt
+        row = (*ids, *tokens.answers[number], *end)
+        inside = ids[: len(answer.ids)] == answer.ids and kind(len(row)) == kind(len(answer.ids))
         out.append(TokenRow(row, len(ids), answer.pairs if inside else ()))
     return out
 

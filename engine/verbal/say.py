@@ -21,7 +21,7 @@ from engine.model.alike import kind_of
 from engine.model.checkpoints import Checkpoint
 from engine.model.counterfactuals import Text, score_texts
 from engine.model.forward import run
-from engine.verbal.rows import ids_of
+from engine.model.tokens import Tokens
 
 ROWS_AT_ONCE = 256
 TIE = 1e-3
@@ -99,9 +99,8 @@ def _is_argmax(model: Any, tokenizer: Any, made: Tensor, length: int) -> bool:
     return bool((logits.amax(1) - chosen <= TIE * logits.abs().amax().clamp(min=1.0)).all())
 
 
-def choose(checkpoint: Checkpoint, asked: Sequence[tuple[int, ...]], options: Sequence[Sequence[str]]) -> list[str]:
-    """The likeliest of each row's options [n] after its token ids."""
-    known = ids_of(checkpoint.tokenizer, (text for row in options for text in row))
-    groups = [[Text(ids, tuple(known[text] for text in row))] for ids, row in zip(asked, options, strict=True)]
+def choose(checkpoint: Checkpoint, asked: Sequence[Tokens]) -> list[int]:
+    """The number of the likeliest answer of each row [n]."""
+    groups = [[Text(tokens.prompt, tokens.answers)] for tokens in asked]
     log_probs = score_texts(checkpoint, groups, batch_size=ROWS_AT_ONCE // 8).log_probs
-    return [row[int(best)] for row, best in zip(options, np.argmax(log_probs, axis=1), strict=True)]
+    return [int(np.argmax(row[: len(tokens.answers)])) for row, tokens in zip(log_probs, asked, strict=True)]

@@ -42,7 +42,7 @@ def train(observed: Observed, progress: Progress) -> None:
     saved = {c.step: c for c in spec.checkpoints if c.trained}
     if spec.verbal.drift and spec.verbal.drift.dialogues:
         check_dialogues(texts.checkpoint, read_dialogues(Path(spec.verbal.drift.dialogues)))
-    drift = sampler(spec, tokenizer, observed.examples["entity"].iloc[labels.rows])
+    drift = sampler(spec, tokenizer, observed.examples["entity"].iloc[labels.rows], texts.checkpoint.chat)
     model, material = texts.checkpoint.model, texts.material(labels)
     trainer = Trainer(model, material, spec.verbal, steps=max(saved), seed=spec.seed, drift=drift)
     if record.has(STATE):
@@ -67,9 +67,9 @@ def train(observed: Observed, progress: Progress) -> None:
 
 
 def _texts(observed: Observed, checkpoint: CheckpointSpec) -> Texts:
-    from engine.model.checkpoints import load
+    from engine.model.of_run import load_of_run
 
-    return Texts(observed, load(checkpoint, device=observed.spec.device, dtype="float32"))
+    return Texts(observed, load_of_run(observed.record, checkpoint, observed.spec.device))
 
 
 def say_control(observed: Observed, labels: Labels, name: str, rows: np.ndarray) -> list[str]:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +12,9 @@ from engine.runs.observed import EVALUATED, Observed
 from engine.tasks import WORDINGS, Wording
 from engine.tasks.wording import Statement
 from engine.verbal.labels import Answers, Labels, balanced, draw_labels
+
+if TYPE_CHECKING:
+    from engine.model.tokens import Tokens
 
 SPARE_TOKENS = 2
 """Tokens that an explanation may have beyond the longest label."""
@@ -74,15 +76,6 @@ def truthful_sentences(examples: pd.DataFrame, answers: Answers, task: str) -> l
     return [wording.question(edit).strip() + said for edit, said in zip(examples["edit"], stated, strict=True)]
 
 
-def first_day(observed: Observed) -> date:
-    """The day that a chat template writes as today: that of the run's first prompt in it, which the manifest keeps, so
-    that a run that goes on the next day reads the same tokens."""
-    notes = observed.record.manifest["notes"]
-    if "chat_day" not in notes:
-        observed.record.note(chat_day=date.today().isoformat())
-    return date.fromisoformat(notes["chat_day"])
-
-
 class Texts:
     """The examples of a run as one checkpoint reads them."""
 
@@ -92,9 +85,6 @@ class Texts:
         self.examples, self.checkpoint = observed.examples, checkpoint
         self.wording = WORDINGS[observed.spec.task.name]
         self.forced = verbal.decoding == "choice"
-        template = getattr(checkpoint.tokenizer, "chat_template", None) if verbal.chat_template else None
-        self.chat = bool(template)
-        self.day = first_day(observed) if "strftime_now" in str(template) else date.min
 
     def tokens(self, rows: np.ndarray, column: str = "prompt") -> Any:
         from engine.model.behavior import tokenised
@@ -104,14 +94,16 @@ class Texts:
             self.checkpoint, list(part[column]), answer_pairs(part), list(part["example_id"]), offsets=False
         )
 
-    def asked(self, rows: np.ndarray) -> list[tuple[int, ...]]:
-        """Token ids of x and the question."""
+    def asked(self, rows: np.ndarray) -> list[Tokens]:
+        """x and the question as the prompt, and every sentence that may follow as its answers (`_sentences`)."""
         from engine.verbal.rows import question_rows
 
-        part = self.examples.iloc[rows]
-        prompts, questions = list(part["prompt"]), [self.wording.question(edit) for edit in part["edit"]]
-        day = self.day if self.chat else None
-        return question_rows(self.checkpoint.tokenizer, prompts, self.tokens(rows), questions, chat_on=day)
+        questions = [self.wording.question(edit) for edit in self.examples["edit"].iloc[rows]]
+        prompts = list(self.examples["prompt"].iloc[rows])
+        return question_rows(self.checkpoint, prompts, self.tokens(rows), questions, self._sentences(rows))
+
+    def _sentences(self, rows: np.ndarray) -> list[list[str]]:
+        return [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
 
     def material(self, labels: Labels) -> Any:
         """Rows to train on. Raises InputError for answers that read alike, and if x, question and label are longer than
@@ -123,8 +115,9 @@ class Texts:
         x = [answer_row(t) for t in self.tokens(labels.rows)]
         edited = [answer_row(t, i % 2) for i, t in enumerate(self.tokens(labels.rows, "edited"))]
         stated = sentences(self.examples.iloc[labels.rows], self.wording, labels.edited_is_a, labels.changed)
+        which = [every.index(own) for every, own in zip(self._sentences(labels.rows), stated, strict=True)]
         asked, kind = self.asked(labels.rows), kind_of(self.checkpoint.model)
-        rows = label_rows(self.checkpoint.tokenizer, asked, stated, x, chat=self.chat, kind=kind)
+        rows = label_rows(self.checkpoint.tokenizer, asked, which, x, kind=kind)
         longest, limit = max(len(row.ids) for row in rows), self.checkpoint.max_positions
         if limit and longest > limit:
             raise InputError(
@@ -135,13 +128,13 @@ class Texts:
 
     def say(self, rows: np.ndarray) -> list[str]:
         """The checkpoint's explanations of examples [rows]."""
-        from engine.verbal.rows import end_of, ids_of
+        from engine.verbal.rows import end_of
         from engine.verbal.say import choose, say
 
-        tokenizer = self.checkpoint.tokenizer
-        options = [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
+        tokenizer, asked = self.checkpoint.tokenizer, self.asked(rows)
         if self.forced:
-            return choose(self.checkpoint, self.asked(rows), options)
-        known = ids_of(tokenizer, (sentence for own in options for sentence in own))
-        longest = max(map(len, known.values())) + len(end_of(tokenizer))
-        return say(self.checkpoint.model, tokenizer, self.asked(rows), most_tokens=longest + SPARE_TOKENS)
+            likeliest = choose(self.checkpoint, asked)
+            return [every[best] for every, best in zip(self._sentences(rows), likeliest, strict=True)]
+        longest = max(len(sentence) for tokens in asked for sentence in tokens.answers) + len(end_of(tokenizer))
+        prompts = [tokens.prompt for tokens in asked]
+        return say(self.checkpoint.model, tokenizer, prompts, most_tokens=longest + SPARE_TOKENS)

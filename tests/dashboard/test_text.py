@@ -4,6 +4,7 @@ import re
 
 import pytest
 
+from dashboard.lab.text import highlighted
 from dashboard.text import bracketed, changes, diff, escaped, heat, markdown_escaped, number, plain, shown, signed
 from tests.synthetic_run import HOSTILE
 
@@ -76,3 +77,15 @@ def test_an_address_in_data_becomes_no_link() -> None:
     bare = escaped_line.replace("\\", "")
     assert "://" not in bare and "www." not in bare and "@c" not in bare
     assert bare.replace("\u2060", "") == "see https://canary.invalid/a www.canary.invalid me@canary.invalid"
+
+
+def test_a_conversation_stands_under_its_roles() -> None:
+    before, after = "⟦user⟧Is <it> Rome?\n⟦assistant⟧No: ", "⟦user⟧Is it Rome?\n⟦assistant⟧No: "
+    html = diff(before, after)
+    assert [*re.findall(r'<b class="role">(\w+)</b>', html)] == ["User", "Assistant"]
+    assert "⟦" not in html and "&lt;" in html
+    marked = highlighted(before, [(6, 8)])
+    assert '<b class="role">User</b><mark>Is</mark>' in marked and "⟦" not in marked
+    turned = changes("⟦user⟧One\n⟦assistant⟧Two", "⟦user⟧One")
+    assert turned == [("equal", "⟦user⟧One"), ("delete", "\n⟦assistant⟧Two")], "marks stay whole"
+    assert "⟦user⟧" in diff("In ⟦user⟧", "in ⟦user⟧"), "a plain text stays as it is"

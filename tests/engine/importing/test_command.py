@@ -155,7 +155,17 @@ def test_the_schema_holds_for_what_is_written_and_refuses_what_is_refused(file):
     line = imported("anthropic-evals", file).lines[0].model_dump(mode="json", exclude_none=True)
     assert valid(line) and valid({name: line[name] for name in schema["required"]})
     assert set(schema["required"]) == {"prompt", "edited", "edit", "answer_a", "answer_b"}
-    for wrong in ({"prompt": ""}, {"split": "test"}, {"more": 1}, {"spans": [[1]]}, {"metadata": "x"}):
+    said = [{"role": "user", "content": "So?"}]
+    assert valid(line | {"prompt": said, "spans": [[0, 0, 2]]})
+    for wrong in (
+        {"prompt": ""},
+        {"prompt": []},
+        {"prompt": [{"role": "tool", "content": "So?"}]},
+        {"split": "test"},
+        {"more": 1},
+        {"spans": [[1]]},
+        {"metadata": "x"},
+    ):
         assert not valid(line | wrong)
     assert all(about.get("description") for about in schema["properties"].values())
 

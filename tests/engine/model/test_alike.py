@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -15,7 +17,7 @@ from engine.model.forward import Ask, batch_of, forward
 from engine.model.tokens import encode
 from engine.patching import hooks
 from engine.records import Example, examples_table
-from engine.verbal.rows import answer_distributions, answer_row, label_rows, logits_of
+from engine.verbal.rows import answer_distributions, answer_row, ids_of, label_rows, logits_of
 from engine.verbal.say import say
 from tests.tiny_models import LAYERS, ROTARY_LIMIT, build
 
@@ -75,8 +77,8 @@ def test_words_are_learnt_and_held_as_alone(phi):
     x = [answer_row(t) for t in tokens]
     from engine.model.alike import kind_of
 
-    asked = [t.prompt for t in tokens]
-    rows = label_rows(phi.tokenizer, asked, stated, x, chat=False, kind=kind_of(phi.model))
+    asked = [replace(t, answers=(ids_of(phi.tokenizer, [s])[s],)) for t, s in zip(tokens, stated, strict=True)]
+    rows = label_rows(phi.tokenizer, asked, [0] * 3, x, kind=kind_of(phi.model))
     with torch.no_grad():
         together, apart = logits_of(phi.model, rows), [logits_of(phi.model, [row]) for row in rows]
     assert together.with_pairs == [i for i, one in enumerate(apart) if one.with_pairs]

@@ -53,6 +53,21 @@ def test_an_adapter_is_merged(tmp_path):
     torch.testing.assert_close(loaded.model(input_ids=ids).logits, expected)
     with pytest.raises(CheckpointError, match="can't be put on"):
         load(spec(folder, adapter=str(tmp_path / "absent")), "cpu")
+    for shape, why in (("gemma", "belongs to another base model"), ("gpt2", "belongs to another base model")):
+        with pytest.raises(CheckpointError, match=why):
+            load(spec(build(shape, tmp_path / shape), adapter=str(tmp_path / "adapter")), "cpu")
+
+
+def test_without_a_network_a_hub_id_is_refused_at_once(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("no route to host")
+
+    monkeypatch.setattr("huggingface_hub.HfApi.model_info", unreachable)
+    monkeypatch.setattr("transformers.AutoConfig.from_pretrained", lambda **_: pytest.fail("this would try for long"))
+    with pytest.raises(
+        CheckpointError, match="nobody/nothing: no such folder or file here, and the model hub can't be"
+    ):
+        load(spec("nobody/nothing"), "cpu")
 
 
 def test_a_save_that_is_killed_leaves_the_last_checkpoint_or_none(tmp_path, monkeypatch):

@@ -3,14 +3,18 @@
 import json
 from collections import Counter
 from itertools import product
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from engine.config import InputError, PromptCounts, TaskSpec
+from engine.records import Example
 from engine.tasks import FACTORS, task_examples
 from engine.tasks.factors import Scene
 from engine.tasks.from_file import diff_spans, read_dialogues
+from engine.tasks.from_file import examples as examples_of_file
+from engine.tasks.messages import as_text, messages_of
 
 COUNTS = PromptCounts(train=300, validation=200, test_heldout=600, test_iid=100)
 
@@ -224,3 +228,54 @@ def test_a_missing_file_and_a_missing_edit(tmp_path):
         task_examples(TaskSpec(name="from_file", path=str(tmp_path / "none.jsonl")))
     with pytest.raises(InputError, match="it has delete_cue"):
         read(tmp_path, LINE, edits=("mask",))
+
+
+USER, TURN = {"role": "user", "content": "Is it Rome? He says no."}, {"role": "assistant", "content": "Yes."}
+SAID = {
+    "prompt": [USER, TURN, USER],
+    "edited": [USER, TURN, {"role": "user", "content": "Is it Rome?"}],
+    "edit": "cut",
+    "answer_a": " yes",
+    "answer_b": " no",
+}
+
+
+def of_lines(folder: Path, *lines: dict) -> list[Example]:
+    (folder / "x.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    return list(examples_of_file(TaskSpec(name="from_file", path=str(folder / "x.jsonl"))))
+
+
+def test_messages_become_one_text_with_spans_in_it(tmp_path: Path) -> None:
+    (diffed, given) = of_lines(
+        tmp_path, SAID, SAID | {"edit": "own", "spans": [[2, 12, 23]], "edited_spans": [[2, 11, 11]]}
+    )
+    assert diffed.prompt == "⟦user⟧Is it Rome? He says no.\n⟦assistant⟧Yes.\n⟦user⟧Is it Rome? He says no."
+    assert [m.content for m in messages_of(given.edited)] == ["Is it Rome? He says no.", "Yes.", "Is it Rome?"]
+    assert given.prompt[slice(*given.spans[0])] == "He says no."
+    assert given.edited_spans[0] == (len(given.edited),) * 2
+    assert diffed.prompt[slice(*diffed.spans[0])] == " He says no."
+    plain, told = SAID | {"prompt": "⟦e⟧ is it?", "edited": "⟦e⟧ is?"}, SAID | {"prompt": as_text([("user", "a")])}
+    assert [e.prompt for e in of_lines(tmp_path, plain, told)] == ["⟦e⟧ is it?", "⟦user⟧a"]
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            {"prompt": [{"role": "tool", "content": "x"}]},
+            "prompt: messages.*0.role: Input should be 'system', 'user' or",
+        ),
+        ({"prompt": [{"role": "user"}]}, "'0.content' is missing"),
+        ({"prompt": []}, "there is no message"),
+        ({"prompt": [TURN, USER]}, "message 1 is of the assistant where one of the user belongs"),
+        ({"prompt": [USER, USER]}, "message 2 is of the user where one of the assistant belongs"),
+        ({"prompt": [{"role": "user", "content": "a ⟦user⟧ b"}]}, "message 1 holds the mark ⟦user⟧"),
+        ({"spans": [[0, 4]]}, r"span \[0, 4\]: give \[message, start, end\]"),
+        ({"spans": [[3, 0, 4]]}, "there is no message 3"),
+        ({"spans": [[1, 0, 40]]}, r"span \[0, 40\] is outside the text of 4 characters"),
+        ({"prompt": "plain", "spans": [[0, 0, 2]]}, r"give \[start, end\], as it is a text"),
+    ],
+)
+def test_messages_that_are_no_prompt_are_named_with_their_line(tmp_path: Path, change: dict, why: str) -> None:
+    with pytest.raises(InputError, match=f"x.jsonl, line 2: .*{why}"):
+        of_lines(tmp_path, SAID, SAID | change)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -14,8 +14,9 @@ from transformers import GPT2Config, PreTrainedModel
 from transformers.generation import GenerationMixin
 from transformers.modeling_outputs import CausalLMOutput
 
-from engine.config import CheckpointSpec, InputError, VerbalSpec
-from engine.model.checkpoints import Checkpoint, load
+from engine.config import ChatSpec, CheckpointSpec, InputError, VerbalSpec
+from engine.model.chat import chat_for
+from engine.model.checkpoints import AUTO, Checkpoint, load
 from engine.model.tokens import encode
 from engine.stats.bootstrap import bootstrap_weights
 from engine.stats.faithfulness import Behavior
@@ -31,14 +32,18 @@ from tests.reference import log_prob
 from tests.tiny_models import build, tokenizer
 from tests.tiny_run import examples
 
-OF_DATE = {"fromisoformat": date.fromisoformat, "min": date.min}
+
+def in_template(checkpoint: Checkpoint, template: str, spec: ChatSpec = AUTO) -> Checkpoint:
+    """The checkpoint with a chat template, as it is loaded with one."""
+    words = tokenizer()
+    words.chat_template = template
+    return replace(checkpoint, tokenizer=words, chat=chat_for(words, spec))
 
 
-def texts_of(checkpoint: Checkpoint, chat: bool = True) -> tuple[Texts, pd.DataFrame]:
+def texts_of(checkpoint: Checkpoint) -> tuple[Texts, pd.DataFrame]:
     frame = pd.DataFrame(examples())
     frame["example_id"] = [f"{i:016x}" for i in range(len(frame))]
-    verbal = VerbalSpec(chat_template=chat)
-    spec = SimpleNamespace(verbal=verbal, task=SimpleNamespace(name="from_file"))
+    spec = SimpleNamespace(verbal=VerbalSpec(), task=SimpleNamespace(name="from_file"))
     return Texts(SimpleNamespace(spec=spec, examples=frame), checkpoint), frame  # type: ignore[arg-type]
 
 
@@ -111,35 +116,14 @@ def test_a_forced_choice_is_the_likeliest_sentence(checkpoint: Checkpoint) -> No
     assert statements(Wording(), words, answer_pairs(frame[:6])).parsed.all(), "there is nothing else to say"
     sentences = list(Wording().sentences(" yes", " no").values())
     for row, chosen in zip(rows, words, strict=True):
-        ids = texts.asked(np.array([row]))[0]
+        ids = texts.asked(np.array([row]))[0].prompt
         assert chosen == max(sentences, key=lambda s: log_prob(checkpoint, ids, checkpoint.tokenizer(s).input_ids))
 
 
 def test_a_chat_template_that_fails_is_named(checkpoint: Checkpoint) -> None:
-    words = tokenizer()
-    words.chat_template = "{{ raise_exception('no user here') }}"
-    texts, _ = texts_of(Checkpoint(checkpoint.model, words, checkpoint.spec, checkpoint.device))
-    with pytest.raises(InputError, match=r"can't be applied \(no user here\): set verbal.chat_template: false"):
+    texts, _ = texts_of(in_template(checkpoint, "{{ raise_exception('no user here') }}"))
+    with pytest.raises(InputError, match=r"chat template can't be applied \(no user here\)"):
         texts.asked(np.array([0]))
-
-
-def test_a_chat_template_writes_the_day_on_which_the_run_began(checkpoint: Checkpoint, monkeypatch) -> None:
-    words = tokenizer()
-    words.chat_template = (
-        "\n {{ strftime_now('%A %-d %b %Y, %H:%M') }}{% for m in messages %} {{ m.content }}{% endfor %}"
-    )
-    chatty = Checkpoint(checkpoint.model, words, checkpoint.spec, checkpoint.device)
-    _, frame = texts_of(checkpoint)
-    notes: dict[str, str] = {}
-    record = SimpleNamespace(manifest={"notes": notes}, note=lambda **more: notes.update(more))
-    spec = SimpleNamespace(verbal=VerbalSpec(), task=SimpleNamespace(name="from_file"))
-    observed = SimpleNamespace(spec=spec, examples=frame, record=record)
-    asked = []
-    for today in (date(2026, 3, 31), date(2026, 4, 1)):
-        monkeypatch.setattr("engine.verbal.texts.date", SimpleNamespace(today=lambda day=today: day, **OF_DATE))
-        asked.append(Texts(observed, chatty).asked(np.array([0]))[0])  # type: ignore[arg-type]
-    assert notes == {"chat_day": "2026-03-31"} and asked[0] == asked[1]
-    assert words.decode(asked[1]).startswith("\n Tuesday 31 Mar 2026, 00:00 Question 0")
 
 
 def test_the_answer_is_read_on_the_way_where_the_row_holds_it(checkpoint: Checkpoint) -> None:
@@ -153,18 +137,27 @@ def test_the_answer_is_read_on_the_way_where_the_row_holds_it(checkpoint: Checkp
     assert apart.exp().sum(1).numpy() == pytest.approx(np.ones(len(f)), abs=1e-5)
 
 
-def test_a_chat_template_is_used_where_there_is_one(checkpoint: Checkpoint) -> None:
-    words = tokenizer()
-    words.chat_template = "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}<assistant>"
-    chatty = Checkpoint(checkpoint.model, words, checkpoint.spec, checkpoint.device)
+def test_words_are_asked_in_the_template_in_which_behavior_is_read(checkpoint: Checkpoint) -> None:
+    chatty = in_template(
+        checkpoint,
+        "{% for m in messages %}<{{ m.role }}> {{ m.content }} {% endfor %}"
+        "{% if add_generation_prompt %}<assistant> {% endif %}",
+    )
     texts, frame = texts_of(chatty)
-    plain, _ = texts_of(chatty, chat=False)
-    row = np.array([0])
+    plain, _ = texts_of(replace(chatty, chat=None))
+    row, words = np.array([0]), chatty.tokenizer
     question = f"{frame.prompt[0]}\nWithout that I would answer"
-    assert words.decode(texts.asked(row)[0]) == f"<user> {question} <assistant>"
-    assert words.decode(plain.asked(row)[0]) == question
+    (asked,) = texts.asked(row)
+    told = words.decode((*asked.prompt, *asked.answers[0]))
+    assert told == f"<user> {question} <assistant> yes. My answer would not change."
+    assert words.decode(asked.prompt).endswith("<assistant>"), "the space is part of the first word, as in training"
+    assert words.decode(plain.asked(row)[0].prompt) == question
     material, _ = labelled(chatty)
     assert not any(r.pairs for r in material.labels), "x is asked in a row of its own"
+    label = material.labels[0]
+    said = words.decode(label.ids[label.learn :])
+    assert said.startswith((" yes. My answer", " no. My answer"))
+    assert words.decode(material.x[0].ids).endswith("Answer: <assistant>")
     Trainer(load(checkpoint.spec).model, material, VerbalSpec(prompts_a_step=4), steps=2, seed=0).run()
 
 
