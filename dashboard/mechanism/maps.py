@@ -104,7 +104,7 @@ def _example(
             explainer = new_prompts.fitted(path, choice)
             scores["e"] = hooks.probe_score(choice.layer, lambda h: h @ explainer.weights + explainer.intercept)
             read_below = choice.layer
-        elif explains_in_words(path):
+        elif explains_in_words(path) and model.chat is None:  # in a template, words follow other tokens than x
             words = OwnWords(edit, WORDINGS[data.spec(path).task.name])
             scores["e"] = words.scores(model, [x], [answers])["words"]
             read_below = words.layer_at(model)

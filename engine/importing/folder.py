@@ -37,8 +37,9 @@ name: {run}
 note: {note}
 task: {{name: from_file, path: {examples}}}
 checkpoints:
-# FILL IN: your checkpoints in the order of training. `name` is family--name; `path` is a folder (relative to this file)
-# or a hub id, with `revision:` if you like; `step` is the training step. The first one gives the fixed labels.
+# FILL IN: your checkpoints in the order of training. `name` is family--name; `path` is a folder or a .gguf file
+# (relative to this file), or a hub id, with `revision:` if you like; `step` is the training step. The first one gives
+# the fixed labels. Models with a chat template read the prompts in it; `chat: off` makes them read plain text.
 - {{name: model--before, path: models/before, step: 0}}
 - {{name: model--after, path: models/after, step: 1000}}
 hidden: {{layers: [-1], positions: [last], dtype: float16}}

@@ -17,7 +17,7 @@ from engine.config import CheckpointSpec
 from engine.model.batching import Text
 from engine.model.checkpoints import DTYPES, Checkpoint, CheckpointError, load
 from engine.model.counterfactuals import TextScores, score_texts
-from engine.model.tokens import encode
+from engine.model.tokens import TokenError, encode
 
 HEAD = "The letter came on Monday, when nobody was at home, and it lay in the hall until the evening. "
 QUESTIONS = (
@@ -48,7 +48,10 @@ def check(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32") ->
     if dtype not in DTYPES:
         raise CheckpointError(f"there is no dtype {dtype!r}: give {', '.join(DTYPES)}")
     checkpoint = load(spec, device, dtype)
-    return about_model(checkpoint) | about_reading(checkpoint) | _in_words(trial(checkpoint)) | _memory(checkpoint)
+    try:
+        return about_model(checkpoint) | about_reading(checkpoint) | _in_words(trial(checkpoint)) | _memory(checkpoint)
+    except TokenError as error:
+        raise CheckpointError(f"{spec.path}: the built-in prompt can't be read: {error.args[0]}") from None
 
 
 def about_model(checkpoint: Checkpoint) -> dict[str, str]:

@@ -7,7 +7,16 @@ import shutil
 
 import pytest
 import torch
-from transformers import BertConfig, BertLMHeadModel, DistilBertConfig, GPT2Model, T5Config, T5ForConditionalGeneration
+from transformers import (
+    BertConfig,
+    BertLMHeadModel,
+    DistilBertConfig,
+    GPT2Model,
+    LlamaConfig,
+    LlamaForCausalLM,
+    T5Config,
+    T5ForConditionalGeneration,
+)
 
 from engine.config import CheckpointSpec
 from engine.model.checkpoints import CheckpointError, load, save
@@ -53,9 +62,12 @@ def test_an_adapter_is_merged(tmp_path):
     torch.testing.assert_close(loaded.model(input_ids=ids).logits, expected)
     with pytest.raises(CheckpointError, match="can't be put on"):
         load(spec(folder, adapter=str(tmp_path / "absent")), "cpu")
-    for shape, why in (("gemma", "belongs to another base model"), ("gpt2", "belongs to another base model")):
-        with pytest.raises(CheckpointError, match=why):
-            load(spec(build(shape, tmp_path / shape), adapter=str(tmp_path / "adapter")), "cpu")
+    wide = LlamaConfig(hidden_size=64, num_hidden_layers=1, num_attention_heads=4, intermediate_size=8, vocab_size=400)
+    LlamaForCausalLM(wide).save_pretrained(tmp_path / "wide")
+    tokenizer().save_pretrained(tmp_path / "wide")
+    for other in (tmp_path / "wide", build("gpt2", tmp_path / "gpt2")):
+        with pytest.raises(CheckpointError, match="belongs to another base model"):
+            load(spec(other, adapter=str(tmp_path / "adapter")), "cpu")
 
 
 def test_without_a_network_a_hub_id_is_refused_at_once(monkeypatch):
