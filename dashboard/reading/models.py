@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from engine.config import CheckpointSpec
 from engine.runs.store import RunError
@@ -60,7 +61,8 @@ def _load(spec_json: str) -> Checkpoint:
 
 @contextmanager
 def model(path: Path, name: str) -> Iterator[Checkpoint]:
-    """The model of a checkpoint, for one caller at a time. Raises InputError if it can't be loaded."""
+    """The model of a checkpoint, for one caller at a time. Raises AccessError, or InputError if it can't be loaded."""
+    access.require("change")
     spec = checkpoint_spec(path, name).model_dump_json()
     with _LOCK:
         yield _load(spec)
