@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import actions, files_view, jobs_view, new_run, view
 from dashboard.selection.state import no_runs
@@ -28,4 +29,5 @@ def run_list() -> None:
 st.title("Runs", anchor=False)
 actions.show_outcome()
 draw = {"list": run_list, "new": new_run.editor, "import": files_view.upload, "trash": files_view.trash_can}
-draw[choose("Show", "section", SECTIONS, "list", widget="segments")]()
+sections = SECTIONS if access.may("change") else {"list": SECTIONS["list"]}
+draw[choose("Show", "section", sections, "list", widget="segments")]()

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import charts
+from dashboard.access import AccessError
 from dashboard.audit.item import Item
 from dashboard.audit.log import LONGEST_COMMENT, VERDICTS, AuditError, AuditLog, Entry, Record, canonical_json
 from dashboard.charts import style
@@ -246,7 +247,7 @@ def attempt(act: Callable[[], object]) -> None:
     """Do something to the log from a callback; the next run says what went wrong."""
     try:
         act()
-    except AuditError as error:
+    except (AuditError, AccessError) as error:
         st.session_state["audit_complaint"] = str(error)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs
 from dashboard.runs.actions import act, consented, open_link
@@ -43,7 +44,8 @@ def _list(runs: Path, active: bool) -> None:
     for job in found:
         _card(job)
     ended = [job for job in found if jobs.state(job) not in jobs.ACTIVE]
-    if len(ended) > 1 and st.button("Dismiss all that have ended", icon=":material/clear_all:", key="dismiss_all"):
+    many = len(ended) > 1 and access.may("change")
+    if many and st.button("Dismiss all that have ended", icon=":material/clear_all:", key="dismiss_all"):
         act(partial(jobs.forget, *ended))
     if active != (len(ended) < len(found)):
         st.rerun()  # the list of runs below has changed too
@@ -95,7 +97,7 @@ def _buttons(job: jobs.Job, state: jobs.State, given: set[Consent], allowed: boo
         (("finished", "interrupted", "failed"), "Dismiss", "close", jobs.forget, "Removes its log; the run stays"),
     ]
     for states, label, icon, action, about in buttons:
-        disabled = label == "Go on" and not allowed
+        disabled = (label == "Go on" and not allowed) or not access.may("change")
         key = f"{label}_{job.folder.name}"
         if state in states and st.button(label, icon=f":material/{icon}:", key=key, help=about, disabled=disabled):
             act(partial(action, job))

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs, run_size, spec_check, spec_draft, spec_form
 from dashboard.runs.actions import consented, home
@@ -21,6 +22,8 @@ from engine.spec_files import parse_yaml, resolve_paths
 @st.fragment
 def editor() -> None:
     """The whole section; an edit reruns this part of the page alone."""
+    if not access.may("change"):  # the check of a spec tells which paths are there
+        return
     _start_from()
     text = st.session_state.setdefault("draft", spec_draft.to_yaml(spec_draft.EMPTY))
     spec = None

@@ -11,6 +11,7 @@ import pandas as pd
 import streamlit as st
 import yaml
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.reading.tables import blamed
 from dashboard.runs import files_view, jobs
@@ -128,10 +129,11 @@ def _actions(entry: data.RunEntry) -> bool:
     open_link(entry)
     about = "Checks every file's hash, and what it holds"
     verifying = st.button("Verify", icon=":material/verified:", key="verify", help=about)
-    if entry.state in ("interrupted", "failed") and not jobs.writes(entry.path, home()):
+    changing = access.may("change")
+    if changing and entry.state in ("interrupted", "failed") and not jobs.writes(entry.path, home()):
         _go_on(entry)
     about = "Opens its spec as a form"
-    if st.button("New run like this", icon=":material/content_copy:", key="like_this", help=about):
+    if changing and st.button("New run like this", icon=":material/content_copy:", key="like_this", help=about):
         st.session_state.pop("draft_from", None)
         keep("from", f"run {entry.key}")
         keep("section", "new")

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
 from dashboard.reading.tables import blamed
@@ -248,12 +249,14 @@ def offer_rescoring(run: data.RunEntry) -> None:
         icon=":material/update:",
     )
     about = "Reads the stored explanations and behavior; no model is loaded. The old metrics stay in the run's folder."
-    if not st.button("Score it anew", icon=":material/calculate:", key="rescore", help=about):
+    allowed = access.may("change")
+    if not st.button("Score it anew", icon=":material/calculate:", key="rescore", help=about, disabled=not allowed):
         return
     from engine.rescore import rescore  # takes seconds to import
 
     bar = st.progress(0.0, "Scoring anew")
     try:
+        access.require("change")
         rescore(run.path, lambda _, done, total: bar.progress(done / max(total, 1), "Scoring anew"))
     except InputError as error:
         problem(str(error))
