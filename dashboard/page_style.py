@@ -19,7 +19,7 @@ if (!window.helpByKey) {
   skip();
   addEventListener('keydown', event => {
     const at = document.activeElement;
-    const types = at?.matches('input:not([type=range], [type=checkbox], [type=radio], [readonly]), textarea');
+    const types = at?.matches('input:not([type=range], [type=checkbox], [type=radio], [role=combobox]), textarea');
     if (event.key !== '?' || (types && at.value)) return;
     const help = at?.closest('[data-testid=stElementContainer]')?.querySelector(helps);
     if (help) { event.preventDefault(); help.focus(); }

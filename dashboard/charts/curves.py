@@ -216,7 +216,7 @@ def noise_curve(
     height = 460
     style.finish(figure, height=height, legend=False)
     frames = [f for f in (stored, live) if f is not None and len(f)]
-    numbers = [f[c].to_numpy(np.float64) for f in frames for c in f if c.startswith(("self", "orig"))]
+    numbers = [f[c].to_numpy(np.float64) for f in frames for c in f if str(c).startswith(("self", "orig"))]
     values = np.concatenate([*numbers, np.array([0.0, *(null or ()), *([] if ceiling is None else [ceiling])])])
     low, high = float(np.nanmin(values)), float(np.nanmax(values))
     pad = 0.05 * (high - low) or 0.5

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -95,7 +96,10 @@ def live_section(selection: Selection, edit: str, layers: tuple[int, ...]) -> No
         return
     _, first = cached.stored_curve(s.path, s.setting, s.split, edit, "shuffle")
     sliders = controls(s, layers, first, len(train))
+    start = time.perf_counter()
     found = cached.refit(case, sliders)
+    milliseconds = 1_000 * (time.perf_counter() - start)
+    st.html(f'<data class="refit" value="{milliseconds:.1f}" hidden></data>')  # for `make bench`
     stored, _ = cached.stored_curve(s.path, s.setting, s.split, edit, sliders.kind)
     at = found.curve.loc[found.curve["noise"] == sliders.level].iloc[0]
     null, number = " to ".join(map(charts.number, found.null)), charts.number

@@ -67,7 +67,8 @@ def page(selection: Selection) -> None:
     edit_caption(selection, edit)
     own = every[every["edit"] == edit]
     parts = {name: of for name, of in PARTS.items() if s.explainer != "verbal" or name not in OF_NUMBERS}
-    part = tabs({name: label for name, (label, _) in parts.items()})
+    named = "single" if "examples" in st.query_params else None  # a link that names examples is about them
+    part = tabs({name: label for name, (label, _) in parts.items()}, named)
     parts[part][1](selection, own, edit)
 
 

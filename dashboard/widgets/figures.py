@@ -133,12 +133,12 @@ def choose(
     return value
 
 
-def tabs(parts: Mapping[str, str]) -> str:
-    """The part of a page that is drawn, of `parts` (value → label); kept in the URL, the first by default.
+def tabs(parts: Mapping[str, str], default: str | None = None) -> str:
+    """The part of a page that is drawn, of `parts` (value → label); kept in the URL. The default is the first.
 
     Only the chosen part is computed; `st.tabs` would not keep the choice through a reload.
     """
-    return choose("Part of this page", "part", parts, next(iter(parts)), widget="tabs")
+    return choose("Part of this page", "part", parts, default or next(iter(parts)), widget="tabs")
 
 
 def several(

@@ -13,7 +13,7 @@ from tests.browser.hands import at_line_ends, choose_first_row, until
 
 def test_moving_the_level_refits_and_lists_what_flipped(visit: Visit):
     page = visit("robustness", run="alpha")
-    expect(page.get_by_text("Refitted in")).to_be_visible()
+    expect(page.locator(".refit")).to_be_attached()
     at_line_ends(page, "Self stored", "Orig stored", "Self", "Orig")
     expect(page.get_by_text("Move a slider")).to_be_visible()
     slider = page.get_by_role("slider", name="Level of noise")

@@ -9,17 +9,6 @@ from tests.browser.conftest import Visit, settled
 from tests.browser.hands import address, choose_option, choose_row, click, fits, gone, parameters, press
 from tests.browser.server import PAGES
 
-STREAMLITS_OWN = ("list", "listitem")
-"""Rules that Streamlit's navigation breaks: it puts frames between a list and its items."""
-
-
-def nothing_serious(page: Page) -> None:
-    """axe-core has no serious finding on the page."""
-    axe = pytest.importorskip("axe_playwright_python.sync_playwright", reason="in the extra `test`").Axe()
-    found = axe.run(page).response["violations"]
-    serious = [v for v in found if v["impact"] in ("serious", "critical") and v["id"] not in STREAMLITS_OWN]
-    assert not serious, [(v["id"], [(n["target"], n["failureSummary"]) for n in v["nodes"][:3]]) for v in serious]
-
 
 def step(page: Page, key: str, place: int) -> None:
     """Press a key that leads to that place in the order."""
@@ -36,15 +25,6 @@ def test_a_page_fits_its_window_in_both_themes(visit: Visit, name: str, theme: s
     background = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
     light = sum(int(n) for n in re.findall(r"\d+", background)[:3]) > 384
     assert light == (theme == "light")
-    nothing_serious(page)
-
-
-def test_help_is_reached_by_one_key_and_stands_outside_the_order_of_tab(visit: Visit) -> None:
-    page = visit("trajectory", run="alpha")
-    page.get_by_test_id("stSidebar").get_by_role("combobox", name="Split").focus()
-    press(page, "?", page.get_by_test_id("stTooltipContent"))
-    order = page.evaluate("[...document.querySelectorAll('button[aria-label^=\"Help for\"]')].map(e => e.tabIndex)")
-    assert order and set(order) == {-1}
 
 
 def test_the_url_follows_the_selection_across_pages_and_a_reload(visit: Visit) -> None:
