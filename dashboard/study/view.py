@@ -17,6 +17,8 @@ from dashboard.widgets.figures import choose
 from engine.runs.store import RunError
 
 HALF = ":material/hourglass_bottom:"
+WIDE = "<style>.st-key-study_frame { overflow-x: auto; } .st-key-study_frame > div { min-width: 44rem; }</style>"
+"""On a phone the map scrolls sideways; squeezed, its three panels would lie on each other."""
 
 
 def page() -> None:
@@ -56,7 +58,9 @@ def draw(folder: Path, rows: pd.DataFrame) -> None:
     seeds = rows["seed"].nunique()
     st.markdown(f"**{len(rows)} results**: {len(table)} settings on {seeds} {'seed' if seeds == 1 else 'seeds'}.")
     alt = f"For each of {len(table)} settings: Self, gap and unseen of every seed, and their mean; numbers in the table"
-    st.plotly_chart(small_multiples(rows, table), key="study_map", config={"displaylogo": False}, alt=alt)
+    st.html(WIDE)
+    with st.container(key="study_frame"):
+        st.plotly_chart(small_multiples(rows, table), key="study_map", config={"displaylogo": False}, alt=alt)
     cells = readable(table)
     st.dataframe(cells, hide_index=True, alt="Means over seeds with their intervals, verdicts and power")
     parts.downloads(table, f"study-{folder.name}", "study")
