@@ -105,7 +105,7 @@ def compact(frame: pd.DataFrame) -> pd.DataFrame:
         return pd.DataFrame(table)
     pairs = frame[["effect_current", "explanation"]].to_numpy(np.float64)
     largest = float(np.nanmax(np.abs(pairs))) if np.isfinite(pairs).any() else 0.0
-    table["Δ, said"] = [bars(*pair, largest) for pair in pairs]
+    table["Δ, said"] = [bars(effect, said, largest) for effect, said in pairs.tolist()]
     return pd.DataFrame(table | {"Δ now": frame["effect_current"], "Explanation": frame["explanation"]})
 
 
