@@ -32,6 +32,7 @@ TITLES = {
         ("robustness", "Robustness", ":material/tune:"),
         ("mechanism", "Mechanism", ":material/grid_on:"),
         ("compare", "Compare", ":material/compare_arrows:"),
+        ("study", "Study", ":material/grid_view:"),
     ],
     "Try it": [
         ("lab", "Lab", ":material/science:"),

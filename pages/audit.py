@@ -87,7 +87,10 @@ def ask_for_sitting(records: list[Record]) -> Sitting:
     st.session_state["option_reviewer"] = st.session_state["audit_reviewer"] = reviewer
     if (wanted := "" if signed_in else reviewer) != st.query_params.get("reviewer", ""):
         keep("reviewer", wanted, "")
-    name, seed, items = st.columns([2, 1, 1])
+    with st.expander(
+        "Reviewer and queue" if not reviewer else f"Reviewer: {markdown_escaped(reviewer)}", expanded=not reviewer
+    ):
+        name, seed, items = st.columns([2, 1, 1])
     with name:
         look = {"max_chars": LONGEST_NAME, "placeholder": "Your name, as records will carry it"}
         look["help"] = "Not verified: whoever uses this dashboard can give any name. It stands in this page's address."

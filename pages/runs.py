@@ -15,6 +15,7 @@ SECTIONS = {"list": "Runs", "new": "New run", "import": "Import", "trash": "Tras
 
 
 def run_list() -> None:
+    jobs_view.open_started()
     jobs_view.section(actions.home())
     entries = data.runs()
     if not entries:

@@ -18,6 +18,9 @@ from engine import SAMPLES
 from engine.config import InputError, RunSpec, SpecError
 from engine.spec_files import parse_yaml, resolve_paths
 
+STARTED = "runs_started"
+"""In the session: the folder of the run that was started here, until the list opens it."""
+
 
 @st.fragment
 def editor() -> None:
@@ -110,4 +113,5 @@ def _go(spec: RunSpec, given: set[Consent]) -> None:
     st.session_state["done"] = f"{shown(job.name)} is in the queue."
     keep("from", None)
     keep("section", None)
+    st.session_state[STARTED] = str(job.run)  # the list opens it as soon as its folder is there
     st.rerun()
