@@ -14,7 +14,7 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
-from dashboard import PAGES, guard, sign_in
+from dashboard import PAGES, guard, parent, sign_in
 from dashboard.page_style import HELP_BY_KEY, PAGE_STYLE
 from engine.config import InputError
 
@@ -74,6 +74,7 @@ def draw() -> None:
 if __name__ == "__main__":
     draw()
 else:
+    parent.end_with_parent()
     try:
         signing_in = sign_in.of_this_server()
     except InputError as error:

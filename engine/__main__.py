@@ -44,6 +44,8 @@ def make(
 
     with bars(quiet) as progress:
         finished = pipeline.make_run(resolved, out or Path("runs") / resolved.name, progress=progress)
+    for why in finished.diverged.values():
+        typer.echo(f"not testable: {why}", err=True)
     typer.echo(finished.path)
 
 
@@ -155,7 +157,7 @@ def zoo(
             scored = table.on_worlds(draws, seed, alike, progress)
         else:
             record = Run.open(run)
-            observed = Observed(record, record.spec)
+            observed = Observed(record, record.measured)
             scored = table.on_run(observed, draws, edit=edit, checkpoint=checkpoint, seed=seed, progress=progress)
     typer.echo(table.markdown(scored))
     if figure:
@@ -171,10 +173,10 @@ def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) 
 
     Exit code 1 if a run is damaged, 2 if a folder holds no run; the others are checked all the same.
     """
-    from engine.runs.files import MANIFEST
+    from engine.runs.files import MANIFEST, is_file
     from engine.runs.verify import verify as problems_of
 
-    there = [path for path in runs if (path / MANIFEST).is_file()]
+    there = [path for path in runs if is_file(path / MANIFEST)]
     problems = {path: problems_of(path) for path in there}
     for path, found in problems.items():
         for problem in found or ["sound"]:
@@ -369,7 +371,12 @@ def main() -> None:
     except BrokenPipeError:
         sys.stderr.close()
         sys.exit(0)
+    except MemoryError as error:
+        why = f"this machine has not enough memory for it ({str(error)[:200] or 'no more is given'})"
+        _fail(f"coupling: {why}: finished work is kept; give smaller numbers, or fewer examples", 2)
     except Exception as error:  # the net below all checks: a fault of the program, not of its input
+        if isinstance(error, OSError) and error.filename is not None:
+            _fail(f"coupling: {str(error.filename)[:300]}: {error.strerror or error}: check this file or folder", 2)
         with tempfile.NamedTemporaryFile("w", prefix="coupling-", suffix=".log", delete=False) as log:
             log.write(traceback.format_exc())
         what = f"a fault of the program ({type(error).__name__}); finished work is kept"

@@ -9,9 +9,18 @@ from __future__ import annotations
 import re
 from collections.abc import Collection
 from datetime import date
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    field_validator,
+    model_validator,
+)
 
 Split = Literal["train", "validation", "test_heldout", "test_iid"]
 ExplainerKind = Literal["ridge", "linear", "mlp"]
@@ -22,6 +31,9 @@ Position = Literal["last", "span"]
 WorldName = Literal["independent", "cue", "base", "shared", "rescale", "unrelated"]
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+MANY = 1_000_000
+"""Bound of counts that become the length of an array."""
 Device = Annotated[
     str,
     Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$", description="auto, cpu, mps, cuda, or a numbered one: cuda:1"),
@@ -36,6 +48,21 @@ TEMPLATE_ARGUMENTS = frozenset(
 )
 """Arguments of a chat template that the program sets itself."""
 CHECKPOINT_NAME = re.compile(r"^[A-Za-z0-9._]+--[A-Za-z0-9._]+(-[A-Za-z0-9._]+)*$")
+
+
+def _nameable(path: str) -> str:
+    steps = [len(step.encode("utf-8", "replace")) for step in path.split("/")]
+    if max(steps) > 255 or sum(steps) + len(steps) > 4000:
+        raise ValueError("is too long for a path")
+    try:
+        Path(path).expanduser()
+    except RuntimeError:
+        raise ValueError("begins with ~ and names nobody's home folder: write it out") from None
+    return path
+
+
+AnyPath = Annotated[str, AfterValidator(_nameable)]
+"""A path that a file can have, or a hub id."""
 
 
 class InputError(ValueError):
@@ -54,10 +81,10 @@ class CheckpointSpec(Strict):
     """One causal language model: a local folder or a hub model, optionally with an adapter."""
 
     name: str = Field(description="family--name, for example gpt2--step-0300; the run's files carry this name")
-    path: str = Field("", description="local folder or .gguf file (relative to the spec file), or hub id")
+    path: AnyPath = Field("", description="local folder or .gguf file (relative to the spec file), or hub id")
     revision: str | None = Field(None, description="branch, tag or commit of the hub model")
-    adapter: str | None = Field(None, description="peft adapter to put on the model: local folder or hub id")
-    step: int = Field(0, ge=0, description="training step, the x axis of trajectories")
+    adapter: AnyPath | None = Field(None, description="peft adapter to put on the model: local folder or hub id")
+    step: int = Field(0, ge=0, lt=2**53, description="training step, the x axis of trajectories")
     trust_remote_code: bool = Field(False, description="allow code that ships with the checkpoint to run")
     pickled_weights: bool = Field(
         False, description="where there are no safetensors, read weights from pickles (.bin), tensors only"
@@ -89,20 +116,24 @@ class CheckpointSpec(Strict):
 class PromptCounts(Strict):
     """Number of prompts that a built-in task draws for each split."""
 
-    train: int = Field(2000, ge=1, description="prompts on which explainers are trained")
-    validation: int = Field(400, ge=1, description="prompts scored like the tests, to look at during development")
-    test_heldout: int = Field(1000, ge=1, description="prompts with entities and cues that no explainer has seen")
-    test_iid: int = Field(600, ge=1, description="prompts drawn like the training prompts")
+    train: int = Field(2000, ge=1, le=MANY, description="prompts on which explainers are trained")
+    validation: int = Field(
+        400, ge=1, le=MANY, description="prompts scored like the tests, to look at during development"
+    )
+    test_heldout: int = Field(
+        1000, ge=1, le=MANY, description="prompts with entities and cues that no explainer has seen"
+    )
+    test_iid: int = Field(600, ge=1, le=MANY, description="prompts drawn like the training prompts")
 
 
 class TaskSpec(Strict):
     """Where the examples come from."""
 
     name: Literal["sycophancy", "refusal", "from_file"] = Field(description="a built-in task, or examples from a file")
-    path: str | None = Field(None, description="from_file: JSON Lines file of examples")
+    path: AnyPath | None = Field(None, description="from_file: JSON Lines file of examples")
     edits: tuple[str, ...] = Field((), description="kinds of edit to use; empty: all that the task offers")
     prompts: PromptCounts = PromptCounts()
-    seed: int = Field(0, ge=0, description="seed of the prompts' draw and of the split")
+    seed: Seed = Field(0, description="seed of the prompts' draw and of the split")
     unknown_entities: bool = Field(False, description="built-in tasks: held-out prompts mention made-up entities")
 
     @model_validator(mode="after")
@@ -188,17 +219,17 @@ class ExplainerSpec(Strict):
     weight_decays: tuple[Annotated[float, Field(ge=0)], ...] = Field(
         (1e-4, 1e-2), min_length=1, description="candidate weight decays of linear and mlp"
     )
-    folds: int = Field(5, ge=2, description="folds of the grouped cross-validation")
+    folds: int = Field(5, ge=2, le=MANY, description="folds of the grouped cross-validation")
     cross_validation: Literal["grouped", "leave_one_out"] = Field(
         "grouped",
         description="choice of penalties and weight decays; leave_one_out: ridge only, leaks between edits of a prompt",
     )
-    width: int = Field(64, ge=1, description="hidden units of the mlp")
-    steps: int = Field(400, ge=1, description="Adam steps of linear and mlp when trained from scratch")
+    width: int = Field(64, ge=1, le=MANY, description="hidden units of the mlp")
+    steps: int = Field(400, ge=1, le=MANY, description="Adam steps of linear and mlp when trained from scratch")
     online_steps: int = Field(40, ge=1, description="Adam steps per checkpoint in the online regime")
     learning_rate: float = Field(3e-3, gt=0, description="learning rate of Adam")
-    batch: int = Field(256, ge=1, description="examples per Adam step")
-    seeds: int = Field(2, ge=1, description="random initialisations of linear and mlp")
+    batch: int = Field(256, ge=1, le=MANY, description="examples per Adam step")
+    seeds: int = Field(2, ge=1, le=MANY, description="random initialisations of linear and mlp")
 
     @model_validator(mode="after")
     def _leave_one_out_needs_ridge(self) -> ExplainerSpec:
@@ -217,7 +248,7 @@ class NoiseSpec(Strict):
         tuple(round(0.1 * i, 1) for i in range(11)),
         description="share of the targets that change; gaussian: sd of the noise over sd of the targets; 0 is added",
     )
-    seeds: int = Field(5, ge=1, description="random draws at each level")
+    seeds: int = Field(5, ge=1, le=MANY, description="random draws at each level")
 
 
 class PrimarySpec(Strict):
@@ -232,12 +263,12 @@ class MetricSpec(Strict):
     """Intervals and verdicts."""
 
     primary: PrimarySpec = PrimarySpec()
-    bootstrap: int = Field(1000, ge=200, description="bootstrap resamples of cues and entities")
-    verdict_draws: int = Field(10_000, ge=200, description="bootstrap resamples behind verdicts")
-    null_shuffles: int = Field(200, ge=200, description="label shuffles for the null band and permutation p")
+    bootstrap: int = Field(1000, ge=200, le=MANY, description="bootstrap resamples of cues and entities")
+    verdict_draws: int = Field(10_000, ge=200, le=MANY, description="bootstrap resamples behind verdicts")
+    null_shuffles: int = Field(200, ge=200, le=MANY, description="label shuffles for the null band and permutation p")
     confidence: float = Field(0.95, gt=0.5, lt=1, description="confidence level of the intervals")
     absent_within: float = Field(0.03, gt=0, description="a claim is excluded if a band ends below this value")
-    seed: int = Field(0, ge=0, description="seed of bootstrap, folds and shuffles")
+    seed: Seed = Field(0, description="seed of bootstrap, folds and shuffles")
 
 
 class ConcurrentSpec(Strict):
@@ -254,8 +285,8 @@ class ConcurrentSpec(Strict):
 class PostTrainingSpec(Strict):
     """Post-training that makes the checkpoints marked `trained`: next-token loss on dialogues."""
 
-    dialogues: str = Field(description="JSON Lines file with a prompt and an answer on each line")
-    prompts_a_step: int = Field(32, ge=1, description="dialogues per training step")
+    dialogues: AnyPath = Field(description="JSON Lines file with a prompt and an answer on each line")
+    prompts_a_step: int = Field(32, ge=1, le=MANY, description="dialogues per training step")
     learning_rate: float = Field(1e-3, gt=0, description="learning rate of the base model")
     answer_weight: float = Field(1.0, gt=0, description="loss weight of an answer's first token; a prompt token's is 1")
     concurrent: ConcurrentSpec | None = None
@@ -267,18 +298,18 @@ class PatchingSpec(Strict):
     checkpoints: tuple[str, ...] = Field((), description="names of checkpoints; empty: the first and the last")
     edits: tuple[str, ...] = Field((), description="kinds of edit; empty: that of the chosen explainer")
     split: Split = Field("test_heldout", description="split that the patched examples come from")
-    examples: int = Field(200, ge=2, description="patched examples of each kind of edit")
-    shuffles: int = Field(200, ge=200, description="draws of each control that is a distribution")
-    bootstrap: int = Field(1000, ge=200, description="bootstrap resamples of cues and entities")
-    seed: int = Field(0, ge=0, description="seed of the examples' draw, the shuffles and the bootstrap")
+    examples: int = Field(200, ge=2, le=MANY, description="patched examples of each kind of edit")
+    shuffles: int = Field(200, ge=200, le=MANY, description="draws of each control that is a distribution")
+    bootstrap: int = Field(1000, ge=200, le=MANY, description="bootstrap resamples of cues and entities")
+    seed: Seed = Field(0, description="seed of the examples' draw, the shuffles and the bootstrap")
     device: Device = "auto"
-    batch_size: int = Field(64, ge=1, description="rows per forward pass")
+    batch_size: int = Field(64, ge=1, le=MANY, description="rows per forward pass")
 
 
 class LoraSpec(Strict):
     """A low-rank adapter instead of full fine-tuning (needs the extra `peft`)."""
 
-    rank: int = Field(16, ge=1, description="rank of the adapter's matrices")
+    rank: int = Field(16, ge=1, le=MANY, description="rank of the adapter's matrices")
     alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / rank")
     modules: tuple[str, ...] = Field((), description="names of the layers to adapt; empty: all linear layers")
 
@@ -288,12 +319,12 @@ class DriftSpec(Strict):
 
     world: WorldName | None = Field(None, description="built-in tasks: dialogues are sampled from this world's rules")
     until: Share = Field(0.5, description="share of the world's full change that is reached at the last step")
-    rules_seed: int = Field(0, ge=0, description="seed of the rules that the first checkpoint has learnt")
-    seed: int = Field(0, ge=0, description="seed of the rules towards which behavior moves")
+    rules_seed: Seed = Field(0, description="seed of the rules that the first checkpoint has learnt")
+    seed: Seed = Field(0, description="seed of the rules towards which behavior moves")
     entities: Literal["all", "unlabelled"] = Field("all", description="unlabelled: those without explanation labels")
-    dialogues: str | None = Field(None, description="JSON Lines file of prompts and answers, instead of a world")
-    prompts_a_step: int = Field(32, ge=1, description="dialogues per training step")
-    answers_a_prompt: int = Field(16, ge=1, description="answers that a world samples for each prompt")
+    dialogues: AnyPath | None = Field(None, description="JSON Lines file of prompts and answers, instead of a world")
+    prompts_a_step: int = Field(32, ge=1, le=MANY, description="dialogues per training step")
+    answers_a_prompt: int = Field(16, ge=1, le=MANY, description="answers that a world samples for each prompt")
     answer_weight: float = Field(30.0, gt=0, description="loss weight of a prompt's answers; a prompt token's is 1")
     weight: float = Field(1.0, gt=0, description="weight of this loss relative to that of the explanations")
     hold_words: float = Field(
@@ -312,14 +343,16 @@ class VerbalSpec(Strict):
 
     edits: tuple[str, ...] = Field((), description="kinds of edit that get labels; empty: all")
     schedule: Literal["concurrent", "labels_first"] = Field("concurrent", description="drift with or after the labels")
-    label_steps: int = Field(200, ge=1, description="labels_first: training steps before the drift begins")
-    labels: int | None = Field(None, ge=2, description="number of explanation labels; empty: one for every example")
+    label_steps: int = Field(200, ge=1, le=MANY, description="labels_first: training steps before the drift begins")
+    labels: int | None = Field(
+        None, ge=2, le=MANY, description="number of explanation labels; empty: one for every example"
+    )
     changed_share: Annotated[float, Field(gt=0, lt=1)] | None = Field(
         None, description="share of the labels that say changed; empty: as in the data, at least 40% of either kind"
     )
     noise: Share = Field(0.0, description="share of the labels that change places with each other")
     beta: float = Field(1.0, ge=0, description="weight of the KL divergence that holds the answers to x and x'")
-    prompts_a_step: int = Field(32, ge=1, description="labels per training step")
+    prompts_a_step: int = Field(32, ge=1, le=MANY, description="labels per training step")
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
     drift: DriftSpec | None = Field(None, description="post-training that moves behavior; empty: labels alone")
     lora: LoraSpec | None = Field(None, description="low-rank adapter; empty: all weights are trained")
@@ -353,8 +386,10 @@ class RunSpec(Strict):
     patching: PatchingSpec | None = Field(None, description="also make maps of activation patching")
     device: Device = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="number format of the forwards")
-    batch_size: int | None = Field(None, ge=1, description="rows per forward pass; empty: found by trial and recorded")
-    seed: int = Field(0, ge=0, description="seed of explainers, cross-validation and post-training")
+    batch_size: int | None = Field(
+        None, ge=1, le=MANY, description="rows per forward pass; empty: found by trial and recorded"
+    )
+    seed: Seed = Field(0, description="seed of explainers, cross-validation and post-training")
 
     @model_validator(mode="before")
     @classmethod

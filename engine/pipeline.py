@@ -55,7 +55,7 @@ def measuring(spec: RunSpec) -> list[Step]:
     """Behavior of the given checkpoints, then the training of the others and their behavior."""
 
     def behavior(checkpoint: CheckpointSpec) -> Step:
-        return Step((f"behavior {checkpoint.name}",), partial(measure, checkpoint))
+        return Step((f"behavior {checkpoint.name}",), partial(measure_if_finite, checkpoint))
 
     steps = [behavior(c) for c in spec.all_checkpoints if not c.trained]
     if spec.post_training:
@@ -101,6 +101,7 @@ def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent) -> Run:
             for step in steps(observed.spec):
                 step.work(observed, progress)
             timings[name] = round(time.perf_counter() - started, 2)
+            observed = Observed(record, with_trained_paths(record.measured, out))
         drop_hidden(observed)
         verbal.drop_parts(observed)
         if trained := weights.hashes(out, spec):
@@ -118,13 +119,15 @@ def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent) -> Run:
 
 
 def load_examples(spec: RunSpec) -> pa.Table:
-    """The task's examples as a table, sorted by prompt. Raises InputError if there are none."""
+    """The task's examples as a table, sorted by prompt. Raises InputError if there are too few."""
     table = examples_table(task_examples(spec.task))
     if table.num_rows == 0:
         raise InputError(f"task {spec.task.name}: gives no examples: check its edits and prompts")
     kinds = set(table["edit"].to_pylist())
     if unknown := [e for e in spec.explainers.headline_edits if e not in kinds]:
         raise InputError(f"explainers.headline_edits: no example has the edit {unknown[0]!r}: use {sorted(kinds)}")
+    if spec.probes:
+        probes.refuse_untrainable(spec, table.select(["edit", "split", "group", "cue", "entity"]).to_pandas())
     return table.sort_by("prompt_id")
 
 
@@ -159,10 +162,33 @@ def _git_commit() -> str | None:
     return done.stdout.strip()
 
 
+def measure_if_finite(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) -> None:
+    """`measure`, or note that a later checkpoint diverged: it is not testable, and the run goes on without it.
+
+    Raises DivergedError for the first checkpoint, the target and the control model, on which all others depend.
+    """
+    from engine.model.sizes import DivergedError
+
+    record = observed.record
+    if checkpoint.name in record.diverged:
+        return
+    try:
+        measure(checkpoint, observed, progress)
+    except DivergedError as error:
+        if checkpoint not in observed.spec.checkpoints[1:]:
+            raise
+        record.note(diverged=record.diverged | {checkpoint.name: str(error)})
+        for part in [
+            p for p in record.parts if p.startswith((f"behavior/{checkpoint.name}/", f"hidden/{checkpoint.name}/"))
+        ]:
+            record.drop(part)
+
+
 def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) -> None:
     """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/…, shard by shard, unless they are there."""
     from engine.model.behavior import measure as measure_shard
     from engine.model.of_run import load_of_run
+    from engine.model.sizes import refuse_infinite
 
     record, spec, name = observed.record, observed.spec, checkpoint.name
     final = f"behavior/{name}.parquet"
@@ -182,6 +208,7 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) 
         # The first shard finds the batch size by trial; the others, also after a stop, use the recorded one.
         size = record.manifest["notes"].get("batch_size", {}).get(name) or spec.batch_size
         measured = measure_shard(loaded, shards[index], hidden=hidden, examples_too=examples_too, batch_size=size)
+        refuse_infinite(name, measured)
         _note(record, name, measured)
         if measured.prompts:
             record.write_arrays(f"hidden/{name}/{index:05d}.safetensors", measured.prompts)

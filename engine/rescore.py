@@ -42,7 +42,7 @@ def rescore(path: Path | str, progress: Progress = silent) -> Run:
     """
     run = Run.extend(path)
     try:
-        observed = Observed(run, run.spec)
+        observed = Observed(run, run.measured)
         if PART not in run.parts and BEFORE not in run.parts:
             raise InputError(f"{run.path}: has no metrics: make the run again")
         old = run.read_table(PART if run.has(PART) else BEFORE)

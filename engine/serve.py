@@ -61,7 +61,7 @@ def serve(
     origin = sign_in.origin if sign_in else f"http://{address}:{chosen}"
     print(f"Dashboard: {origin}{query}   (Ctrl-C ends it)", flush=True)
     runs = os.pathsep.join(str(f.resolve()) for f in folders)
-    environment = GIVES_MEMORY_BACK | child_environment(COUPLING_RUNS=runs)
+    environment = GIVES_MEMORY_BACK | child_environment(COUPLING_RUNS=runs, COUPLING_PARENT=str(os.getpid()))
     command = [sys.executable, "-m", "streamlit", "run", str(APP), "--server.headless", "true"]
     command += ["--server.address", address, "--server.port", str(chosen)]
     if sign_in and secrets and roles:

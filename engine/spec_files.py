@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from engine.config import RunSpec, SpecError, Strict
 
 AnySpec = TypeVar("AnySpec", bound=Strict)
-NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, OverflowError)
+NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError)
 """What PyYAML's parser and the constructors of its tags raise."""
 LONGEST = 1_000_000
 """Bytes of the longest YAML file that is read, and characters of the longest text."""

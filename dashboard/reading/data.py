@@ -48,6 +48,8 @@ class RunEntry:
     task: str
     outdated: bool = False
     """Whether an earlier version scored it; `coupling rescore` brings it up to date."""
+    untestable: tuple[str, ...] = ()
+    """A sentence for each checkpoint of which nothing could be measured."""
 
 
 @dataclass(frozen=True)
@@ -115,7 +117,8 @@ def _entry(path: Path, key: str) -> RunEntry:
         state = run.state
         problem = (run.manifest.get("error") or "no reason was recorded") if state == "failed" else None
         outdated = state == "complete" and run.manifest["format_version"] < FORMAT_VERSION
-        return RunEntry(key, path, state, problem, run.spec.note, run.spec.task.name, outdated)
+        untestable = tuple(run.diverged.values())
+        return RunEntry(key, path, state, problem, run.spec.note, run.spec.task.name, outdated, untestable)
     except RunError as error:
         return RunEntry(key, path, "unreadable", str(error), "", "")
 
@@ -135,8 +138,8 @@ def manifest(path: Path) -> dict:
 
 
 def spec(path: Path) -> RunSpec:
-    """The resolved spec of a run; raises RunError."""
-    return Run.open(path).spec
+    """The resolved spec of a run, with the checkpoints that could be measured; raises RunError."""
+    return Run.open(path).measured
 
 
 def metadata_columns(path: Path) -> tuple[str, ...]:

@@ -165,6 +165,8 @@ def sidebar(*needs: str) -> Selection | None:
     with st.sidebar:
         _widgets(selection, runs, needs)
     _say_state(selection.run)
+    for why in selection.run.untestable:
+        st.warning(f"Not testable: {markdown_escaped(why)}", icon=":material/warning:")
     offer_rescoring(selection.run)
     return selection
 

@@ -76,6 +76,8 @@ def columns_of(given: Sequence[str]) -> dict[str, str]:
 def speakers_in(path: Path) -> tuple[str, ...]:
     """The speakers in a text file, one a line. Raises InputError."""
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe could be read for ever
+            raise InputError(f"{path}: is not a file: --speakers needs a text file with one speaker a line")
         names = path.read_text(encoding="utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: --speakers needs a text file with one speaker a line") from None

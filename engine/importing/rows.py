@@ -51,6 +51,8 @@ class Skipped:
 def kind_of(path: Path) -> FileKind:
     """The kind of a file, from its first bytes. Raises InputError if it is empty, binary, or can't be read."""
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe could be read for ever
+            raise InputError(f"{path}: is not a file: give JSON Lines, CSV or Parquet")
         with path.open("rb") as file:
             head = file.read(HEAD)
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
+from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -24,6 +26,8 @@ from engine.model.adapters import AdapterError, merged, put_on
 from engine.model.chat import Chat, ChatError, chat_for
 from engine.model.checks import TEXT, CheckError, examine
 from engine.model.forward import UNREADABLE
+from engine.model.sizes import DivergedError, diverged, refuse_diverged, refuse_too_large, refuse_wrong_sizes
+from engine.runs.files import flush, readable_errors
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
@@ -101,7 +105,8 @@ def longest_row(model: PreTrainedModel) -> int | None:
 def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", chat: ChatSpec = AUTO) -> Checkpoint:
     """Load a checkpoint. With `spec.untrained` its architecture gets random weights from a fixed seed.
 
-    Raises CheckpointError for anything that is not a causal language model with its tokenizer.
+    Raises CheckpointError for anything that is not a causal language model with its tokenizer, and DivergedError for a
+    model whose weights or outputs are NaN or infinite.
     """
     transformers_logging.set_verbosity_error()
     transformers_logging.disable_progress_bar()
@@ -120,7 +125,11 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", cha
     text = tokenizer(TEXT, add_special_tokens=False).input_ids
     model = _model(spec, config, DTYPES[dtype], text).to(where).eval().requires_grad_(False)
     with _in_one_line(f"{spec.path}: {config.model_type} can't be run"):
-        _refuse_unless_causal(model, spec)
+        try:
+            refuse_diverged(model)
+            _refuse_unless_causal(model, spec)
+        except DivergedError as error:
+            raise DivergedError(f"{spec.name} ({spec.path}): {error}") from None
     known = model.get_input_embeddings().num_embeddings
     if max([*text, *tokenizer("a").input_ids]) >= known:
         raise CheckpointError(
@@ -136,12 +145,26 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", cha
 
 def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
     """Save a checkpoint in the format of `save_pretrained`. If the process is killed, the folder is complete or absent:
-    files are only written and removed in hidden folders beside it, and complete folders are renamed."""
+    files are only written and removed in hidden folders beside it, and complete folders are renamed.
+
+    Raises RunError where the disk is full or can't be written; nothing half written is left then.
+    """
     temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
     for rest in (temporary, old):
         shutil.rmtree(rest, ignore_errors=True)
-    model.save_pretrained(temporary)
-    tokenizer.save_pretrained(temporary)
+    try:
+        with readable_errors(folder):
+            try:
+                model.save_pretrained(temporary)
+            except SafetensorError as error:  # it holds the system's error as text only
+                number = re.search(r"os error (\d+)", str(error))
+                raise OSError(int(number.group(1)) if number else 0, str(error)) from None
+            tokenizer.save_pretrained(temporary)
+            for file in temporary.rglob("*"):
+                flush(file)
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise
     if folder.exists():
         os.replace(folder, old)
     os.replace(temporary, folder)
@@ -163,7 +186,7 @@ def _in_one_line(what: str) -> Iterator[None]:
     """Turn any error of transformers, peft and their parsers, which raise many types, into a CheckpointError."""
     try:
         yield
-    except CheckpointError:
+    except (CheckpointError, DivergedError):
         raise
     except Exception as error:
         lines = str(error).strip().splitlines() or [type(error).__name__]
@@ -191,6 +214,8 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
             raise CheckpointError(f"{spec.path}: no such folder: give a folder with a saved model, or a hub id")
         if not (folder / "config.json").is_file():
             raise CheckpointError(f"{spec.path}: not a model (no config.json): give a folder made by save_pretrained")
+        with _in_one_line(f"{spec.path}: can't be loaded as a model"):
+            refuse_wrong_sizes(folder)
     if not _is_local(spec.path):
         _refuse_unreachable(spec)
     with _in_one_line(f"{spec.path}: can't be loaded as a model"):
@@ -246,9 +271,12 @@ def _tokenizer(spec: CheckpointSpec) -> Any:
 
 def _model(spec: CheckpointSpec, config: PreTrainedConfig, dtype: torch.dtype, text: Sequence[int]) -> PreTrainedModel:
     if spec.untrained:
-        with torch.random.fork_rng():
+        with _in_one_line(f"{spec.path}: can't be built without its weights"), torch.random.fork_rng():
+            options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": spec.trust_remote_code}
+            with torch.device("meta"):
+                refuse_too_large(AutoModelForCausalLM.from_config(config, **options).parameters(), dtype)
             torch.manual_seed(UNTRAINED_SEED)
-            model = AutoModelForCausalLM.from_config(config, dtype=dtype, trust_remote_code=spec.trust_remote_code)
+            model = AutoModelForCausalLM.from_config(config, **options)
     else:
         with _in_one_line(f"{spec.path}: its weights can't be loaded"):
             _refuse_pickles(spec, config)
@@ -295,6 +323,8 @@ def _refuse_unless_causal(model: PreTrainedModel, spec: CheckpointSpec) -> None:
     ids = torch.tensor([[1, *range(2, 9)], [1, *range(9, 16)]], device=model.device)
     with torch.inference_mode():
         logits = model(input_ids=ids % model.get_input_embeddings().num_embeddings).logits[:, 0].float()
+    if not torch.isfinite(logits).any():  # some families give impossible tokens minus infinity
+        raise DivergedError(diverged("it answers with NaN or infinity"))
     tolerance = 1e-5 if model.dtype == torch.float32 else 1e-2  # the kernels round
     if not torch.allclose(logits[0], logits[1], rtol=0, atol=tolerance * float(logits.abs().max() + 1e-9)):
         raise CheckpointError(

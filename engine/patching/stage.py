@@ -73,11 +73,11 @@ def agreements(run: Run) -> pd.DataFrame:
 def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
     """Write the missing parts of a run that has its metrics. Parts made with other options are dropped first, but only
     if the new ones can be made."""
-    known = [c.name for c in run.spec.checkpoints]
+    known = [c.name for c in run.measured.checkpoints]
     for name in spec.checkpoints:
         if name not in known:
             raise InputError(f"{run.path}: has no current checkpoint {name!r}: give one of {', '.join(known)}")
-    spec = spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": patched(run.spec, spec)})
+    spec = spec.model_copy(update={"edits": edits_of(run, spec), "checkpoints": patched(run.measured, spec)})
     options = spec.model_dump(mode="json", exclude={"device", "batch_size"})
     same = run.manifest["notes"].get("patching") == options
     left = [name for name in spec.checkpoints if not same or not all(run.has(part) for part in parts_of(name))]
@@ -89,7 +89,7 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
         run.note(patching=options)
     if not left:
         return
-    observed = Observed(run, run.spec)
+    observed = Observed(run, run.measured)
     explainers = explainers_of(run, observed, spec, progress)
     for name in left:
         tables = _checkpoint(run, observed, name, explainers, spec, progress)

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 
-from engine.config import ConcurrentSpec, ExplainerKind, Regime
+from engine.config import ConcurrentSpec, ExplainerKind, InputError, Regime, RunSpec
 from engine.probes.controls import hidden_states
 from engine.probes.kinds import EXPLAINERS
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
@@ -21,13 +22,42 @@ from engine.probes.ridge import grouped_folds
 from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_probe
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
-from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part
+from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part, factors_of
 from engine.stats.noise import NoiseLabel, noise_matrix
 
 DIGITS = 3
 """Decimals of the stored explanations, in nats. Rounding saves two thirds of the space."""
 STORED_NOISE = 0.5
 """The one noise level whose explanations are stored example by example."""
+
+
+def refuse_untrainable(spec: RunSpec, examples: pd.DataFrame) -> None:
+    """Raise InputError for examples on which no explainer can be chosen or none can be scored, before any is measured.
+
+    examples: records.EXAMPLES, or its columns edit, split, group, cue and entity.
+    """
+    asked = spec.explainers
+    edit, split = examples["edit"].to_numpy(), examples["split"].to_numpy()
+    cheap = any(EXPLAINERS[kind].cheap for kind in asked.kinds)
+    headline = asked.headline_edits or tuple(dict.fromkeys(edit))
+    least, enough = 2 * asked.folds, []
+    for name in dict.fromkeys(edit) if cheap else headline:
+        rows = np.flatnonzero((edit == name) & (split == "train"))
+        if len(rows) < least:
+            continue
+        if asked.cross_validation == "grouped":
+            try:
+                grouped_folds(**factors_of(examples, rows), folds=asked.folds, seed=spec.seed)
+            except ValueError:
+                why = "are in one group, and explainers are chosen by holding out groups"
+                raise InputError(
+                    f"examples: all training examples of the edit {name!r} {why}: give each row the `group` it belongs "
+                    "to, or leave `group` out, and each prompt is one"
+                ) from None
+        enough += [name] if name in headline and np.isin(split[edit == name], EVALUATED).any() else []
+    if not enough:
+        why = f"{least} examples of the split train (2 x explainers.folds) and one of {', '.join(EVALUATED)}"
+        raise InputError(f"examples: no kind of edit has {why}: give more examples, or fewer folds")
 
 
 def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:

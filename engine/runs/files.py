@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO
@@ -17,7 +19,15 @@ from engine.runs.manifest import LONGEST, Record, parsed
 MANIFEST = "run.json"
 LOCK = ".lock"
 TEMPORARY = ".tmp"
+WEIGHTS = "checkpoints"
+"""Folder of the checkpoints that a run trains. They are no parts; hidden folders in it are unfinished ones."""
+PARTS = re.compile(
+    r"(examples|explanations|metrics|metrics\.before)\.parquet|"
+    r"(behavior|concurrent|hidden|patching|said|verbal)/.*\.(parquet|safetensors)"
+)
+"""Names that parts have. Other files in a run's folder are somebody's own."""
 DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
+TOO_LARGE = 27  # EFBIG: a limit of the system or of the user
 
 
 class RunError(InputError):
@@ -151,6 +161,22 @@ def refuse_foreign(path: Path) -> None:
         refuse_strays(path)
 
 
+def remove_leftovers(run: Path, parts: Collection[str]) -> None:
+    """Remove what a killed writer left in a run: temporary files, parts that are not among `parts`, empty folders.
+
+    Only the writer may call it. Raises OSError.
+    """
+    for unfinished in (run / WEIGHTS).glob(".*"):
+        shutil.rmtree(unfinished)
+    for path in sorted(run.rglob("*"), reverse=True):  # what a folder holds comes before it
+        name = path.relative_to(run).as_posix()
+        if path.is_dir():
+            if PARTS.fullmatch(f"{name}/.parquet") and not any(path.iterdir()):
+                path.rmdir()
+        elif name not in parts and (PARTS.fullmatch(name) or (path.name[0] == "." and path.suffix == TEMPORARY)):
+            path.unlink(missing_ok=True)
+
+
 def safe_part(part: str) -> str:
     """The part's name. Raises RunError if it leads out of the run's folder: a manifest may come from anybody."""
     pure = PurePosixPath(part)
@@ -195,6 +221,8 @@ def readable_errors(target: Path) -> Iterator[None]:
         problem = f"can't be written: {error.strerror or error}"
         if error.errno in DISK_FULL:
             problem = "the disk is full: make room, then give the same command again; it goes on from here"
+        if error.errno == TOO_LARGE:
+            problem = "larger than files may be here (ulimit -f, or the file system): allow more, then go on from here"
         raise RunError(f"{target}: {problem}") from None
 
 
@@ -211,9 +239,14 @@ def replace_file(target: Path, write: Callable[[BinaryIO], Any]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+    flush(target.parent)
+
+
+def flush(path: Path) -> None:
+    """Wait until a file, or the names in a folder, are on the disk."""
     if os.name == "posix":
-        folder = os.open(target.parent, os.O_RDONLY)
+        descriptor = os.open(path, os.O_RDONLY)
         try:
-            os.fsync(folder)
+            os.fsync(descriptor)
         finally:
-            os.close(folder)
+            os.close(descriptor)

@@ -67,6 +67,7 @@ class Notes(_Told):
     forward_path: dict[str, str | list[str]] = {}
     post_training: _PostTraining | None = None
     weights: dict[str, Sha256] = {}
+    diverged: dict[str, str] = {}
 
 
 class Manifest(_Told):

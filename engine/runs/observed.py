@@ -33,6 +33,15 @@ def concurrent_part(checkpoint: str) -> str:
     return f"concurrent/{checkpoint}.safetensors"
 
 
+def factors_of(examples: pd.DataFrame, rows: np.ndarray) -> dict[str, np.ndarray]:
+    """groups, cue and entity of some rows of the examples; cue and entity only if every row has both."""
+    columns = {"groups": "group", "cue": "cue", "entity": "entity"}
+    values = {name: examples[column].to_numpy()[rows] for name, column in columns.items()}
+    if pd.isna(values["cue"]).any() or pd.isna(values["entity"]).any():
+        return {"groups": values["groups"]}
+    return values
+
+
 class Observed:
     """A run as every stage gets it: `record` to write parts, `spec` with paths that can be opened (those in
     `record.spec` are relative), and cached read access to examples, behavior and hidden states.
@@ -101,11 +110,7 @@ class Observed:
 
     def factors(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """groups, cue and entity of some rows; cue and entity only if every row has both."""
-        columns = {"groups": "group", "cue": "cue", "entity": "entity"}
-        values = {name: self.examples[column].to_numpy()[rows] for name, column in columns.items()}
-        if pd.isna(values["cue"]).any() or pd.isna(values["entity"]).any():
-            return {"groups": values["groups"]}
-        return values
+        return factors_of(self.examples, rows)
 
     def features(self, checkpoint: str, place: Place, rows: np.ndarray) -> np.ndarray:
         """Input of the explainer of a place, [rows, width]: h(x), or h(x') − h(x)."""

@@ -42,6 +42,8 @@ CELLS: dict[str, Callable[[Row], str]] = {
 def report(path: Path) -> dict[str, Any]:
     """`rows` (explainers) and `controls` of a run; null for values that are not defined.
 
+    `not_testable`: checkpoint → why nothing of it could be measured.
+
     Raises InputError for a run without metrics.
     """
     run = Run.open(path)
@@ -52,6 +54,7 @@ def report(path: Path) -> dict[str, Any]:
         "run": run.spec.name,
         "status": run.state,
         "note": run.spec.note,
+        "not_testable": run.diverged,
         "rows": [{k: v for k, v in row.items() if k != "control"} for row in rows if row["control"] is None],
         "controls": [row for row in rows if row["control"] is not None],
     }
@@ -74,6 +77,8 @@ def print_report(path: Path, split: str = "test_heldout") -> None:
     if not console.is_terminal:
         console = Console(width=WIDE)
     console.print(f"[bold]{content['run']}[/]  {content['status']}  split {split}")
+    for why in content["not_testable"].values():
+        console.print(f"not testable: {why}", markup=False)
     rows, controls = ([r for r in content[name] if r["split"] == split] for name in ("rows", "controls"))
     verbal = [r for r in rows if r["explainer"] == "verbal" and r["chosen"]]
     if verbal:

@@ -27,7 +27,6 @@ from engine.records import FORMAT_VERSION
 from engine.runs.files import (
     LOCK,
     MANIFEST,
-    TEMPORARY,
     RunError,
     is_file,
     is_locked,
@@ -36,6 +35,7 @@ from engine.runs.files import (
     read_record,
     readable_errors,
     refuse_foreign,
+    remove_leftovers,
     replace_file,
     safe_part,
     sha256_of,
@@ -91,13 +91,17 @@ class Run(AbstractContextManager):
         if changed := sorted(name for name in before.keys() & now.keys() if before[name] != now[name]):
             raise RunError(f"{path}: {changed[0]} has changed since this run was started: give another folder")
         if run.manifest["status"] == "complete":
+            if (path / LOCK).exists() and not is_locked(path):
+                with suppress(RunError):  # its last writer was killed; in a folder that can't be written all may stay
+                    run._take()
+                    run._release()
             return run
         if run.manifest["format_version"] < FORMAT_VERSION:
             raise RunError(f"{path}: was begun by an earlier version: give another folder")
-        run._lock = locked(path)
-        run.manifest = read_manifest(path)  # as the last writer left it
-        for leftover in path.rglob(f".*{TEMPORARY}"):
-            leftover.unlink(missing_ok=True)
+        run._take()
+        if run.manifest["status"] == "complete":  # another process finished it meanwhile
+            run._release()
+            return run
         run.manifest["status"] = "running"
         run.manifest.pop("error", None)
         run._save()
@@ -119,9 +123,23 @@ class Run(AbstractContextManager):
         run = cls.open(path)
         if run.state != "complete":
             raise RunError(f"{path}: the run is {run.state}: finish it first, by the command that made it")
-        run._lock = locked(run.path)
-        run.manifest = read_manifest(run.path)  # as the last writer left it
+        run._take()
         return run
+
+    def _take(self) -> None:
+        """Become the writer: lock the run, read it as the last writer left it, and remove what a kill left behind."""
+        self._lock = locked(self.path)
+        try:
+            self.manifest = read_manifest(self.path)
+            with readable_errors(self.path):
+                remove_leftovers(self.path, self.parts)
+        except BaseException:
+            self.close()
+            raise
+
+    def _release(self) -> None:
+        (self.path / LOCK).unlink(missing_ok=True)
+        self.close()
 
     def close(self) -> None:
         """Release the lock. The run stays as it is and can be resumed."""
@@ -143,6 +161,18 @@ class Run(AbstractContextManager):
     @property
     def parts(self) -> dict[str, dict[str, Any]]:
         return self.manifest["parts"]
+
+    @property
+    def diverged(self) -> dict[str, str]:
+        """Checkpoint → why nothing of it could be measured, of those that are not testable."""
+        return self.manifest["notes"].get("diverged", {})
+
+    @property
+    def measured(self) -> RunSpec:
+        """The spec with the checkpoints that could be measured. The first one always could, or there is no run."""
+        first, *later = self.spec.checkpoints
+        kept = (first, *(c for c in later if c.name not in self.diverged))
+        return self.spec.model_copy(update={"checkpoints": kept}) if self.diverged else self.spec
 
     def has(self, part: str) -> bool:
         """Whether a part is recorded, and on disk in its full length."""
@@ -286,8 +316,7 @@ class Run(AbstractContextManager):
         except RunError:
             self.manifest["status"] = "running"
             raise
-        (self.path / LOCK).unlink(missing_ok=True)
-        self.close()
+        self._release()
 
     def fail(self, message: str) -> None:
         """Mark the run failed; it can still be resumed. Never raises on a full disk."""

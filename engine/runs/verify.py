@@ -56,13 +56,13 @@ def unsound(run: Run) -> list[str]:
             problems.append(f"{part}: {why}")
         else:
             sound.append(part)
-    known = Known(run.spec)
+    known = Known(run.measured)
     if EXAMPLES in sound:
         sound.remove(EXAMPLES)  # first: the others refer to them
         problems += _problems_of_table(run, EXAMPLES, known)
         with suppress(RunError):  # named above
             table = run.read_table(EXAMPLES, ["example_id", "edit"])
-            known = Known(run.spec, table["example_id"], tuple(e for e in table["edit"].unique().to_pylist() if e))
+            known = Known(run.measured, table["example_id"], tuple(e for e in table["edit"].unique().to_pylist() if e))
     for part in sound:
         if part.endswith(".parquet") and (part != "metrics.parquet" or version == FORMAT_VERSION):
             problems += _problems_of_table(run, part, known)
@@ -71,7 +71,7 @@ def unsound(run: Run) -> list[str]:
 
 def _needed(run: Run) -> list[str]:
     """What a complete run lacks."""
-    behaviors = [f"behavior/{checkpoint.name}.parquet" for checkpoint in run.spec.all_checkpoints]
+    behaviors = [f"behavior/{checkpoint.name}.parquet" for checkpoint in run.measured.all_checkpoints]
     needed = [EXAMPLES, *behaviors, "explanations.parquet", "metrics.parquet"]
     absent = [f"{part}: missing" for part in needed if part not in run.parts]
     return [*absent, *weight_problems(run.path, run.spec, run.manifest["notes"].get("weights") or {})]

@@ -9,7 +9,7 @@ from pathlib import Path
 from safetensors import SafetensorError, safe_open
 
 from engine.config import RunSpec
-from engine.runs.files import is_file, is_folder, sha256_of
+from engine.runs.files import WEIGHTS, is_file, is_folder, sha256_of
 
 NEEDED = "config.json"
 
@@ -21,7 +21,7 @@ def kept(spec: RunSpec) -> list[str]:
 
 
 def folder_of(run: Path, name: str) -> Path:
-    return run / "checkpoints" / name
+    return run / WEIGHTS / name
 
 
 def hashes(run: Path, spec: RunSpec) -> dict[str, str]:
@@ -32,7 +32,7 @@ def hashes(run: Path, spec: RunSpec) -> dict[str, str]:
 def weight_problems(run: Path, spec: RunSpec, recorded: dict[str, str]) -> Iterator[str]:
     """What is wrong with the trained checkpoints of a finished run, one line each."""
     for name in kept(spec):
-        folder, what = folder_of(run, name), f"checkpoints/{name}"
+        folder, what = folder_of(run, name), f"{WEIGHTS}/{name}"
         if not is_folder(folder):
             yield f"{what}: missing: the run keeps the weights that it trained"
         elif why := _unreadable(folder):

@@ -40,13 +40,13 @@ class HeldOut:
     """A run's held-out examples of the headline edit: behavior, the frozen ridge's explanations, bootstrap weights."""
 
     def __init__(self, run: Run, spec: StressSpec):
-        self.run, self.observed = run, Observed(run, run.spec)
+        self.run, self.observed = run, Observed(run, run.measured)
         self.edit = self.observed.headline_edits[0]
         self.rows = self.observed.rows(self.edit, SPLIT)
         self.examples = self.observed.examples.iloc[self.rows].reset_index(drop=True)
         rng = np.random.default_rng([spec.seed, 31])
         self.resamples: Resamples = bootstrap_weights(rng, spec.bootstrap, **self.observed.factors(self.rows))
-        self.names = [c.name for c in run.spec.checkpoints]
+        self.names = [c.name for c in run.measured.checkpoints]
         self.said = self._explanations()
         behavior = {name: self.observed.behavior(name).take(self.rows) for name in self.names}
         self.f = {name: own.f for name, own in behavior.items()}
@@ -112,7 +112,7 @@ def decoupling(held_out: HeldOut, task: str) -> pd.DataFrame:
     moving = {"explanation": held_out.said, "effect": held_out.effects, "output": held_out.f}
     first = held_out.names[0]
     rows = []
-    for checkpoint in held_out.run.spec.checkpoints[1:]:
+    for checkpoint in held_out.run.measured.checkpoints[1:]:
         name = checkpoint.name
         kind, drift = kind_of(name)
         values = own[own["checkpoint"] == name].iloc[0]

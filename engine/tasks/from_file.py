@@ -142,6 +142,8 @@ def read_lines(path: Path, model: type[Line]) -> Iterator[tuple[str, Line]]:
     Raises InputError: a file that can't be read or has no objects, or a line that the model refuses.
     """
     try:
+        if path.exists() and not path.is_file():  # a device or a pipe could be read for ever
+            raise InputError(f"{path}: is not a file: give a file of JSON Lines")
         lines = path.read_bytes().decode("utf-8-sig").split("\n")
     except FileNotFoundError:
         raise InputError(f"{path}: no such file: check its path (relative to the spec)") from None
@@ -164,8 +166,14 @@ def read_lines(path: Path, model: type[Line]) -> Iterator[tuple[str, Line]]:
             yield where, model.model_validate(row)
         except json.JSONDecodeError as error:
             raise InputError(f"{where}: not valid JSON ({error.msg}): one object a line") from None
+        except RecursionError:
+            raise InputError(f"{where}: nested too deeply: one plain object a line") from None
         except ValidationError as error:
             raise InputError(first_problem(error, where)) from None
+        except ValueError as error:
+            if isinstance(error, InputError):
+                raise
+            raise InputError(f"{where}: a number has too many digits: write it as text, or shorten it") from None
 
 
 def read_dialogues(path: Path) -> list[tuple[str, str]]:

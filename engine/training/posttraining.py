@@ -106,8 +106,15 @@ class _Concurrent:
 
     def write(self, model: Any, checkpoint: str) -> None:
         """Store the explanations of the evaluated examples with the model as it is now, in nats."""
+        import torch
+
         from engine.training.loop import in_chunks
 
         states = in_chunks(lambda rows: self.probe.states(model, [self._asked[r] for r in rows]), len(self._asked))
         explanation = self.probe.explain(states.numpy()).astype(np.float32)
+        if not torch.isfinite(states).all():
+            return  # the model diverged, which is said where it is measured
+        if not np.isfinite(explanation).all():
+            why = "says NaN or infinity: it diverged: lower post_training.concurrent.learning_rate"
+            raise InputError(f"the explainer trained in the loop, at {checkpoint}, {why}")
         self.record.write_arrays(concurrent_part(checkpoint), {"explanation": explanation})

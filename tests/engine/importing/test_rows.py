@@ -154,7 +154,7 @@ def test_a_file_that_can_not_be_used_says_why(tmp_path, content, message):
 def test_a_missing_file_and_a_folder(tmp_path):
     with pytest.raises(InputError, match="no such file"):
         imported("bbq", tmp_path / "none")
-    with pytest.raises(InputError, match="can't be read"):
+    with pytest.raises(InputError, match="is not a file"):
         imported("bbq", tmp_path)
 
 

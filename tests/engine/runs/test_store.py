@@ -147,6 +147,27 @@ def test_kill_9_at_any_point_leaves_a_sound_run(tmp_path):
     assert counts == sorted(counts) and counts[-1] > 0, "each attempt goes on after the parts of the last"
 
 
+def test_what_a_killed_writer_left_is_removed_and_what_is_somebodys_own_stays(tmp_path):
+    run = Run.create(tmp_path, a_spec(), provenance={})
+    run.write_table("examples.parquet", examples_table(examples(6)))
+    run.close()
+    left = ["behavior/a/00001.parquet", "hidden/a/.00000.safetensors.tmp", "metrics.parquet", ".run.json.tmp"]
+    left += ["checkpoints/.gpt2--step-5.tmp/config.json", "checkpoints/.gpt2--step-5.old/config.json"]
+    own = ["notes.md", "mine.parquet", "figures/a.parquet", "checkpoints/gpt2--step-5/config.json", "behavior/note.txt"]
+    for name in [*left, *own]:
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"x")
+    again = Run.create(tmp_path, a_spec(), provenance={})
+    there = {p.relative_to(tmp_path).as_posix() for p in tmp_path.rglob("*") if p.is_file()}
+    assert there == {*own, "examples.parquet", "run.json", ".lock"}
+    assert not (tmp_path / "hidden").exists() and not (tmp_path / "behavior" / "a").exists()
+    again.finish()
+    (tmp_path / ".lock").touch()  # killed before it was removed
+    (tmp_path / "metrics.parquet").write_bytes(b"x")
+    assert Run.create(tmp_path, a_spec(), provenance={}).state == "complete"
+    assert not (tmp_path / ".lock").exists() and not (tmp_path / "metrics.parquet").exists()
+
+
 def test_damage_is_named(tmp_path):
     run = finished(tmp_path)
     part = tmp_path / "behavior" / f"{CHECKPOINT}.parquet"
