@@ -8,6 +8,9 @@ PAGE_STYLE = """<style>
 .stPlotlyChart .annotation-text[style*="font-size: 9px"] { display: none; }
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
 [data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78; }
+/* On the light blue of the dark theme, white type has a contrast of 2.3 to 1. */
+button[data-testid^=stBaseButton-primary]:not(:disabled), button[data-testid^=stBaseButton-primary]:not(:disabled) * {
+  color: light-dark(#FFFFFF, #15181C) !important; }
 </style>"""
 
 HELP_BY_KEY = """<script>

@@ -101,7 +101,8 @@ def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent) -> Run:
             for step in steps(observed.spec):
                 step.work(observed, progress)
             timings[name] = round(time.perf_counter() - started, 2)
-            observed = Observed(record, with_trained_paths(record.measured, out))
+            if record.diverged:
+                observed = Observed(record, record.without_diverged(observed.spec))
         drop_hidden(observed)
         verbal.drop_parts(observed)
         if trained := weights.hashes(out, spec):

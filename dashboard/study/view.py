@@ -26,7 +26,7 @@ def page() -> None:
     found = studies(data.directories())
     if not found:
         st.info("There is no study here yet. The command below makes one; it goes on where it was stopped.")
-        st.code("coupling study SPEC.study.yml --out runs/studies/mine", language="bash")
+        st.code("coupling study SPEC.study.yml --out runs/studies/mine", language=None)
         return
     name = choose("Study", "study", {key: shown(key) for key in found}, next(iter(found)))
     try:

@@ -170,9 +170,13 @@ class Run(AbstractContextManager):
     @property
     def measured(self) -> RunSpec:
         """The spec with the checkpoints that could be measured. The first one always could, or there is no run."""
-        first, *later = self.spec.checkpoints
+        return self.without_diverged(self.spec)
+
+    def without_diverged(self, spec: RunSpec) -> RunSpec:
+        """The run's spec, as stored or with other paths, without the checkpoints that could not be measured."""
+        first, *later = spec.checkpoints
         kept = (first, *(c for c in later if c.name not in self.diverged))
-        return self.spec.model_copy(update={"checkpoints": kept}) if self.diverged else self.spec
+        return spec.model_copy(update={"checkpoints": kept}) if self.diverged else spec
 
     def has(self, part: str) -> bool:
         """Whether a part is recorded, and on disk in its full length."""

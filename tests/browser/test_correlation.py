@@ -100,7 +100,7 @@ def test_a_lasso_makes_a_slice(visit: Visit):
     assert part.lasso is not None and part.lasso.x == "effect_target" and len(part.lasso.corners) >= 3
 
 
-def test_a_click_opens_the_example(visit: Visit):
+def test_a_click_opens_the_example(visit: Visit, runs: Path):
     page = visit("correlation", run="alpha", edit="delete_cue")
     point = page.locator('[data-testid="stPlotlyChart"]').first.locator(".scatterlayer .point").nth(5)
     dialog = page.get_by_role("dialog")
@@ -114,7 +114,9 @@ def test_a_click_opens_the_example(visit: Visit):
 
     until(page, act, dialog.get_by_text("Error of the explanation"))
     page.wait_for_url("**example=**")
-    expect(dialog).to_contain_text(parameters(page.url)["example"], use_inner_text=True)
+    examples = pd.read_parquet(runs / "alpha" / "examples.parquet").set_index("example_id")
+    prompt = examples.loc[parameters(page.url)["example"], "prompt"]
+    expect(dialog).to_contain_text(prompt[:20], use_inner_text=True)
 
 
 def test_a_slice_is_named_and_cleared(visit: Visit):

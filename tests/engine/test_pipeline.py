@@ -367,8 +367,12 @@ def test_a_folder_that_is_no_causal_model(capsys, folder, tmp_path, path, said):
     assert said in refused_spec(capsys, folder, tmp_path, checkpoints=checkpoints)
 
 
+SPLITS = ("train",) * 4 + ("test_heldout",)
+
+
 def test_an_example_longer_than_the_context(capsys, folder, tmp_path):
-    (tmp_path / "data.jsonl").write_text(json.dumps(examples()[0] | {"prompt": "house " * 3000}))
+    rows = [examples()[0] | {"prompt": "house " * (3000 + i), "split": split} for i, split in enumerate(SPLITS)]
+    (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = {"name": "from_file", "path": str(tmp_path / "data.jsonl")}
     assert "tokens" in refused_spec(capsys, folder, tmp_path, task=task)
 
