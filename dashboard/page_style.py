@@ -9,7 +9,8 @@ PAGE_STYLE = """<style>
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
 [data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78; }
 /* On the light blue of the dark theme, white type has a contrast of 2.3 to 1. */
-button[data-testid^=stBaseButton-primary]:not(:disabled), button[data-testid^=stBaseButton-primary]:not(:disabled) * {
+button[data-testid^=stBaseButton-primary]:not(:disabled), button[data-testid^=stBaseButton-primary]:not(:disabled) *,
+[data-testid=stMultiSelectTagsContainer] [data-tag], [data-testid=stMultiSelectTagsContainer] [data-tag] * {
   color: light-dark(#FFFFFF, #15181C) !important; }
 </style>"""
 
@@ -17,10 +18,8 @@ HELP_BY_KEY = """<script>
 if (!window.helpByKey) {
   window.helpByKey = true;
   const helps = 'button[aria-label^="Help for"]';
-  const skip = () => document.querySelectorAll(helps).forEach(button => { button.tabIndex = -1; });
-  new MutationObserver(skip).observe(document.body, { childList: true, subtree: true });
-  skip();
   addEventListener('keydown', event => {
+    document.querySelectorAll(helps).forEach(button => { button.tabIndex = -1; });  // before Tab moves on
     const at = document.activeElement;
     const types = at?.matches('input:not([type=range], [type=checkbox], [type=radio], [role=combobox]), textarea');
     if (event.key !== '?' || (types && at.value)) return;

@@ -371,7 +371,11 @@ SPLITS = ("train",) * 4 + ("test_heldout",)
 
 
 def test_an_example_longer_than_the_context(capsys, folder, tmp_path):
-    rows = [examples()[0] | {"prompt": "house " * (3000 + i), "split": split} for i, split in enumerate(SPLITS)]
+    apart = ("group", "cue", "entity")
+    rows = [
+        examples()[0] | {"prompt": "house " * (3000 + i), "split": split} | dict.fromkeys(apart, f"{i}")
+        for i, split in enumerate(SPLITS)
+    ]
     (tmp_path / "data.jsonl").write_text("\n".join(map(json.dumps, rows)))
     task = {"name": "from_file", "path": str(tmp_path / "data.jsonl")}
     assert "tokens" in refused_spec(capsys, folder, tmp_path, task=task)
