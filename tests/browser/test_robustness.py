@@ -50,6 +50,6 @@ def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
         expect(page.get_by_role("radio", name=kind)).to_be_visible()
     at_line_ends(page, "null")
     expect(page.locator(".annotation-text").filter(has_text=re.compile("^ceiling")).first).to_be_attached()
-    expect(page.locator(".annotation-text", has_text="breaks at")).to_be_visible()
+    expect(page.locator(".annotation-text", has_text="enters the null at")).to_be_visible()
     slider = page.get_by_role("slider", name="Training examples")
     until(page, lambda: slider.press("ArrowLeft"), page.get_by_text("changed sign: training examples"))
