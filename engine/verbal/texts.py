@@ -133,15 +133,15 @@ class Texts:
             )
         return Material(rows, x, edited)
 
-    def say(self, rows: np.ndarray) -> list[str]:
-        """The checkpoint's explanations of examples [rows]."""
+    def say(self, rows: np.ndarray, **saving: Any) -> list[str]:
+        """The checkpoint's explanations of examples [rows]; `saving`: `known` and `on_batch` of `say.say`."""
         from engine.verbal.rows import end_of, ids_of
         from engine.verbal.say import choose, say
 
         tokenizer = self.checkpoint.tokenizer
         options = [list(self.wording.sentences(*pair).values()) for pair in answer_pairs(self.examples.iloc[rows])]
         if self.forced:
-            return choose(self.checkpoint, self.asked(rows), options)
+            return choose(self.checkpoint, self.asked(rows), options, **saving)
         known = ids_of(tokenizer, (sentence for own in options for sentence in own))
         longest = max(map(len, known.values())) + len(end_of(tokenizer))
-        return say(self.checkpoint.model, tokenizer, self.asked(rows), most_tokens=longest + SPARE_TOKENS)
+        return say(self.checkpoint.model, tokenizer, self.asked(rows), most_tokens=longest + SPARE_TOKENS, **saving)
