@@ -306,7 +306,7 @@ class RunSpec(Strict):
     patching: PatchingSpec | None = Field(None, description="also make maps of activation patching")
     device: Device = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="number format of the forwards")
-    batch_size: int | None = Field(None, ge=1, description="rows per forward pass; empty: found by trial and recorded")
+    batch_size: int | None = Field(None, ge=1, description="rows per forward pass; empty: from the model and memory")
     seed: int = Field(0, ge=0, description="seed of explainers, cross-validation and post-training")
 
     @model_validator(mode="after")
