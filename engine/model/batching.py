@@ -5,8 +5,9 @@ Pure functions on token ids, without torch. `counterfactuals` executes the plan.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import pairwise
 
 import numpy as np
 
@@ -14,6 +15,10 @@ from engine.model.alike import Kind, any_rows
 
 SLACK_TOKENS, SLACK_SHARE = 32, 0.03
 """Start a new batch when padding exceeds max(32 tokens, 3 %)."""
+LEAST_SHARED = 8
+"""Two originals share a beginning if that saves at least so many tokens."""
+MOST_DEEP = 4
+"""A row continues at most so many others, one after the other. Each is one more tensor to join in every layer."""
 PREFIX_FACTOR = 8
 """Memory bound: rows × (cached + new tokens) of a batch is at most this many times the batch's token limit."""
 
@@ -87,20 +92,23 @@ def full_plan(rows: Sequence[Row], limits: Limits, kind: Kind = any_rows) -> lis
     return [Batch(tuple(batch)) for pieces in of_kind.values() for batch in batches(pieces, limits)]
 
 
-def shared_plan(rows: Sequence[Row], limits: Limits, *, two_deep: bool, rescore: bool) -> list[Batch]:
+def shared_plan(
+    rows: Sequence[Row], limits: Limits, *, deep: int = MOST_DEEP, rescore: bool, across: bool = True
+) -> list[Batch]:
     """Batches of whole rows, each with the batches that continue from its keys and values.
 
-    `two_deep`: a continued row may be continued in turn. `rescore`: an original is scored from a prefix of its own, as
-    its edited texts are. Low precision depends on the kernel, so both sides of an effect should use the same one.
+    `deep`: the largest number of rows that a row may continue, one after the other. `rescore`: a whole row that others
+    continue is scored from a prefix of its own, as they are. Low precision depends on the kernel, so both sides of an
+    effect should use the same one. `across`: originals that begin alike share their beginning, too.
     """
+    begun_by = shared_beginnings(rows, deep - 2) if across else {}
     owned: list[tuple[int, int]] = []
     followers: dict[int, list[Piece]] = {}
     roots: list[Piece] = []
-    for i, row in enumerate(rows):
-        owner, start = _owner(rows, row, owned, two_deep)
+    for i in range(len(rows)):
+        owner, start = _owner(rows, i, begun_by, owned, deep)
         owned.append((owner, start))
         (followers.setdefault(owner, []) if owner >= 0 else roots).append(_piece(rows, i, limits, start, owner))
-    second_pieces = {root: list(pieces) for root, pieces in followers.items() if owned[root][0] < 0}
     if rescore:
         for at, root in enumerate(roots):
             if root.row not in followers:
@@ -108,24 +116,74 @@ def shared_plan(rows: Sequence[Row], limits: Limits, *, two_deep: bool, rescore:
             row = rows[root.row]
             start = min(*(p.start for p in followers[root.row]), row.first_needed(), len(row.tokens) - 1)
             if start > 0:
-                second_pieces[root.row].append(_piece(rows, root.row, limits, start, root.row))
+                followers[root.row].append(_piece(rows, root.row, limits, start, root.row))
                 roots[at] = replace(root, scored=False)
+    return _batched(roots, (), followers, limits)
 
+
+def _batched(
+    pieces: Sequence[Piece], before: Sequence[Piece], followers: Mapping[int, Sequence[Piece]], limits: Limits
+) -> list[Batch]:
+    """Batches of pieces that continue rows of the batch `before`, each with the batches that continue it in turn."""
+    places = {piece.row: i for i, piece in enumerate(before)}
     plan = []
-    for first in batches(roots, limits):
-        seconds = []
-        for second in batches([p for root in first for p in second_pieces.get(root.row, ())], limits):
-            # A rescored original owns its second pieces; only the other pieces are continued from here.
-            waiting = [p for piece in second if piece.row != piece.owner for p in followers.get(piece.row, ())]
-            thirds = [_continuing(third, second) for third in batches(waiting, limits)]
-            seconds.append(_continuing(second, first, thirds))
-        plan.append(Batch(tuple(first), continued_by=tuple(seconds)))
+    for batch in batches(pieces, limits):
+        # A rescored row owns its second piece; others continue the first one.
+        waiting = [p for piece in batch if piece.row != piece.owner for p in followers.get(piece.row, ())]
+        owners = tuple(places[piece.owner] for piece in batch) if before else ()
+        plan.append(Batch(tuple(batch), owners, tuple(_batched(waiting, batch, followers, limits))))
     return plan
 
 
-def _continuing(pieces: Sequence[Piece], before: Sequence[Piece], continued_by: Sequence[Batch] = ()) -> Batch:
-    index = {piece.row: i for i, piece in enumerate(before)}
-    return Batch(tuple(pieces), tuple(index[piece.owner] for piece in pieces), tuple(continued_by))
+def shared_beginnings(rows: Sequence[Row], deep: int) -> dict[int, list[int]]:
+    """For originals that begin like others: the rows to continue, the longest common beginning first.
+
+    These are inner nodes of the tree of all originals. The first row of a node computes its beginning, for all of them.
+    At most `deep` nodes lie above a row. If the tree has more, those are chosen that save the most tokens.
+    """
+    texts = sorted((rows[i].tokens[: rows[i].first_needed()], i) for i in range(len(rows)) if rows[i].parent < 0)
+    order = [i for _, i in texts]
+    alike = [common_prefix(one, other) for (one, _), (other, _) in pairwise(texts)]
+    above: dict[int, list[int]] = {}
+    for node in _kept(_nodes(alike, 0, len(order), 0), 0, deep)[1]:
+        members = order[node.first : node.last]
+        for row in members:
+            if row != min(members):
+                above.setdefault(row, []).insert(0, min(members))
+    return above
+
+
+@dataclass(frozen=True)
+class _Node:
+    """Rows from `first` to before `last`, in the order of their tokens, that share their first `tokens` tokens."""
+
+    first: int
+    last: int
+    tokens: int
+    inner: tuple[_Node, ...]
+
+
+def _nodes(alike: Sequence[int], first: int, last: int, tokens: int) -> tuple[_Node, ...]:
+    """The nodes of rows that share `tokens` tokens. alike [rows − 1]: the tokens that neighbours share."""
+    ends = [i + 1 for i in range(first, last - 1) if alike[i] < tokens + LEAST_SHARED]
+    found = []
+    for start, stop in pairwise([first, *ends, last]):
+        if stop - start > 1:
+            shared = min(alike[start : stop - 1])
+            found.append(_Node(start, stop, shared, _nodes(alike, start, stop, shared)))
+    return tuple(found)
+
+
+def _kept(nodes: Sequence[_Node], tokens: int, deep: int) -> tuple[int, list[_Node]]:
+    """The most tokens that can be saved below a node of so many tokens, and the nodes for it, outer ones first."""
+    saved, kept = 0, list[_Node]()
+    for node in nodes if deep else ():
+        inner, of_inner = _kept(node.inner, node.tokens, deep - 1)
+        left_out, instead = _kept(node.inner, tokens, deep)
+        own = inner + (node.last - node.first - 1) * (node.tokens - tokens)
+        saved += max(own, left_out)
+        kept += [node, *of_inner] if own >= left_out else instead
+    return saved, kept
 
 
 def _piece(rows: Sequence[Row], number: int, limits: Limits, start: int = 0, owner: int = -1) -> Piece:
@@ -135,16 +193,29 @@ def _piece(rows: Sequence[Row], number: int, limits: Limits, start: int = 0, own
     return Piece(number, start, owner, length, max(1, logits))
 
 
-def _owner(rows: Sequence[Row], row: Row, owned: Sequence[tuple[int, int]], two_deep: bool) -> tuple[int, int]:
+def _owner(
+    rows: Sequence[Row], number: int, begun_by: Mapping[int, Sequence[int]], owned: Sequence[tuple[int, int]], deep: int
+) -> tuple[int, int]:
     """The row that this one continues (−1: none) and how many tokens it reuses; `owned` holds those of earlier rows."""
-    candidate = row.parent
-    while candidate >= 0:
+    row = rows[number]
+    candidates = [row.parent] if row.parent >= 0 else list(begun_by.get(number, ()))
+    while candidates:
+        candidate = candidates.pop(0)
         start = min(common_prefix(row.tokens, rows[candidate].tokens), row.first_needed())
         above, from_above = owned[candidate]
-        if start > from_above and (above < 0 or (two_deep and owned[above][0] < 0)):
+        if start > from_above and _depth(candidate, owned) < deep:
             return candidate, start
-        candidate = above
+        if above >= 0 and above not in candidates:
+            candidates.insert(0, above)
     return -1, 0
+
+
+def _depth(number: int, owned: Sequence[tuple[int, int]]) -> int:
+    """How many rows a row continues, one after the other."""
+    depth = 0
+    while (number := owned[number][0]) >= 0:
+        depth += 1
+    return depth
 
 
 def distinct_rows(groups: Sequence[Sequence[Text]], kind: Kind = any_rows) -> list[Row]:

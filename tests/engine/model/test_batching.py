@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from engine.model.batching import (
+    LEAST_SHARED,
     SLACK_SHARE,
     SLACK_TOKENS,
     Batch,
@@ -19,6 +20,7 @@ from engine.model.batching import (
     distinct_rows,
     full_plan,
     row_tails,
+    shared_beginnings,
     shared_plan,
 )
 
@@ -32,13 +34,15 @@ def every_batch(plan: list[Batch]) -> Iterator[Batch]:
         yield from every_batch(list(batch.continued_by))
 
 
-def drawn_groups(seed: int, answers=((1, 2), (3, 4))) -> list[list[Text]]:
-    """Three originals, each with five texts in which one token is replaced."""
+def drawn_groups(seed: int, answers=((1, 2), (3, 4)), heads: Sequence[int] = ()) -> list[list[Text]]:
+    """Four originals, each with five texts in which one token is replaced. All begin with a head of `heads[0]` tokens,
+    and half of them with a further one of `heads[1]`."""
     rng = np.random.default_rng(seed)
+    first, second = (rng.integers(5, 90, length).tolist() for length in heads or (0, 0))
     groups = []
-    for length in (9, 14, 11):
-        x = rng.integers(5, 90, length).tolist()
-        edited = [[*x[:at], 99, *x[at + 1 :]] for at in rng.integers(0, length, 5)]
+    for number, length in enumerate((9, 14, 11, 12)):
+        x = [*first, *(second if number % 2 else ()), *rng.integers(5, 90, length).tolist()]
+        edited = [[*x[:at], 99, *x[at + 1 :]] for at in rng.integers(0, len(x), 5)]
         groups.append([Text(tuple(row), answers, ((len(row) - 1,),)) for row in (x, *edited)])
     return groups
 
@@ -60,13 +64,14 @@ def test_equal_texts_are_one_row_and_parents_are_the_originals():
     assert len(rows[0].asks) == 6 and common_prefix(x.prompt, edited.prompt) == 2
 
 
-@pytest.mark.parametrize("two_deep", [False, True])
+@pytest.mark.parametrize("deep", [1, 2, 3, 4])
 @pytest.mark.parametrize("rescore", [False, True])
 @pytest.mark.parametrize("limits", [WIDE, Limits(30), Limits(60, 4), Limits(60, 4, logits_everywhere=True)])
-def test_every_row_is_scored_once_from_a_prefix_that_it_has_and_that_holds_no_result(two_deep, rescore, limits):
+def test_every_row_is_scored_once_from_a_prefix_that_it_has_and_that_holds_no_result(deep, rescore, limits):
+    deepest = 0
     for seed in range(5):
-        rows = distinct_rows(drawn_groups(seed))
-        plan = shared_plan(rows, limits, two_deep=two_deep, rescore=rescore)
+        rows = distinct_rows(drawn_groups(seed, heads=(20, 9)))
+        plan = shared_plan(rows, limits, deep=deep, rescore=rescore)
         scored = [piece.row for batch in every_batch(plan) for piece in batch.pieces if piece.scored]
         assert sorted(scored) == list(range(len(rows)))
         for batch in every_batch(plan):
@@ -76,13 +81,18 @@ def test_every_row_is_scored_once_from_a_prefix_that_it_has_and_that_holds_no_re
                     assert owner.row == piece.owner and owner.start < piece.start <= row.first_needed()
                     assert row.tokens[: piece.start] == rows[owner.row].tokens[: piece.start]
                     assert piece.length == len(row.tokens) - piece.start > 0
-        depth = max(len(second.continued_by) > 0 for first in plan for second in first.continued_by)
-        assert depth == two_deep, "the second answer of an edited text continues the first"
+        deepest = max(deepest, depth(plan))
+    assert deepest == deep, "two heads, originals, edited texts and their second answers continue one another"
+
+
+def depth(plan: Sequence[Batch]) -> int:
+    """How many rows a row continues at most, one after the other."""
+    return max((1 + depth(batch.continued_by) for batch in plan if batch.continued_by), default=0)
 
 
 def test_low_precision_scores_originals_and_edited_texts_from_prefixes():
     rows = distinct_rows(drawn_groups(0, YES_NO))
-    plain, low = (shared_plan(rows, WIDE, two_deep=True, rescore=rescore) for rescore in (False, True))
+    plain, low = (shared_plan(rows, WIDE, deep=2, rescore=rescore) for rescore in (False, True))
     assert all(piece.scored for batch in every_batch(plain) for piece in batch.pieces)
     unscored = [piece.row for batch in every_batch(low) for piece in batch.pieces if not piece.scored]
     again = [p.row for batch in every_batch(low) for p in batch.pieces if p.row == p.owner]
@@ -112,3 +122,29 @@ def test_batches_keep_their_limits_with_little_padding(limits):
 def test_long_prefixes_make_smaller_batches():
     short, long = ([Piece(i, start, 0, 1) for i in range(100)] for start in (1, 900))
     assert len(list(batches(short, Limits(1000)))) < len(list(batches(long, Limits(1000))))
+
+
+def test_originals_that_begin_alike_continue_the_first_of_them():
+    head, inner = tuple(range(10, 40)), tuple(range(50, 70))
+    texts = [(*head, 1, 2, 3), (*head, *inner, 4, 5), (*head, *inner, 6, 7, 8), (*head, 9, 9), (8, 8, 8)]
+    rows = distinct_rows([[Text(text, YES_NO)] for text in texts])
+    assert shared_beginnings(rows, 2) == {1: [0], 2: [1, 0], 3: [0]}
+    assert shared_beginnings(rows, 1) == {1: [0], 2: [0], 3: [0]}, "the outer one saves more"
+    assert shared_beginnings(rows, 0) == {}
+    plan = shared_plan(rows, WIDE, rescore=False)
+    computed = sum(piece.length for batch in every_batch(plan) for piece in batch.pieces)
+    assert computed == 33 + 22 + 3 + 2 + 3, "the nodes of the tree"
+    apart = shared_plan(rows, WIDE, rescore=False, across=False)
+    assert sum(piece.length for batch in every_batch(apart) for piece in batch.pieces) == sum(map(len, texts))
+
+
+def test_the_tree_of_beginnings_is_that_of_a_plain_search():
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        texts = {tuple(rng.integers(0, 2, rng.integers(20, 60)).cumsum().tolist()) for _ in range(30)}
+        rows = distinct_rows([[Text(text, YES_NO)] for text in texts])
+        for row, nodes in shared_beginnings(rows, 9).items():
+            own = [common_prefix(rows[row].tokens[:-1], rows[i].tokens[:-1]) for i in range(len(rows)) if i != row]
+            kept = [common_prefix(rows[row].tokens, rows[node].tokens) for node in nodes]
+            assert kept == sorted(kept, reverse=True), "the longest beginning first"
+            assert max(own) - kept[0] < LEAST_SHARED, "no longer beginning is left out, but for a few tokens"

@@ -41,8 +41,9 @@ def edited(draw, prompt: tuple[int, ...]) -> tuple[int, ...]:
 @st.composite
 def groups(draw) -> list[list[Text]]:
     drawn = []
+    head = draw(st.sampled_from([(), tuple(range(1, 13))]))  # long enough to be shared by the prompts
     for _ in range(draw(st.integers(1, 3))):
-        prompt = tuple(draw(st.lists(tokens, min_size=1, max_size=30)))
+        prompt = head + tuple(draw(st.lists(tokens, min_size=1, max_size=18)))
         answers = (draw(answer), draw(answer))
         texts = []
         for text in [prompt, *(draw(edited(prompt)) for _ in range(draw(st.integers(0, 4))))]:
@@ -104,6 +105,21 @@ def test_work_is_within_five_percent_of_the_cost_model(first):
         limit += len(x) + sum(len(x) - int(np.argmax(np.array(row) != x)) for row in rows)
     assert limit <= report.tokens <= limit / 0.95
     assert report.path == "shared"
+
+
+@pytest.mark.parametrize("single", [False, True])
+def test_a_head_of_all_prompts_is_computed_once(single):
+    """Few-shot examples in front of all prompts, or of half of them twice as many."""
+    rng = np.random.default_rng(7)
+    head = tuple(map(int, rng.integers(1, VOCABULARY, 120)))
+    drawn = edits(rng, n=24, length=20, k=0 if single else 3, first=0.5)
+    heads = [head if i % 2 else head[:70] for i in range(len(drawn))]
+    behind = [[Text(own + text.prompt, text.answers) for text in g] for own, g in zip(heads, drawn, strict=True)]
+    model = checkpoint("llama")
+    full, auto = (score_texts(model, behind, batch_size=8, path=path) for path in ("full", "auto"))
+    np.testing.assert_allclose(auto.log_probs, full.log_probs, atol=TOLERANCE)
+    nodes = {text.prompt[:n] for group in behind for text in group for n in range(1, len(text.prompt) + 1)}
+    assert auto.report.path == "shared" and len(nodes) <= auto.report.tokens <= len(nodes) / (1 if single else 0.8)
 
 
 @pytest.mark.parametrize("path", ["full", "shared"])
