@@ -101,12 +101,10 @@ def refuse_diverged(model: nn.Module) -> None:
 
 
 def refuse_infinite(name: str, measured: Any) -> None:
-    """Raise DivergedError where a checkpoint's f is no number, and SizeError where a hidden state is none.
+    """Raise SizeError where a checkpoint's hidden state is no number. `behavior.measure` has looked at f.
 
     measured: a `behavior.Measured`.
     """
-    if not (np.isfinite(measured.f).all() and np.isfinite(measured.f_edited).all()):
-        raise DivergedError(diverged(f"{name}: its log-probabilities are NaN or infinite"))
     for states in (*measured.prompts.values(), *measured.examples.values()):
         if not np.isfinite(states).all():
             why = f"its hidden states are NaN, infinite, or beyond {states.dtype}"
