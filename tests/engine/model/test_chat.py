@@ -71,11 +71,12 @@ def expected(model: Checkpoint, messages: list[tuple[str, str]], answers: tuple[
 CONVERSATIONS = {"plain": PLAIN, "turns": TURNS, "begun": BEGUN, "system": SYSTEM}
 
 
-@pytest.mark.parametrize("which", CONVERSATIONS)
-@pytest.mark.parametrize("form", TEMPLATES)
+# Gemma's form refuses system texts; a test below holds it to that.
+ASKED = [(form, which) for form in TEMPLATES for which in CONVERSATIONS if (form, which) != ("gemma", "system")]
+
+
+@pytest.mark.parametrize(("form", "which"), ASKED)
 def test_the_text_is_that_of_apply_chat_template(form: str, which: str) -> None:
-    if (form, which) == ("gemma", "system"):
-        pytest.skip("refuses system texts, tested below")
     model, messages = chatty(form), CONVERSATIONS[which]
     answers = ("yes", "no") if which == "begun" else (" yes", " no")
     (found,) = tokenised(model, [as_text(messages)], [answers], ["x"])
