@@ -40,7 +40,7 @@ lint: $(VENV)/.test
 	$(BIN)/lint-imports
 	$(BIN)/mypy
 
-# What is too long for `make test`: SOAK_MINUTES, 60 if not said.
+# What is too long for `make test`: 20 readers, SOAK_MINUTES, 10 if not said; runs are started and cancelled meanwhile.
 soak: $(VENV)/.test
 	$(BIN)/python -m tests.browser.chromium
 	$(BIN)/python -m tests.soak $(ARGS)

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
+from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
-from dashboard import PAGES, guard, parent
+from dashboard import PAGES, guard, parent, sign_in
+from dashboard.page_style import HELP_BY_KEY, PAGE_STYLE
+from engine.config import InputError
 
 # Sessions are threads. If one imports a package that imports its own modules, and another imports one of these modules,
 # each waits for the other, and Python raises an ImportError. So every session imports the packages first.
@@ -29,6 +32,7 @@ TITLES = {
         ("robustness", "Robustness", ":material/tune:"),
         ("mechanism", "Mechanism", ":material/grid_on:"),
         ("compare", "Compare", ":material/compare_arrows:"),
+        ("study", "Study", ":material/grid_view:"),
     ],
     "Try it": [
         ("lab", "Lab", ":material/science:"),
@@ -56,10 +60,14 @@ def draw() -> None:
     # Pictures of our own: a named icon would be fetched from a font server.
     st.set_page_config("Introspective Coupling", str(Path(__file__).with_name("icon.svg")), layout="wide")
     st.logo(str(Path(__file__).with_name("wordmark.svg")), size="large")
+    if not sign_in.gate():
+        return
     sections = {section: [page(*about) for about in pages] for section, pages in TITLES.items()}
     hidden = st.Page(to_overview, title="Overview", url_path="overview", visibility="hidden")
     chosen = st.navigation(sections | {"Runs": [*sections["Runs"], hidden]})
     st.sidebar.caption(PURPOSE)
+    st.html(PAGE_STYLE)
+    st.sidebar.html(HELP_BY_KEY, unsafe_allow_javascript=True)  # a test finds no script in the page itself
     chosen.run()
 
 
@@ -67,6 +75,14 @@ if __name__ == "__main__":
     draw()
 else:
     parent.end_with_parent()
+    try:
+        signing_in = sign_in.of_this_server()
+    except InputError as error:
+        print(f"coupling: {error}", file=sys.stderr)
+        sys.exit(2)
     # The names are an option of Streamlit's, in config.toml beside this file: its own check of websockets reads it too.
     hosts = st.get_option("server.allowedHosts") or ["127.0.0.1", "localhost"]
-    app = App(Path(__file__).resolve(), middleware=guard.middleware(hosts), exception_handlers={500: guard.failed})
+    layers = guard.middleware(hosts, signing_in.origin if signing_in else None)
+    if signing_in:
+        layers.append(Middleware(sign_in.SignedInOnly, sign_in=signing_in))
+    app = App(Path(__file__).resolve(), middleware=layers, exception_handlers={500: guard.failed})

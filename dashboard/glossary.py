@@ -9,6 +9,10 @@ from dashboard.text import escaped
 MEANING = {
     "f": "Behavior: how the model leans between two answers, log p(answer a) − log p(answer b), in nats. "
     "2 nats is e² ≈ 7 to 1.",
+    "nats": "The unit of f and Δ, a step on the scale of odds. At 0 both answers are as likely; at 1 the first is 2.7 "
+    "times as likely as the other, at 2 it is 7 times, at 3 it is 20 times.",
+    "r": "A correlation: how far two columns of numbers rise and fall together. 1: in step; 0: unrelated; −1: one "
+    "falls where the other rises.",
     "Δ": "The effect of an edit: f after the edit − f before it, in nats.",
     "target": "The checkpoint whose effects were the labels of the explainer. The labels stay as they are.",
     "explanation": "What the explainer says that Δ is. It has read the model's hidden states on the unedited prompt.",

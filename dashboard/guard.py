@@ -27,39 +27,50 @@ SCHEMES = {"ws": "http", "wss": "https"}
 REFUSED = "This request comes from another page. Open the dashboard by the address that it printed.\n"
 
 
-def refused(kind: str, scheme: str, host: str | None, origin: str | None) -> bool:
+def refused(kind: str, scheme: str, host: str | None, origin: str | None, public: str | None = None) -> bool:
     """Whether another page makes this request, by its headers Host and Origin. kind: "http" or "websocket".
 
     A browser names the origin of every websocket, and of every request that changes something or goes elsewhere.
+    public: the origin of a server with sign-in. A proxy before it may end TLS, so the scheme is taken from there.
     """
     if origin is None:
         return kind == "websocket"
-    return host is None or origin.lower() != f"{SCHEMES.get(scheme, scheme)}://{host}".lower()
+    own = f"{SCHEMES.get(scheme, scheme)}://{host}".lower()
+    if public and own.partition("://")[2] == public.partition("://")[2]:
+        own = public
+    return host is None or origin.lower() != own
 
 
 class OwnPagesOnly:
-    """Refuses what `refused` says, and puts HEADERS on every answer."""
+    """Refuses what `refused` says, and puts HEADERS on every answer. Where `public` is https, so are all cookies."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self.app = app
+    def __init__(self, app: ASGIApp, public: str | None = None) -> None:
+        self.app, self.public = app, public
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async def answer(message: Message) -> None:
             if message["type"].endswith("http.response.start"):  # of a websocket that is refused, too
                 MutableHeaders(scope=message).update(HEADERS)
+                if (self.public or "").startswith("https:"):
+                    message["headers"] = [(k, _secure(k, v)) for k, v in message["headers"]]
             await send(message)
 
         app = self.app
         if scope["type"] != "lifespan":
             headers = Headers(scope=scope)
-            if refused(scope["type"], scope["scheme"], headers.get("host"), headers.get("origin")):
+            if refused(scope["type"], scope["scheme"], headers.get("host"), headers.get("origin"), self.public):
                 app = PlainTextResponse(REFUSED, status_code=403)
         await app(scope, receive, answer)
 
 
-def middleware(hosts: Sequence[str]) -> list[Middleware]:
+def _secure(name: bytes, value: bytes) -> bytes:
+    return value + b"; Secure" if name.lower() == b"set-cookie" and b"; secure" not in value.lower() else value
+
+
+def middleware(hosts: Sequence[str], public: str | None = None) -> list[Middleware]:
     """For the server; it answers to these host names alone, by any port: a tunnel may have another one."""
-    return [Middleware(OwnPagesOnly), Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)]
+    known = Middleware(TrustedHostMiddleware, allowed_hosts=list(hosts), www_redirect=False)
+    return [Middleware(OwnPagesOnly, public=public), known]
 
 
 async def failed(request: Request, error: Exception) -> PlainTextResponse:

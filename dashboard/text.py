@@ -135,12 +135,12 @@ def bracketed(low: float | None, high: float | None, *, sign: bool = True) -> st
 STYLE = """<style>
 .prompt { font-size: 1.02rem; line-height: 1.65; white-space: pre-wrap; overflow-wrap: anywhere; }
 .prompt del { background: color-mix(in srgb, #D55E00 22%, transparent); text-decoration: line-through 2px; }
-.prompt ins { background: color-mix(in srgb, #0072B2 24%, transparent); text-decoration: underline 2px;
+.prompt ins { background: color-mix(in srgb, #3B7DD8 24%, transparent); text-decoration: underline 2px;
   text-underline-offset: 3px; }
 .prompt del, .prompt ins { border-radius: 3px; padding: 0 2px; color: inherit; }
 .prompt .role { display: block; width: fit-content; margin: 0.5rem 0 0.1rem; padding: 0 0.5rem; font-size: 0.8rem;
   border-radius: 0.6rem; background: color-mix(in srgb, currentColor 12%, transparent); }
 .prompt .role:first-child, .prompt :first-child > .role:first-child { margin-top: 0; }
-.heat .up { background: color-mix(in srgb, #0072B2 var(--share), transparent); border-top: 2px solid #0072B2; }
+.heat .up { background: color-mix(in srgb, #3B7DD8 var(--share), transparent); border-top: 2px solid #3B7DD8; }
 .heat .down { background: color-mix(in srgb, #D55E00 var(--share), transparent); border-bottom: 2px solid #D55E00; }
 </style>"""

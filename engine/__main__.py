@@ -227,11 +227,14 @@ def rescore(
 def dashboard(
     folders: Annotated[list[Path] | None, typer.Argument(help="with runs in them; default: runs sample_runs")] = None,
     port: Port = 8501,
+    address: Annotated[str, typer.Option(help="where to listen; not on this machine only: with sign-in")] = "127.0.0.1",
+    secrets: Annotated[Path | None, typer.Option(help="TOML file with Streamlit's table [auth], for sign-in")] = None,
+    roles: Annotated[Path | None, typer.Option(help="TOML file: who is viewer, auditor or operator")] = None,
 ) -> None:
-    """Serve the dashboard on 127.0.0.1 until Ctrl-C."""
+    """Serve the dashboard until Ctrl-C: on 127.0.0.1, or to others who sign in (dashboard/serving/README.md)."""
     from engine.serve import serve
 
-    serve(folders or [Path("runs"), SAMPLES], port)
+    serve(folders or [Path("runs"), SAMPLES], port, address=address, secrets=secrets, roles=roles)
 
 
 @app.command()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard import access
 from dashboard.audit.item import Sitting, judged_setting, population, queue_of, read_item
 from dashboard.audit.log import LONGEST_NAME, AuditError, AuditLog, Record, address, reviewer_name
 from dashboard.audit.report import report
@@ -67,6 +68,8 @@ def page(selection: Selection, log: AuditLog, records: list[Record]) -> None:
     ids = queue_of(selection, rows, sitting)
     if view == "results":
         report(selection, log, records, rows, ids, sitting)
+    elif not access.may("audit"):
+        st.info("Audits are written by those who have the role auditor or operator. You can read the results.")
     elif sitting.reviewer:
         walk(selection, log, records, rows, ids, sitting)
     else:
@@ -77,16 +80,22 @@ def page(selection: Selection, log: AuditLog, records: list[Record]) -> None:
 
 def ask_for_sitting(records: list[Record]) -> Sitting:
     """Name, seed and length of the queue; all in the URL, so that a reload goes on where it was."""
+    signed_in = access.person().email
     given = reviewer_name(st.query_params.get("reviewer", st.session_state.get("audit_reviewer", "")))
     known = {r.reviewer.casefold(): r.reviewer for r in records}
-    reviewer = known.get(given.casefold(), given)
+    reviewer = signed_in or known.get(given.casefold(), given)
     st.session_state["option_reviewer"] = st.session_state["audit_reviewer"] = reviewer
-    if reviewer != st.query_params.get("reviewer", ""):
-        keep("reviewer", reviewer, "")
-    name, seed, items = st.columns([2, 1, 1])
+    if (wanted := "" if signed_in else reviewer) != st.query_params.get("reviewer", ""):
+        keep("reviewer", wanted, "")
+    with st.expander(
+        "Reviewer and queue" if not reviewer else f"Reviewer: {markdown_escaped(reviewer)}", expanded=not reviewer
+    ):
+        name, seed, items = st.columns([2, 1, 1])
     with name:
         look = {"max_chars": LONGEST_NAME, "placeholder": "Your name, as records will carry it"}
         look["help"] = "Not verified: whoever uses this dashboard can give any name. It stands in this page's address."
+        if signed_in:
+            look = {"disabled": True, "help": "The e-mail by which you signed in."}
         st.text_input("Reviewer", key="option_reviewer", on_change=rename, **look)
     with seed:
         help_line = "Reviewers with the same seed and settings get the same queue. Agreement between them needs that."

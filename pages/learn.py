@@ -14,7 +14,7 @@ from dashboard.reading import data
 from dashboard.reading.tables import blamed
 from dashboard.selection.state import no_runs, problem
 from dashboard.text import markdown_escaped
-from dashboard.widgets.figures import choose, keep
+from dashboard.widgets.figures import choose, chosen, keep
 from engine.runs.store import RunError
 
 # Title, role of the run that tells it, and what draws it; the last step needs the runs of all roles.
@@ -36,6 +36,7 @@ def main() -> None:
     title, role, draw = STEPS[step - 1]
     st.title(f"{step}. {title}", anchor=False)
     navigation(step)
+    full_screen()
     runs, problems = roles.lesson_runs()
     if not runs:
         for line in problems:
@@ -91,8 +92,37 @@ def navigation(step: int) -> None:
     st.progress(step / len(STEPS), text=f"Step {step} of {len(STEPS)}")
 
 
+def full_screen() -> None:
+    """A switch for the lesson alone, without the sidebar; kept in the URL."""
+    full = chosen("full", ("1",), "") == "1"
+
+    def turn() -> None:
+        keep("full", None if full else "1")
+        st.session_state["lesson_turned"] = True
+
+    if full:
+        st.html(look.FULL)
+    label, icon = ("Leave full screen", "close_fullscreen") if full else ("Full screen", "open_in_full")
+    st.button(label, key="full", icon=f":material/{icon}:", shortcut="f", type="tertiary", on_click=turn, help="Key: F")
+    if st.session_state.pop("lesson_turned", False):
+        st.html(look.FILL if full else look.LEAVE, unsafe_allow_javascript=True)
+
+
+def story_of_link(runs: list[LessonRun]) -> None:
+    """`?run=` names the run of the story, as it names the run of any other page."""
+    key = st.query_params.pop("run", None)
+    asked = next((run for run in runs if run.key == key), None)
+    if asked is not None:
+        keep("task", asked.entry.task)
+        keep("story_run", asked.key)
+    elif key is not None:
+        line = f"The run {markdown_escaped(key[:80])} cannot tell this lesson, which needs a probe. Another one does."
+        st.info(line, icon=":material/info:")
+
+
 def choose_runs(runs: list[LessonRun]) -> dict[str, LessonRun | None]:
     """The task, and the run of each role: the numbers choose, and the teacher may choose otherwise."""
+    story_of_link(runs)
     tasks, by_role = roles.tasks(runs), {}
     with st.sidebar:
         widget = "segments" if len(tasks) < 4 else "select"
@@ -106,7 +136,7 @@ def choose_runs(runs: list[LessonRun]) -> dict[str, LessonRun | None]:
             help_line = f"A run in which {role.needs}."
             key = choose(f"Run of the {role.name}", f"{name}_run", choices, next(iter(choices)), help=help_line)
             by_role[name] = mine.get(key)
-        st.caption("Keys: ← and → walk the steps, V reveals, X shows another example.")
+        st.caption("Keys: ← and → walk the steps, V reveals, X shows another example, F fills the screen.")
         step = f"{st.query_params['step']}:"
         st.button("Wipe this step", key="wipe_step", icon=":material/mop:", on_click=classroom.wipe, args=(step,))
         st.button("Start over", key="wipe_all", icon=":material/restart_alt:", on_click=start_over)

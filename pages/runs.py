@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import actions, files_view, jobs_view, new_run, view
 from dashboard.selection.state import no_runs
@@ -14,6 +15,7 @@ SECTIONS = {"list": "Runs", "new": "New run", "import": "Import", "trash": "Tras
 
 
 def run_list() -> None:
+    jobs_view.open_started()
     jobs_view.section(actions.home())
     entries = data.runs()
     if not entries:
@@ -28,4 +30,5 @@ def run_list() -> None:
 st.title("Runs", anchor=False)
 actions.show_outcome()
 draw = {"list": run_list, "new": new_run.editor, "import": files_view.upload, "trash": files_view.trash_can}
-draw[choose("Show", "section", SECTIONS, "list", widget="segments")]()
+sections = SECTIONS if access.may("change") else {"list": SECTIONS["list"]}
+draw[choose("Show", "section", sections, "list", widget="segments")]()

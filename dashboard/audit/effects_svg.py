@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from dashboard.charts.style import BLUE, GREEN, GREY, ORANGE, PURPLE
+from dashboard.charts import style
+from dashboard.charts.style import GREY
 from dashboard.text import escaped, signed
 
 WIDTH, LEFT, RIGHT, ROW = 720, 190, 40, 34
@@ -15,10 +16,12 @@ WIDTH, LEFT, RIGHT, ROW = 720, 190, 40, 34
 CORNERS = {
     "diamond": (0, -7, 7, 0, 0, 7, -7, 0),
     "square": (-5, -5, 5, -5, 5, 5, -5, 5),
-    "triangle": (0, -7, 7, 5, -7, 5),
-    "cross": (-6, -4, -4, -6, 0, -2, 4, -6, 6, -4, 2, 0, 6, 4, 4, 6, 0, 2, -4, 6, -6, 4, -2, 0),
+    "triangle-up": (0, -7, 7, 5, -7, 5),
+    "x": (-6, -4, -4, -6, 0, -2, 4, -6, 6, -4, 2, 0, 6, 4, 4, 6, 0, 2, -4, 6, -6, 4, -2, 0),
 }
-"""The corners of each symbol as x, y, x, y, …: pixels from its centre."""
+"""The corners of each symbol of `style` as x, y, x, y, …: pixels from its centre."""
+
+DASHED = ' stroke-dasharray="8 5"'
 
 
 def effects_svg(shown: Mapping[str, Any], claims: Sequence[tuple[str, float | None]]) -> str:
@@ -28,23 +31,25 @@ def effects_svg(shown: Mapping[str, Any], claims: Sequence[tuple[str, float | No
     """
     f = float(shown["f_current"])
     rows = [
-        ("target", float(shown["f_target"]), shown["effect_target"], ORANGE, "diamond"),
-        ("current", f, shown["effect_current"], BLUE, "circle"),
-        ("explanation", f, shown["explanation"], GREEN, "square"),
-        *((name, f, value, PURPLE, "triangle") for name, value in claims),
-        ("−f(x), scaled", f, shown["output"], GREY, "cross"),
+        ("target", float(shown["f_target"]), shown["effect_target"], style.TARGET),
+        ("current", f, shown["effect_current"], style.CURRENT),
+        ("explanation", f, shown["explanation"], style.EXPLANATION),
+        *((name, f, value, style.GUESS) for name, value in claims),
+        ("−f(x), scaled", f, shown["output"], style.OUTPUT),
     ]
-    drawn = [(n, start, float(effect), c, m) for n, start, effect, c, m in rows if effect is not None]
+    drawn = [(n, start, float(effect), look) for n, start, effect, look in rows if effect is not None]
     x, ticks = _scale([0.0, *(v for _, start, effect, *_ in drawn for v in (start, start + effect))])
     pieces = []
-    for place, (name, start, effect, colour, mark) in enumerate(drawn):
+    for place, (name, start, effect, look) in enumerate(drawn):
+        colour = look.colour
         y, a, b = _middle(place), x(start), x(start + effect)
         cut = name if len(name) <= 24 else f"{name[:23]}…"
         pieces += [
             f'<text x="{LEFT - 14}" y="{y + 4}" text-anchor="end">{escaped(cut)}</text>',
-            f'<line x1="{a:.1f}" y1="{y}" x2="{b:.1f}" y2="{y}" stroke="{colour}" stroke-width="3"/>',
+            f'<line x1="{a:.1f}" y1="{y}" x2="{b:.1f}" y2="{y}" stroke="{colour}" stroke-width="3"'
+            f"{DASHED if look.dash == 'dash' else ''}/>",
             f'<circle cx="{a:.1f}" cy="{y}" r="4" fill="none" stroke="{colour}" stroke-width="2"/>',
-            _mark(mark, b, y, colour),
+            _mark(look.symbol, b, y, colour),
             f'<text x="{b:.1f}" y="{y - 9}" text-anchor="middle">{signed(effect)}</text>',
         ]
     said = escaped("; ".join(f"{name} {signed(effect)}" for name, _, effect, *_ in drawn))

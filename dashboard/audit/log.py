@@ -1,8 +1,8 @@
 """The log of audits: append-only records in SQLite or PostgreSQL. Each record holds the hash of the one before it.
 
 The database refuses UPDATE and DELETE; to undo a verdict is to add a record. `check` finds the first record that was
-tampered with all the same. Reviewers are names, not accounts: the log keeps who they said they were. Imports no
-Streamlit.
+tampered with all the same. Without sign-in the log keeps who reviewers said they were; with it, the e-mail by which
+they signed in.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from dashboard import access
 from engine.runs.files import MANIFEST
 
 FILE = "audits.sqlite"
-URL = "COUPLING_AUDIT_URL"
+URL = access.AUDIT_URL
 """Environment variable: any SQLAlchemy URL of SQLite or PostgreSQL, in place of the file beside the runs."""
 
 VERDICTS = {
@@ -219,12 +220,14 @@ class AuditLog:
             return [Record(**row) for row in rows]
 
     def append(self, entry: Entry) -> Record:
-        """Add one record, whole or not at all; raises AuditError where it is refused or can't be written.
+        """Add one record, whole or not at all. Raises AccessError, and AuditError if it is refused or can't be written.
 
+        Where people sign in, a record carries the e-mail of whoever makes it, whatever name the entry has.
         Refused: a second prediction of what the reviewer has already seen, a verdict without a prediction, a second
         verdict while one stands, an undo of anything but one's own standing verdict.
         """
         values: dict[str, Any] = {k: _storable(v) if isinstance(v, str) else v for k, v in asdict(entry).items()}
+        values["reviewer"] = access.require("audit").email or values["reviewer"]
         values["comment"] = values["comment"][:LONGEST_COMMENT]
         if entry.predicted is not None:
             values["predicted"] = float(entry.predicted) + 0.0  # no negative zero, which SQLite does not keep

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import charts
+from dashboard.access import AccessError
 from dashboard.audit.item import Item
 from dashboard.audit.log import LONGEST_COMMENT, VERDICTS, AuditError, AuditLog, Entry, Record, canonical_json
 from dashboard.charts import style
@@ -27,11 +28,15 @@ HELP = {
     "neither": "The explanation says something else than both.",
     "undecidable": "Target and current lie too near to each other to be told apart, or nothing was explained.",
 }
+STICKY = """<style>div:has(> .st-key-audit_actions) { position: sticky; bottom: 0; z-index: 9; padding: 0.6rem 0;
+  backdrop-filter: blur(14px); }</style>"""
+"""What is to be done next stays in sight, however long the prompt is."""
 
 
 def draw_item(log: AuditLog, item: Item, next_item: Callable[[], None]) -> None:
     """Everything that this reviewer may see of the item by now, and the one thing to do next."""
     revealed = item.verdict is not None or item.key in st.session_state.setdefault("audit_revealed", set())
+    st.html(STICKY)
     stepper(1 if item.prediction is None else 2 if not revealed else 4 if item.verdict is None else 5)
     if complaint := st.session_state.pop("audit_complaint", None):
         st.error(markdown_escaped(complaint), icon=":material/error:")
@@ -74,7 +79,7 @@ def predict(log: AuditLog, item: Item) -> None:
     with st.container(horizontal=True, vertical_alignment="bottom"):
         for name, (label, shortcut, _) in DIRECTIONS.items():
             kind = "primary" if name == direction else "secondary"
-            choose = {"on_click": st.session_state.update, "args": ({key: name},)}
+            choose = {"on_click": st.session_state.update, "args": ({key: name, chance_key(item): None},)}
             st.button(label, key=f"audit_{name}", shortcut=shortcut, type=kind, **choose)
         look = {
             "key": f"audit_size_{item.key}",
@@ -84,16 +89,30 @@ def predict(log: AuditLog, item: Item) -> None:
             "width": 220,
         }
         st.number_input("By how many nats", 0.0, 100.0, None, 0.25, **look)
+        about = "In place of a direction and nats: how likely the first answer is after the edit, of the two."
+        look = {"key": chance_key(item), "placeholder": "0.1 to 99.9", "help": about, "width": 220}
+        first = markdown_escaped(shown(item.question["answer_a"])[:20])
+        clear = {"on_change": st.session_state.update, "args": ({key: None},)}
+        st.number_input(f"or: chance of “{first}” then, %", 0.1, 99.9, None, 1.0, **look, **clear)
     effect, f = predicted(item), item.question["f_current"]
     if effect is not None:
         says = f"Δ = {signed(effect)} nats: f goes from {signed(f)} to {signed(f + effect)}"
         st.html(f"<p>You predict {says} · {escaped(shares(f + effect, item.question))}</p>")
     act = {"key": "audit_predict", "on_click": record_prediction, "args": (log, item)}
-    st.button("Record it, and see the explanation", type="primary", shortcut="Ctrl+Enter", **act)
+    with st.container(key="audit_actions"):
+        st.button("Record it, and see the explanation", type="primary", shortcut="Ctrl+Enter", **act)
+
+
+def chance_key(item: Item) -> str:
+    return f"audit_chance_{item.key}"
 
 
 def predicted(item: Item) -> float | None:
-    """Δ in nats as the page says it now; None while something is missing."""
+    """Δ in nats as the page says it now; None while something is missing. A chance of the first answer after the edit
+    stands for the f(x′) that has it."""
+    chance = st.session_state.get(chance_key(item))
+    if chance is not None:
+        return math.log(chance / (100 - chance)) - item.question["f_current"]
     direction = st.session_state.get(f"audit_direction_{item.key}")
     size = 0.0 if direction == "same" else st.session_state.get(f"audit_size_{item.key}")
     return None if direction is None or size is None else DIRECTIONS[direction][2] * float(size)
@@ -102,7 +121,7 @@ def predicted(item: Item) -> float | None:
 def record_prediction(log: AuditLog, item: Item) -> None:
     effect = predicted(item)
     if effect is None:
-        st.session_state["audit_complaint"] = "Give a direction and a number of nats first."
+        st.session_state["audit_complaint"] = "Give a direction and a number of nats first, or a chance."
         return
     entry = Entry(kind="prediction", predicted=effect, shown=canonical_json(item.question), **item.entry)
     attempt(lambda: log.append(entry))
@@ -167,7 +186,11 @@ def output_help(answer: Mapping[str, Any]) -> str:
 def picture(f: float, answer: Mapping[str, Any], mine: float | None) -> go.Figure:
     """Both models' effects, the explanation, the auditor and the output as moves of f, in nats."""
     target, current = (answer["f_target"], answer["f_edited_target"]), (f, answer["f_edited_current"])
-    others = (("you", mine, style.PURPLE, "triangle-up"), ("−f(x), scaled", answer["output"], style.GREY, "x"))
+    guess, output = style.GUESS, style.OUTPUT
+    others = (
+        ("you", mine, guess.colour, guess.symbol),
+        ("−f(x), scaled", answer["output"], output.colour, output.symbol),
+    )
     return charts.example_effects(target, current, answer["explanation"], others)
 
 
@@ -191,7 +214,7 @@ def judge(log: AuditLog, item: Item) -> None:
         st.info(markdown_escaped(advice), icon=":material/balance:")
     label = "Comment (optional; write it before the verdict)"
     st.text_area(label, key=comment_key(item), max_chars=LONGEST_COMMENT, height=80)
-    with st.container(horizontal=True):
+    with st.container(key="audit_actions", horizontal=True):
         for place, (verdict, label) in enumerate(VERDICTS.items(), start=1):
             kind = "primary" if advice and verdict == "undecidable" else "secondary"
             act = {"key": f"audit_verdict_{verdict}", "on_click": record_verdict, "args": (log, item, verdict)}
@@ -214,7 +237,7 @@ def done(log: AuditLog, item: Item, mine: Record, next_item: Callable[[], None])
     st.success(f"Verdict: {VERDICTS[str(mine.verdict)]} (record {mine.id}).", icon=":material/verified:")
     if mine.comment:
         st.html(plain(mine.comment))
-    with st.container(horizontal=True):
+    with st.container(key="audit_actions", horizontal=True):
         st.button("Next open item", type="primary", shortcut="O", key="audit_next_open", on_click=next_item)
         look = {"help": "Adds a record that takes the verdict back; nothing is erased.", "shortcut": "Z"}
         st.button("Undo the verdict", key="audit_undo", on_click=undo, args=(log, item, mine), **look)
@@ -242,7 +265,7 @@ def attempt(act: Callable[[], object]) -> None:
     """Do something to the log from a callback; the next run says what went wrong."""
     try:
         act()
-    except AuditError as error:
+    except (AuditError, AccessError) as error:
         st.session_state["audit_complaint"] = str(error)
 
 

@@ -27,7 +27,8 @@ class Arrow:
 
 
 def _look(is_target: bool) -> tuple[str, str]:
-    return (style.TARGET, "diamond") if is_target else (style.CURRENT, "circle")
+    look = style.TARGET if is_target else style.CURRENT
+    return look.colour, look.symbol
 
 
 def _add_arrow(
@@ -49,14 +50,15 @@ def arrows(rows: Sequence[Arrow]) -> go.Figure:
         colour, symbol = _look(row.is_target)
         drawn = [("measured", "Δ", row.f_edited, colour, symbol, "solid")]
         if row.explanation is not None:
-            drawn.append(("explained", "says", row.f + row.explanation, style.EXPLANATION, "square", "dot"))
+            said = (style.EXPLANATION.colour, style.EXPLANATION.symbol, "dot")
+            drawn.append(("explained", "says", row.f + row.explanation, *said))
         for kind, verb, end, *look in drawn:
             name = f"{who}, {kind}"
             order.append(name)
             _add_arrow(figure, name, row.f, end, *look)
             if end is not None:
                 text, middle = f"{verb} {style.number(end - row.f, sign=True)}", (row.f + end) / 2
-                figure.add_annotation(x=middle, y=name, text=text, showarrow=False, yshift=14, font={"color": look[0]})
+                figure.add_annotation(x=middle, y=name, text=text, showarrow=False, yshift=14)
     return style.finish_rows(figure, order, height=90 + 52 * len(order), x_title="f, nats (open: x, filled: x′)")
 
 
@@ -68,13 +70,13 @@ def example_effects(
     Below them, from f(x) of the current checkpoint, the effect that the explanation and each of `others` says.
     """
     figure = go.Figure()
-    says: list[Claim] = [("explanation", explanation, style.EXPLANATION, "square"), *others]
+    says: list[Claim] = [("explanation", explanation, style.EXPLANATION.colour, style.EXPLANATION.symbol), *others]
     rows = [("target", *target, *_look(True)), ("current", *current, *_look(False))]
     rows += [(name, current[0], current[0] + said, c, s) for name, said, c, s in says if said is not None]
     for name, start, end, colour, symbol in rows:
         _add_arrow(figure, name, start, end, colour, symbol)
         text = f"Δ {style.number(end - start, sign=True)}"
-        figure.add_annotation(x=end, y=name, text=text, showarrow=False, yshift=16, font={"color": colour})
+        figure.add_annotation(x=end, y=name, text=text, showarrow=False, yshift=16)
     height = (70 + 56 * len(rows)) if others else (70 + 60 * len(rows))
     return style.finish_rows(figure, [r[0] for r in rows], height=height, x_title="f in nats (open: x, filled: x′)")
 
@@ -120,14 +122,14 @@ def prompt_features(checkpoints: Sequence[pd.DataFrame], titles: Sequence[str]) 
     names = [style.safe(feature, 44) for feature in order]
     figure = _panels([style.safe(t, 60) for t in titles], spacing=0.14)
     looks = {
-        "effect_current": ("measured Δ", style.CURRENT, "circle"),
-        "explanation": ("explanation", style.EXPLANATION, "diamond"),
+        "effect_current": ("measured Δ", style.CURRENT),
+        "explanation": ("explanation", style.EXPLANATION),
     }
     for panel, rows in enumerate(checkpoints, 1):
         rows = rows.set_index("feature").reindex(order)
-        for column, (name, colour, symbol) in looks.items():
+        for column, (name, look) in looks.items():
             about = {"mode": "markers", "name": name, "legendgroup": name, "showlegend": panel == 1}
-            marks = {"color": colour, "symbol": symbol, "size": 12}
+            marks = {"color": look.colour, "symbol": look.symbol, "size": 12}
             x, hover = rows[column].to_numpy(np.float32), "%{y}: %{x:.2f} nats"
             figure.add_scatter(x=x, y=names, marker=marks, hovertemplate=hover, row=panel, col=1, **about)
         figure.add_vline(x=0, line=style.ZERO_LINE, row=panel, col=1)
@@ -139,9 +141,9 @@ def prompt_features(checkpoints: Sequence[pd.DataFrame], titles: Sequence[str]) 
 
 
 MOVES = {
-    "effect_current": ("Δ of the current model", style.CURRENT, "circle", "solid"),
-    "explanation": ("explanation", style.EXPLANATION, "diamond", "dash"),
-    "effect_target": ("Δ of the target", style.TARGET, "square", "dot"),
+    "effect_current": ("Δ of the current model", style.CURRENT),
+    "explanation": ("explanation", style.EXPLANATION),
+    "effect_target": ("Δ of the target", style.TARGET),
 }
 
 
@@ -154,11 +156,12 @@ def example_moves(frame: pd.DataFrame, order: Sequence[str], titles: Sequence[st
     figure = _panels([style.safe(t, 70) for t in titles], spacing=min(0.12, 0.32 / n), shared_yaxes="all")
     for row, identity in enumerate(order, 1):
         mine = frame[frame["example_id"] == identity].sort_values("step")
-        for column, (name, colour, symbol, dash) in MOVES.items():
+        for column, (name, own) in MOVES.items():
             if column not in frame or frame[column].isna().all():
                 continue
             about = {"mode": "lines+markers", "name": name, "legendgroup": name, "showlegend": row == 1}
-            look = {"marker": {"symbol": symbol, "size": 8}, "line": {"color": colour, "dash": dash, "width": 2}}
+            look = {"marker": {"symbol": own.symbol, "size": 8}}
+            look["line"] = {"color": own.colour, "dash": own.dash, "width": 2}
             x, y = mine["step"].to_numpy(), mine[column].to_numpy(np.float32)
             figure.add_scatter(x=x, y=y, hovertemplate="%{y:.2f} nats", row=row, col=1, **about, **look)
         figure.add_hline(y=0, line=style.ZERO_LINE, row=row, col=1)

@@ -29,8 +29,7 @@ class Bar:
 
     name: str
     value: Triple
-    colour: str = style.BLUE
-    symbol: str = "circle"
+    look: style.Look = style.CURRENT
 
 
 @dataclass(frozen=True)
@@ -39,9 +38,7 @@ class Line:
 
     column: str
     name: str
-    colour: str
-    symbol: str
-    dash: str = "solid"
+    look: style.Look
 
 
 def projected(figure: go.Figure, *, legend: bool = False) -> go.Figure:
@@ -56,17 +53,18 @@ def projected(figure: go.Figure, *, legend: bool = False) -> go.Figure:
 
 def answers(f: float, f_edited: float | None, answer_a: str, answer_b: str) -> go.Figure:
     """f(x) and, once revealed, f(x') on one axis, in nats, from answer b to answer a (both are data)."""
-    points = [(f, "f(x)", "circle-open", style.BLUE)]
+    points = [(f, "f(x)", "circle-open")]
     figure = go.Figure()
     figure.add_vline(x=0, line={"color": style.GREY, "width": 2, "dash": "dot"})
     if f_edited is not None:
-        points.append((f_edited, "f(x′)", "diamond", style.ORANGE))
+        points.append((f_edited, "f(x′)", "circle"))
         head = {"arrowhead": 2, "arrowwidth": 4, "arrowsize": 1, "standoff": 12, "startstandoff": 10}
         tail = {"ax": f, "ay": 0, "axref": "x", "ayref": "y"}
-        figure.add_annotation(x=f_edited, y=0, text="", arrowcolor=style.GREEN, **head, **tail)
+        figure.add_annotation(x=f_edited, y=0, text="", arrowcolor=style.CURRENT.colour, **head, **tail)
         middle = f"Δ = {style.number(f_edited - f, sign=True)} nats"
         figure.add_annotation(x=(f + f_edited) / 2, y=0, yshift=-38, text=middle, showarrow=False)
-    for at, label, symbol, colour in points:
+    for at, label, symbol in points:
+        colour = style.CURRENT.colour
         marker = {"symbol": symbol, "size": 20, "color": colour, "line": {"width": 4, "color": colour}}
         written: dict = {"text": [f"{label} {style.number(at, sign=True)}"], "textposition": "top center"}
         written |= {"textfont": {"size": FONT}, "hoverinfo": "skip", "mode": "markers+text"}
@@ -112,17 +110,17 @@ def over_steps(
     for line, shift in zip(lines, shifts, strict=True):
         low, high = (rows.get(f"{line.column}_{side}") for side in ("low", "high"))
         if low is not None and high is not None:
-            style.add_band(figure, steps, low, high, style.faded(line.colour, 0.18))
+            style.add_band(figure, steps, low, high, style.faded(line.look.colour, 0.18))
         values = rows[line.column].to_numpy(np.float64)
-        stroke = {"color": line.colour, "width": 4, "dash": line.dash}
-        look = {"mode": "lines+markers", "line": stroke, "marker": {"symbol": line.symbol, "size": 13}}
+        stroke = {"color": line.look.colour, "width": 4, "dash": line.look.dash}
+        look = {"mode": "lines+markers", "line": stroke, "marker": {"symbol": line.look.symbol, "size": 13}}
         figure.add_scatter(x=steps, y=values, name=line.name, hoverinfo="skip", **look)
         text = f"{style.safe(line.name, 40)} {style.number(values[-1])}"
-        _add_tag(figure, steps[-1], values[-1], text, line.colour, yanchor="middle", yshift=shift)
+        _add_tag(figure, steps[-1], values[-1], text, line.look.colour, yanchor="middle", yshift=shift)
     if guess is not None:
-        star = {"symbol": "star", "size": 20, "color": style.PURPLE}
-        figure.add_scatter(x=[steps[-1]], y=[guess], mode="markers", hoverinfo="skip", name="predicted", marker=star)
-        _add_tag(figure, steps[-1], guess, f"predicted {style.number(guess)}", style.PURPLE, xshift=-14)
+        mine = {"symbol": style.GUESS.symbol, "size": 20, "color": style.GUESS.colour}
+        figure.add_scatter(x=[steps[-1]], y=[guess], mode="markers", hoverinfo="skip", name="predicted", marker=mine)
+        _add_tag(figure, steps[-1], guess, f"predicted {style.number(guess)}", style.GUESS.colour, xshift=-14)
     style.finish(figure, height=480, legend=False)
     figure.update_xaxes(title="training step of the model explained")
     figure.update_yaxes(title=y_title, showgrid=True)
@@ -173,16 +171,16 @@ def estimates(
             fill = style.faded(style.GREY, 0.3)
             figure.add_shape(type="rect", x0=band[0], x1=band[1], fillcolor=fill, line_width=0, **lane)
         figure.add_shape(type="line", x0=0, x1=0, line={"color": style.GREY, "width": 3}, **lane)
-        error: dict = {"type": "data", "symmetric": False, "thickness": 4, "width": 8, "color": bar.colour}
+        error: dict = {"type": "data", "symmetric": False, "thickness": 4, "width": 8, "color": bar.look.colour}
         error["visible"] = low is not None and high is not None
         if low is not None and high is not None:
             error |= {"array": [high - value], "arrayminus": [value - low]}
-        look = {"marker": {"color": bar.colour, "symbol": bar.symbol, "size": 18}, "error_x": error}
+        look = {"marker": {"color": bar.look.colour, "symbol": bar.look.symbol, "size": 18}, "error_x": error}
         figure.add_scatter(x=[value], y=[row], mode="markers", hoverinfo="skip", name=bar.name, **look)
         _add_heading(figure, row, bar.name, style.interval(*bar.value, sign=signed), yshift=28)
     if guess is not None:
         ends.append(guess)
-        figure.add_vline(x=guess, line={"color": style.PURPLE, "width": 3, "dash": "dash"})
+        figure.add_vline(x=guess, line={"color": style.GUESS.colour, "width": 3, "dash": style.GUESS.dash})
         place = {"x": guess, "y": 1, "yref": "paper", "yanchor": "bottom"}
         figure.add_annotation(text=f"predicted {style.number(guess)}", showarrow=False, **place)
     margin = 0.08 * (max(ends) - min(ends) or 1)
@@ -198,7 +196,7 @@ def hands(votes: Mapping[str, int], labels: Mapping[str, str], right: str | None
     figure = go.Figure()
     for row, (name, count) in enumerate(reversed(list(votes.items()))):
         is_right = name == right
-        marker = {"color": style.BLUE if is_right else style.GREY, "line": {"width": 3 if is_right else 0}}
+        marker = {"color": style.CURRENT.colour if is_right else style.GREY, "line": {"width": 3 if is_right else 0}}
         figure.add_bar(x=[count], y=[row], orientation="h", hoverinfo="skip", width=0.45, marker=marker)
         _add_heading(figure, row, labels[name], f"{count}{' ✓ measured' if is_right else ''}", yshift=30)
     style.finish(figure, height=110 + 80 * len(votes), legend=False)

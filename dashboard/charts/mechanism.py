@@ -13,10 +13,14 @@ from plotly.subplots import make_subplots
 from dashboard.charts import style
 
 WRITTEN = 12
-"""Most columns for which the numbers are written into the cells."""
+"""Most layers for which the numbers are written into the cells."""
+FAINT = 0.05
+"""Share of the scale below which a cell has no number: what is not written is near 0."""
+ROW, AROUND = 26, 150
+"""Pixels of height: of a row, and of all that stands around the rows."""
 DETECTORS = {
-    "predicted": ("predicted shift", style.EXPLANATION, "solid"),
-    "drift": ("drift of f(x)", style.ORANGE, "dash"),
+    "predicted": ("predicted shift", style.EXPLANATION),
+    "drift": ("drift of f(x)", style.OUTPUT),
 }
 
 
@@ -25,7 +29,7 @@ class Column:
     """A position, or several that were patched together."""
 
     label: str
-    """Plain text, maybe from data; unique in its group."""
+    """Plain text, maybe from data; unique in its figure."""
     group: str
 
 
@@ -37,38 +41,57 @@ def patch_maps(
     unit: str,
     limit: float | None = None,
     own_scales: bool = False,
+    dark: bool = False,
 ) -> go.Figure:
-    """Heatmaps on one scale with 0 in its middle; NaN is drawn as nothing. The embeddings (layer 0) are at the bottom.
+    """Heatmaps side by side with 0 in the middle of each scale: places of the prompt from top to bottom, layers (0: the
+    embeddings) from left to right. NaN is drawn as nothing. Each has its colour bar below it.
 
     panels: (title, values [layers, columns]). limit: the largest size on the scale; None: the largest of the values.
-    own_scales: each panel has its own scale, and its title says it.
+    own_scales: each panel has its own scale, and its title says it. dark: for a dark page.
     """
     sizes = [float(np.abs(z[np.isfinite(z)]).max(initial=0.0)) or 1.0 for _, z in panels]
     titles = [title for title, _ in panels]
     if own_scales:
         titles = [f"{title} (± {style.number(size)} {unit})" for title, size in zip(titles, sizes, strict=True)]
-    figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.04, subplot_titles=titles)
+    else:
+        sizes = [limit or max(sizes)] * len(panels)
+    figure = make_subplots(rows=1, cols=len(panels), shared_yaxes=True, horizontal_spacing=0.03, subplot_titles=titles)
     names = [style.safe(c.label, 24) for c in columns]
-    x = [[style.safe(c.group, 24) or " " for c in columns], names]  # two lines of labels: groups, and their members
-    y = ["embeddings" if layer == 0 else f"layer {layer}" for layer in layers]
-    hover = {"hovertemplate": f"%{{y}}, %{{x}}: %{{text}} {unit}<extra></extra>", "hoverongaps": False}
-    template = "%{text}" if len(columns) <= WRITTEN else None
+    x = ["emb." if layer == 0 else str(layer) for layer in layers]
+    hover = {"hovertemplate": f"%{{y}}, layer %{{x}}: %{{customdata}} {unit}<extra></extra>", "hoverongaps": False}
+    template = "%{text}" if len(layers) <= WRITTEN else None
+    height = AROUND + ROW * max(len(names), 2)
     for at, ((_, values), size) in enumerate(zip(panels, sizes, strict=True), start=1):
-        scale: dict = {"coloraxis": "coloraxis"}
-        if own_scales:
-            scale = {"colorscale": style.DIVERGING, "zmin": -size, "zmax": size, "showscale": False}
-        z = [[float(v) if np.isfinite(v) else None for v in row] for row in values]
-        text = [[style.number(v, sign=True, absent="") for v in row] for row in values]
-        written = {"text": text, "texttemplate": template, **hover}
-        figure.add_heatmap(z=z, x=x, y=y, xgap=1, ygap=1, row=1, col=at, **written, **scale)
-    style.finish(figure, height=220 + 42 * max(len(layers), 1), legend=False)
-    top = limit or max(sizes)
-    bar = {"thickness": 10, "title": {"text": unit, "side": "right"}}
-    axis = {"colorscale": style.DIVERGING, "cmin": -top, "cmax": top, "colorbar": bar}
-    figure.update_layout(margin={"t": 44}, coloraxis=axis)
-    figure.update_yaxes(type="category", categoryorder="array", categoryarray=y)
-    figure.update_xaxes(tickangle=-60, dividerwidth=1)
+        left, right = figure.get_subplot(1, at).xaxis.domain
+        bar = {"orientation": "h", "thickness": 8, "len": 0.9 * (right - left), "x": (left + right) / 2}
+        bar |= {"y": 0, "yanchor": "top", "ypad": 58, "nticks": 3, "tickfont": {"size": style.AXIS_FONT}}
+        z = [[float(v) if np.isfinite(v) else None for v in column] for column in values.T]
+        said = [[style.number(v, sign=True, absent="") for v in column] for column in values.T]
+        text = [[_short(v) if abs(v) >= FAINT * size else "" for v in column] for column in values.T]
+        scale = {"colorscale": style.DIVERGING[dark], "zmin": -size, "zmax": size, "colorbar": bar}
+        written = {"text": text, "texttemplate": template, "textfont": {"size": style.AXIS_FONT}, "customdata": said}
+        figure.add_heatmap(z=z, x=x, y=names, xgap=1, ygap=1, row=1, col=at, **written, **hover, **scale)
+    style.finish(figure, height=height, legend=False)
+    figure.update_layout(margin={"t": 40})
+    figure.update_annotations(font_size=style.TITLE_FONT)
+    figure.update_yaxes(type="category", categoryorder="array", categoryarray=names[::-1], ticks="")
+    figure.update_xaxes(type="category", tickangle=0, title={"text": "layer", "standoff": 4})
+    for below in _borders(columns):
+        figure.add_hline(y=len(names) - 0.5 - below, line=style.ZERO_LINE)
     return figure
+
+
+def _short(value: float) -> str:
+    """`.53`, `−.07`, `1`, `−4.2`: two digits, for a small cell; nothing for no number."""
+    if not np.isfinite(value):
+        return ""
+    text = f"{value:.1f}" if abs(value) >= 0.995 else f"{value:.2f}".replace("0.", ".", 1)
+    return text.removesuffix(".0").replace("-", "−")
+
+
+def _borders(columns: Sequence[Column]) -> list[int]:
+    """Numbers of rows above each border between two groups."""
+    return [i for i in range(1, len(columns)) if columns[i].group != columns[i - 1].group]
 
 
 @dataclass(frozen=True)
@@ -88,9 +111,9 @@ def agreements(rows: Sequence[MapCorrelation]) -> go.Figure:
     figure = go.Figure()
     names = [style.safe(row.name, 60) for row in rows]
     for row, name in zip(rows, names, strict=True):
-        colour = style.GREY if row.is_control else style.EXPLANATION
+        colour = style.GREY if row.is_control else style.EXPLANATION.colour
         line = {"color": colour, "width": 3}
-        mark = {"color": colour, "size": 11, "symbol": "diamond"}
+        mark = {"color": colour, "size": 11, "symbol": style.EXPLANATION.symbol}
         if row.is_band:
             line, mark["symbol"] = {"color": style.faded(colour, 0.45), "width": 10}, "line-ns-open"
         hover = f"{style.interval(row.r, row.low, row.high, sign=True)}<extra>{name}</extra>"
@@ -118,8 +141,8 @@ def shifts(table: pd.DataFrame, threshold: float, curves: Mapping[str, pd.DataFr
     for sign in (-1, 1):
         figure.add_hline(y=sign * threshold, line={"color": style.GREY, "dash": "dot", "width": 1}, **left)
     for name, curve in curves.items():
-        label, colour, dash = DETECTORS[name]
-        line = {"color": colour, "dash": dash, "width": 2, "shape": "linear"}
+        label, look = DETECTORS[name]
+        line = {"color": look.colour, "dash": look.dash, "width": 2, "shape": "linear"}
         about = {"name": f"detected by {label}", "hovertemplate": "%{y:.0%} detected, %{x:.0%} false alarms"}
         figure.add_scatter(x=curve["false_alarms"], y=curve["detected"], mode="lines", line=line, **about, **right)
     chance = {"line": style.ZERO_LINE, "showlegend": False, "hoverinfo": "skip"}

@@ -31,9 +31,9 @@ class LadderRow:
 
 
 _LOOKS = {
-    "explainer": {"color": style.BLUE, "symbol": "circle", "size": 13},
-    "control": {"color": style.ORANGE, "symbol": "diamond", "size": 10},
-    "reference": {"color": style.GREY, "symbol": "square-open", "size": 10},
+    "explainer": {"color": style.EXPLANATION.colour, "symbol": style.EXPLANATION.symbol, "size": 13},
+    "control": {"color": style.OUTPUT.colour, "symbol": style.OUTPUT.symbol, "size": 10},
+    "reference": {"color": style.GREY, "symbol": "line-ns", "size": 10},
 }
 
 
@@ -64,13 +64,12 @@ def among_controls(rows: pd.DataFrame, controls: pd.DataFrame, measure: str, exp
         axis = axis.replace("partial r", "shares" if "difference" in axis else "difference of shares").replace(
             "Pearson r", "exact match"
         )
-    lines = [Series(rows, measure, f"{explainer}, {regime}", style.BLUE)]
+    lines = [Series(rows, measure, f"{explainer}, {regime}", style.EXPLANATION)]
     for control, look in style.controls(explainer).items():
         at = controls[controls.control == control][["step", "checkpoint", measure]]
         if control != "difference" and at[measure].notna().any():
-            lines.append(Series(at, measure, look.name, look.colour, look.symbol, look.dash))
+            lines.append(Series(at, measure, look.name, look))
     figure = trajectory(lines, panels=(axis,), null=_null_band(rows, controls, measure), height=500)
-    figure.update_layout(legend_y=-0.2)
     figure.add_hline(y=0, line=style.ZERO_LINE)
     return figure
 

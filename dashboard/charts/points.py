@@ -81,7 +81,7 @@ def _raster(x: np.ndarray, y: np.ndarray, limits: Limits) -> go.Heatmap:
     shade[(counts > 0) & (shade == 0)] = 1
     marks = [c for c in (1, 10, 100, 1_000, 10_000, 100_000) if c <= top]
     step = (limits.high - limits.low) / RASTER_BINS
-    title = {"text": "examples<br>a cell", "font": {"size": 11}}
+    title = {"text": "examples<br>a cell", "font": {"size": style.AXIS_FONT}}
     ticks = {"tickvals": [255 * np.log1p(c) / np.log1p(top) for c in marks], "ticktext": [f"{c:,}" for c in marks]}
     bar = {"title": title, "thickness": 10, "len": 0.6, **ticks}
     colours = [[0, style.TRANSPARENT], [0.0039, style.faded(DENSITY, 0.2)], [1, style.faded(DENSITY, 1)]]
@@ -145,7 +145,7 @@ def scatter(
     _add_points(figure, frame, xs, ys, colour, selected, (x_title, y_title))
     here = np.flatnonzero(frame["example_id"] == marked) if marked else np.empty(0, np.int64)
     if len(here):
-        ring = {"symbol": "circle-open", "size": 18, "color": style.PURPLE, "line": {"width": 3}}
+        ring = {"symbol": "circle-open", "size": 18, "color": style.GREY, "line": {"width": 3}}
         about = {"name": "chosen example", "hoverinfo": "skip", "customdata": [marked]}
         figure.add_scatter(x=xs[here], y=ys[here], mode="markers", marker=ring, **about)
     span = [limits.low, limits.high]
@@ -160,7 +160,7 @@ def scatter(
     fit = fit_line(xs[inside], ys[inside])
     if fit:
         name = f"fit{'' if selected is None else ' to the slice'}, slope {style.number(fit[0])}"
-        add_line(*fit, name, color="#C2557F", dash="solid")
+        add_line(*fit, name, color=style.EXPLANATION.colour, dash="solid")
     style.finish(figure, height=height)
     figure.update_xaxes(title=x_title, range=span, dtick=limits.tick, showgrid=True)
     figure.update_yaxes(title=y_title, range=span, dtick=limits.tick)

@@ -20,45 +20,79 @@ from dashboard.text import bracketed, number
 
 BLUE, ORANGE, GREEN, PURPLE, GREY = "#3B7DD8", "#D55E00", "#1A936F", "#A259B5", "#808890"
 BROWN, ROSE, TEAL = "#B07D00", "#C2557F", "#2794A8"
-CATEGORICAL = (BLUE, ORANGE, GREEN, PURPLE, BROWN, ROSE, TEAL, "#8A6E5A")
-SYMBOLS = ("circle", "diamond", "square", "triangle-up", "x", "star", "cross", "triangle-down")
-DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
-SELF, ORIG, CURRENT, TARGET, EXPLANATION = BLUE, ORANGE, BLUE, ORANGE, GREEN
-ZERO_LINE = {"color": GREY, "width": 1}
+PALETTE = (BLUE, ORANGE, GREEN, PURPLE, BROWN, ROSE, TEAL, GREY)
+"""The colours of concepts, and of Streamlit's own charts (`chartCategoricalColors` in config.toml)."""
 
 
 @dataclass(frozen=True)
 class Look:
-    """How one control is named and drawn, the same on every page."""
+    """How one concept is named and drawn, the same on every page."""
 
     name: str
     colour: str
     symbol: str
-    dash: str
+    dash: str = "solid"
+    short: str = ""
+    """The name at the end of a line, of at most `LONGEST` characters; by default the name."""
+
+    @property
+    def label(self) -> str:
+        return self.short or self.name
+
+
+LONGEST = 13
+CURRENT = Look("current model", BLUE, "circle")
+TARGET = Look("target", ORANGE, "diamond", "dash")
+EXPLANATION = Look("explanation", GREEN, "square")
+GAP = Look("gap", PURPLE, "hexagon")
+OUTPUT = Look("−f(x) alone", BROWN, "x", "dashdot")
+GUESS = Look("a reader's guess", ROSE, "triangle-up", "dot", "guess")
+SECOND = Look("second run", TEAL, "star-square", "dash")
+NULL = Look("null, 95% band", GREY, "line-ew", short="null")
+RHO = Look("target–current ρ", GREY, "asterisk-open", "dot", "ρ")
+CONCEPTS = (CURRENT, TARGET, EXPLANATION, GAP, OUTPUT, GUESS, SECOND)
+"""Self is agreement with the current model and is drawn as it; Orig, agreement with the target, as the target."""
+CATEGORICAL = ("#6572C3", "#7A8B2F", "#B8568F", "#8A6E5A", "#4C8DA6", "#B8683A", "#8A5FA0", GREY)
+SYMBOLS = ("triangle-down", "star", "cross", "pentagon", "bowtie", "triangle-left", "hourglass", "triangle-right")
+"""Of categories in the data, such as kinds of edit. None has the colour or the symbol of a concept."""
+DASHES = ("solid", "dash", "dot", "dashdot", "longdash", "longdashdot")
+ZERO_LINE = {"color": GREY, "width": 1}
+
+
+def _other(name: str, symbol: str, dash: str, short: str) -> Look:
+    """A control beside `OUTPUT`: thin and grey, told apart by its label at the line's end, its dash and its symbol."""
+    return Look(name, GREY, symbol, dash, short)
 
 
 CONTROLS = {
-    "output": Look("−f(x) alone", BROWN, "x", "dash"),
-    "output_text": Look("text and f(x)", ROSE, "cross", "dot"),
-    "text_only": Look("text only", "#8A6E5A", "triangle-down", "dashdot"),
-    "stale": Look("stale hidden states", TEAL, "triangle-up", "longdash"),
-    "other_model": Look("another model's hidden states", GREY, "square", "longdashdot"),
-    "ceiling": Look("ceiling: trained on the current model", PURPLE, "star", "dashdot"),
-    "difference": Look("difference mode: reads both runs", "#555B63", "hexagon", "dot"),
+    "output": OUTPUT,
+    "output_text": _other("text and f(x)", "cross", "dot", "text and f(x)"),
+    "text_only": _other("text only", "triangle-down", "dashdot", "text only"),
+    "stale": _other("stale hidden states", "triangle-left", "longdash", "stale"),
+    "other_model": _other("another model's hidden states", "pentagon", "longdashdot", "other model"),
+    "ceiling": _other("ceiling: trained on the current model", "star", "dash", "ceiling"),
+    "difference": _other("difference mode: reads both runs", "bowtie", "dot", "reads both"),
 }
-"""Controls of a probe. No control has a colour of Self, Orig or the explanation."""
+"""Controls of a probe."""
 IN_WORDS = {
-    "copy": Look("copying the present answer", "#B07D00", "x", "dash"),
-    "contrary": Look("contradicting the present answer", PURPLE, "diamond", "dash"),
-    "consistency": Look("own answer to x′, change read off", "#555B63", "star", "dot"),
-    "output_text": Look("text and the present answer", ROSE, "cross", "dot"),
+    "copy": Look("copying the present answer", BROWN, "x", "dashdot", "copying"),
+    "contrary": _other("contradicting the present answer", "triangle-right", "dash", "contradicting"),
+    "consistency": _other("own answer to x′, change read off", "star", "dot", "answers x′"),
+    "output_text": _other("text and the present answer", "cross", "dot", "text, answer"),
     "text_only": CONTROLS["text_only"],
-    "stale": Look("what it said at first", TEAL, "triangle-up", "longdash"),
-    "small_lm": Look("a small model on the same labels", "#7A8B2F", "hexagon", "longdash"),
-    "other_model": Look("another model on the same labels", GREY, "square", "longdashdot"),
+    "stale": _other("what it said at first", "triangle-left", "longdash", "said at first"),
+    "small_lm": _other("a small model on the same labels", "hourglass", "longdash", "small model"),
+    "other_model": _other("another model on the same labels", "pentagon", "longdashdot", "other model"),
 }
 """Controls of a model that explains itself. A control that probes have too keeps its colour, symbol and dash."""
-DIVERGING = [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#DADDE0"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]]
+DIVERGING = {
+    False: [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#F0F1F3"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]],
+    True: [[0.0, "#B8660F"], [0.25, "#6E4315"], [0.5, "#23292F"], [0.75, "#2A4A75"], [1.0, "#3B78C4"]],
+}
+"""Whether the page is dark → orange below 0 and blue above it; the middle is near the page's background."""
+SEQUENTIAL = {dark: [[0.0, scale[2][1]], [0.5, scale[3][1]], [1.0, scale[4][1]]] for dark, scale in DIVERGING.items()}
+AXIS_FONT, TITLE_FONT = 12, 13
+"""Pixels."""
 TRANSPARENT = "rgba(0,0,0,0)"
 
 
@@ -89,14 +123,23 @@ def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: 
         title={"text": title, "font": {"size": 15}, "x": 0, "xref": "paper", "yanchor": "top"} if title else None,
         margin={"l": 12, "r": 12, "t": 44 if title else 24, "b": 12},
         showlegend=legend,
-        legend={"orientation": "h", "yref": "container", "yanchor": "bottom", "y": 0, "x": 0, "title": None},
+        legend={
+            "font": {"size": AXIS_FONT},
+            "orientation": "h",
+            "yref": "container",
+            "yanchor": "bottom",
+            "y": 0,
+            "x": 0,
+            "title": None,
+        },
         hoverlabel={"align": "left", "namelength": -1},
         modebar={"bgcolor": TRANSPARENT, "color": GREY, "activecolor": BLUE},
         paper_bgcolor=TRANSPARENT,
         plot_bgcolor=TRANSPARENT,
     )
-    figure.update_xaxes(automargin=True, zeroline=False)
-    figure.update_yaxes(automargin=True, zeroline=False)
+    type_sizes = {"tickfont": {"size": AXIS_FONT}, "title_font": {"size": TITLE_FONT}}
+    figure.update_xaxes(automargin=True, zeroline=False, **type_sizes)
+    figure.update_yaxes(automargin=True, zeroline=False, **type_sizes)
     return figure
 
 
@@ -122,10 +165,10 @@ def add_band(
 
 
 def mark_x(figure: go.Figure, x: float, text: str) -> None:
-    """A dotted orange line at `x`, with `text` above the plot."""
-    figure.add_vline(x=x, line={"color": ORANGE, "dash": "dot", "width": 2})
+    """A dotted grey line at `x`, with `text` above the plot."""
+    figure.add_vline(x=x, line={"color": GREY, "dash": "dot", "width": 2})
     place = {"x": x, "y": 1, "yref": "paper", "yanchor": "bottom"}
-    figure.add_annotation(text=text, showarrow=False, font={"color": ORANGE}, **place)
+    figure.add_annotation(text=text, showarrow=False, **place)
 
 
 def stamp(figure: go.Figure, origin: str) -> go.Figure:

@@ -35,9 +35,9 @@ class Group:
 
 
 GROUPS = {
-    True: Group("knows the unseen run", style.GREEN, "star"),
-    None: Group("knows it from other prompts", style.BROWN, "diamond-open"),
-    False: Group("does not know it", style.GREY, "circle"),
+    True: Group("knows the unseen run", style.EXPLANATION.colour, style.EXPLANATION.symbol),
+    None: Group("knows it from other prompts", style.EXPLANATION.colour, "square-open"),
+    False: Group("does not know it", style.OUTPUT.colour, style.OUTPUT.symbol),
 }
 ROW, MARGIN = 26, 120
 """Pixels of height: of a row, and of all that stands around the rows."""

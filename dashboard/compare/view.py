@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -12,6 +13,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts import Series, style
+from dashboard.charts.style import Look
 from dashboard.compare.paired import NAMES, Comparison, Pairing
 from dashboard.reading import chosen, data
 from dashboard.reading.agreement import Estimate
@@ -125,15 +127,31 @@ def pictures(selection: Selection, rows: pd.DataFrame, found: Comparison, where:
         show(figure, key="explanations", path=selection.path, about=f"{where} · r = {r}", alt=alt)
 
 
+LINES = (
+    ("self", "Self", style.CURRENT, 1, True),
+    ("target_current", "ρ", style.RHO, 1, True),
+    ("gap", "gap", style.GAP, 2, True),
+    ("unseen", "unseen", style.EXPLANATION, 2, False),
+)
+"""Column, its name, its look, its panel, and whether its band is drawn."""
+
+
+def of_run(look: Look, place: int) -> Look:
+    """The look of a line in the first or the second run, which has one colour and the symbols of the first."""
+    if place == 1:
+        return look
+    return replace(look, dash="longdash") if look is style.RHO else replace(style.SECOND, symbol=look.symbol)
+
+
 def over_steps(selection: Selection, second: data.RunEntry, theirs: data.Setting) -> None:
     """Self and gap of both runs over the steps, whether they share examples or not."""
     st.subheader("Over the checkpoints", divider="grey")
     runs = (
-        ("first", selection.path, selection.setting, (style.BLUE, "circle", "solid"), "dot"),
-        ("second", second.path, theirs, (style.ORANGE, "diamond", "dash"), "dashdot"),
+        ("first", selection.path, selection.setting),
+        ("second", second.path, theirs),
     )
     series, tables, in_words = [], [], []
-    for name, path, s, look, dots in runs:
+    for place, (name, path, s) in enumerate(runs, 1):
         asked = {"explainer": s.explainer, "regime": s.regime, "condition": s.condition, "split": selection.split}
         every = data.metrics(path, control=None, noise_kind=chosen.noise_kinds(s.explainer), **asked)
         kind = selection.edit if selection.edit in set(every["edit"]) else chosen.default_edit(every)
@@ -141,12 +159,9 @@ def over_steps(selection: Selection, second: data.RunEntry, theirs: data.Setting
         if rows.empty:
             st.caption(f"Nothing was measured of the {name} run in this setting and split.")
             continue
-        label, (_, symbol, dash) = f"{name} ({kind})", look
         series += [
-            Series(rows, "self", f"Self, {label}", *look),
-            Series(rows, "target_current", f"ρ, {label}", style.GREY, "x", dots),
-            Series(rows, "gap", f"gap, {label}", *look, panel=2),
-            Series(rows, "unseen", f"unseen, {label}", style.GREEN, symbol, dash, 2, False),
+            Series(rows, column, f"{said}, {name} ({kind})", of_run(look, place), panel, band, f"{said} {place}")
+            for column, said, look, panel, band in LINES
         ]
         tables.append(rows.assign(run=name))
         in_words.append(s.explainer == "verbal")

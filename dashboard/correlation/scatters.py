@@ -15,6 +15,7 @@ from dashboard.charts.points import RASTER_FROM
 from dashboard.correlation.halves import Half
 from dashboard.correlation.view import band, shown
 from dashboard.reading.agreement import Agreement
+from dashboard.reading.titles import titles
 from dashboard.selection import on_screen
 from dashboard.selection.state import Selection, update
 from dashboard.text import markdown_escaped
@@ -132,8 +133,10 @@ def pick_row(selection: Selection, key: str, ids: list[str]) -> None:
 def examples(selection: Selection, frame: pd.DataFrame, selected: np.ndarray | None, n: int) -> None:
     """The rows of the slice, the chosen example first; choosing a row opens it."""
     drawn = ["example_id", "edit", *COLUMNS, "group", *(c for c in frame.columns if c.startswith("meta_"))]
-    rows = on_screen.worst(frame, selected, ROWS, selection.example)[drawn]
-    ids = rows["example_id"].astype(str).tolist()
+    rows = on_screen.worst(frame, selected, ROWS, selection.example)
+    names = titles(selection.path, selection.setting, rows["row_number"].tolist())
+    ids, rows = rows["example_id"].astype(str).tolist(), rows[drawn].drop(columns="example_id")
+    rows.insert(0, "example", names)  # a text, where the export has the id
     st.subheader("Examples" if selected is None else "Examples in the slice", divider="grey")
     first = "The chosen example first, then the largest error" if selection.example in ids else "Largest error first"
     more = f" The first {ROWS:,} of {n:,}; the export holds all." if n > ROWS else ""

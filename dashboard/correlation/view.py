@@ -91,9 +91,9 @@ def by_edit_table(kinds: Mapping[str, Agreement], pooled: Agreement, retrained: 
     st.subheader("Within each kind of edit", divider="grey")
     _table(lines, "by_edit", "Agreement within each kind of edit")
     st.caption(
-        "In brackets: 95% bootstrap by group, pointwise. Null, retrained: Self of explainers trained on shuffled "
-        "targets, known for whole splits only. Null, pairs shuffled: r when whole groups of "
-        "explanations change places; this band is narrower."
+        "In brackets: 95% bootstrap by group, pointwise. Two nulls, each a 95% band. Retrained: Self of explainers "
+        "trained on shuffled targets, known for whole splits only. Pairs shuffled, in all tables of this page: r when "
+        "whole groups of explanations change places; this band is narrower."
     )
 
 
@@ -106,17 +106,14 @@ def halves_table(found: Mapping[str, Half]) -> None:
             "r, current model": shown(half.current),
             "r, target": shown(half.target),
             "current − target": shown(half.difference, sign=True) + notes.get(name, ""),
-            "null, current": band(half.null_current),
-            "null, target": band(half.null_target),
+            "null, pairs shuffled: current": band(half.null_current),
+            "target": band(half.null_target),
         }
         for name, half in found.items()
     ]
     st.subheader("Δ split into its two outputs", divider="grey")
     _table(lines, "halves", "Correlations of the explanation with the effect and with each of its two outputs")
-    st.caption(
-        "An explanation that agrees only with −f(x) reads the present output. In brackets: 95% bootstrap by group. "
-        "Null: 95% band when whole groups of explanations change places."
-    )
+    st.caption("An explanation that agrees only with −f(x) reads the present output.")
 
 
 def _table(lines: list[dict[str, Any]], key: str, alt: str) -> None:

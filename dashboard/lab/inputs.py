@@ -50,7 +50,7 @@ def draft_of(selection: Selection) -> Draft:
     if st.session_state.get("lab_origin") == wanted:
         return current()
     if selection.example is None and not _touched():
-        first = next(iter(start.offered(selection)), None)
+        first = start.typical(selection)
         update(example=first)
         wanted = (selection.run.key, first)
     row = start.read(selection, wanted[1]) if wanted[1] else None
@@ -67,8 +67,8 @@ def draft_of(selection: Selection) -> Draft:
 
 def start_from(selection: Selection) -> None:
     """Choose an example to start from, or a blank prompt."""
-    titles = start.offered(selection)
     here = st.session_state.get("lab_origin", (None, None))[1]
+    titles = start.offered(selection, here)
 
     def started(chosen: str) -> None:
         if not chosen:
@@ -77,7 +77,8 @@ def start_from(selection: Selection) -> None:
         update(example=chosen)
 
     help_line = (
-        "The list has the examples whose effect moved most from the target to the current checkpoint. The page "
+        "The page begins with an example whose effect moved as far as most do. The list has those that moved most from "
+        "the target to the current checkpoint. The page "
         "Examples can send any other example here."
     )
     look = {"format_func": lambda i: titles.get(i, "a prompt of your own"), "help": help_line}

@@ -23,6 +23,8 @@ HELP = {
     "Off by": "|explanation − Δ|, in nats.",
     "−f(x)": "The control `output`: the present output alone. An explanation no nearer to Δ has shown nothing.",
 }
+STALE = "<style>.st-key-lab_stale { opacity: 0.45; }</style>"
+"""Numbers of other inputs than those above them are dimmed."""
 
 
 def results(selection: Selection, result: Result, asked: Question | None) -> None:
@@ -35,6 +37,12 @@ def results(selection: Selection, result: Result, asked: Question | None) -> Non
             f"“{markdown_escaped(label(result.question.prompt, 100))}”. Press Run for the present ones.",
             icon=":material/history:",
         )
+        st.html(STALE)
+    with st.container(key="lab_stale" if result.question != asked else "lab_fresh"):
+        _all(selection, result)
+
+
+def _all(selection: Selection, result: Result) -> None:
     row = _recorded(selection, result)
     _warnings(result, known=row is not None)
     _effects(result)

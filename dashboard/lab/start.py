@@ -14,15 +14,29 @@ from engine.records import example_id
 from engine.runs.store import RunError
 
 
-def offered(selection: Selection) -> dict[str, str]:
-    """Examples to start from, id → title (plain text): those whose effect moved most, and the one of the link.
+def offered(selection: Selection, here: str | None = None) -> dict[str, str]:
+    """Examples to start from, id → title (plain text): those whose effect moved most, the one of the link, and `here`.
 
     Empty if the run explains none.
     """
     try:
-        return on_screen.offered(selection, [selection.example] if selection.example else [])
+        return on_screen.offered(selection, [i for i in (selection.example, here) if i])
     except RunError:
         return {}
+
+
+def typical(selection: Selection) -> str | None:
+    """The example to begin with: the one in the middle of all that fit, by how far its effect moved. None if the run
+    explains none."""
+    s = selection
+    try:
+        numbers = example_rows.order(s.path, example_rows.Query(s.setting, s.split, s.edit, sort="shift"))
+        if not len(numbers):
+            return None
+        middle = int(numbers[len(numbers) // 2])
+        return str(example_rows.rows(s.path, s.setting, [middle]).iloc[0]["example_id"])
+    except RunError:
+        return None
 
 
 def read(selection: Selection, identity: str) -> dict | None:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import streamlit as st
 
 from dashboard.charts.learn import hands
+from dashboard.lesson import look
 from dashboard.lesson.words import UNDECIDED, Reveal, guess_against, votes_against
 from dashboard.reading.agreement import Estimate
 from dashboard.text import escaped, markdown_escaped
@@ -53,11 +54,13 @@ def choice(key: str, question: str, labels: Mapping[str, str]) -> Board:
     ask(question)
     answers(key, labels)
     with st.expander("Show of hands", icon=":material/front_hand:", expanded=bool(own.hands)):
-        for name, label in labels.items():
-            widget = f"hands_{key}_{name}"
-            st.session_state[widget] = own.hands.get(name, 0)
-            title = f"Hands for “{markdown_escaped(label)}”"
-            st.number_input(title, 0, MOST_HANDS, key=widget, on_change=_count, args=(own, name, widget))
+        width = 240 if len(labels) < 4 else 150
+        with st.container(horizontal=True, vertical_alignment="bottom"):
+            for name, label in labels.items():
+                widget = f"hands_{key}_{name}"
+                st.session_state[widget] = own.hands.get(name, 0)
+                title, does = f"Hands for “{markdown_escaped(label)}”", {"on_change": _count}
+                st.number_input(title, 0, MOST_HANDS, key=widget, args=(own, name, widget), width=width, **does)
     reveal_button(key)
     return own
 
@@ -68,9 +71,9 @@ def answers(key: str, labels: Mapping[str, str]) -> None:
     with st.container(horizontal=True):
         for name, label in labels.items():
             chosen = own.guess == name
-            look = {"type": "primary", "icon": ":material/check:"} if chosen else {}
+            mark = {"type": "primary", "icon": ":material/check:"} if chosen else {}
             title = markdown_escaped(label)
-            st.button(title, key=f"guess_{key}_{name}", on_click=_choose, args=(own, None if chosen else name), **look)
+            st.button(title, key=f"guess_{key}_{name}", on_click=_choose, args=(own, None if chosen else name), **mark)
 
 
 def slider(key: str, question: str, *, start: float = 0.5, unit: str = "r") -> Board:
@@ -79,8 +82,8 @@ def slider(key: str, question: str, *, start: float = 0.5, unit: str = "r") -> B
     ask(question)
     widget = f"guess_{key}"
     st.session_state[widget] = start if own.number is None else own.number
-    label, look = f"Our prediction of {unit}", {"step": 0.05, "format": "%.2f"}
-    st.slider(label, -1.0, 1.0, key=widget, on_change=lambda: _choose(own, st.session_state[widget]), **look)
+    label, steps = f"Our prediction of {unit}", {"step": 0.05, "format": "%.2f"}
+    st.slider(label, -1.0, 1.0, key=widget, on_change=lambda: _choose(own, st.session_state[widget]), **steps)
     if own.guess is None:
         st.caption("Move the slider to predict; or reveal without a prediction.")
     reveal_button(key)
@@ -100,7 +103,7 @@ def _count(own: Board, name: str, widget: str) -> None:
 
 
 def _show(own: Board, shown: bool) -> None:
-    own.shown = shown
+    own.shown = st.session_state["lesson_just_shown"] = shown
 
 
 def reveal_button(key: str) -> None:
@@ -110,8 +113,8 @@ def reveal_button(key: str) -> None:
     if own.shown:
         st.button("Hide again", key=f"hide_{key}", icon=":material/visibility_off:", **does)
     else:
-        look = {"type": "primary", "icon": ":material/visibility:", "help": "What was measured. Key: V."}
-        st.button("Reveal", key=f"reveal_{key}", shortcut="v", **look, **does)
+        does |= {"type": "primary", "icon": ":material/visibility:", "help": "What was measured. Key: V."}
+        st.button("Reveal", key=f"reveal_{key}", shortcut="v", **does)
 
 
 def box(headline: str, *paragraphs: str, sign: str = "", expected: bool = True) -> None:
@@ -119,6 +122,8 @@ def box(headline: str, *paragraphs: str, sign: str = "", expected: bool = True) 
     said = f'<p class="sign">{sign}</p>' if sign else ""
     said += f'<p class="headline">{escaped(headline)}</p>' + "".join(f"<p>{escaped(p)}</p>" for p in paragraphs)
     st.html(f'<div class="reveal {"expected" if expected else "other"}">{said}</div>')
+    if st.session_state.pop("lesson_just_shown", False):
+        st.html(look.TO_REVEAL, unsafe_allow_javascript=True)
 
 
 def show_answer(reveal: Reveal) -> None:

@@ -28,4 +28,13 @@ STYLE = """<style>
 [data-testid=stMain] .where p { font-size: 20px; margin: 0; }
 </style>"""
 
+FULL = """<style>
+[data-testid=stSidebar], [data-testid=stHeader], [data-testid=stExpandSidebarButton] { display: none; }
+[data-testid=stMainBlockContainer] { max-width: 100%; padding-top: 1rem; }
+</style>"""
+"""The lesson alone, without the sidebar and the bar above."""
+FILL = "<script>document.documentElement.requestFullscreen?.().catch(() => {})</script>"
+LEAVE = "<script>if (document.fullscreenElement) document.exitFullscreen().catch(() => {})</script>"
+"""A browser fills the screen, or leaves it, only just after a click or a key."""
+TO_REVEAL = "<script>document.querySelector('.reveal')?.scrollIntoView({ block: 'center' })</script>"
 TO_TOP = "<script>document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0)</script>"

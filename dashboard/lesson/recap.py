@@ -90,11 +90,11 @@ def _ladders(run: LessonRun, rows: pd.DataFrame, controls: pd.DataFrame) -> None
         if pd.isna(last[name]):
             say(f"{question} Not measured at the last checkpoint of this run.")
             continue
-        bars = [wall.bar("the explanation", words.metric(last, name), style.GREEN, "star")]
+        bars = [wall.bar("the explanation", words.metric(last, name), style.EXPLANATION)]
         for control in CONTROLS:
             if control in here.index and pd.notna(here.loc[control, name]):
                 look, value = style.CONTROLS[control], words.metric(here.loc[control].to_dict(), name)
-                bars.append(wall.bar(look.name, value, look.colour, look.symbol))
+                bars.append(wall.bar(look.name, value, look))
         say(question)
         title = f"{name.replace('_', ' ')}, partial r"
         wall.bars(run, bars, key=f"learn-{name}", x_title=title, about=about, signed=True)

@@ -7,6 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import learn, number, style
+from dashboard.glossary import MEANING
 from dashboard.lesson import classroom, from_runs, measures, wall, words
 from dashboard.lesson.classroom import say
 from dashboard.lesson.roles import ROLES, LessonRun
@@ -17,12 +18,12 @@ from dashboard.widgets.figures import keep, show
 WAYS = {"more": "likelier", "less": "less likely", "same": "about the same"}
 WHOM = {"self": "The model as it is now", "orig": "The labels, made before", "neither": "Neither of them"}
 STILL = {"still": "It stands still", "moved": "It moves"}
-LINES = (learn.Line("self", "Self", style.SELF, "circle"), learn.Line("orig", "Orig", style.ORIG, "diamond", "dash"))
+LINES = (learn.Line("self", "Self", style.CURRENT), learn.Line("orig", "Orig", style.TARGET))
 MOVES = {
-    "f": ("f(x)", style.BLUE, "circle"),
-    "f_edited": ("f(x′)", style.ORANGE, "diamond"),
-    "effect": ("Δ, the effect", style.PURPLE, "square"),
-    "explanation": ("the explanation", style.GREEN, "star"),
+    "f": ("f(x)", style.CURRENT),
+    "f_edited": ("f(x′)", style.CURRENT),
+    "effect": ("Δ, the effect", style.CURRENT),
+    "explanation": ("the explanation", style.EXPLANATION),
 }
 
 
@@ -32,6 +33,7 @@ def counterfactual(run: LessonRun) -> None:
         "Ask a language model something. Change one thing in the prompt, and ask again: the second prompt is the "
         "counterfactual of the first. Behavior f says how the model leans between two answers."
     )
+    say(f"Nats: {MEANING['nats']}")
     examples = from_runs.examples(run)
     if examples.empty:
         st.info("This run has no example of the chosen kind of edit.")
@@ -76,6 +78,7 @@ def explainer(run: LessonRun) -> None:
         "An explainer reads what the model computes while it reads x. It never sees x′. It is trained to say the "
         f"effect Δ = f(x′) − f(x) of one fixed model, the target {target}. These labels never change."
     )
+    say(f"r: {MEANING['r']}")
     question = "On new prompts: how well will it agree with the effects? 1 is perfect, 0 is chance."
     own = classroom.slider(f"2:{run.key}", question)
     if not own.shown:
@@ -103,7 +106,7 @@ def drift(run: LessonRun) -> None:
         return
     place = findings.place(last)
     classroom.answer_number(own, words.drifted(rho, place), rho, "ρ")
-    line = learn.Line("rho", "ρ", style.GREY, "x")
+    line = learn.Line("rho", "ρ", style.RHO)
     figure = learn.over_steps(over, [line], y_title="ρ, Pearson r", guess=own.number)
     alt = f"ρ over {len(over)} checkpoints; at {place} {words.with_interval(rho)}."
     about = wall.about(run, last["n"], last["n_groups"], "band: 95% intervals")
@@ -174,9 +177,9 @@ def null(run: LessonRun) -> None:
         first, last = rows.iloc[0], rows.iloc[-1]
         say(words.null_gap(first.to_dict(), last.to_dict()))
         bars = [
-            wall.bar("Self at the target", words.metric(first, "self"), style.BLUE, "circle"),
-            wall.bar("Self at the end", words.metric(last, "self"), style.BLUE, "square"),
-            wall.bar("gap at the end", words.metric(last, "gap"), style.ORANGE, "diamond"),
+            wall.bar("Self at the target", words.metric(first, "self"), style.CURRENT),
+            wall.bar("Self at the end", words.metric(last, "self"), style.CURRENT),
+            wall.bar("gap at the end", words.metric(last, "gap"), style.GAP),
         ]
         about = wall.about(run, last["n"], last["n_groups"])
         wall.bars(run, bars, key="learn-null-gap", x_title="Pearson r", about=about)
@@ -201,11 +204,11 @@ def lookalike(run: LessonRun) -> None:
         return
     classroom.answer_number(own, words.output_alone(contest), contest.output_self, "r of −f(x)")
     say(words.against_output(contest))
-    look, about = style.CONTROLS["output"], wall.about(run, contest.n, contest.n_groups)
+    about = wall.about(run, contest.n, contest.n_groups)
     self_pair, gap_pair = (
         [
-            wall.bar("the explanation", mine, style.GREEN, "star"),
-            wall.bar("−f(x) alone", output, look.colour, look.symbol),
+            wall.bar("the explanation", mine, style.EXPLANATION),
+            wall.bar("−f(x) alone", output, style.OUTPUT),
         ]
         for mine, output in ((contest.self, contest.output_self), (contest.gap, contest.output_gap))
     )
@@ -219,7 +222,7 @@ def lookalike(run: LessonRun) -> None:
 def _moves(run: LessonRun, still: measures.Stillness, names: list[str], key: str) -> None:
     """How far each quantity moved from the target to the last checkpoint."""
     triples = {n: (wall.triple(still.moves[n].spread), wall.triple(still.moves[n].kept)) for n in names}
-    bars = [learn.Bar(MOVES[n][0], spread, *MOVES[n][1:]) for n, (spread, _) in triples.items()]
+    bars = [learn.Bar(MOVES[n][0], spread, MOVES[n][1]) for n, (spread, _) in triples.items()]
     table = pd.DataFrame(
         [(MOVES[n][0], *spread, *kept) for n, (spread, kept) in triples.items()],
         columns=["quantity", "moved, nats", "low", "high", "r before and after", "r low", "r high"],

@@ -9,6 +9,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts import learn
+from dashboard.charts.style import Look
 from dashboard.lesson.measures import group_count
 from dashboard.lesson.roles import LessonRun
 from dashboard.reading.agreement import Estimate
@@ -20,9 +21,9 @@ def triple(e: Estimate) -> learn.Triple:
     return e.value, e.low, e.high
 
 
-def bar(name: str, value: Estimate, colour: str, symbol: str) -> learn.Bar:
+def bar(name: str, value: Estimate, look: Look) -> learn.Bar:
     """One labelled number for `bars`."""
-    return learn.Bar(name, triple(value), colour, symbol)
+    return learn.Bar(name, triple(value), look)
 
 
 def about(run: LessonRun, n: float, n_groups: float, note: str = "95% intervals") -> str:

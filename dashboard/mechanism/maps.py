@@ -19,11 +19,9 @@ from engine.runs.store import Run
 from engine.tasks import WORDINGS
 
 GROUPS = ("before the edit", "the edit", "after it", "the question's end")
-PLACES = {maps.BEFORE: (GROUPS[0], "all of it"), maps.ALL: ("all", "positions")}
-PLACES |= {name: (GROUPS[1], name.removeprefix("edit, ")) for name in maps.EDIT}
-PLACES |= {name: (GROUPS[2], name.removeprefix("after, ")) for name in maps.AFTER}
-PLACES |= {name: (GROUPS[3], name.replace(" token", "")) for name in maps.END}
-"""Region of positions → (the group that it belongs to, its name within the group)."""
+GROUP_OF = {maps.BEFORE: GROUPS[0], maps.ALL: "all"} | dict.fromkeys(maps.EDIT, GROUPS[1])
+GROUP_OF |= dict.fromkeys(maps.AFTER, GROUPS[2]) | dict.fromkeys(maps.END, GROUPS[3])
+"""Region of positions → the group that it belongs to."""
 
 LONGEST = 160
 """Tokens of x from the edit to its end that are patched one by one on demand."""
@@ -114,7 +112,7 @@ def _example(
         (found,) = hooks.patch_pairs(model, [pair], scores, range(model.n_layers + 1))
         tokens = tuple(model.tokenizer.decode([x.prompt[p]]) for p in kept)
     by_region = maps.regions(alignment.edit, n)
-    named = {p: PLACES[name][0] for name in maps.REGIONS if name != maps.ALL for p in by_region[name]}
+    named = {p: GROUP_OF[name] for name in maps.REGIONS if name != maps.ALL for p in by_region[name]}
     moved = {name: float(found.edited[name][0] - found.clean[name][0]) for name in scores}
     return ExampleMap(
         tokens=tokens,

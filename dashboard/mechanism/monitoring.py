@@ -52,7 +52,6 @@ def _detect(
 
 def monitor(selection: Selection, edit: str) -> None:
     """The section: predicted against measured shifts, the detection curve, and its baseline."""
-    st.subheader("Monitoring without edits", divider="grey")
     st.write(
         "At a new checkpoint the explainer is asked about the prompts alone; no edit is run. Does the shift that it "
         "predicts for a slice tell where the effect has really moved?"

@@ -15,7 +15,7 @@ from dashboard.selection.on_screen import offered
 from dashboard.selection.resolve import with_changes
 from dashboard.selection.state import Selection, problem
 from dashboard.text import diff, markdown_escaped, shown, visible
-from dashboard.widgets.figures import choose, show
+from dashboard.widgets.figures import choose, is_dark, show
 from dashboard.widgets.on_demand import can_load, requested, warn_if_replaced
 from dashboard.widgets.parts import small_print
 from engine.config import InputError
@@ -25,7 +25,6 @@ TITLES = ("Behavior f", "Explanation")
 
 def one_example(selection: Selection) -> None:
     """Choose an example, and patch it after a click."""
-    st.subheader("One example, token by token", divider="grey")
     path, checkpoint, asked = selection.path, selection.checkpoint, selection.example
     titles = offered(selection, [asked] if asked else [])
     if not titles:
@@ -67,12 +66,12 @@ def draw_example(selection: Selection, found: ExampleMap, identity: str) -> None
     columns = [Column(f"{position} {visible(token)}", group) for position, token, group in every]
     moved = "" if found.moved is None else f"; the explanation moves by {charts.number(found.moved, sign=True)}"
     total = f"From x to x′ f moves by {charts.number(found.effect, sign=True)} nats{moved}."
-    figure = patch_maps(columns, list(range(len(found.behavior))), panels, unit="nats", own_scales=True)
+    figure = patch_maps(columns, list(range(len(found.behavior))), panels, unit="nats", own_scales=True, dark=is_dark())
     origin = f"one example, {selection.checkpoint}, each position patched by itself"
     alt = f"Heatmaps over layers and {len(found.tokens)} tokens of one example, in nats. {total}"
     table = found.table().assign(token=lambda t: t["token"].map(shown))
     show(figure, key="patched_tokens", path=selection.path, about=origin, alt=alt, table=table)
-    how = "token by token" if found.exact else "with the mean state of the tokens in its place (see above)"
+    how = "token by token" if found.exact else "with the mean state of the tokens in its place (see the tab Maps)"
     cut = f" The first {found.left_out} tokens from the edit's start on are left out." if found.left_out else ""
     small_print(f"{total} The edit is patched {how}; tokens before it are the same in both runs.{cut}")
     link = {"label": "Open on the page Examples", "icon": ":material/open_in_new:"}

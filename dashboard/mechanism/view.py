@@ -14,7 +14,7 @@ from dashboard.mechanism.one_example import TITLES, one_example
 from dashboard.reading import chosen, data
 from dashboard.selection.state import Selection
 from dashboard.text import markdown_escaped, shown
-from dashboard.widgets.figures import choose, show
+from dashboard.widgets.figures import choose, is_dark, show, tabs
 from dashboard.widgets.parts import small_print
 from engine.patching.maps import ALL, BEFORE, REGIONS
 
@@ -38,12 +38,17 @@ HELP = (
 )
 
 
+PARTS = {"maps": "Maps", "example": "One example, token by token", "monitoring": "Monitoring without edits"}
+
+
 def page(selection: Selection) -> None:
-    run_maps(selection)
-    one_example(selection)
-    s = selection
+    part, s = tabs(PARTS), selection
+    if part == "maps":
+        return run_maps(selection)
+    if part == "example":
+        return one_example(selection)
     measured = data.metrics(s.path, control=None, explainer=s.explainer, split=s.split, condition=s.condition)
-    monitor(s, s.edit or chosen.default_edit(measured) or s.options.edits[0])
+    return monitor(s, s.edit or chosen.default_edit(measured) or s.options.edits[0])
 
 
 def run_maps(selection: Selection) -> None:
@@ -82,7 +87,7 @@ def how_to_make_maps(selection: Selection) -> None:
         return
     st.write("They are made from the run's checkpoints and added to it, in a minute or two for a small model:")
     st.code(f"coupling patch {shown(selection.path)}", language="bash")
-    st.caption("Below, one example at a time can be patched at once, where the checkpoints are on this disk.")
+    st.caption(f"Under “{PARTS['example']}” one can be patched at once, where the checkpoints are on this disk.")
 
 
 def both_maps(selection: Selection, checkpoint: str, edit: str, about: pd.Series) -> None:
@@ -100,11 +105,11 @@ def both_maps(selection: Selection, checkpoint: str, edit: str, about: pd.Series
     values = [grid.sort_index().reindex(columns=regions).to_numpy(np.float64, copy=True) for grid in grids]
     layers = sorted(int(layer) for layer in grids[0].index)
     values[1][[layer > int(about["probe_layer"]) for layer in layers]] = np.nan
-    columns = [Column(label, group) for group, label in (maps.PLACES[region] for region in regions)]
+    columns = [Column(region, maps.GROUP_OF[region]) for region in regions]
     in_words = about["explainer"] == "verbal"
     explainer = "the model's own words" if in_words else f"frozen {about['explainer']} at layer {about['probe_layer']}"
     unit, limit = ("of the change", 1.0) if scale == "share" else ("nats", None)
-    figure = patch_maps(columns, layers, list(zip(TITLES, values, strict=True)), unit=unit, limit=limit)
+    figure = patch_maps(columns, layers, list(zip(TITLES, values, strict=True)), unit=unit, limit=limit, dark=is_dark())
     origin = f"{about['split']} · n = {about['n']:,} · {about['n_groups']:,} groups · {edit}, {checkpoint}, {explainer}"
     alt = (
         f"Two heatmaps over layers and regions of the prompt, {SCALES[scale]}. Behavior is restored most at "
@@ -114,10 +119,11 @@ def both_maps(selection: Selection, checkpoint: str, edit: str, about: pd.Series
     shown_rows = table[table["region"].isin(regions)]
     show(figure, key="patching", path=selection.path, about=origin, alt=alt, table=shown_rows)
     st.caption(
-        "States of the run on x′ are put into the run on x, one region of positions and one layer at a time. Blue: the "
-        "patch moves the score towards x′. Before the edit both runs are the same, so nothing can change there. If x "
-        "and x′ have different numbers of tokens, the edit gets the mean state of the tokens in its place (after a "
-        "deletion, of the token before it), and all positions together may not bring about the whole change. "
+        "States of the run on x′ are put into the run on x, one region of positions and one layer at a time. Blue: "
+        "the patch moves the score towards x′. A cell without a number is near 0; before the edit both runs are the "
+        "same, so nothing can change there. If x and x′ have different numbers of tokens, the edit gets the mean state "
+        "of the tokens in its place (after a deletion, of the token before it), and all positions together may not "
+        "bring about the whole change. "
         "Empty: layers above the one that the explainer reads." + (OWN_WORDS if in_words else "")
     )
 

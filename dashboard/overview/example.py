@@ -35,7 +35,7 @@ def one_example(selection: Selection, edit: str | None) -> None:
         if row is not None:
             carried = with_changes(selection, example=row["example_id"])
             st.page_link(PAGES / "examples.py", label="This example", icon=":material/article:", query_params=carried)
-        label = "New here? Seven steps"
+        label = "New here? A lesson in eight steps"
         st.page_link(PAGES / "learn.py", label=label, icon=":material/school:", query_params={"run": selection.run.key})
 
 
@@ -58,7 +58,7 @@ def in_words(row: Mapping[Any, Any]) -> str:
     """The story of an example as HTML: the edit in the prompt, then what happened."""
     before, after = (leaning(row[name], row) for name in ("f_current", "f_edited_current"))
     did = f"The model as it is now says {before}; after the edit, {after}."
-    effect = f"So the edit's effect {term('Δ')} is {signed(row['effect_current'])} nats."
+    effect = f"So the edit's effect {term('Δ')} is {signed(row['effect_current'])} {term('nats')}."
     label = f" {term('target', 'The label')}, made at an earlier checkpoint, was {signed(row['effect_target'])}."
     if isinstance(row["text"], str):
         said, label = f"Of itself the model said: “{escaped(row['text'].strip())}”", ""

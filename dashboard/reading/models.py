@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from engine.config import ChatSpec, CheckpointSpec
 from engine.runs.store import RunError
@@ -61,9 +62,10 @@ def _load(spec_json: str, chat_json: str) -> Checkpoint:
 
 @contextmanager
 def model(path: Path, name: str) -> Iterator[Checkpoint]:
-    """The model of a checkpoint, for one caller at a time. Raises InputError if it can't be loaded."""
+    """The model of a checkpoint, for one caller at a time. Raises AccessError, or InputError if it can't be loaded."""
     from engine.model.of_run import chat_of
 
+    access.require("change")
     spec, chat = checkpoint_spec(path, name), chat_of(data.spec(path), data.manifest(path))
     with _LOCK:
         yield _load(spec.model_dump_json(), chat.model_dump_json())

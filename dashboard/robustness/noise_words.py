@@ -38,6 +38,9 @@ def line(name: str, found: cached.Refit, null: str) -> str:
         text = f"{name}: no level breaks it; at 100% Self is still above the null band ({null})."
     else:
         text = f"{name} breaks it at {found.breaks_at:.0%}: there Self enters the null band ({null})."
-    if found.keeps_until is not None and found.clean > 0:
-        text += f" Nine tenths of its noise-free Self ({number(found.clean)}) are left until {found.keeps_until:.0%}."
-    return text
+    if found.keeps_until is None or found.clean <= 0:
+        return text
+    kept = f"ine tenths of its noise-free Self ({number(found.clean)}) are left until {found.keeps_until:.0%}."
+    if found.breaks_at is None or found.breaks_at > found.keeps_until:
+        return f"{text} N{kept}"
+    return f"{text} Its size says less: n{kept} Yet from {found.breaks_at:.0%} on labels without meaning reach as much."

@@ -7,6 +7,7 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs, run_export, run_import, trash
 from dashboard.runs.actions import act, home
@@ -56,6 +57,8 @@ def download(path: Path) -> None:
 def delete(path: Path) -> None:
     """A button that moves the run to the trash once that is confirmed."""
     directories = data.directories()
+    if not access.may("change"):
+        return
     if reason := trash.why_not(path, directories):
         st.button("Delete", icon=":material/delete:", key="delete_not", disabled=True, help=markdown_escaped(reason))
         return

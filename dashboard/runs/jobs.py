@@ -33,6 +33,7 @@ import psutil
 import yaml
 from filelock import FileLock
 
+from dashboard import access
 from dashboard.runs import consent
 from dashboard.runs.consent import Consent
 from engine import child_environment
@@ -83,8 +84,9 @@ class Stage:
 def start(spec: RunSpec, runs: Path, given: Collection[Consent] = ()) -> Job:
     """Queue a new run under the folder `runs`. Relative paths of the spec start there.
 
-    Raises ConsentError (see `consent.require`), and JobError where a run or a job of that name exists.
+    Raises AccessError, ConsentError (see `consent.require`), and JobError where a run or a job of that name exists.
     """
+    access.require("change")
     consent.require(spec, given)
     runs = runs.resolve()
     target = runs / spec.name
@@ -97,9 +99,10 @@ def start(spec: RunSpec, runs: Path, given: Collection[Consent] = ()) -> Job:
 def resume(path: Path, runs: Path, given: Collection[Consent] = (), within: Iterable[Path | str] | None = None) -> Job:
     """Queue the run in this folder again, whether a job or the command line began it; it goes on where it stopped.
 
-    within: the folders that a person named; by default `runs`. Raises ConsentError (see `consent.require`), JobError
-    where the run lies elsewhere or a job of it is active, and RunError or SpecError where it can't be read.
+    within: the folders that a person named; by default `runs`. Raises AccessError, ConsentError (`consent.require`),
+    JobError where the run lies elsewhere or a job of it is active, and RunError or SpecError where it can't be read.
     """
+    access.require("change")
     path, runs = path.resolve(), runs.resolve()
     if not inside(path, [runs] if within is None else within):
         raise JobError(f"{path}: lies outside the folders of this dashboard: go on by the command coupling run")
@@ -157,6 +160,7 @@ def _launch(job: Job, spec: RunSpec) -> None:
     about = {"name": job.name, "run": str(job.run), "queued": time.time()}
     progress = {PROGRESS_FILE: str(job.folder / "progress.jsonl")}
     environment = child_environment(PYTHONUNBUFFERED="1", **progress, **consented)
+    environment = {name: value for name, value in environment.items() if name not in access.KEPT_FROM_JOBS}
     with (
         readable_errors(job.folder),
         (job.folder / PID).open("wb") as held,
@@ -285,8 +289,10 @@ def cancel(job: Job, grace: float = GRACE) -> threading.Thread | None:
     """Ask the process to stop, and kill it after `grace` seconds if it has not; the run can be resumed later.
 
     Returns the thread that waits and kills; None if there was no process. A process that has not written its number
-    yet cannot be signalled: it writes its number first, then finds that it is cancelled, and ends by itself.
+    yet cannot be signalled: it writes its number first, then finds that it is cancelled, and ends by itself. Raises
+    AccessError.
     """
+    access.require("change")
     if not alive(job):
         return None
     (job.folder / CANCELLED).touch()
@@ -312,7 +318,8 @@ def _signal(process: psutil.Process, number: int) -> None:
 
 
 def forget(*ended: Job) -> None:
-    """Remove the records and logs of jobs; their runs stay. Raises JobError for one that has not ended."""
+    """Remove the records and logs of jobs; their runs stay. Raises AccessError, and JobError if one has not ended."""
+    access.require("change")
     for job in ended:
         if (now := state(job)) in ACTIVE:
             raise JobError(f"{job.name}: is {now}: cancel it first")

@@ -8,10 +8,13 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs
 from dashboard.runs.actions import act, consented, open_link
 from dashboard.runs.consent import Consent, consent_to
+from dashboard.runs.new_run import STARTED
+from dashboard.selection.state import choose_run
 from dashboard.text import markdown_escaped, shown
 from dashboard.widgets.parts import small_print
 from engine.config import InputError
@@ -38,14 +41,26 @@ def section(runs: Path) -> None:
     st.fragment(_list, run_every=POLL if active else None)(runs, active)
 
 
+def open_started() -> bool:
+    """Open the run that was started here, once its folder is there; whether it was opened just now."""
+    path = st.session_state.get(STARTED)
+    entry = next((e for e in data.runs() if str(e.path.resolve()) == path), None) if path else None
+    if entry is None:
+        return False
+    del st.session_state[STARTED]
+    choose_run(entry.key)
+    return True
+
+
 def _list(runs: Path, active: bool) -> None:
     found = jobs.jobs(runs)
     for job in found:
         _card(job)
     ended = [job for job in found if jobs.state(job) not in jobs.ACTIVE]
-    if len(ended) > 1 and st.button("Dismiss all that have ended", icon=":material/clear_all:", key="dismiss_all"):
+    many = len(ended) > 1 and access.may("change")
+    if many and st.button("Dismiss all that have ended", icon=":material/clear_all:", key="dismiss_all"):
         act(partial(jobs.forget, *ended))
-    if active != (len(ended) < len(found)):
+    if active != (len(ended) < len(found)) or open_started():
         st.rerun()  # the list of runs below has changed too
 
 
@@ -54,11 +69,15 @@ def _card(job: jobs.Job) -> None:
     icon, words = LOOKS[state]
     with st.container(border=True, key=f"job_{job.folder.name}"):
         left, right = st.columns([3, 2], vertical_alignment="center")
-        left.markdown(f"{icon} **{markdown_escaped(job.name)}** · {words}")
-        given, allowed = _consent(job) if state in ("interrupted", "failed") else (set(), True)
-        with right.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
-            _buttons(job, state, given, allowed)
         stages = jobs.progress(job)
+        deleted = bool(stages) and not (job.run / "run.json").is_file() and state not in jobs.ACTIVE
+        if deleted:
+            words += "; its run was deleted, and can be restored while it is in the trash"
+        going_on = state in ("interrupted", "failed") and not deleted
+        left.markdown(f"{icon} **{markdown_escaped(job.name)}** · {words}")
+        given, allowed = _consent(job) if going_on else (set(), True)
+        with right.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+            _buttons(job, state, given, allowed if going_on else None)
         if state in ("running", "cancelling"):
             share, text = _progress(job, stages)
             st.progress(share, text)
@@ -86,19 +105,22 @@ def runs_of(job: jobs.Job) -> Path:
     return job.folder.parent.parent
 
 
-def _buttons(job: jobs.Job, state: jobs.State, given: set[Consent], allowed: bool) -> None:
-    if state == "finished" and (entry := next((e for e in data.runs() if e.path == job.run), None)):
-        open_link(entry)
+def _buttons(job: jobs.Job, state: jobs.State, given: set[Consent], allowed: bool | None) -> None:
+    """allowed: whether it may go on now; None: it can't go on. Dismiss never stands where Cancel was."""
     buttons: list[tuple[tuple[str, ...], str, str, Callable[[jobs.Job], object], str]] = [
-        (("queued", "running"), "Cancel", "stop_circle", jobs.cancel, "Stops it; it can go on later where it stopped"),
-        (("interrupted", "failed"), "Go on", "play_arrow", partial(_resume, given=given), "From where it stopped"),
         (("finished", "interrupted", "failed"), "Dismiss", "close", jobs.forget, "Removes its log; the run stays"),
+        (("interrupted", "failed"), "Go on", "play_arrow", partial(_resume, given=given), "From where it stopped"),
+        (("queued", "running"), "Cancel", "stop_circle", jobs.cancel, "Stops it; it can go on later where it stopped"),
     ]
     for states, label, icon, action, about in buttons:
-        disabled = label == "Go on" and not allowed
+        if label == "Go on" and allowed is None:
+            continue
+        disabled = (label == "Go on" and not allowed) or not access.may("change")
         key = f"{label}_{job.folder.name}"
         if state in states and st.button(label, icon=f":material/{icon}:", key=key, help=about, disabled=disabled):
             act(partial(action, job))
+    if state == "finished" and (entry := next((e for e in data.runs() if e.path == job.run), None)):
+        open_link(entry)
 
 
 def _resume(job: jobs.Job, given: set[Consent]) -> jobs.Job:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs, run_size, spec_check, spec_draft, spec_form
 from dashboard.runs.actions import consented, home
@@ -17,10 +18,15 @@ from engine import SAMPLES
 from engine.config import InputError, RunSpec, SpecError
 from engine.spec_files import parse_yaml, resolve_paths
 
+STARTED = "runs_started"
+"""In the session: the folder of the run that was started here, until the list opens it."""
+
 
 @st.fragment
 def editor() -> None:
     """The whole section; an edit reruns this part of the page alone."""
+    if not access.may("change"):  # the check of a spec tells which paths are there
+        return
     _start_from()
     text = st.session_state.setdefault("draft", spec_draft.to_yaml(spec_draft.EMPTY))
     spec = None
@@ -107,4 +113,5 @@ def _go(spec: RunSpec, given: set[Consent]) -> None:
     st.session_state["done"] = f"{shown(job.name)} is in the queue."
     keep("from", None)
     keep("section", None)
+    st.session_state[STARTED] = str(job.run)  # the list opens it as soon as its folder is there
     st.rerun()

@@ -22,6 +22,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from dashboard import access
 from engine.config import InputError, RunSpec
 from engine.runs.files import MANIFEST, hidden_folder, readable_errors
 from engine.runs.manifest import LONGEST_NAME
@@ -58,9 +59,11 @@ class ImportProblem(InputError):
 def import_run(file: BinaryIO, runs: Path, name: str = "", *, stem: str = "") -> Path:
     """Unpack a run from a zip into `runs`, and return its folder.
 
-    name: of its folder; where empty, the folder in the zip gives it, or `stem`, or the spec. Raises ImportProblem
-    (not a zip, a name or size that is refused, damage, a name that is taken) and RunError; nothing is left behind.
+    name: of its folder; where empty, the folder in the zip gives it, or `stem`, or the spec. Raises AccessError,
+    ImportProblem (not a zip, a name or size that is refused, damage, a name that is taken) and RunError; nothing is
+    left behind.
     """
+    access.require("change")
     home = hidden_folder(runs, IMPORTS)
     with readable_errors(home):
         for old in home.iterdir():  # of an import that was cut off

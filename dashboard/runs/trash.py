@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from dashboard import access
 from dashboard.runs import jobs
 from engine import SAMPLES
 from engine.config import InputError
@@ -81,7 +82,9 @@ def why_not(path: Path, directories: Sequence[Path | str]) -> str:
 
 
 def delete(path: Path, directories: Sequence[Path | str]) -> Trashed:
-    """Move a run to the trash of the folder that it is in. Raises TrashError, or RunError while it is being written."""
+    """Move a run to the trash of the folder that it is in. Raises AccessError, TrashError, or RunError while it is
+    being written."""
+    access.require("change")
     path = path.resolve()
     reason = why_not(path, directories) if (path / MANIFEST).is_file() else "This is not a run."
     home = home_of(path, directories)
@@ -112,8 +115,9 @@ def trashed(directories: Iterable[Path | str]) -> list[Trashed]:
 
 
 def restore(entry: Trashed) -> Path:
-    """Move a run back to where it was. Raises TrashError where something else is there now, or a link leads elsewhere,
-    and RunError where the run holds links or special files."""
+    """Move a run back to where it was. Raises AccessError, TrashError where something else is there now, or a link
+    leads elsewhere, and RunError where the run holds links or special files."""
+    access.require("change")
     target = entry.home / entry.place
     if os.path.lexists(target):
         raise TrashError(f"{entry.name}: there is another run of this name now: move that one to the trash first")
@@ -128,7 +132,8 @@ def restore(entry: Trashed) -> Path:
 
 
 def empty(entries: Iterable[Trashed]) -> None:
-    """Delete the entries for good."""
+    """Delete the entries for good. Raises AccessError."""
+    access.require("change")
     for entry in entries:
         with readable_errors(entry.folder):
             shutil.rmtree(entry.folder)

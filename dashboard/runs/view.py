@@ -11,11 +11,14 @@ import pandas as pd
 import streamlit as st
 import yaml
 
+from dashboard import PAGES, access
 from dashboard.reading import data
 from dashboard.reading.tables import blamed
 from dashboard.runs import files_view, jobs
 from dashboard.runs.actions import act, consented, home, open_link
 from dashboard.runs.consent import consent_to
+from dashboard.runs.scores import COLUMNS as SCORES
+from dashboard.runs.scores import VERDICTS, scores
 from dashboard.selection.state import choose_run, problem
 from dashboard.text import escaped, markdown_escaped, shown
 from dashboard.widgets import parts
@@ -32,19 +35,34 @@ STATES = {
     "unreadable": "unreadable: not a run, cut off, or of a newer format",
 }
 
+COLUMNS = ("Run", "State", "Task", *SCORES.values(), *VERDICTS.values(), "Checkpoints", "Examples", "Size, MB")
+COLUMNS += ("Minutes", "Note")
+OF_PRIMARY = "Of the primary hypothesis at the last checkpoint, on held-out groups; intervals: page Overview"
+
 
 def listing(entries: list[data.RunEntry]) -> None:
-    """A table with a line for each run; choosing a line shows that run below."""
-    table = pd.DataFrame([_line(entry) for entry in entries])
+    """A table with a line for each run, most of it sortable by a click on a column's head. Choosing a line shows that
+    run below; two lines can be compared."""
+    wanted = st.text_input("Filter", key="runs_filter", placeholder="a word of a run's name, task, state or note")
+    lines = [_line(entry) for entry in entries]
+    fits = [i for i, line in enumerate(lines) if wanted.casefold() in " ".join(map(str, line.values())).casefold()]
+    entries, table = [entries[i] for i in fits], pd.DataFrame([lines[i] for i in fits], columns=list(COLUMNS))
+    if not entries:
+        st.info("No run fits the filter.")
+        return
+    table = table.dropna(axis="columns", how="all")
     key = f"runs_{hash(tuple((e.key, e.state) for e in entries))}"
 
     def chosen() -> None:
-        for row in st.session_state[key]["selection"]["rows"]:
+        for row in st.session_state[key]["selection"]["rows"][-1:]:
             choose_run(entries[row].key)
 
     column, number = st.column_config.TextColumn, st.column_config.NumberColumn
     configured = {
-        "Run": column(width="medium"),
+        "Run": column(width="medium", pinned=True),
+        "Self": number(format="%.2f", help=OF_PRIMARY),
+        "Gap": number(format="%+.2f", help=f"Self − Orig. {OF_PRIMARY}"),
+        "Unseen": number(format="%+.2f", help=f"What it knows of the run that was not made. {OF_PRIMARY}"),
         "State": column(help="; ".join(STATES.values())),
         "Size, MB": number(format="%.1f", help="Of the parts that the run records"),
         "Minutes": number(format="%.1f", help="Wall time that the run took, where recorded"),
@@ -55,11 +73,23 @@ def listing(entries: list[data.RunEntry]) -> None:
         hide_index=True,
         key=key,
         on_select=chosen,
-        selection_mode="single-row",
+        selection_mode="multi-row",
         column_config=configured,
-        alt="Runs with their state",
+        alt="Runs with their state and scores",
     )
+    _compare([entries[row] for row in st.session_state[key]["selection"]["rows"] if row < len(entries)])
     parts.downloads(table, "runs", "runs")
+
+
+def _compare(picked: list[data.RunEntry]) -> None:
+    """A link to the comparison of two lines."""
+    if len(picked) == 2:
+        first, second = (entry.key for entry in picked)
+        look = {"icon": ":material/compare_arrows:", "query_params": {"run": first, "second": second}}
+        names = " and ".join(map(markdown_escaped, (first, second)))
+        st.page_link(PAGES / "compare.py", label=f"Compare {names}", **look)
+    elif len(picked) > 2:
+        st.caption("Two runs are compared side by side: choose two lines.")
 
 
 def _line(entry: data.RunEntry) -> dict[str, object]:
@@ -70,6 +100,8 @@ def _line(entry: data.RunEntry) -> dict[str, object]:
         row["Examples"] = about["parts"].get("examples.parquet", {}).get("rows")
         row["Size, MB"] = sum(part["bytes"] for part in about["parts"].values()) / 1e6
         row["Minutes"] = sum(about["timings"].values()) / 60 or None
+        if "metrics.parquet" in about["parts"]:
+            row |= scores(entry.path)
     return row | {"Note": shown(entry.problem or entry.note)[:300]}
 
 
@@ -128,10 +160,11 @@ def _actions(entry: data.RunEntry) -> bool:
     open_link(entry)
     about = "Checks every file's hash, and what it holds"
     verifying = st.button("Verify", icon=":material/verified:", key="verify", help=about)
-    if entry.state in ("interrupted", "failed") and not jobs.writes(entry.path, home()):
+    changing = access.may("change")
+    if changing and entry.state in ("interrupted", "failed") and not jobs.writes(entry.path, home()):
         _go_on(entry)
     about = "Opens its spec as a form"
-    if st.button("New run like this", icon=":material/content_copy:", key="like_this", help=about):
+    if changing and st.button("New run like this", icon=":material/content_copy:", key="like_this", help=about):
         st.session_state.pop("draft_from", None)
         keep("from", f"run {entry.key}")
         keep("section", "new")

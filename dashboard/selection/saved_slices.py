@@ -13,6 +13,7 @@ from pathlib import Path
 
 from filelock import FileLock
 
+from dashboard import access
 from dashboard.reading import data
 from dashboard.reading.slices import SliceError, parse
 from engine.runs.files import MANIFEST, replace_file
@@ -59,7 +60,9 @@ def of_run(path: Path, columns: Collection[str]) -> dict[str, str]:
 
 
 def save(path: Path, name: str, text: str | None) -> None:
-    """Save or replace the slice (text form) that a run has under a name; None removes it. Raises RunError, one line."""
+    """Save or replace the slice (text form) that a run has under a name; None removes it. Raises AccessError or
+    RunError, one line."""
+    access.require("change")
     where = file()
     try:
         with FileLock(where.with_suffix(".lock"), timeout=5):

@@ -15,7 +15,7 @@ from dashboard.reading.slices import SIGNS, Slice
 from dashboard.selection import saved_slices
 from dashboard.selection.state import Selection, bound, update
 from dashboard.text import markdown_escaped, shown
-from engine.runs.store import RunError
+from engine.config import InputError
 
 LABELS = {
     "explanation": "explanation, nats",
@@ -81,7 +81,7 @@ def _saved(selection: Selection) -> None:
 def _save(selection: Selection, text: str | None) -> None:
     try:
         saved_slices.save(selection.path, selection.slice.name, text)
-    except RunError as error:
+    except InputError as error:
         st.session_state["slice_trouble"] = str(error)
 
 

@@ -14,6 +14,7 @@ from typing import Any, Concatenate, ParamSpec
 
 import streamlit as st
 
+from dashboard import PAGES, access
 from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
 from dashboard.reading.tables import blamed
@@ -250,12 +251,14 @@ def offer_rescoring(run: data.RunEntry) -> None:
         icon=":material/update:",
     )
     about = "Reads the stored explanations and behavior; no model is loaded. The old metrics stay in the run's folder."
-    if not st.button("Score it anew", icon=":material/calculate:", key="rescore", help=about):
+    allowed = access.may("change")
+    if not st.button("Score it anew", icon=":material/calculate:", key="rescore", help=about, disabled=not allowed):
         return
     from engine.rescore import rescore  # takes seconds to import
 
     bar = st.progress(0.0, "Scoring anew")
     try:
+        access.require("change")
         rescore(run.path, lambda _, done, total: bar.progress(done / max(total, 1), "Scoring anew"))
     except InputError as error:
         problem(str(error))
@@ -266,8 +269,10 @@ def offer_rescoring(run: data.RunEntry) -> None:
 def _say_state(run: data.RunEntry) -> None:
     lines = {
         "running": "This run is still being measured. The page shows the results so far.",
-        "interrupted": "This run was interrupted. The same command goes on where it stopped.",
+        "interrupted": "This run was interrupted. “Go on” on the page Runs continues where it stopped.",
         "failed": f"This run failed: {run.problem}",
     }
     if run.state in lines:
         st.info(markdown_escaped(lines[run.state]), icon=":material/hourglass_empty:")
+        look = {"icon": ":material/folder_open:", "query_params": {"run": run.key}}
+        st.page_link(PAGES / "runs.py", label="This run on the page Runs", **look)

@@ -26,13 +26,32 @@ MOST_DRAWN = 6
 
 
 def single_examples(selection: Selection) -> None:
-    """Both effects and the explanation of single examples, step by step; then the edits of one of their prompts."""
-    st.subheader("Single examples", divider="grey")
+    """Both effects and the explanation of single examples, step by step."""
+    picked, titles = pick(selection)
+    if not picked:
+        return
+    many = "1 example" if len(picked) == 1 else f"{len(picked)} examples"
+    path = moves.over_checkpoints(selection.path, selection.setting, picked)
+    figure, origin = charts.example_moves(path, picked, [titles[i] for i in picked]), _explainer(selection)
+    alt = f"Effects of the current model and explanations of {many} over the checkpoints, in nats."
+    show(figure, key="moves", path=selection.path, about=origin, alt=alt, table=path)
+
+
+def features(selection: Selection) -> None:
+    """How well explanations rank the edits of a prompt: on average, and for the prompt of a picked example."""
+    mean_ranking(selection)
+    picked, titles = pick(selection)
+    if picked:
+        within_prompt(selection, picked, titles)
+
+
+def pick(selection: Selection) -> tuple[list[str], dict[str, str]]:
+    """The examples that the reader picks, kept in the URL, and the titles of all that are offered."""
     asked = list(dict.fromkeys(filter(None, st.query_params.get("examples", "").split(","))))
     titles = offered(selection, [i for i in (*asked[:MOST_DRAWN], selection.example) if i])
     if not titles:
         st.info("No explanations were kept for this setting: choose another explainer, regime, edit or split.")
-        return
+        return [], titles
     say_not_drawn(asked, titles)
     given = [i for i in asked[:MOST_DRAWN] if i in titles]
     start = dict.fromkeys([i for i in (selection.example, *list(titles)[:3]) if i in titles])
@@ -47,17 +66,7 @@ def single_examples(selection: Selection) -> None:
     )
     if not picked:
         st.caption("Choose an example to see it move.")
-        return
-    many = "1 example" if len(picked) == 1 else f"{len(picked)} examples"
-    path = moves.over_checkpoints(selection.path, selection.setting, picked)
-    figure, origin = charts.example_moves(path, picked, [titles[i] for i in picked]), _explainer(selection)
-    alt = f"Effects of the current model and explanations of {many} over the checkpoints, in nats."
-    show(figure, key="moves", path=selection.path, about=origin, alt=alt, table=path)
-    if selection.explainer == "verbal":  # sentences rank nothing
-        return
-    st.subheader("Which features matter: within one prompt", divider="grey")
-    mean_ranking(selection)
-    within_prompt(selection, picked, titles)
+    return picked, titles
 
 
 def _explainer(selection: Selection) -> str:
@@ -81,8 +90,8 @@ def mean_ranking(selection: Selection) -> None:
     if not found:
         return
     series = [
-        Series(rows, "tau", regime, style.CATEGORICAL[i], style.SYMBOLS[i], style.DASHES[i])
-        for i, (regime, rows) in enumerate(found.items())
+        Series(rows, "tau", regime, replace(style.EXPLANATION, dash=dash), label=regime)
+        for (regime, rows), dash in zip(found.items(), style.DASHES, strict=False)
     ]
     table = pd.concat(found.values())
     ends = "; ".join(

@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard import charts
 from dashboard.charts import Series, style
+from dashboard.charts.style import Look
 from dashboard.reading import chosen, data
 from dashboard.refit import cached
 from dashboard.selection.state import Selection
@@ -19,7 +20,6 @@ PANELS = {"self": "Self", "orig": "Orig", "gap": "gap"}
 
 def training_section(selection: Selection, edit: str) -> None:
     """Train when asked; a curve that was trained before is shown at once."""
-    st.subheader("By the explainer's own training step", divider="grey")
     st.caption(
         "Does faithfulness rise while an explainer trains? The run keeps trained explainers only, so one is trained "
         "again here: at the first checkpoint, on the run's fixed targets. It is then asked about every checkpoint."
@@ -70,13 +70,12 @@ def _curve(asked: Asked, stamp: str) -> pd.DataFrame | None:
 
 
 def _draw(selection: Selection, asked: Asked, found: pd.DataFrame, steps: dict[str, str]) -> None:
-    """steps: checkpoint → its name in the legend."""
+    """steps: checkpoint → its name at the lines' ends."""
     series = []
     for i, (name, step) in enumerate(steps.items()):
         rows = found[found["checkpoint"] == name]
-        look = (style.CATEGORICAL[i % 8], style.SYMBOLS[i % 8], style.DASHES[i % 6])
-        for panel, column in enumerate(PANELS, 1):
-            series.append(Series(rows, column, step, *look, panel=panel, legend=panel == 1))
+        look = Look(step, style.CATEGORICAL[i % 8], style.SYMBOLS[i % 8], style.DASHES[i % 6])
+        series += [Series(rows, column, step, look, panel) for panel, column in enumerate(PANELS, 1)]
     sentence = " ".join(curve_sentence(found[found["checkpoint"] == name], step) for name, step in steps.items())
     spec = data.spec(selection.path)
     n, n_groups = (int(found[c].iloc[0]) for c in ("n", "n_groups"))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 
 import pandas as pd
@@ -12,9 +14,9 @@ from dashboard.charts import Series, style
 from dashboard.reading import chosen, data, findings
 from dashboard.selection.state import Selection, bound, edit_caption, problem
 from dashboard.text import markdown_escaped
-from dashboard.trajectory.single_examples import single_examples
+from dashboard.trajectory.single_examples import features, single_examples
 from dashboard.trajectory.training_view import training_section
-from dashboard.widgets.figures import about, choose, keep, several, show
+from dashboard.widgets.figures import about, choose, is_dark, keep, several, show, tabs
 from engine.records import CLAIMS
 
 GAPS = {
@@ -64,12 +66,10 @@ def page(selection: Selection) -> None:
         return
     edit_caption(selection, edit)
     own = every[every["edit"] == edit]
-    headline(selection, own, edit)
-    if selection.explainer != "verbal":  # words have no layer, no size in nats, and were trained on these very steps
-        layers(selection, own, edit)
-        also(selection, own, edit)
-        training_section(selection, edit)
-    single_examples(selection)
+    parts = {name: of for name, of in PARTS.items() if s.explainer != "verbal" or name not in OF_NUMBERS}
+    named = "single" if "examples" in st.query_params else None  # a link that names examples is about them
+    part = tabs({name: label for name, (label, _) in parts.items()}, named)
+    parts[part][1](selection, own, edit)
 
 
 def of_regime(selection: Selection, own: pd.DataFrame, regime: str) -> pd.DataFrame:
@@ -77,13 +77,22 @@ def of_regime(selection: Selection, own: pd.DataFrame, regime: str) -> pd.DataFr
     return chosen.best(chosen.for_layer(own[own["regime"] == regime], selection.layer))
 
 
-def lines(rows: pd.DataFrame, tail: str = "", dash: str = "solid", *, band: bool = True) -> list[Series]:
-    """Self and Orig in the first panel, gap and unseen in the second."""
+LINES = {
+    "self": ("Self", style.CURRENT, 1),
+    "orig": ("Orig", style.TARGET, 1),
+    "gap": ("gap", style.GAP, 2),
+    "unseen": ("unseen", style.EXPLANATION, 2),
+}
+"""Column of the metrics → its name, its look and its panel."""
+
+
+def lines(rows: pd.DataFrame, regime: str = "") -> list[Series]:
+    """Self and Orig in the first panel, gap and unseen in the second. regime: of another than the selected one."""
+    if not regime:
+        return [Series(rows, column, name, look, panel, label=name) for column, (name, look, panel) in LINES.items()]
     return [
-        Series(rows, "self", f"Self{tail}", style.SELF, "circle", dash, band=band),
-        Series(rows, "orig", f"Orig{tail}", style.ORIG, "diamond", dash, band=band),
-        Series(rows, "gap", f"gap{tail}", style.SELF, "circle", dash, panel=2, band=band),
-        Series(rows, "unseen", f"unseen{tail}", style.GREEN, "square", dash, 2, band),
+        Series(rows, column, f"{name}, {regime}", replace(look, dash="dot"), panel, False, f"{name}, {regime}")
+        for column, (name, look, panel) in LINES.items()
     ]
 
 
@@ -105,12 +114,10 @@ def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Serie
     series = []
     for name in picked:
         look, mine = known[name], controls[controls["control"] == name]
-        drawn = (look.colour, look.symbol, look.dash)
-        series.append(Series(mine, "self", f"Self of {look.name}", *drawn, band=False))
-        series.append(Series(mine, "gap", f"gap of {look.name}", *drawn, 2, False))
-    others = [r for r in selection.regimes if r != selection.regime] if overlay else []
-    for regime, dash in zip(others, style.DASHES[1:], strict=False):
-        series += lines(of_regime(selection, own, regime), f", {regime}", dash, band=False)
+        series.append(Series(mine, "self", f"Self of {look.name}", look, band=False))
+        series.append(Series(mine, "gap", f"gap of {look.name}", look, 2, False))
+    for regime in [r for r in selection.regimes if r != selection.regime] if overlay else []:
+        series += lines(of_regime(selection, own, regime), regime)
     return series
 
 
@@ -125,7 +132,7 @@ def headline(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     if rows.empty:
         st.info("Nothing was measured for this setting: choose another layer, regime or kind of edit.")
         return
-    series = [*lines(rows), Series(rows, "target_current", "target–current ρ", style.GREY, "x", "dot")]
+    series = [*lines(rows), Series(rows, "target_current", style.RHO.name, style.RHO)]
     series += more_lines(selection, own, edit)
     in_words = selection.explainer == "verbal"
     lost, sentence = chosen.coupling_lost(rows)
@@ -193,7 +200,6 @@ def verdicts(rows: pd.DataFrame) -> None:
 
 def also(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     """Further numbers over checkpoints, one at a time, a line for each regime."""
-    st.subheader("Also measured", divider="grey")
     there = {k: v[0] for k, v in ALSO.items() if own[k].notna().any()}
     if not there:
         st.info("No further numbers were computed for this setting.")
@@ -202,8 +208,8 @@ def also(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     label, explained = ALSO[name]
     found = [of_regime(selection, own, regime).sort_values("step") for regime in selection.regimes]
     series = [
-        Series(rows, name, regime, style.CATEGORICAL[i], style.SYMBOLS[i], style.DASHES[i])
-        for i, (regime, rows) in enumerate(zip(selection.regimes, found, strict=True))
+        Series(rows, name, regime, replace(style.EXPLANATION, dash=dash), label=regime)
+        for regime, rows, dash in zip(selection.regimes, found, style.DASHES, strict=False)
     ]
     table = pd.concat(found)
     columns = ["regime", "checkpoint", "step", "n", name, f"{name}_low", f"{name}_high"]
@@ -219,14 +225,38 @@ def layers(selection: Selection, own: pd.DataFrame, edit: str) -> None:
     mine = own[own["regime"] == selection.regime]
     found = [chosen.best(part) for _, part in mine.groupby("layer", dropna=True)]
     rows = pd.concat(found) if found else mine.iloc[:0]
-    st.subheader("Layers", divider="grey")
     if rows["layer"].nunique() < 2:
         st.caption("This run measured one layer: there is nothing to compare.")
     measure = choose("Number", "heat", HEAT, "gap", help="Each layer at its own best penalty.")
     if rows.empty or not rows[measure].notna().any():
         st.info(f"{HEAT[measure]} was not computed for this setting.")
         return
-    figure = charts.heatmap(rows, measure, title=HEAT[measure], centred=measure in GAPS)
+    figure = charts.heatmap(rows, measure, title=HEAT[measure], centred=measure in GAPS, dark=is_dark())
     table = rows.pivot_table(index="layer", columns="checkpoint", values=measure, sort=False).reset_index()
     alt = f"Heatmap of {HEAT[measure]} for every layer and checkpoint; the table has the same numbers."
     show(figure, key="layers", path=selection.path, about=about(selection, note=edit), alt=alt, table=table)
+
+
+def _training(selection: Selection, own: pd.DataFrame, edit: str) -> None:
+    training_section(selection, edit)
+
+
+def _examples(selection: Selection, own: pd.DataFrame, edit: str) -> None:
+    single_examples(selection)
+
+
+def _ranking(selection: Selection, own: pd.DataFrame, edit: str) -> None:
+    features(selection)
+
+
+PARTS: dict[str, tuple[str, Callable[[Selection, pd.DataFrame, str], None]]] = {
+    "checkpoints": ("Over the checkpoints", headline),
+    "layers": ("Layers", layers),
+    "also": ("Also measured", also),
+    "training": ("While it trains", _training),
+    "single": ("Single examples", _examples),
+    "features": ("Which features matter", _ranking),
+}
+"""Tab → its label, and what draws it."""
+OF_NUMBERS = ("layers", "also", "training", "features")
+"""Tabs that words lack: they have no layer, no size in nats, and were trained on these very steps."""

@@ -23,6 +23,11 @@ TABLE_ROWS = 1_000
 """Rows of a table that are drawn; the export holds all."""
 
 
+def is_dark() -> bool:
+    """Whether the page's theme is dark, as far as the browser has said so."""
+    return st.context.theme.type == "dark"
+
+
 def about(selection: Selection, *, n: int | None = None, n_groups: int | None = None, note: str = "") -> str:
     """`test_heldout · n = 1,234 · 62 groups · note`, for the line of provenance."""
     counts = [f"n = {n:,}" if n is not None else "", f"{n_groups:,} groups" if n_groups is not None else ""]
@@ -39,19 +44,20 @@ def show(
     table: pd.DataFrame | None = None,
     on_select: Callable[[], None] | None = None,
 ) -> None:
-    """Draw a figure, then its provenance, then the same numbers as a table to read and to save.
+    """Draw a figure; below it, behind a button each, its provenance and the same numbers as a table to read and save.
 
     `table` may be long: the export has it all.
     """
     draw(figure, key=key, alt=alt, path=path, on_select=on_select)
-    provenance(path, extra=about)
-    if table is not None:
-        with st.expander("The same as a table, and export", icon=":material/table:"):
-            st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
-            if len(table) > TABLE_ROWS:
-                st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
-            downloads(table, key, key)
-            picture_format(key)
+    with st.container(horizontal=True, gap="xsmall"):
+        provenance(path, extra=about)
+        if table is not None:
+            with st.popover("Table, export", icon=":material/table:", type="tertiary"):
+                st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
+                if len(table) > TABLE_ROWS:
+                    st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
+                downloads(table, key, key)
+                picture_format(key)
 
 
 def draw(
@@ -108,7 +114,7 @@ def chosen(name: str, choices: Container[str] | None, default: str) -> str:
 def choose(
     label: str, name: str, choices: Mapping[str, str], default: str, *, help: str | None = None, widget: str = "select"
 ) -> str:
-    """One of `choices` (value → label) in a select box ("select") or as "segments", kept in the URL."""
+    """One of `choices` (value → label) in a select box ("select"), as "segments" or as "tabs", kept in the URL."""
     value = chosen(name, choices, default)
     key = f"option_{name}"
     st.session_state[key] = value
@@ -116,14 +122,23 @@ def choose(
     def kept() -> None:
         keep(name, st.session_state[key], default)
 
-    if widget == "segments":
+    if widget in ("segments", "tabs"):
         look: dict = {"required": True, "wrap": True, "format_func": lambda v: markdown_escaped(choices[v])}
+        look["label_visibility"] = "collapsed" if widget == "tabs" else "visible"
         st.segmented_control(label, list(choices), key=key, help=help, on_change=kept, **look)
     else:
         st.selectbox(
             label, list(choices), key=key, help=help, on_change=kept, format_func=lambda v: display(choices[v])
         )
     return value
+
+
+def tabs(parts: Mapping[str, str], default: str | None = None) -> str:
+    """The part of a page that is drawn, of `parts` (value → label); kept in the URL. The default is the first.
+
+    Only the chosen part is computed; `st.tabs` would not keep the choice through a reload.
+    """
+    return choose("Part of this page", "part", parts, default or next(iter(parts)), widget="tabs")
 
 
 def several(

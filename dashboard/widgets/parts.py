@@ -54,11 +54,12 @@ def harmless(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(path: Path, *, extra: str = "") -> None:
-    """The small print under a figure: the run, its content hash, code, seed and note."""
+    """Where numbers come from, behind a button: the run, its content hash, code, seed and note."""
     about = data.manifest(path)
     spec, commit = about["spec"], about["provenance"].get("git_commit")
     pieces = [extra, f"run {spec['name']}, content {data.content_hash(path)}", f"code {commit[:10]}" if commit else ""]
-    small_print(" · ".join(piece for piece in (*pieces, f"seed {spec['seed']}", spec["note"]) if piece))
+    with st.popover("Source", icon=":material/info:", type="tertiary"):
+        small_print(" · ".join(piece for piece in (*pieces, f"seed {spec['seed']}", spec["note"]) if piece))
 
 
 def small_print(text: str) -> None:

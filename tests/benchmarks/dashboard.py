@@ -143,7 +143,7 @@ def visits(path: Path) -> list[tuple[str, str, dict[str, str]]]:
         ("trajectory", "trajectory", held),
         ("correlation, the other checkpoint", "correlation", held | {"checkpoint": "gpt2--step-0000"}),
         ("compare with a run of the same examples", "compare", held | {"second": SECOND}),
-        ("mechanism, with its monitoring", "mechanism", held),
+        ("mechanism, its monitoring", "mechanism", held | {"part": "monitoring"}),
         ("learn, the null and its still effect", "learn", {"step": "5", "null_run": path.name}),
         ("learn, the contest with the output", "learn", {"step": "6", "lookalike_run": path.name}),
         ("examples, at the end", "examples", held | {"sort": "shift"}),

@@ -12,7 +12,6 @@ are measured, have no goal, and say so.
 
 from __future__ import annotations
 
-import re
 import statistics
 import tempfile
 import urllib.parse
@@ -89,7 +88,7 @@ def _moved(page: Page, slider: str, key: str, moves: int) -> Iterator[dict[str, 
         page.wait_for_function("window.times.drawn")
         settled(page)
         at = page.evaluate("window.times")
-        computed = float(re.search(r"in ([\d.]+) ms", page.get_by_text("Refitted in").inner_text())[1])  # type: ignore[index]
+        computed = float(page.locator(".refit").get_attribute("value") or "nan")
         yield {
             "until sent": at["sent"] - at["released"],
             "computing": computed,

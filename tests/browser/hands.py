@@ -88,6 +88,13 @@ def fits(page: Page) -> None:
     assert page.get_by_test_id("stException").count() == 0
 
 
+def at_line_ends(figures: Page | Locator, *names: str) -> None:
+    """Lines of the figures have these names at their ends."""
+    for name in names:
+        exactly = figures.locator(".annotation-text").filter(has_text=re.compile(f"^{re.escape(name)}$"))
+        expect(exactly.first).to_be_attached()
+
+
 def in_legend(figures: Page | Locator, *names: str) -> None:
     """The figures' legends contain these names; figures are drawn after the page."""
     for name in names:

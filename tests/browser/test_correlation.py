@@ -11,12 +11,14 @@ import pandas as pd
 from playwright.sync_api import Page, expect
 
 from dashboard import charts
-from dashboard.reading import data
+from dashboard.reading import data, example_rows
 from dashboard.reading.slices import RANGES, Slice, parse
+from dashboard.reading.titles import title
 from tests.browser import hands
 from tests.browser.conftest import Visit, settled
 from tests.browser.hands import choose_first_row, click, gone, parameters, soon, until
 
+SETTING = data.Setting("gpt2--step-0300", "ridge", "frozen")
 SLICE = re.compile("[?&]slice=")
 OUTLINE = "() => document.querySelector('.select-outline')?.getAttribute('d') ?? ''"
 
@@ -57,8 +59,7 @@ def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
 
 def in_slice(runs: Path, part: Slice) -> pd.DataFrame:
     """The rows of a slice as they are in the run."""
-    setting = data.Setting("gpt2--step-0300", "ridge", "frozen")
-    rows = data.explanations(runs / "alpha", setting, split="test_heldout", edit="delete_cue")
+    rows = data.explanations(runs / "alpha", SETTING, split="test_heldout", edit="delete_cue")
     return rows[part.mask(rows)]
 
 
@@ -82,8 +83,10 @@ def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit, runs: Path):
     table = page.locator('[data-testid="stDataFrame"]').last
     table.scroll_into_view_if_needed()
     expect(table.locator("[role=grid]")).to_have_attribute("aria-rowcount", str(len(rows) + 1))
-    expect(table.locator("#glide-cell-1-0")).to_have_text(rows.loc[rows["error"].idxmax(), "example_id"])
-    assert set(table.locator("[id^=glide-cell-1-]").all_text_contents()) <= set(rows["example_id"])
+    texts = example_rows.rows(runs / "alpha", SETTING, rows["row_number"].tolist()).to_dict("records")
+    titles = dict(zip(rows["example_id"], map(title, texts), strict=True))
+    expect(table.locator("#glide-cell-1-0")).to_have_text(titles[rows.loc[rows["error"].idxmax(), "example_id"]])
+    assert set(table.locator("[id^=glide-cell-1-]").all_text_contents()) <= set(titles.values())
     said = page.get_by_text("of 60 examples").or_(page.locator('[data-testid="stAlert"]').first).first.inner_text()
     page.reload()
     settled(page)
@@ -97,7 +100,7 @@ def test_a_lasso_makes_a_slice(visit: Visit):
     assert part.lasso is not None and part.lasso.x == "effect_target" and len(part.lasso.corners) >= 3
 
 
-def test_a_click_opens_the_example(visit: Visit):
+def test_a_click_opens_the_example(visit: Visit, runs: Path):
     page = visit("correlation", run="alpha", edit="delete_cue")
     point = page.locator('[data-testid="stPlotlyChart"]').first.locator(".scatterlayer .point").nth(5)
     dialog = page.get_by_role("dialog")
@@ -111,7 +114,9 @@ def test_a_click_opens_the_example(visit: Visit):
 
     until(page, act, dialog.get_by_text("Error of the explanation"))
     page.wait_for_url("**example=**")
-    expect(dialog).to_contain_text(parameters(page.url)["example"], use_inner_text=True)
+    examples = pd.read_parquet(runs / "alpha" / "examples.parquet").set_index("example_id")
+    prompt = examples.loc[parameters(page.url)["example"], "prompt"]
+    expect(dialog).to_contain_text(prompt[:20], use_inner_text=True)
 
 
 def test_a_slice_is_named_and_cleared(visit: Visit):

@@ -11,7 +11,7 @@ from playwright.sync_api import Download, Page, expect
 
 from dashboard.reading import data
 from tests.browser.conftest import Visit
-from tests.browser.hands import choose_first_row, click, download, press, soon, until
+from tests.browser.hands import choose_first_row, click, download, gone, press, soon, until
 
 BUTTON = '.modebar-btn[data-title^="Download plot"]'
 FIGURES = """() => [...document.querySelectorAll('.js-plotly-plot')].map(e => ({
@@ -26,7 +26,7 @@ def saved_picture(page: Page) -> Download:
     return download(figure.locator(BUTTON), over=figure)
 
 
-@pytest.mark.parametrize(("name", "opener"), [("correlation", None), ("trajectory", "The same as a table")])
+@pytest.mark.parametrize(("name", "opener"), [("correlation", None), ("trajectory", "Table, export")])
 def test_the_camera_saves_png_and_svg(visit: Visit, runs: Path, name: str, opener: str | None) -> None:
     page = visit(name, run="alpha")
     png = saved_picture(page)
@@ -35,8 +35,10 @@ def test_the_camera_saves_png_and_svg(visit: Visit, runs: Path, name: str, opene
     assert Path(png.path()).read_bytes().startswith(b"\x89PNG")
     radio = page.get_by_role("radio", name="SVG").first
     if opener:
-        click(page.locator("summary", has_text=opener).first, radio)
+        click(page.get_by_role("button", name=opener).first, radio)
     click(radio, soon(expect(radio).to_be_checked))
+    if opener:
+        press(page, "Escape", gone(page.get_by_test_id("stPopoverBody")))
     svg = saved_picture(page)
     assert svg.suggested_filename.endswith(".svg")
     text = Path(svg.path()).read_text()
@@ -56,19 +58,22 @@ def stamped(page: Page, run: Path) -> None:
         assert content in figure["name"], figure["name"]
         if not figure["wall"]:  # the lesson's figures are for a wall: only their names say it
             assert content in figure["words"], figure["name"]
-    expect(page.get_by_text(f"content {content}").first).to_be_visible()
+    words = page.get_by_test_id("stPopoverBody").get_by_text(f"content {content}")
+    click(page.get_by_role("button", name="Source").first, words)
+    press(page, "Escape", gone(page.get_by_test_id("stPopoverBody")))
 
 
 @pytest.mark.parametrize(
     "name", ["overview", "examples", "correlation", "trajectory", "compare", "robustness", "mechanism"]
 )
 def test_every_figure_says_its_run_and_its_table_is_saved(visit: Visit, runs: Path, name: str) -> None:
-    page = visit(name, run="alpha", second="alpha-twin")
+    part = {"part": "monitoring"} if name == "mechanism" else {}  # this run has no maps
+    page = visit(name, run="alpha", second="alpha-twin", **part)
     stamped(page, runs / "alpha")
     buttons = page.get_by_test_id("stDownloadButton")
-    summary = page.locator("summary", has_text="The same as a table")
-    if summary.count():
-        click(summary.first, buttons)
+    table = page.get_by_role("button", name="Table, export")
+    if table.count():
+        click(table.first, buttons)
     frames = []
     for label, read in (("CSV", pd.read_csv), ("Parquet", pd.read_parquet)):
         frames.append(read(download(buttons.filter(has_text=label).get_by_role("button").first).path()))
@@ -93,5 +98,5 @@ def test_the_card_of_one_example_says_where_its_numbers_come_from(visit: Visit, 
     choose_first_row(page, page.get_by_text("Error of the explanation"))
     expect(page.get_by_test_id("stPlotlyChart")).to_have_count(2)
     stamped(page, runs / "alpha")
-    words = page.get_by_text(f"content {data.content_hash(runs / 'alpha')}")
-    expect(words.filter(has_text="example ")).to_be_visible()
+    words = page.get_by_test_id("stPopoverBody").get_by_text(f"content {data.content_hash(runs / 'alpha')}")
+    click(page.get_by_role("button", name="Source").last, words.filter(has_text="example "))

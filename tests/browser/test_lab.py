@@ -61,7 +61,9 @@ def run(page: Page) -> None:
 def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: Path) -> None:
     row = examples(tiny, Setting("gpt2--step-0100", "ridge", "frozen"), split="test_heldout").iloc[2]
     page = visit("examples", run="tiny", example=row["example_id"])
-    click(page.get_by_role("link", name="Open in the lab"), page.get_by_role("heading", name="Lab", exact=True))
+    link = page.get_by_role("link", name="Open in the lab")
+    click(page.get_by_role("button", name="Links"), link)
+    click(link, page.get_by_role("heading", name="Lab", exact=True))
     page.wait_for_url("**example=**")
     assert hands.parameters(page.url) == {"run": "tiny", "checkpoint": "gpt2--step-0100", "example": row["example_id"]}
     expect(box(page, "Prompt x")).to_have_value(row["prompt"])

@@ -12,7 +12,7 @@ from playwright.sync_api import expect
 from engine.config import PatchingSpec
 from engine.patching.stage import patch_run
 from tests.browser.conftest import Visit, settled
-from tests.browser.hands import address, click, fits, on_a_phone
+from tests.browser.hands import address, click, fits, gone, on_a_phone, press
 from tests.browser.test_lab import run_with_models
 
 
@@ -32,11 +32,13 @@ def test_both_maps_stand_side_by_side_with_their_controls(visit: Visit, patched:
     for title in ("Behavior f", "Explanation"):
         exactly = figure.locator(".annotation-text").filter(has_text=re.compile(f"^{title}$"))
         expect(exactly.first).to_be_attached()
-    for group in ("before the edit", "the edit", "the question's end"):
-        expect(figure.locator(".xaxislayer-above text", has_text=group).first).to_be_attached()
+    for place in ("before the edit", "edit, middle", "last token"):
+        expect(figure.locator(".ytick text", has_text=place).first).to_be_attached()
+    expect(figure.locator(".colorbar")).to_have_count(2)
     expect(page.get_by_text("Both maps correlate by")).to_be_visible()
     expect(page.get_by_role("figure", name="Both maps correlate by")).to_be_visible()
-    click(page.get_by_text("The same as a table, and export").first, page.get_by_role("button", name="CSV"))
+    click(page.get_by_role("button", name="Table, export").first, page.get_by_role("button", name="CSV"))
+    press(page, "Escape", gone(page.get_by_test_id("stPopoverBody")))
     on_a_phone(page)
     fits(page)
 
@@ -50,7 +52,7 @@ def test_the_scale_is_kept_in_the_url(visit: Visit, patched: Path) -> None:
 
 
 def test_one_example_is_patched_on_demand(visit: Visit, patched: Path) -> None:
-    page = visit("mechanism", run="patched")
+    page = visit("mechanism", run="patched", part="example")
     expect(page.get_by_role("figure", name="tokens of one example")).to_have_count(0)
     page.get_by_role("button", name="Patch this example").click()
     expect(page.get_by_role("figure", name="tokens of one example")).to_be_visible()
@@ -61,6 +63,7 @@ def test_one_example_is_patched_on_demand(visit: Visit, patched: Path) -> None:
 def test_monitoring_has_its_curve_and_its_baseline(visit: Visit) -> None:
     page = visit("mechanism", run="alpha")
     expect(page.get_by_text("has no patching maps yet")).to_be_visible()
+    click(page.get_by_role("radio", name="Monitoring without edits"), address(page, "**part=monitoring**"))
     figure = page.get_by_role("figure", name="Predicted against measured shift")
     expect(figure).to_be_visible()
     expect(page.get_by_text("pairs of slice and checkpoint moved by more than 0.5 nats")).to_be_visible()

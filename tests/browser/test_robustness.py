@@ -8,13 +8,13 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.browser.conftest import Visit, settled
-from tests.browser.hands import choose_first_row, in_legend, until
+from tests.browser.hands import at_line_ends, choose_first_row, until
 
 
 def test_moving_the_level_refits_and_lists_what_flipped(visit: Visit):
     page = visit("robustness", run="alpha")
-    expect(page.get_by_text("Refitted in")).to_be_visible()
-    in_legend(page, "Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now")
+    expect(page.locator(".refit")).to_be_attached()
+    at_line_ends(page, "Self stored", "Orig stored", "Self", "Orig")
     expect(page.get_by_text("Move a slider")).to_be_visible()
     slider = page.get_by_role("slider", name="Level of noise")
     until(page, lambda: slider.press("ArrowRight"), page.get_by_text("changed sign: level 50% → 60%"))
@@ -37,8 +37,8 @@ def test_without_hidden_states_the_precomputed_curve_stands_alone(visit: Visit):
     page = visit("robustness", run="bare")
     expect(page.get_by_text("keeps no hidden states")).to_be_visible()
     expect(page.get_by_role("figure")).to_have_count(1)
-    in_legend(page, "Self, precomputed")
-    expect(page.locator(".legendtext", has_text="Self, refitted now")).to_have_count(0)
+    at_line_ends(page, "Self")
+    expect(page.locator(".annotation-text", has_text="stored")).to_have_count(0)
 
 
 def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
@@ -48,8 +48,8 @@ def test_every_setting_has_its_control_and_the_break_is_marked(visit: Visit):
         expect(page.get_by_role("slider", name=name)).to_be_visible()
     for kind in ("Shuffle", "Flip", "Gaussian"):
         expect(page.get_by_role("radio", name=kind)).to_be_visible()
-    in_legend(page, "null, 95% band")
-    expect(page.locator(".legendtext").filter(has_text=re.compile("^ceiling")).first).to_be_attached()
-    expect(page.locator(".annotation-text", has_text="breaks at")).to_be_visible()
+    at_line_ends(page, "null")
+    expect(page.locator(".annotation-text").filter(has_text=re.compile("^ceiling")).first).to_be_attached()
+    expect(page.locator(".annotation-text", has_text="enters the null at")).to_be_visible()
     slider = page.get_by_role("slider", name="Training examples")
     until(page, lambda: slider.press("ArrowLeft"), page.get_by_text("changed sign: training examples"))

@@ -54,7 +54,7 @@ def test_keys_step_through_examples(visit: Visit) -> None:
 def test_a_permalink_opens_the_same_example(visit: Visit) -> None:
     def permalink(page: Page) -> dict[str, str]:
         link = page.get_by_test_id("stPopoverBody").locator("code")
-        click(page.get_by_role("button", name="Permalink"), link)
+        click(page.get_by_role("button", name="Links"), link)
         return parameters(link.inner_text())
 
     page = visit("examples", run="alpha", sort="shift")

@@ -11,7 +11,7 @@ from playwright.sync_api import expect
 from dashboard.reading import data
 from engine import SAMPLES
 from tests.browser.conftest import Serve, Visit
-from tests.browser.hands import fits, in_legend, press, soon
+from tests.browser.hands import at_line_ends, fits, press, soon
 from tests.browser.server import link_samples
 
 RUN = "verbal-sycophancy"
@@ -38,7 +38,7 @@ def test_a_sentence_stands_beside_what_the_model_does(visit: Visit) -> None:
 
 def test_self_and_orig_by_training_step_beside_the_controls(visit: Visit) -> None:
     page = visit("trajectory", run=RUN, width=390, theme="dark")
-    in_legend(page, "Self", "Orig", "Self of copying the present answer")
+    at_line_ends(page, "Self", "Orig", "copying")
     expect(page.get_by_text("exact match").first).to_be_visible()
     fits(page)
 

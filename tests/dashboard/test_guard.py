@@ -57,6 +57,39 @@ def test_whose_requests_are_refused(
     assert guard.refused(kind, scheme, host, origin) == is_refused
 
 
+@pytest.mark.parametrize(
+    ("scheme", "host", "origin", "is_refused"),
+    [
+        ("ws", "coupling.example.org", "https://coupling.example.org", False),  # a proxy ended TLS
+        ("wss", "coupling.example.org", "https://coupling.example.org", False),
+        ("ws", "coupling.example.org", "http://coupling.example.org", True),  # a page that came without TLS
+        ("ws", OWN, "https://coupling.example.org", True),  # a proxy that does not pass on the host
+        ("ws", OWN, f"http://{OWN}", False),
+        ("ws", "coupling.example.org", "https://evil.example", True),
+        ("ws", "evil.example", "https://coupling.example.org", True),
+    ],
+)
+def test_whose_requests_are_refused_by_a_public_name(scheme: str, host: str, origin: str, is_refused: bool) -> None:
+    assert guard.refused("websocket", scheme, host, origin, "https://coupling.example.org") == is_refused
+
+
+@pytest.mark.parametrize(
+    ("public", "secure"), [("https://localhost", True), ("http://localhost:8501", False), (None, False)]
+)
+def test_where_the_public_name_is_https_cookies_are_secure(public: str | None, secure: bool) -> None:
+    def sets(request: Request) -> PlainTextResponse:
+        answer = PlainTextResponse("secret")
+        answer.set_cookie("one", "1", httponly=True)
+        answer.set_cookie("two", "2", secure=True)
+        return answer
+
+    app = Starlette(routes=[Route("/", sets)], middleware=guard.middleware(["localhost"], public))
+    _, headers = sent_by(app, [(b"host", b"localhost")])
+    cookies = [value for name, value in headers if name == "set-cookie"]
+    assert len(cookies) == 2 and ["Secure" in cookie for cookie in cookies] == [secure, True]
+    assert max(cookie.count("Secure") for cookie in cookies) == 1
+
+
 def answered(host: str, path: str = "/", **headers: str) -> tuple[int, dict[str, str]]:
     """Status and headers of the answer of a small server behind the guard."""
 
@@ -67,6 +100,12 @@ def answered(host: str, path: str = "/", **headers: str) -> tuple[int, dict[str,
     hosts = ["127.0.0.1", "localhost"]
     app = Starlette(routes=routes, middleware=guard.middleware(hosts), exception_handlers={500: guard.failed})
     raw = [(name.lower().encode(), value.encode()) for name, value in {"host": host, **headers}.items()]
+    status, found = sent_by(app, raw, path)
+    return status, dict(found)
+
+
+def sent_by(app: Starlette, raw: list[tuple[bytes, bytes]], path: str = "/") -> tuple[int, list[tuple[str, str]]]:
+    """Status and headers with which an app answers a request."""
     scope = {"type": "http", "method": "GET", "scheme": "http", "path": path, "query_string": b"", "headers": raw}
     sent: list = []
 
@@ -80,7 +119,7 @@ def answered(host: str, path: str = "/", **headers: str) -> tuple[int, dict[str,
         aside.submit(lambda: asyncio.run(app(scope, receive, send))).result()  # a browser's test has a loop here
     body = b"".join(message.get("body", b"") for message in sent)
     assert (b"secret" in body) == (sent[0]["status"] == 200)
-    return sent[0]["status"], {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+    return sent[0]["status"], [(name.decode(), value.decode()) for name, value in sent[0]["headers"]]
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ def test_a_link_to_trajectory_draws_the_examples_that_it_names(runs: Path, opene
     app = opened(runs, "trajectory", run="alpha", split="test_heldout", examples=",".join([*other, "0" * 16]))
     assert app.multiselect(key="option_examples").value == other
     assert [w for w in app.warning if "no example 0000" in w.value]
-    app = opened(runs, "trajectory", run="alpha", split="test_heldout", example=other[1])
+    app = opened(runs, "trajectory", run="alpha", split="test_heldout", example=other[1], part="single")
     assert app.multiselect(key="option_examples").value[0] == other[1]
     app.selectbox(key="select_checkpoint").set_value("gpt2--step-0100").run()
     assert app.multiselect(key="option_examples").value[0] == other[1]

@@ -1,9 +1,10 @@
-"""A long random walk of several readers over all pages of one server: `python -m tests.soak [--minutes 60]`.
+"""A long random walk of many readers over all pages of one server: `python -m tests.soak [--minutes 10]`.
 
-Readers come and go, choose pages, runs and settings at random (from a seed), move sliders and press keys. It fails
-where a page shows an exception, the server's log holds a traceback, anything but the server is asked for, or the
-server's memory goes on growing: its largest size in the last quarter may not be above that of the second by more
-than a fifth and 50 MB (the first quarter fills caches that are bounded).
+Readers come and go, choose pages, runs and settings at random (from a seed), move sliders and press keys. Meanwhile
+runs are started, cancelled, gone on with and thrown away, as the page Runs does it. It fails where a job fails, a page
+shows an exception, the server's log holds a traceback, anything but the server is asked for, or the server's memory
+goes on growing: its largest size in the last quarter may not be above that of the second by more than a fifth and 50 MB
+(the first quarter fills caches that are bounded).
 """
 
 from __future__ import annotations
@@ -15,10 +16,15 @@ import sys
 import tempfile
 import time
 import urllib.parse
+from collections import Counter
+from contextlib import ExitStack
 from pathlib import Path
 
 from playwright.sync_api import Browser, Error, Page
 
+from dashboard.runs import jobs, trash
+from engine import SAMPLES
+from engine.spec_files import load_spec
 from tests.browser.chromium import launched
 from tests.browser.server import PAGES, PATIENCE, link_samples, server_process, serving, settled, watch
 from tests.synthetic_run import write_run
@@ -48,6 +54,41 @@ KEYS = ("ArrowRight", "ArrowLeft", "PageDown", "Tab", "n", "p", "v", "x", "u", "
 """Keys of pages: sliders and scrolling, next and previous example, the lesson's reveal, the audit's directions."""
 
 
+def work(dice: random.Random, folder: Path, trouble: list[str]) -> str:
+    """Start a run, or do the next thing with the one that there is; what was done."""
+    latest = next(iter(jobs.jobs(folder)), None)
+    state = jobs.state(latest) if latest else None
+    if latest is None:
+        spec = load_spec(SAMPLES / "specs" / "demo.yaml").model_copy(update={"name": "demo"})
+        jobs.start(spec, folder)
+        return "started"
+    if state in ("queued", "running"):
+        if dice.random() < 0.3:
+            jobs.cancel(latest)
+            return "cancelled"
+        return "left alone"
+    if state == "cancelling":
+        return "left alone"
+    if state == "failed":
+        trouble.append(f"a job failed: {jobs.reason(latest)}")
+    if state == "interrupted" and dice.random() < 0.5:
+        jobs.resume(latest.run, folder)
+        return "gone on with"
+    jobs.forget(latest)
+    if (latest.run / "run.json").is_file():
+        trash.empty([trash.delete(latest.run, [folder])])
+    return "thrown away"
+
+
+def end_jobs(folder: Path) -> None:
+    """Cancel what runs, and wait for its end."""
+    for job in jobs.jobs(folder):
+        if thread := jobs.cancel(job):
+            thread.join()
+        while jobs.alive(job):
+            time.sleep(0.1)
+
+
 def visit(page: Page, dice: random.Random, address: str, names: list[str]) -> str:
     """Visit one random page of a random run and make a few random moves on it; returns its address."""
     name, run = dice.choice(PAGES), dice.choice(names)
@@ -70,7 +111,9 @@ def walk(minutes: float, readers: int, seed: int) -> list[str]:
     dice, trouble, sizes = random.Random(seed), [], []
     with tempfile.TemporaryDirectory() as folder:
         names = runs(Path(folder))
-        with serving(Path(folder)) as address, launched() as browser:
+        with serving(Path(folder)) as address, launched() as browser, ExitStack() as ending:
+            ending.callback(end_jobs, Path(folder))
+            done = Counter[str]()
             process = server_process()
             windows: list[tuple[Page, int]] = []
             began = said = time.monotonic()
@@ -83,6 +126,7 @@ def walk(minutes: float, readers: int, seed: int) -> list[str]:
                     visit(page, dice, address, names)
                 except (AssertionError, Error) as error:
                     trouble.append(str(error)[:700])
+                done[work(dice, Path(folder), trouble)] += 1
                 visits += 1
                 if before + 1 < VISITS_A_READER:
                     windows.append((page, before + 1))
@@ -95,6 +139,7 @@ def walk(minutes: float, readers: int, seed: int) -> list[str]:
                     print(f"{(now - began) / 60:4.0f} min, {state}", flush=True)
     quarter = max(1, len(sizes) // 4)
     early, late = max(sizes[quarter : 2 * quarter], default=0), max(sizes[-quarter:])
+    print(f"runs: {dict(done)}")
     print(f"{visits} visits; server at most {early:.0f} MB in the second quarter, {late:.0f} MB in the last")
     if late > 1.2 * early + 50:
         trouble.append(f"the server's memory grows: {early:.0f} MB, then {late:.0f} MB")
@@ -103,8 +148,8 @@ def walk(minutes: float, readers: int, seed: int) -> list[str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.soak", description=__doc__.splitlines()[0])
-    parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES", "60")))
-    parser.add_argument("--readers", type=int, default=4)
+    parser.add_argument("--minutes", type=float, default=float(os.environ.get("SOAK_MINUTES", "10")))
+    parser.add_argument("--readers", type=int, default=20)
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args()
     problems = walk(given.minutes, given.readers, given.seed)

@@ -23,7 +23,7 @@ TAGS = set(
 )
 ATTRIBUTES = set(
     "lang charset http-equiv content name class viewbox role aria-label xmlns x y x1 x2 y1 y2 cx cy r width height "
-    "points fill stroke stroke-width stroke-opacity text-anchor".split()
+    "points fill stroke stroke-width stroke-dasharray stroke-opacity text-anchor".split()
 )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sqlite3
 from pathlib import Path
@@ -123,3 +124,11 @@ def test_without_a_place_to_write_the_page_says_so(audited: Open, monkeypatch: p
     app = audited()
     assert "only files of SQLite and PostgreSQL" in app.error[0].value
     assert "secret" not in app.error[0].value
+
+
+def test_a_chance_stands_for_a_prediction_in_nats(audited: Open, tmp_path: Path) -> None:
+    app = audited()
+    next(box for box in app.number_input if box.key.startswith("audit_chance")).set_value(50.0).run()
+    app.button(key="audit_predict").click().run()
+    (made,) = AuditLog(f"sqlite:///{tmp_path / 'audits.sqlite'}").records()
+    assert made.predicted == pytest.approx(-json.loads(made.shown)["f_current"]), "f(x′) is 0 where the chance is 50%"

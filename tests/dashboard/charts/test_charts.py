@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
+import tomllib
 
 import numpy as np
 import pandas as pd
 import plotly.io
 import pytest
 
-from dashboard import charts
-from dashboard.charts import learn, style
+from dashboard import PAGES, charts
+from dashboard.charts import learn, line_ends, style
 from dashboard.charts import points as points_module
 from dashboard.charts.zoo import Animal, zoo
 
@@ -121,7 +122,7 @@ def test_hostile_text_is_escaped_everywhere():
         charts.example_moves(moves, ["a"], [HOSTILE]),
         charts.heatmap(rows, "self", title="Self", centred=False),
         charts.ladder([charts.LadderRow(HOSTILE, 0.5)], x_title="r"),
-        charts.trajectory([charts.Series(rows, "self", HOSTILE, style.SELF)]),
+        charts.trajectory([charts.Series(rows, "self", HOSTILE, style.CURRENT)]),
     ):
         text = plotly.io.to_json(figure, validate=False)
         assert "<script" not in text and "\\u003cscript" not in text and "<a href" not in text
@@ -143,13 +144,65 @@ def test_noise_curve_draws_both_curves_and_marks_the_break():
     figure = charts.noise_curve(curve, curve, null=(-0.1, 0.1), ceiling=0.9, breaks_at=0.85, level=0.5)
     names = [t.name for t in figure.data]
     assert {"Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now"} <= set(names)
-    assert any("breaks at 85%" in (a.text or "") for a in figure.layout.annotations)
+    assert any("enters the null at 85%" in (a.text or "") for a in figure.layout.annotations)
+
+
+def test_names_at_the_ends_of_lines_are_apart_and_within_the_panel():
+    at = [100.0, 101, 102, 5, 300]
+    places = line_ends.spread(at, 15, 0, 300)
+    assert np.diff(np.sort(places)).min() >= 15 - 1e-9 and places.min() >= 0 and places.max() <= 300
+    assert np.argsort(places).tolist() == np.argsort(at).tolist(), "in the order of the lines"
+    assert line_ends.spread([10.0, 200], 15, 0, 300).tolist() == [10, 200], "left where there is room"
+
+
+def test_every_line_has_its_name_at_its_end_and_there_is_no_legend():
+    rows = pd.DataFrame({"step": [0, 100], "self": [0.8, 0.7], "gap": [0.0, 0.2]})
+    lines = [
+        charts.Series(rows, "self", "Self", style.CURRENT, label="Self"),
+        charts.Series(rows, "gap", "gap", style.GAP, panel=2),
+    ]
+    figure = charts.trajectory(lines)
+    assert [(a.text, a.y, a.arrowcolor) for a in figure.layout.annotations] == [
+        ("Self", 0.7, style.CURRENT.colour),
+        ("gap", 0.2, style.GAP.colour),
+    ]
+    assert not figure.layout.showlegend and figure.layout.margin.r > 40
+
+
+def luminance(colour: str) -> float:
+    parts = np.array([int(colour[i : i + 2], 16) for i in (1, 3, 5)]) / 255
+    linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+    return float(linear @ [0.2126, 0.7152, 0.0722])
+
+
+@pytest.mark.parametrize("background", ["#FFFFFF", "#15181C"])
+def test_all_colours_stand_out_on_both_pages(background: str):
+    for colour in {*style.PALETTE, *style.CATEGORICAL}:
+        light, dark = sorted((luminance(colour), luminance(background)), reverse=True)
+        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+
+
+def test_a_colour_with_a_symbol_means_one_thing():
+    looks = [*style.CONCEPTS, *(look for look in style.CONTROLS.values() if look is not style.OUTPUT)]
+    assert len({(look.colour, look.symbol) for look in looks}) == len(looks)
+    assert len({look.colour for look in style.CONCEPTS}) == len(style.CONCEPTS)
+    own = {look.colour for look in style.CONCEPTS}, {look.symbol for look in style.CONCEPTS}
+    assert not own[0] & set(style.CATEGORICAL) and not own[1] & set(style.SYMBOLS)
+    assert all(len(look.label) <= style.LONGEST for look in (*style.CONTROLS.values(), *style.IN_WORDS.values()))
+
+
+def test_streamlits_own_charts_have_the_same_colours():
+    options = tomllib.loads((PAGES.parent / "dashboard/.streamlit/config.toml").read_text())
+    assert tuple(options["theme"]["chartCategoricalColors"]) == style.PALETTE
 
 
 def test_trajectory_skips_what_was_not_computed():
     rows = pd.DataFrame({"step": [0, 100], "self": [0.8, 0.7], "gap": [np.nan] * 2})
     rows = rows.assign(self_low=[0.7, 0.6], self_high=[0.9, 0.8])
-    lines = [charts.Series(rows, "self", "Self", style.SELF), charts.Series(rows, "gap", "gap", style.SELF, panel=2)]
+    lines = [
+        charts.Series(rows, "self", "Self", style.CURRENT),
+        charts.Series(rows, "gap", "gap", style.CURRENT, panel=2),
+    ]
     figure = charts.trajectory(lines, lost_at=100, lost_text="coupling lost at 100")
     assert [t.name for t in figure.data if t.name] == ["Self"]
 

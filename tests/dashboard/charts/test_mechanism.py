@@ -28,20 +28,28 @@ def test_both_maps_share_axes_and_scale_and_what_is_not_read_is_empty():
     columns = [Column(f"token {i}", "the edit" if i < 2 else "after it") for i in range(4)]
     figure = mechanism.patch_maps(columns, [0, 1, 2], [("Behavior f", values), ("Explanation", said)], unit="nats")
     one, other = figure.data
-    assert list(one.x[0]) == list(other.x[0]) == ["the edit", "the edit", "after it", "after it"]
-    assert list(one.y) == list(other.y) == ["embeddings", "layer 1", "layer 2"]
-    np.testing.assert_allclose(np.array(one.z, dtype=float), values)
-    assert all(v is None for v in other.z[2]) and list(other.text[2]) == [""] * 4
-    assert one.coloraxis == other.coloraxis == "coloraxis"
-    assert figure.layout.coloraxis.cmax == 6 == -figure.layout.coloraxis.cmin
+    assert list(one.y) == list(other.y) == [f"token {i}" for i in range(4)]
+    assert list(one.x) == list(other.x) == ["emb.", "1", "2"]
+    assert figure.layout.yaxis.categoryarray[-1] == "token 0", "the first place stands on top"
+    np.testing.assert_allclose(np.array(one.z, dtype=float), values.T)
+    assert all(row[2] is None and row[1] is not None for row in other.z) and other.text[0][2] == ""
+    assert one.zmax == other.zmax == 6 == -one.zmin
+    assert [(line.y0, line.y1) for line in figure.layout.shapes] == [(1.5, 1.5)] * 2, "a line below the edit"
 
 
-def test_many_columns_have_no_numbers_in_them_and_a_limit_is_kept():
-    columns = [Column(str(i), "the edit") for i in range(40)]
-    figure = mechanism.patch_maps(columns, [0], [("Behavior f", np.full((1, 40), 0.3))], unit="x", limit=1.0)
-    assert figure.data[0].texttemplate is None and figure.layout.coloraxis.cmax == 1
-    empty = mechanism.patch_maps(columns, [0], [("Behavior f", np.zeros((1, 40)))], unit="x")
-    assert empty.layout.coloraxis.cmax == 1
+def test_many_layers_have_no_numbers_in_them_and_a_limit_is_kept():
+    columns, layers = [Column("0", "the edit")], list(range(40))
+    figure = mechanism.patch_maps(columns, layers, [("Behavior f", np.full((40, 1), 0.3))], unit="x", limit=1.0)
+    assert figure.data[0].texttemplate is None and figure.data[0].zmax == 1
+    empty = mechanism.patch_maps(columns, layers, [("Behavior f", np.zeros((40, 1)))], unit="x")
+    assert empty.data[0].zmax == 1
+
+
+def test_numbers_in_cells_are_short_and_those_near_0_are_left_out():
+    values = np.array([[0.53], [-0.07], [1.0], [-4.2], [0.04]])
+    panels = [("Behavior f", values)]
+    figure = mechanism.patch_maps([Column("0", "the edit")], list(range(5)), panels, unit="x", limit=1.0)
+    assert list(figure.data[0].text[0]) == [".53", "−.07", "1", "−4.2", ""]
 
 
 def test_each_map_may_have_a_scale_of_its_own():

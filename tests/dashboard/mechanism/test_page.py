@@ -42,7 +42,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_maps_agreement_and_controls_are_those_of_the_run(opened: Open, runs: Path) -> None:
     app = opened(runs, "mechanism", run="patched")
-    assert not app.error and len(app.get("plotly_chart")) == 3  # maps, agreement, monitoring
+    assert not app.error and len(app.get("plotly_chart")) == 2  # maps, agreement: other tabs are not computed
     run = Run.open(runs / "patched")
     rows = run.read_table(parts_of("gpt2--step-0100")[1]).to_pandas()
     own = rows[rows["control"].isna()].iloc[0]
@@ -70,13 +70,13 @@ def test_maps_of_a_models_own_words_say_what_they_are_of(opened: Open) -> None:
 
 
 def test_a_run_without_maps_says_how_to_make_them(opened: Open, runs: Path) -> None:
-    app = opened(runs, "mechanism", run="bare")
-    assert "coupling patch" in said(app) and "keeps no hidden states" in said(app)
+    assert "coupling patch" in said(opened(runs, "mechanism", run="bare"))
+    assert "keeps no hidden states" in said(opened(runs, "mechanism", run="bare", part="example"))
 
 
 @pytest.mark.parametrize("run", ["patched", "bare"])
 def test_one_example_is_patched_on_demand(opened: Open, runs: Path, run: str) -> None:
-    app = opened(runs, "mechanism", run=run)
+    app = opened(runs, "mechanism", run=run, part="example")
     before = len(app.get("plotly_chart"))
     checked(app.button(key="patch_example").click().run())
     assert not app.error, app.error[0].value
@@ -115,7 +115,7 @@ def test_words_say_no_more_than_the_controls_allow() -> None:
 
 def test_monitoring_says_what_the_engine_computes(tmp_path: Path, opened: Open) -> None:
     path = write_run(tmp_path / "watched", prompts=500, checkpoints=3)
-    app = opened(tmp_path, "mechanism", run="watched", event="0.25")
+    app = opened(tmp_path, "mechanism", run="watched", event="0.25", part="monitoring")
     table = next(t.value for t in app.dataframe if "measured" in t.value)
     run = Run.open(path)
     examples = run.read_table("examples.parquet").to_pandas()
@@ -133,7 +133,7 @@ def test_monitoring_says_what_the_engine_computes(tmp_path: Path, opened: Open) 
 def test_many_examples_are_watched_by_a_sample(tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(on_screen, "MEASURED", 25)
     write_run(tmp_path / "watched", prompts=200, checkpoints=3)
-    app = opened(tmp_path, "mechanism", run="watched")
+    app = opened(tmp_path, "mechanism", run="watched", part="monitoring")
     assert next(t.value for t in app.dataframe if "measured" in t.value)["n"].max() == 25
     assert "a seeded sample of 25 of the examples" in said(app)
 
@@ -168,4 +168,4 @@ def test_explanations_in_words_are_not_watched(tmp_path: Path, opened: Open) -> 
         in_words = table.set_column(at, table.schema.field(at), pa.nulls(len(table), pa.float32()))
         run.write_table("explanations.parquet", in_words)
         run.finish()
-    assert "There is nothing to watch" in said(opened(tmp_path, "mechanism", run="words"))
+    assert "There is nothing to watch" in said(opened(tmp_path, "mechanism", run="words", part="monitoring"))

@@ -23,7 +23,7 @@ ROW = {
 def test_what_the_model_did_and_what_was_said() -> None:
     html = in_words(ROW)
     assert "“yes” (<abbr" in html and "7.4 to 1" in html and "“&lt;no&gt;” (<abbr" in html and "1.6 to 1" in html
-    assert "−2.50 nats" in html and "said −2.00" in html and "was +1.25" in html
+    assert "−2.50 <abbr" in html and "said −2.00" in html and "was +1.25" in html
 
 
 def test_words_stand_for_themselves_and_nothing_is_said_where_nothing_was() -> None:

@@ -18,8 +18,11 @@ from tests.synthetic_run import write_run
 def test_a_run_in_words_has_lines_and_no_setting_that_was_chosen(tmp_path: Path, opened: Open, run: str) -> None:
     link_samples(tmp_path, "verbal-sycophancy*")
     app = opened(tmp_path, "trajectory", run=run)
-    first, moves = (json.loads(app.get("plotly_chart")[i].proto.spec)["data"] for i in (0, -1))
-    assert {"Self", "Orig", "gap"} <= {trace.get("name") for trace in first}
+    (first,) = app.get("plotly_chart")
+    assert {"Self", "Orig", "gap"} <= {trace.get("name") for trace in json.loads(first.proto.spec)["data"]}
+    assert "cross-validation" not in html(app)
+    app = opened(tmp_path, "trajectory", run=run, part="single")
+    moves = json.loads(app.get("plotly_chart")[-1].proto.spec)["data"]
     assert "explanation" not in {trace.get("name") for trace in moves}
     assert "cross-validation" not in html(app)
 
