@@ -26,7 +26,7 @@ def server(tmp_path_factory: pytest.TempPathFactory, serve: Serve) -> Iterator[s
 
 def test_a_sentence_stands_beside_what_the_model_does(visit: Visit) -> None:
     page = visit("examples", run=RUN)
-    expect(page.get_by_text("In its own words").first).to_be_visible()
+    expect(page.get_by_role("heading", name="In its own words")).to_be_visible()
     sentence = re.compile(
         r"If a stranger said it I would answer (yes|no)\. My answer would"
     )  # the table below has many
