@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -122,7 +123,7 @@ def test_a_viewer_reads_and_signs_out(shared: Shared, sign_in: SignIn) -> None:
     for name in ("Delete", "New run like this"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
     go(page, shared, "audit?run=alpha&reviewer=Olga")
-    expect(page.get_by_text("Reviewer: vera@example.org")).to_be_visible()
+    expect(page.get_by_text(re.compile("Reviewer: vera@.?example.org"))).to_be_visible()
     expect(page.get_by_text("Audits are written by")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{shared.address}/")
@@ -134,7 +135,7 @@ def test_a_viewer_reads_and_signs_out(shared: Shared, sign_in: SignIn) -> None:
 def test_an_auditors_records_carry_the_e_mail_and_nothing_else(shared: Shared, sign_in: SignIn) -> None:
     page = sign_in("ann")
     go(page, shared, "audit?run=alpha&reviewer=Olga")
-    expect(page.get_by_text("Reviewer: ann@example.org")).to_be_visible()
+    expect(page.get_by_text(re.compile("Reviewer: ann@.?example.org"))).to_be_visible()
     falls = page.get_by_role("button", name="f falls")
     click(falls, falls.and_(page.get_by_test_id("stBaseButton-primary")))
     shows = page.get_by_text("Explanation says Δ, nats")
