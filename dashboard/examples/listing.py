@@ -116,7 +116,7 @@ def bars(effect: float, said: float, largest: float) -> str:
     """
     drawn = [
         f'<rect x="{50 + min(0.0, length):.1f}" y="{top}" width="{max(abs(length), 1):.1f}" height="8" fill="{fill}"/>'
-        for value, top, fill in ((effect, 3, style.CURRENT), (said, 13, style.EXPLANATION))
+        for value, top, fill in ((effect, 3, style.CURRENT.colour), (said, 13, style.EXPLANATION.colour))
         if np.isfinite(value) and np.isfinite(length := 48 * value / (largest or 1.0))
     ]
     line = f'<path d="M50 0V24" stroke="{style.GREY}"/>'

@@ -4,6 +4,7 @@ import math
 import re
 from urllib.parse import unquote
 
+from dashboard.charts import style
 from dashboard.examples.listing import bars
 from dashboard.reading.titles import LONGEST_PIECE, cut, title
 
@@ -32,3 +33,8 @@ def test_bars_have_a_common_scale_and_a_side_for_each_sign() -> None:
     assert effect == 50 and said == 50 - short and long == 2 * short
     assert widths(bars(2.0, math.nan, 2.0)) == [(effect, long)]
     assert len(widths(bars(0.0, 0.0, 0.0))) == 2
+
+
+def test_bars_have_the_colours_that_their_caption_names() -> None:
+    fills = re.findall(r'height="8" fill="([^"]*)"', unquote(bars(2.0, -1.0, 2.0)))
+    assert fills == [style.BLUE, style.GREEN]
