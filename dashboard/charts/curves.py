@@ -196,6 +196,11 @@ def noise_curve(
     at = max((float(f[x].max()) for f in (stored, live) if f is not None and len(f)), default=1.0)
     if x == "noisy_clean":
         at = min((float(f[x].min()) for f in (stored, live) if f is not None and len(f)), default=0.0)
+    faint = {"dash": "dot", "width": 1.2}
+    drawn = _add_curves(figure, stored, x, "precomputed", faint, "-open", " stored" if live is not None else "")
+    if live is not None:
+        drawn += _add_curves(figure, live, x, "refitted now", {"dash": "solid", "width": 2.5}, "")
+    # After the curves: Plotly leaves out a shape on a panel that holds nothing yet.
     if null is not None:
         figure.add_hrect(y0=null[0], y1=null[1], fillcolor=style.faded(style.GREY, 0.22), line_width=0, layer="below")
         ends.append(End(at, sum(null) / 2, style.NULL.label, style.GREY))
@@ -203,10 +208,6 @@ def noise_curve(
         look = style.CONTROLS["ceiling"]
         figure.add_hline(y=ceiling, line={"color": look.colour, "dash": look.dash, "width": 1.5})
         ends.append(End(at, ceiling, f"{look.label} {style.number(ceiling)}", look.colour))
-    faint = {"dash": "dot", "width": 1.2}
-    drawn = _add_curves(figure, stored, x, "precomputed", faint, "-open", " stored" if live is not None else "")
-    if live is not None:
-        drawn += _add_curves(figure, live, x, "refitted now", {"dash": "solid", "width": 2.5}, "")
     ends += drawn
     if level is not None:
         figure.add_vline(x=level, line={"color": style.GREY, "width": 6}, opacity=0.25)

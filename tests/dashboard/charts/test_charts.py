@@ -145,6 +145,8 @@ def test_noise_curve_draws_both_curves_and_marks_the_break():
     names = [t.name for t in figure.data]
     assert {"Self, precomputed", "Orig, precomputed", "Self, refitted now", "Orig, refitted now"} <= set(names)
     assert any("enters the null at 85%" in (a.text or "") for a in figure.layout.annotations)
+    levels = {(shape.y0, shape.y1) for shape in figure.layout.shapes}
+    assert {(-0.1, 0.1), (0.9, 0.9)} <= levels, "the null's band and the ceiling are drawn, not only named"
 
 
 def test_names_at_the_ends_of_lines_are_apart_and_within_the_panel():
