@@ -269,7 +269,7 @@ def study(
     out: Annotated[Path | None, typer.Option(help="folder of the results; default: runs/study-NAME")] = None,
     every: Annotated[bool, typer.Option("--every", help="print every checkpoint, not only the last")] = False,
     noise: Annotated[bool, typer.Option("--noise", help="sample worlds: print every level of label noise")] = False,
-    done: Annotated[bool, typer.Option("--done", help="self-explanation: only read the runs that are done")] = False,
+    done: Annotated[bool, typer.Option("--done", help="make nothing; print the tables of what is done")] = False,
     workers: Annotated[int, typer.Option(min=1, help="self-explanation: parallel runs, one thread each")] = 1,
     split: Annotated[str, typer.Option(help="self-explanation: split to show")] = "test_heldout",
     quiet: Quiet = False,
@@ -292,7 +292,11 @@ def study(
             )
             tables = verbal_tables.markdown(rows, verbal, split, every_checkpoint=every)
         else:
-            tables = studies.markdown(studies.run_study(resolved, folder, SAMPLES, progress), every, noise)
+            if done:
+                found = studies.finished_seeds(resolved, folder)
+            else:
+                found = studies.run_study(resolved, folder, SAMPLES, progress)
+            tables = f"{studies.seeds_in_words(resolved, folder, found)}\n\n{studies.markdown(found, every, noise)}"
     typer.echo(tables)
     typer.echo(folder)
 

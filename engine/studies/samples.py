@@ -29,6 +29,8 @@ from engine.tasks.worlds import Rule, WorldName, check_world, draw_rules, sample
 from engine.verbal.drift import LEARN_PROMPT_OF
 
 MANIFEST = "training.json"
+WORLDS = "worlds.json"
+"""What was measured of a task's worlds, beside their checkpoints."""
 REBUILD = ".rebuild"
 """File that stands in the folder during a rebuild; it holds the seed."""
 SPECS = SAMPLES / "specs"
@@ -180,7 +182,7 @@ def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Pat
     from engine.model.behavior import measure
     from engine.model.checkpoints import load
 
-    report = folder / "worlds.json"
+    report = folder / WORLDS
     counts = PromptCounts(train=1, validation=1, test_heldout=1000, test_iid=600)
     edit = FACTORS[task].headline_edit
     spec = TaskSpec.model_validate({"name": task, "prompts": counts, "edits": [edit]})

@@ -1,11 +1,13 @@
 """A study: the sample worlds over several seeds, metrics only; it can be resumed.
 
 For every seed the checkpoints are trained and the runs of sample_runs/specs made. The metrics of the chosen settings
-and of their controls are collected in one table; all else is removed once a seed is done.
+and of their controls are collected in one table. Of a seed that is done these rows stay, and what was measured of its
+worlds; all else is removed.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Annotated, Any
@@ -21,7 +23,7 @@ from engine.runs.markdown import intervals, markdown_table
 from engine.runs.store import Run
 from engine.spec_files import read_yaml
 from engine.studies.over_seeds import VERDICTS, counted, over_seeds, with_ends
-from engine.studies.samples import TASKS, build, run_specs
+from engine.studies.samples import TASKS, WORLDS, build, run_specs
 from engine.studies.verbal_cells import VerbalStudySpec
 
 METRICS_FILE = "metrics.parquet"
@@ -45,6 +47,14 @@ def load_study(path: Path) -> StudySpec:
     except ValidationError as error:
         first = error.errors()[0]
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+
+
+def finished_seeds(spec: StudySpec, out: Path) -> pd.DataFrame:
+    """Metrics of the seeds that are done, as `run_study` returns them; makes nothing. Raises InputError for none."""
+    files = [file for seed in spec.seeds if (file := out / f"seed-{seed}.parquet").exists()]
+    if not files:
+        raise InputError(f"{out}: no seed of the study {spec.name} is done: leave --done out to make them")
+    return pd.concat([pd.read_parquet(file, partitioning=None) for file in files], ignore_index=True)
 
 
 def run_study(spec: StudySpec, out: Path, samples: Path, progress: Progress = silent) -> pd.DataFrame:
@@ -85,10 +95,33 @@ def _one_seed(folder: Path, seed: int, done: Path, runs: list[Path], progress: P
         named = {"run": run.spec.name, "task": run.spec.task.name, "seed": seed}
         metrics = run.read_table(METRICS_FILE).to_pandas()
         frames.append(metrics[metrics["chosen"]].assign(**named, run_hash=sha256_of(path / MANIFEST)))
+    home = runs[0].parent / "checkpoints"
+    measured = {task: file for task in TASKS if (file := home / task / WORLDS).exists()}
+    worlds = {task: json.loads(file.read_text())["worlds"] for task, file in measured.items()}
+    done.with_suffix(f".{WORLDS}").write_text(json.dumps(worlds, indent=1) + "\n")
     temporary = done.with_suffix(".tmp")
     pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
     temporary.rename(done)
     shutil.rmtree(folder, ignore_errors=True)
+
+
+def seeds_in_words(spec: StudySpec, out: Path, table: pd.DataFrame) -> str:
+    """How many of the study's seeds a table holds, and which of their worlds did not move as designed."""
+    done = sorted(int(seed) for seed in table["seed"].unique())
+    words = f"{len(done)} of {len(spec.seeds)} seeds: {', '.join(map(str, done))}."
+    if len(done) < len(spec.seeds):
+        words += " Half run: numbers and verdicts may still change."
+    off = []
+    for seed in done:
+        file = out / f"seed-{seed}.{WORLDS}"
+        found = json.loads(file.read_text()) if file.exists() else {}
+        off += [
+            f"{task} {name}, seed {seed}"
+            for task, worlds in found.items()
+            for name, world in worlds.items()
+            if world["as_designed"] is False
+        ]
+    return f"{words} Not as designed: {'; '.join(off)}." if off else words
 
 
 def summary(table: pd.DataFrame) -> pd.DataFrame:

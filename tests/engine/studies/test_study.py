@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+
 import pandas as pd
 import pytest
 from scipy import stats
+from typer.testing import CliRunner
 
+from engine.__main__ import app
 from engine.config import InputError
 from engine.studies import study
+from tests.synthetic_run import write_run
 
 
 def rows(seed: int, gap: float, noise_kind: str = "none", noise: float = 0.0) -> pd.DataFrame:
@@ -37,6 +42,37 @@ def test_seeds_that_are_done_are_gathered_and_not_made_again(tmp_path, monkeypat
     text = study.markdown(table)
     assert "| sycophancy, step-0100 | ridge, frozen | +0.50 |" in text
     assert text.splitlines()[-1].endswith("| 2× not shown | – | – |"), "what was not measured is a dash"
+
+
+def test_a_half_run_study_says_so_and_names_worlds_that_did_not_move_as_designed(tmp_path):
+    spec = tmp_path / "two.study.yml"
+    spec.write_text("name: two\nseeds: [3, 4]\n")
+    command = ["study", "--quiet", str(spec), "--out", str(tmp_path), "--done"]
+    asked = CliRunner().invoke(app, command)
+    assert isinstance(asked.exception, InputError) and "no seed of the study two is done" in str(asked.exception)
+    rows(3, 0.1).to_parquet(tmp_path / "seed-3.parquet")
+    worlds = {"sycophancy": {"gpt2--cue-0600": {"as_designed": False}, "gpt2--step-0400": {"as_designed": None}}}
+    (tmp_path / "seed-3.worlds.json").write_text(json.dumps(worlds))
+    said = CliRunner().invoke(app, command)
+    assert said.exit_code == 0
+    assert "1 of 2 seeds: 3. Half run" in said.output
+    assert "Not as designed: sycophancy gpt2--cue-0600, seed 3." in said.output
+    assert "| sycophancy, step-0100 | ridge, frozen |" in said.output
+    assert not (tmp_path / study.METRICS_FILE).exists(), "the page takes this file as the sign of a whole study"
+
+
+def test_what_was_measured_of_a_seeds_worlds_stays(tmp_path, monkeypatch):
+    run = write_run(tmp_path / "samples" / "sycophancy", prompts=40)
+    worlds = {"gpt2--cue-0600": {"as_designed": False}, "gpt2--shared-0500": {"as_designed": True}}
+    for task in study.TASKS:
+        home = tmp_path / "samples" / "checkpoints" / task
+        home.mkdir(parents=True)
+        (home / study.WORLDS).write_text(json.dumps({"seed": 0, "worlds": worlds if task == "refusal" else {}}))
+    monkeypatch.setattr(study, "finished_runs", lambda _: [run])
+    spec = study.StudySpec(name="one", seeds=(0,))
+    found = study.run_study(spec, tmp_path / "out", tmp_path / "samples")
+    said = study.seeds_in_words(spec, tmp_path / "out", found)
+    assert said == "1 of 1 seeds: 0. Not as designed: refusal gpt2--cue-0600, seed 0."
 
 
 def test_levels_of_noise_are_summed_up_apart_and_printed_when_asked():
