@@ -7,6 +7,7 @@ import streamlit as st
 
 from dashboard.charts.overview import MEASURES, among_controls
 from dashboard.overview.example import one_example
+from dashboard.overview.experiment import in_sentences
 from dashboard.reading import data, findings
 from dashboard.reading.chosen_rows import chosen_rows
 from dashboard.selection.state import Selection
@@ -45,6 +46,7 @@ def page(selection: Selection) -> None:
         st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
         return
     parts.small_print(f"{s.run.key} · {s.run.task} · target {o.target} · {len(o.checkpoints)} checkpoints")
+    st.markdown(in_sentences(o, s.explainer, s.regime, rows))
     one_example(selection, str(rows["edit"].iloc[-1]))
     answers(rows, controls)
     picture(selection, rows, controls)
@@ -73,8 +75,9 @@ def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
             if finding.why:
                 st.expander("Why").markdown(markdown_escaped(finding.why))
     st.caption(
-        "Which of these numbers could be had without knowing anything of the unseen run? See “Which look-alike fools "
-        "which number” below."
+        "To follow the model is not yet to know it: a rule that reads only the present output, −f(x), and nothing of "
+        "the edit can follow it as well. The third question asks for more. No answer says why a model does so, or that "
+        "another model would. See “Which look-alike fools which number” below."
     )
 
 

@@ -100,7 +100,7 @@ def _line(entry: data.RunEntry) -> dict[str, object]:
         row["Examples"] = about["parts"].get("examples.parquet", {}).get("rows")
         row["Size, MB"] = sum(part["bytes"] for part in about["parts"].values()) / 1e6
         row["Minutes"] = sum(about["timings"].values()) / 60 or None
-        if "metrics.parquet" in about["parts"]:
+        if "metrics.parquet" in about["parts"] and entry.state != "unreadable":
             row |= scores(entry.path)
     return row | {"Note": shown(entry.problem or entry.note)[:300]}
 

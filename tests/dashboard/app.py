@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from dashboard.page_style import HELP_BY_KEY
 from dashboard.reading.example_rows import Query, Setting, order, rows
 
 ROOT = Path(__file__).parents[2]
@@ -45,8 +46,8 @@ def said(app: AppTest) -> str:
 
 
 def html(app: AppTest) -> str:
-    """The bodies of all HTML elements."""
-    return "\n".join(e.proto.body for e in app.get("html"))
+    """The bodies of all HTML elements, without the app's own script."""
+    return "\n".join(e.proto.body for e in app.get("html")).replace(HELP_BY_KEY, "")
 
 
 def examples(path: Path, setting: Setting, **asked: Any) -> pd.DataFrame:

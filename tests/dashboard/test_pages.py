@@ -35,7 +35,8 @@ def test_hostile_text_reaches_no_markdown(sound: Path, opened: Open, page: str) 
 @pytest.mark.parametrize("page", PAGES)
 def test_no_runs_say_how_to_make_one(tmp_path: Path, opened: Open, page: str) -> None:
     text = said(opened(tmp_path, page))
-    assert "coupling demo" in text or page in ("learn", "lab", "audit")
+    command = "coupling study" if page == "study" else "coupling demo"
+    assert command in text or page in ("learn", "lab", "audit")
 
 
 @pytest.fixture(scope="module", params=["unfinished", "cut manifest", "foreign", "cut table", "no explanations"])

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dashboard.charts import learn
+from dashboard.charts import learn, style
 from dashboard.lesson import measures, quiz, roles, words
 from dashboard.lesson.measures import Contest, Move, Stillness
 from dashboard.lesson.roles import LessonRun, Movement
@@ -267,7 +267,7 @@ def test_the_quiz_goes_by_the_numbers() -> None:
 
 def test_figures_carry_their_numbers_in_large_type_without_hovering() -> None:
     steps = pd.DataFrame({"step": [0, 1], "self": [0.9, 0.5], "self_low": [0.8, 0.4], "self_high": [1, 0.6]})
-    line, bar = learn.Line("self", "Self", "#3B7DD8", "circle"), learn.Bar("<i>name</i>", (0.5, 0.4, 0.6))
+    line, bar = learn.Line("self", "Self", style.CURRENT), learn.Bar("<i>name</i>", (0.5, 0.4, 0.6))
     figures = {
         "Δ = +3.00": learn.answers(-1.0, 2.0, "<b>yes</b>", "no"),
         "0.50 [0.40, 0.60]": learn.estimates([bar], x_title="r", guess=0.2),
