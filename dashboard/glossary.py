@@ -19,7 +19,8 @@ MEANING = {
     "Self": "How well explanations agree with the effects of the model as it is now.",
     "Orig": "How well explanations agree with the effects of the target, their labels.",
     "gap": "Self − Orig. Above 0: explanations are nearer to the model as it is now than to their labels.",
-    "unseen": "What explanations tell of f(x′), the run that was not made, beyond the outputs that anybody can read.",
+    "unseen": "What explanations tell of f(x′), the run on the edited prompt that the explainer never sees, beyond the "
+    "outputs that anybody can read.",
 }
 MOST_ODDS = 1000
 

@@ -8,6 +8,7 @@ import pandas as pd
 from dashboard.reading.data import Options
 from dashboard.text import markdown_escaped, shown, signed
 
+EXPLAINERS = {"ridge": "ridge, a linear regression", "linear": "a linear layer", "mlp": "a small neural network"}
 REGIMES = {
     "frozen": "It was trained once, and stays as it is.",
     "refit": "It is trained anew at every checkpoint, on the same labels.",
@@ -26,10 +27,11 @@ def in_sentences(options: Options, explainer: str, regime: str, rows: pd.DataFra
         )
     else:
         who = f"a model at {target}" if options.target in options.checkpoints else f"another model, {target}"
+        kind = EXPLAINERS.get(explainer, markdown_escaped(explainer))
         taught = (
             f"**The labels** say how an edit of the prompt changes the answer of {who}. They were made once and never "
-            f"change. **An explainer** ({markdown_escaped(explainer)}) learnt to say them from the model's hidden "
-            f"states on the unedited prompt alone. {REGIMES.get(regime, '')}"
+            f"change. **An explainer** ({kind}) learnt to say them from hidden states on the unedited prompt alone. "
+            f"{REGIMES.get(regime, '')} The hidden states that it reads are those of the model as it is now."
         )
     return f"{taught} {moved(rows)} So do the explanations repeat the labels, or do they follow the model as it is now?"
 

@@ -20,7 +20,7 @@ TONES = {
     False: (":material/cancel:", "shown not to be so", "orange"),
     None: (":material/help:", "open", "gray"),
 }
-MATCHED = (":material/contrast:", "shown, and of −f(x) alone too", "gray")
+MATCHED = (":material/contrast:", "the output f(x) alone does as well", "gray")
 """In place of "shown", where a control that knows nothing of the edit does as well."""
 COLUMNS = {
     "checkpoint": ("Checkpoint", "The current model"),

@@ -140,7 +140,10 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         answer = "No: coupling is excluded"
     else:
         answer, settled = _open(said), None
-    sentence = "Coupled: the gap, Self − Orig, and Self both lie above 0."
+    sentence = (
+        "Coupled: Self, and the gap to Orig (agreement with the labels), lie above 0 in bands that hold for all "
+        "checkpoints at once."
+    )
     why = _verdicts(later, "coupling") + _alone_above(later, "coupling", "gap")
     as_large = _matched_by_output(shown, controls, "gap")
     if len(as_large):

@@ -31,7 +31,7 @@ ROWS = pd.DataFrame({"step": [0, 300], "target_current": [1.0, 0.25]})
 )
 def test_what_was_trained_and_what_moved(regime: str, said: str) -> None:
     text = in_sentences(OPTIONS, "ridge", regime, ROWS)
-    assert "a model at `start`" in text and "(ridge)" in text and said in text
+    assert "a model at `start`" in text and "(ridge, a linear regression)" in text and said in text
     assert "by +0.25" in text and "step 300" in text
 
 
