@@ -28,6 +28,8 @@ from engine.studies.verbal_cells import VerbalStudySpec
 
 METRICS_FILE = "metrics.parquet"
 SUMMARY_FILE = "summary.csv"
+SPLIT = "test_heldout"
+"""The only split whose metrics are kept."""
 SUMMARISED = ("target_current", *(name for name in INTERVALS if name != "direction"))
 
 
@@ -94,13 +96,17 @@ def _one_seed(folder: Path, seed: int, done: Path, runs: list[Path], progress: P
         run = Run.open(path)
         named = {"run": run.spec.name, "task": run.spec.task.name, "seed": seed}
         metrics = run.read_table(METRICS_FILE).to_pandas()
-        frames.append(metrics[metrics["chosen"]].assign(**named, run_hash=sha256_of(path / MANIFEST)))
+        frames.append(
+            metrics[metrics["chosen"] & (metrics["split"] == SPLIT)].assign(
+                **named, run_hash=sha256_of(path / MANIFEST)
+            )
+        )
     home = runs[0].parent / "checkpoints"
     measured = {task: file for task in TASKS if (file := home / task / WORLDS).exists()}
     worlds = {task: json.loads(file.read_text())["worlds"] for task, file in measured.items()}
     done.with_suffix(f".{WORLDS}").write_text(json.dumps(worlds, indent=1) + "\n")
     temporary = done.with_suffix(".tmp")
-    pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False)
+    pd.concat(frames, ignore_index=True).to_parquet(temporary, index=False, compression="zstd")
     temporary.rename(done)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -130,12 +136,11 @@ def summary(table: pd.DataFrame) -> pd.DataFrame:
     A number is the random-effects mean over seeds with its interval; for one seed, the seed's own. Verdicts are
     counted.
     """
-    split = "test_heldout"
-    is_it = table["chosen"] & table["control"].isna() & (table["split"] == split)
+    is_it = table["chosen"] & table["control"].isna() & (table["split"] == SPLIT)
     keys = ["run", "explainer", "regime", "noise_kind", "noise", "checkpoint", "step"]
     rows = []
     for key, own in table[is_it].groupby(keys, sort=False):
-        row: dict[Any, Any] = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique(), "split": split}
+        row: dict[Any, Any] = dict(zip(keys, key, strict=True)) | {"seeds": own["seed"].nunique(), "split": SPLIT}
         for name in SUMMARISED:
             row |= with_ends(name, over_seeds(own, name))
         for name in VERDICTS:
