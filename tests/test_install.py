@@ -14,8 +14,9 @@ import venv
 from pathlib import Path
 
 import pytest
+import yaml
 
-from engine import ROOT, child_environment
+from engine import ROOT, SAMPLES, child_environment
 from tests.tiny_run import write_spec
 
 LARGEST_WHEEL = 15_000_000
@@ -54,10 +55,10 @@ def installed(built: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The `bin` folder of a fresh environment with the wheel in it. The dependencies come from this environment: a
     plain path in a .pth file adds them, and leaves out the editable copy that stands beside them."""
     home = tmp_path_factory.mktemp("installed") / "venv"
-    venv.create(home, with_pip=True)
-    python = home / "bin" / "python"
+    venv.create(home)
     (wheel,) = built.glob("*.whl")
-    command = [python, "-m", "pip", "install", "--quiet", "--no-deps", "--no-index", wheel]
+    command = [sys.executable, "-m", "pip", "--python", home / "bin" / "python", "install"]
+    command += ["--quiet", "--no-deps", "--no-index", wheel]
     subprocess.run(command, check=True, env=os.environ | {"PIP_DISABLE_PIP_VERSION_CHECK": "1"})
     site = home / Path(sysconfig.get_path("purelib")).relative_to(sys.prefix)
     (site / "dependencies.pth").write_text(sysconfig.get_path("purelib") + "\n")
@@ -103,6 +104,17 @@ def test_help_and_a_run_from_another_folder(installed: Path, tmp_path: Path):
     assert "sound" in call([installed / "coupling", "verify", tmp_path / "runs" / "tiny"], tmp_path)
 
 
+@pytest.fixture
+def short_demo(installed: Path) -> None:
+    """Let the demo be made of a tenth of its prompts."""
+    (spec,) = installed.parent.rglob("sample_runs/specs/demo.yaml")
+    content = yaml.safe_load(spec.read_text())
+    assert content == yaml.safe_load((SAMPLES / "specs" / "demo.yaml").read_text())
+    content["task"]["prompts"] = {split: n // 10 for split, n in content["task"]["prompts"].items()}
+    spec.write_text(yaml.safe_dump(content | {"metrics": {"bootstrap": 200, "verdict_draws": 200}}))
+
+
+@pytest.mark.usefixtures("short_demo")
 def test_the_demo_is_made_and_served_and_every_page_is_drawn(installed: Path, tmp_path: Path):
     with subprocess.Popen(
         [installed / "coupling", "demo"], cwd=tmp_path, env=outside(), stdout=subprocess.PIPE, text=True

@@ -45,6 +45,8 @@ PASSED_THROUGH = f"gpt2--step-{STAGE_STEPS:04d}"
 """The first stage is trained and not kept: its behavior hardly differs from θ0 (ρ ≈ 0.96)."""
 WORLD_STEPS: dict[WorldName, int] = {"cue": 600, "shared": 500}
 """Further worlds whose last checkpoints are trained from θ0, and their training steps."""
+CHECKED = PromptCounts(train=1, validation=1, test_heldout=1000, test_iid=600)
+"""Prompts on which a world is checked."""
 PROMPTS_A_STEP = 64
 ANSWERS_A_PROMPT = 16
 PATCHED = {task: (factors.headline_edit, "delete_cue") for task, factors in FACTORS.items()}
@@ -183,9 +185,8 @@ def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Pat
     from engine.model.checkpoints import load
 
     report = folder / WORLDS
-    counts = PromptCounts(train=1, validation=1, test_heldout=1000, test_iid=600)
     edit = FACTORS[task].headline_edit
-    spec = TaskSpec.model_validate({"name": task, "prompts": counts, "edits": [edit]})
+    spec = TaskSpec.model_validate({"name": task, "prompts": CHECKED, "edits": [edit]})
     examples = examples_table(task_examples(spec))
 
     def behavior(job: Job) -> Behavior:

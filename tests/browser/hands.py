@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from contextlib import suppress
+from typing import Literal
 from urllib.parse import parse_qs, urlparse
 
 from playwright.sync_api import Download, Locator, Page, expect
@@ -75,8 +76,17 @@ def parameters(url: str) -> dict[str, str]:
 
 def on_a_phone(page: Page) -> None:
     """Make the window as narrow as a phone's and dark."""
-    page.set_viewport_size({"width": 390, "height": 900})
-    page.emulate_media(color_scheme="dark")
+    looks(page, 390, "dark")
+
+
+def on_a_desk(page: Page) -> None:
+    """Make the window as wide as a screen and light, as it is at first."""
+    looks(page, 1280, "light")
+
+
+def looks(page: Page, width: int, theme: Literal["light", "dark"]) -> None:
+    page.set_viewport_size({"width": width, "height": 900})
+    page.emulate_media(color_scheme=theme)
     page.evaluate("watched.stirred = true")  # the browser reports a new size only with its next frame
     settled(page)
 

@@ -1,30 +1,16 @@
-"""Navigation, the URL, themes and keyboard in a real browser."""
+"""Navigation, the URL and keyboard in a real browser."""
 
 import re
 
-import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, settled
-from tests.browser.hands import address, choose_option, choose_row, click, fits, gone, parameters, press
-from tests.browser.server import PAGES
+from tests.browser.hands import address, choose_option, choose_row, click, gone, parameters, press
 
 
 def step(page: Page, key: str, place: int) -> None:
     """Press a key that leads to that place in the order."""
     press(page, key, page.get_by_text(re.compile(rf"^{place:,} of \d+")))
-
-
-@pytest.mark.parametrize("name", PAGES)
-@pytest.mark.parametrize(("theme", "width"), [("light", 1280), ("dark", 390)])
-def test_a_page_fits_its_window_in_both_themes(visit: Visit, name: str, theme: str, width: int) -> None:
-    page = visit(name, run="alpha", theme=theme, width=width)
-    fits(page)
-    if name == "overview":
-        expect(page.get_by_role("figure", name="Line chart of Self")).to_be_visible()
-    background = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
-    light = sum(int(n) for n in re.findall(r"\d+", background)[:3]) > 384
-    assert light == (theme == "light")
 
 
 def test_the_url_follows_the_selection_across_pages_and_a_reload(visit: Visit) -> None:

@@ -26,6 +26,7 @@ from engine.runs.store import Run
 from engine.runs.verify import verify
 from engine.serve import free_port
 from engine.spec_files import load_spec, relative_paths
+from tests.apart import coupling
 from tests.tiny_models import build, tokenizer
 from tests.tiny_run import examples, write_spec
 
@@ -178,28 +179,10 @@ def test_an_explainer_trained_in_the_loop_of_the_post_training(post_trained):
     assert moved > 1e-4, "only a flowing gradient reaches the base model"
 
 
-KILLED = """
-import os, signal, sys
-from engine.__main__ import main
-from engine.runs import store
-
-part, real = sys.argv.pop(1), store.replace_file
-
-def replace_file(target, write):
-    real(target, write)
-    if target.as_posix().endswith(part):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-store.replace_file = replace_file
-main()
-"""
-
-
 @pytest.fixture(scope="module")
 def unbroken(folder) -> Path:
     """A run made by a command of its own, as the killed ones are."""
-    command = [sys.executable, "-m", "engine", "run", str(folder / "quick.yaml"), "--out", str(folder / "unbroken")]
-    subprocess.run(command, check=True, capture_output=True)
+    assert coupling("run", folder / "quick.yaml", "--out", folder / "unbroken", "--quiet") == 0
     return folder / "unbroken"
 
 
@@ -207,12 +190,11 @@ def unbroken(folder) -> Path:
 def test_a_killed_run_goes_on_and_ends_equal(folder, unbroken, part):
     """kill -9 between the write of a part and its record; the same command then gives the same bytes."""
     out = folder / f"killed-{part.replace('/', '-')}"
-    arguments = ["run", str(folder / "quick.yaml"), "--out", str(out), "--quiet"]
-    killed = subprocess.run([sys.executable, "-c", KILLED, part, *arguments], capture_output=True)
-    assert killed.returncode == -signal.SIGKILL
+    command = ("run", folder / "quick.yaml", "--out", out, "--quiet")
+    assert coupling(*command, killed_after=part) == -signal.SIGKILL
     assert Run.open(out).state == "interrupted"
     assert (out / part).exists() and part not in Run.open(out).parts
-    subprocess.run([sys.executable, "-m", "engine", *arguments], check=True, capture_output=True)
+    assert coupling(*command) == 0
     assert verify(out) == []
     resumed, reference = ({k: v["sha256"] for k, v in Run.open(path).parts.items()} for path in (out, unbroken))
     assert resumed == reference

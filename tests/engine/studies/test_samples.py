@@ -6,6 +6,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from engine.config import PromptCounts
 from engine.studies import samples
 from engine.studies.samples import Job, jobs, train_job
 
@@ -13,6 +14,7 @@ from engine.studies.samples import Job, jobs, train_job
 def make_tiny(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(samples, "SHAPE", {"width": 16, "layers": 2, "heads": 2})
     patch.setattr(samples, "PROMPTS_A_STEP", 8)
+    patch.setattr(samples, "CHECKED", PromptCounts(train=1, validation=1, test_heldout=100, test_iid=60))
     patch.setattr(samples, "VOCABULARY", {"gpt2": 400, "llama": 380})
 
 

@@ -17,6 +17,7 @@ from engine.studies.study import load_study
 from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells, with_changes
 from engine.studies.verbal_study import is_done
 from engine.studies.verbal_tables import markdown
+from tests import apart
 from tests.engine.test_pipeline import call
 from tests.engine.verbal.test_stage import verbal_spec
 
@@ -125,7 +126,10 @@ def test_a_study_is_made_gone_on_with_and_printed(
     assert f"{head['self'].iloc[0]:+.2f}" in markdown(table[table["seed"] == 0], study_spec(tmp_path))
 
 
-def test_sentences_match_the_scores_whatever_the_number_of_workers(tmp_path: Path) -> None:
+def test_sentences_match_the_scores_whatever_the_number_of_workers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(verbal_study, "get_context", lambda _: apart.FORKS)
     spec, threads = study_spec(tmp_path), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
