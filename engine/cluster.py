@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config import InputError
-from engine.workers import Crew, Draws, Work, one_thread, untold
+from engine.workers import ATTEMPTS, Crew, Draws, Work, one_thread, untold
 
 SECONDS_BETWEEN_LOOKS = 2.0
 """How often the cluster is asked whether machines have come or gone."""
@@ -75,6 +75,7 @@ class _Actors:
         self._starting: dict[Any, Any] = {}
         self._idle: list[Any] = []
         self._busy: dict[Any, tuple[Any, Any, int]] = {}
+        self._lost_starts = 0
 
     def each(self, items: Iterable[Any], told: Callable[[Any, float], None] = untold) -> Iterator[tuple[Any, Any]]:
         draws, ray = Draws(items), self._ray
@@ -94,11 +95,14 @@ class _Actors:
                     result = ray.get(reference)
                 except ray.exceptions.RayTaskError as error:  # raised by the work itself
                     raise (error.cause if isinstance(error.cause, Exception) else error) from None
-                except ray.exceptions.RayError:  # the actor, its machine, or the result on it is lost
+                except ray.exceptions.RayError as error:  # the actor, its machine, or the result on it is lost
                     self._dismiss(actor)
                     if given:
                         draws.back(*given)
+                    else:
+                        self._count_lost_start(error)
                     continue
+                self._lost_starts = 0
                 self._idle.append(actor)
                 if given:
                     yield given[0], result
@@ -114,6 +118,16 @@ class _Actors:
         for _ in range(wanted - len(self._starting) - len(self._idle) - len(self._busy)):
             actor = self._ray.remote(**options)(Worker).remote(self._work)
             self._starting[actor.begin.remote()] = actor
+
+    def _count_lost_start(self, error: Exception) -> None:
+        """Raises InputError where workers die as they start, again and again: they would be started for ever."""
+        self._lost_starts += 1
+        if self._lost_starts >= ATTEMPTS:
+            why = " ".join(str(error).split())[:200]
+            raise InputError(
+                f"--cluster: workers die as they start ({why}): is this version installed on every machine, and does "
+                "the model fit into its memory?"
+            )
 
     def _dismiss(self, actor: Any) -> None:
         with suppress(Exception):  # it is dead already

@@ -16,8 +16,10 @@ from engine.config import RunSpec
 from engine.piece import Measuring
 from engine.progress import Progress, silent
 from engine.runs import pieces
+from engine.runs.files import LOCK
+from engine.runs.observed import Observed
 from engine.runs.store import Run
-from engine.spec_files import load_spec
+from engine.spec_files import load_spec, relative_paths
 from engine.workers import Workers
 from tests.hardening.kills import content
 from tests.tiny_run import write_spec
@@ -49,6 +51,15 @@ class Small(Measuring):
 
 
 @dataclass
+class Timed(Measuring):
+    """Measures in blocks of about 16,000 characters, so that there are many of them, and each is some work."""
+
+    def do(self, item: Any, told: Any = None) -> Any:
+        done = super().do(item, told)
+        return replace(done, tokens_a_batch=512) if item is None else done
+
+
+@dataclass
 class KilledOnce(Small):
     """The worker that gets the piece with row FATAL leaves a half-written file and kills itself, the first time."""
 
@@ -76,9 +87,12 @@ def mark(folder: Path) -> Path:
 
 
 @contextmanager
-def in_pieces(kind: type[Measuring] = Small) -> Iterator[None]:
-    """Context in which this process hands out one block at a time."""
-    with patch.multiple(pieces, SHARD=SHARD, SECONDS=0.0), patch.object(measuring, "Measuring", kind):
+def in_pieces(kind: type[Measuring] = Small, seconds: float = 0.0) -> Iterator[None]:
+    """Context in which this process hands out blocks of so many seconds; 0: one block at a time."""
+    with (
+        patch.multiple(pieces, SHARD=SHARD if not seconds else pieces.SHARD, SECONDS=seconds),
+        patch.object(measuring, "Measuring", kind),
+    ):
         yield
 
 
@@ -89,6 +103,18 @@ def made(
     with in_pieces(kind):
         run: Run = pipeline.make_run(spec, out, workers=workers, progress=progress)
     return content(run.path)
+
+
+def measured(
+    spec: RunSpec, out: Path, workers: Workers, kind: type[Measuring] = Small, progress: Progress = silent
+) -> dict[str, bytes]:
+    """Measure the first checkpoint alone, in pieces; the files of the folder, as `made` gives them."""
+    with Run.create(out, relative_paths(spec, out), provenance={}) as record, in_pieces(kind):
+        record.write_table("examples.parquet", pipeline.load_examples(spec))
+        measuring.measure(spec.checkpoints[0], Observed(record, spec), progress, workers)
+        record.tidy()
+    (out / LOCK).unlink(missing_ok=True)
+    return content(out)
 
 
 def different(one: dict[str, bytes], other: dict[str, bytes]) -> list[str]:

@@ -7,6 +7,7 @@ import signal
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -26,6 +27,7 @@ from engine.runs.pieces import Cutter, Layout
 from engine.runs.store import Run
 from engine.spec_files import load_spec, relative_paths
 from engine.workers import HERE, Draws, Processes
+from tests.engine.test_pipeline import call
 from tests.tiny_run import write_spec
 
 TOKENS = 12
@@ -137,6 +139,29 @@ def test_a_run_of_many_pieces_that_was_stopped_equals_one_of_few(spec, small, tm
     assert not (tmp_path / "many" / "pieces").exists()
 
 
+def test_a_kill_loses_at_most_the_piece_in_work(spec, small, tmp_path, monkeypatch):
+    """Stopped when a piece is written and not yet recorded, which is the latest moment at which it can be lost."""
+    monkeypatch.setattr(pieces, "SECONDS", 0.0)
+    begun, real = [], Measuring.do
+
+    def do(work: Measuring, item: Asked | None, told: Any = None) -> Any:
+        done = real(work, item, told)
+        begun.extend([item.piece.bounds] if item else [])
+        if len(begun) == 5:
+            raise KeyboardInterrupt
+        return done
+
+    monkeypatch.setattr(Measuring, "do", do)
+    with pytest.raises(KeyboardInterrupt):
+        measured(spec, tmp_path / "run")
+    before = set(begun)
+    run = measured(spec, tmp_path / "run")
+    layout = Layout.of(run.read_table("examples.parquet"), TOKENS)
+    assert len(before) == 5 and len(layout.blocks) > 12
+    assert len(begun) == (len(layout.blocks) - 1) + 1, "one block was measured twice"
+    assert not [part for part in run.parts if part.startswith("pieces/")] and not (run.path / "pieces").exists()
+
+
 def test_the_batch_size_follows_from_the_model_and_memory_alone(layout_and_work, monkeypatch):
     model = layout_and_work[1].loaded.model
     assert batch_size.tokens_a_batch(model) == batch_size.MOST_TOKENS
@@ -148,6 +173,21 @@ def test_the_batch_size_follows_from_the_model_and_memory_alone(layout_and_work,
     assert batch_size.tokens_a_batch(model) < batch_size.LEAST_TOKENS["cpu"]
     monkeypatch.setattr(batch_size, "memory_of", lambda _: 0)
     assert batch_size.tokens_a_batch(model) == 1
+
+
+def test_the_batch_size_does_not_depend_on_load(layout_and_work, monkeypatch):
+    """Neither a clock, nor the memory that is free at the moment, nor the processor's load is asked for."""
+
+    def asked(*_: object, **__: object) -> None:
+        raise AssertionError("depends on the moment")
+
+    model, wanted = layout_and_work[1].loaded.model, batch_size.tokens_a_batch(layout_and_work[1].loaded.model)
+    for name in ("perf_counter", "monotonic", "time", "process_time"):
+        monkeypatch.setattr(f"time.{name}", asked)
+    monkeypatch.setattr(batch_size.psutil, "cpu_percent", asked)
+    whole = batch_size.psutil.virtual_memory().total
+    monkeypatch.setattr(batch_size.psutil, "virtual_memory", lambda: SimpleNamespace(total=whole))
+    assert batch_size.tokens_a_batch(model) == wanted
 
 
 def test_a_batch_that_memory_made_smaller_stays_small(spec, small, tmp_path, monkeypatch):
@@ -230,3 +270,15 @@ def test_a_dry_run_counts_all_stages_and_writes_nothing(spec, tmp_path, monkeypa
     assert told is not None and 0.5 < told / real < 2
     hidden = sum(p["bytes"] for name, p in run.parts.items() if name.startswith("hidden/"))
     assert costs[0].disk is not None and 0.5 < costs[0].disk / hidden < 2
+
+
+def test_the_command_prints_what_a_run_takes_and_makes_no_folder(spec, tmp_path, capsys):
+    path = Path(spec.task.path).parent / "spec.yaml"
+    code, out, _ = call(capsys, "run", path, "--out", tmp_path / "run", "--dry-run", "--quiet")
+    assert code == 0
+    header, _, *stages = [line for line in out.splitlines() if line.startswith("|")]
+    assert header == "| stage | tokens | minutes | memory | disk |"
+    assert [line.split(" | ")[0][2:] for line in stages] == [s for s in pipeline.stages(spec) if s != "controls"] + [
+        "all"
+    ]
+    assert "nothing was written" in out and not list(tmp_path.iterdir())
