@@ -17,6 +17,7 @@ SETTINGS = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": str(SECONDS),
     "RAY_agent_register_timeout_ms": str(1000 * SECONDS),
+    "RAY_worker_register_timeout_seconds": str(SECONDS),
     "RAY_health_check_timeout_ms": "60000",
     "RAY_worker_niceness": "0",
     "OMP_NUM_THREADS": "1",
