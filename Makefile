@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint samples bench soak families clean
+.PHONY: demo test lint samples bench cluster soak families clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.made:
@@ -64,5 +64,16 @@ bench: .venv-bench/.made
 	-.venv-bench/bin/python -m tests.browser.chromium
 	.venv-bench/bin/python -m tests.benchmarks $(ARGS)
 
+# Ray is not among what the tests need, and takes minutes to start on a busy machine: it lives apart, too.
+.venv-ray/.made: $(VENV)/.made pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv-ray
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt torch
+	.venv-ray/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[ray]'
+	@touch $@
+
+# A run on a Ray cluster of two nodes on this machine, of which workers and nodes are killed, beside one process.
+cluster: .venv-ray/.made
+	.venv-ray/bin/python -m tests.cluster $(ARGS)
+
 clean:
-	rm -rf $(VENV) .venv-bench .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info
+	rm -rf $(VENV) .venv-bench .venv-ray .pytest_cache .mypy_cache .ruff_cache .hypothesis *.egg-info

@@ -17,6 +17,7 @@ from engine import SAMPLES
 from engine.config import CheckpointSpec, InputError, PatchingSpec
 from engine.importing.options import FORMATS
 from engine.spec_files import load_spec, parse_spec, read_spec
+from engine.workers import HERE, Processes, Workers
 
 app = typer.Typer(
     help="Measure whether a language model's explanations of itself track what it does now.",
@@ -25,6 +26,9 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 Quiet = Annotated[bool, typer.Option("--quiet", help="show no progress bars")]
+OnCluster = Annotated[
+    str | None, typer.Option("--cluster", help="Ray cluster to work on: auto, or its address; see engine/CLUSTER.md")
+]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="port to serve on; if it is busy, the next free one")]
 
 INTERRUPTED, FAULT = 130, 70
@@ -35,18 +39,40 @@ INTERRUPTED, FAULT = 130, 70
 def make(
     spec: Annotated[Path, typer.Argument(help="YAML spec; sample_runs/specs has some to start from")],
     out: Annotated[Path | None, typer.Option(help="the run's folder; default: runs/NAME, NAME from the spec")] = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="measure a few examples; say what each stage will take; write nothing")
+    ] = False,
+    cluster: OnCluster = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="processes of one thread each that measure; default: one of all threads")
+    ] = None,
     quiet: Quiet = False,
 ) -> None:
     """Make a run: examples, behavior, explanations, metrics. A stopped run is resumed."""
     resolved = load_spec(spec)
-    from engine import pipeline
+    from engine import forecast, pipeline
     from engine.progress import bars
 
     with bars(quiet) as progress:
-        finished = pipeline.make_run(resolved, out or Path("runs") / resolved.name, progress=progress)
+        if dry_run:
+            costs = forecast.forecast(resolved, pipeline.load_examples(resolved), progress)
+            typer.echo(forecast.markdown(costs, out or Path("runs") / resolved.name))
+            return
+        finished = pipeline.make_run(
+            resolved, out or Path("runs") / resolved.name, progress=progress, workers=workers_of(cluster, workers)
+        )
     for why in finished.diverged.values():
         typer.echo(f"not testable: {why}", err=True)
     typer.echo(finished.path)
+
+
+def workers_of(cluster: str | None, processes: int | None) -> Workers:
+    """The cluster, if there is an address; else so many processes of one thread each; None: this one, all threads."""
+    if cluster is not None:
+        from engine.cluster import Cluster
+
+        return Cluster(cluster)
+    return HERE if processes is None else Processes(processes)
 
 
 @app.command()
@@ -272,6 +298,7 @@ def study(
     done: Annotated[bool, typer.Option("--done", help="make nothing; print the tables of what is done")] = False,
     workers: Annotated[int, typer.Option(min=1, help="self-explanation: parallel runs, one thread each")] = 1,
     split: Annotated[str, typer.Option(help="self-explanation: split to show")] = "test_heldout",
+    cluster: OnCluster = None,
     quiet: Quiet = False,
 ) -> None:
     """Make the sample worlds, or runs of self-explanation, for several seeds, and print tables of their metrics.
@@ -284,18 +311,19 @@ def study(
 
     resolved = studies.load_study(spec)
     folder, verbal = out or Path("runs") / f"study-{resolved.name}", resolved.verbal
+    who = workers_of(cluster, workers if workers > 1 else None)
     with bars(quiet) as progress:
         if verbal:
             base = spec.resolve().parent
             rows = verbal_study.run_verbal_study(
-                verbal, resolved.seeds, base, folder, progress, make=not done, workers=workers
+                verbal, resolved.seeds, base, folder, progress, make=not done, workers=who
             )
             tables = verbal_tables.markdown(rows, verbal, split, every_checkpoint=every)
         else:
             if done:
                 found = studies.finished_seeds(resolved, folder)
             else:
-                found = studies.run_study(resolved, folder, SAMPLES, progress)
+                found = studies.run_study(resolved, folder, SAMPLES, progress, who)
             tables = f"{studies.seeds_in_words(resolved, folder, found)}\n\n{studies.markdown(found, every, noise)}"
     typer.echo(tables)
     typer.echo(folder)

@@ -387,7 +387,7 @@ class RunSpec(Strict):
     device: Device = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = Field("float32", description="number format of the forwards")
     batch_size: int | None = Field(
-        None, ge=1, le=MANY, description="rows per forward pass; empty: found by trial and recorded"
+        None, ge=1, le=MANY, description="rows per forward pass; empty: computed from the model and memory"
     )
     seed: Seed = Field(0, description="seed of explainers, cross-validation and post-training")
 

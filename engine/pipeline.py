@@ -12,18 +12,17 @@ import time
 from collections.abc import Callable
 from functools import partial
 from importlib.metadata import version
-from itertools import pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 import pyarrow as pa
 
 from engine.config import CheckpointSpec, InputError, RunSpec
+from engine.measuring import drop_pieces, measure
 from engine.patching import stage as mechanism
 from engine.probes import stage as probes
 from engine.progress import Progress, silent
-from engine.records import BEHAVIOR, EXPLANATIONS, examples_table, metrics_table
+from engine.records import EXPLANATIONS, examples_table, metrics_table
 from engine.runs import weights
 from engine.runs.files import sha256_of
 from engine.runs.observed import Observed
@@ -32,10 +31,9 @@ from engine.spec_files import relative_paths, with_trained_paths
 from engine.tasks import task_examples
 from engine.training.posttraining import post_train
 from engine.verbal import stage as verbal
+from engine.workers import HERE, Workers
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
-SHARD = 4096
-"""Number of examples measured between two parts on disk, about. It bounds memory, and the work that a kill loses."""
 
 
 class Step(NamedTuple):
@@ -51,11 +49,11 @@ def stages(spec: RunSpec) -> list[str]:
     return [name for step in (*measuring(spec), *explaining(spec)) for name in step.stages]
 
 
-def measuring(spec: RunSpec) -> list[Step]:
+def measuring(spec: RunSpec, workers: Workers = HERE) -> list[Step]:
     """Behavior of the given checkpoints, then the training of the others and their behavior."""
 
     def behavior(checkpoint: CheckpointSpec) -> Step:
-        return Step((f"behavior {checkpoint.name}",), partial(measure_if_finite, checkpoint))
+        return Step((f"behavior {checkpoint.name}",), partial(measure_if_finite, checkpoint, workers=workers))
 
     steps = [behavior(c) for c in spec.all_checkpoints if not c.trained]
     if spec.post_training:
@@ -79,8 +77,9 @@ def explaining(spec: RunSpec) -> list[Step]:
     return steps
 
 
-def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent) -> Run:
+def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent, workers: Workers = HERE) -> Run:
     """Make the run in the folder `out`, or resume it, and return it finished. `spec` has absolute paths (`load_spec`).
+    The workers measure; who they are does not change the numbers, if they are machines of one kind.
 
     Raises InputError (bad input, full disk). After any exception the run is marked failed, with one line that says
     why; an interruption (Ctrl-C) leaves it interrupted. In both cases the same call resumes the run.
@@ -96,7 +95,8 @@ def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent) -> Run:
         del examples  # a large table; `Observed` reads it when it is needed
         observed = Observed(record, with_trained_paths(spec, out))
         timings = {}
-        for name, steps in (("behavior_seconds", measuring), ("explanations_seconds", explaining)):
+        measured = partial(measuring, workers=workers)
+        for name, steps in (("behavior_seconds", measured), ("explanations_seconds", explaining)):
             started = time.perf_counter()
             for step in steps(observed.spec):
                 step.work(observed, progress)
@@ -107,6 +107,7 @@ def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent) -> Run:
         verbal.drop_parts(observed)
         if trained := weights.hashes(out, spec):
             record.note(weights=trained)
+        record.tidy()
         record.finish(timings)
     except InputError as error:
         record.fail(str(error))
@@ -163,7 +164,7 @@ def _git_commit() -> str | None:
     return done.stdout.strip()
 
 
-def measure_if_finite(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) -> None:
+def measure_if_finite(checkpoint: CheckpointSpec, observed: Observed, progress: Progress, workers: Workers) -> None:
     """`measure`, or note that a later checkpoint diverged: it is not testable, and the run goes on without it.
 
     Raises DivergedError for the first checkpoint, the target and the control model, on which all others depend.
@@ -174,77 +175,14 @@ def measure_if_finite(checkpoint: CheckpointSpec, observed: Observed, progress: 
     if checkpoint.name in record.diverged:
         return
     try:
-        measure(checkpoint, observed, progress)
+        measure(checkpoint, observed, progress, workers)
     except DivergedError as error:
         if checkpoint not in observed.spec.checkpoints[1:]:
             raise
         record.note(diverged=record.diverged | {checkpoint.name: str(error)})
-        for part in [
-            p for p in record.parts if p.startswith((f"behavior/{checkpoint.name}/", f"hidden/{checkpoint.name}/"))
-        ]:
+        drop_pieces(record, checkpoint.name)
+        for part in [p for p in record.parts if p.startswith(f"hidden/{checkpoint.name}/")]:
             record.drop(part)
-
-
-def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress) -> None:
-    """Write behavior/<checkpoint>.parquet and hidden/<checkpoint>/…, shard by shard, unless they are there."""
-    from engine.model.behavior import measure as measure_shard
-    from engine.model.of_run import load_of_run
-    from engine.model.sizes import refuse_infinite
-
-    record, spec, name = observed.record, observed.spec, checkpoint.name
-    final = f"behavior/{name}.parquet"
-    if record.has(final):
-        _drop_pieces(record, name)  # killed between writing the whole and dropping its pieces
-        return
-    # The target of another family needs no hidden states.
-    reads_hidden = spec.probes and (checkpoint in spec.checkpoints or checkpoint == spec.control_model)
-    hidden = spec.hidden if reads_hidden else None
-    examples_too = "difference" in spec.explainers.modes or "span" in spec.hidden.positions
-    shards = cut(observed.table)
-    pieces = [f"behavior/{name}/{index:05d}.parquet" for index in range(len(shards))]
-    left = [index for index, piece in enumerate(pieces) if not record.has(piece)]
-    progress(f"behavior {name}", len(shards) - len(left), len(shards))
-    loaded: Any = load_of_run(record, checkpoint, spec.device, spec.dtype) if left else None
-    for done, index in enumerate(left, start=len(shards) - len(left) + 1):
-        # The first shard finds the batch size by trial; the others, also after a stop, use the recorded one.
-        size = record.manifest["notes"].get("batch_size", {}).get(name) or spec.batch_size
-        measured = measure_shard(loaded, shards[index], hidden=hidden, examples_too=examples_too, batch_size=size)
-        refuse_infinite(name, measured)
-        _note(record, name, measured)
-        if measured.prompts:
-            record.write_arrays(f"hidden/{name}/{index:05d}.safetensors", measured.prompts)
-        if measured.examples:
-            record.write_arrays(f"hidden/{name}/examples-{index:05d}.safetensors", measured.examples)
-        columns = [shards[index]["example_id"], measured.f, measured.f_edited]
-        record.write_table(pieces[index], pa.table(columns, names=BEHAVIOR.names).cast(BEHAVIOR))
-        progress(f"behavior {name}", done, len(shards))
-    record.write_table(final, pa.concat_tables([record.read_table(piece) for piece in pieces]))
-    _drop_pieces(record, name)
-
-
-def cut(examples: pa.Table) -> list[pa.Table]:
-    """Shards of about `SHARD` examples; all examples of a prompt are in one shard."""
-    prompt = examples["prompt_id"].to_numpy()
-    firsts = np.flatnonzero(np.r_[True, prompt[1:] != prompt[:-1]])
-    _, begins = np.unique(firsts // SHARD, return_index=True)
-    return [examples.slice(start, stop - start) for start, stop in pairwise([*firsts[begins], len(prompt)])]
-
-
-def _drop_pieces(record: Run, checkpoint: str) -> None:
-    for piece in [part for part in record.parts if part.startswith(f"behavior/{checkpoint}/")]:
-        record.drop(piece)
-
-
-def _note(record: Run, checkpoint: str, measured: Any) -> None:
-    """Record the smallest batch size of a checkpoint's shards, and the forward path: a list if there were several."""
-    notes = record.manifest["notes"]
-    sizes, paths = notes.get("batch_size", {}), notes.get("forward_path", {})
-    size = min(measured.report.batch_size, sizes.get(checkpoint, measured.report.batch_size))
-    before = paths.get(checkpoint, [])
-    taken = list(dict.fromkeys([*([before] if isinstance(before, str) else before), measured.report.path]))
-    path = taken if len(taken) > 1 else taken[0]
-    if (size, path) != (sizes.get(checkpoint), before):
-        record.note(batch_size=sizes | {checkpoint: size}, forward_path=paths | {checkpoint: path})
 
 
 def explain(observed: Observed, progress: Progress = silent) -> None:

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 from tqdm.auto import tqdm
 
@@ -17,9 +17,40 @@ PROGRESS_FILE = "COUPLING_PROGRESS"
 SECONDS_BETWEEN_LINES = 0.5
 
 
+class Tokens(int):
+    """Tokens, as the `total` of a stage that is counted in tokens. It may be an estimate until the end."""
+
+
 class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` units of a stage are ready. Called from one thread; `done` never falls within a stage."""
+
+
+class TokenMeter:
+    """Progress of a stage in tokens, where only the amount of work is known at first: characters, rows, or steps.
+
+    The total is what was counted plus an estimate of what is left, at the rate of tokens per amount so far.
+    """
+
+    def __init__(self, progress: Progress, stage: str, amount: float, *, tokens: int = 0, done: float = 0.0):
+        """`amount`: all of the work; `done` of it, with so many `tokens`, was done before."""
+        self._progress, self._stage, self._amount = progress, stage, amount
+        self.tokens, self._done, self._last = tokens, done, 0
+        self.tell()
+
+    def add(self, amount: float, tokens: int) -> None:
+        """Some work is done; it had so many tokens."""
+        self._done, self.tokens = self._done + amount, self.tokens + tokens
+        self.tell()
+
+    def tell(self, ahead: float = 0.0) -> None:
+        """Report; `ahead` is an amount that is done and not counted yet."""
+        a_unit = self.tokens / self._done if self.tokens else 1.0
+        left = max(0.0, self._amount - self._done)
+        total = max(1, round(self.tokens + left * a_unit))
+        now = total if left < 0.5 else min(total, round(self.tokens + min(ahead, left) * a_unit))
+        self._last = min(max(self._last, now), total)
+        self._progress(self._stage, self._last, Tokens(total))
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -27,7 +58,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def to_file(file: Path) -> Progress:
-    """Append {"stage", "done", "total", "at" (seconds since 1970)}: each stage's start and end, and some between."""
+    """Append {"stage", "done", "total", "unit", "at" (seconds since 1970)}: start, end and some between."""
     stage_of_last, at_of_last = "", 0.0
 
     def append(stage: str, done: int, total: int) -> None:
@@ -36,7 +67,8 @@ def to_file(file: Path) -> Progress:
         if stage == stage_of_last and done < total and now - at_of_last < SECONDS_BETWEEN_LINES:
             return
         stage_of_last, at_of_last = stage, now
-        line = json.dumps({"stage": stage, "done": done, "total": total, "at": round(now, 3)})
+        unit = "tokens" if isinstance(total, Tokens) else ""
+        line = json.dumps({"stage": stage, "done": done, "total": total, "unit": unit, "at": round(now, 3)})
         with suppress(OSError), file.open("a", encoding="utf-8") as out:  # the work goes on without this file
             out.write(line + "\n")
 
@@ -57,7 +89,9 @@ def bars(quiet: bool = False) -> Iterator[Progress]:
         if stage not in open_bars:
             for other in open_bars.values():
                 other.close()
-            open_bars[stage] = tqdm(desc=f"{stage:32}", total=total, mininterval=0.2, dynamic_ncols=True, leave=True)
+            options: dict[str, Any] = {"unit": " tokens", "unit_scale": True} if isinstance(total, Tokens) else {}
+            options |= {"total": total, "initial": done, "mininterval": 0.2, "dynamic_ncols": True, "leave": True}
+            open_bars[stage] = tqdm(desc=f"{stage:32}", **options)
         bar = open_bars[stage]
         bar.total = total
         bar.update(done - bar.n)

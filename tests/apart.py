@@ -11,7 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from engine.__main__ import main
-from engine.runs import store
+from engine.runs import parts
 
 FORKS = multiprocessing.get_context("forkserver")
 FORKS.set_forkserver_preload([__name__, "engine.pipeline", "engine.model.checkpoints"])
@@ -28,13 +28,13 @@ def coupling(*arguments: object, killed_after: str = "") -> int:
 
 
 def _command(arguments: list[str], killed_after: str) -> None:
-    replace_file = store.replace_file
+    replace_file = parts.replace_file
 
-    def replaced(target: Path, write: Callable) -> None:
-        replace_file(target, write)
+    def replaced(target: Path, write: Callable, **more: object) -> None:
+        replace_file(target, write, **more)
         if killed_after and target.as_posix().endswith(killed_after):
             os.kill(os.getpid(), signal.SIGKILL)
 
-    store.replace_file = replaced
+    parts.replace_file = replaced
     sys.argv = ["coupling", *arguments]
     main()

@@ -49,7 +49,7 @@ def test_links_lead_somewhere():
 
 def test_every_import_is_declared():
     about = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    extras = [line for name in ("peft", "postgresql") for line in about["optional-dependencies"][name]]
+    extras = [line for name in ("peft", "postgresql", "ray") for line in about["optional-dependencies"][name]]
     declared = {re.split(r"[>=<\[]", line)[0].lower().replace("-", "_") for line in about["dependencies"] + extras}
     distributions = packages_distributions()
     for path in [p for folder in ("engine", "dashboard", "pages") for p in (ROOT / folder).rglob("*.py")]:

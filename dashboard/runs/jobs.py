@@ -76,6 +76,16 @@ class Stage:
     total: int
     began: float
     at: float
+    unit: str = ""
+    """Of `done` and `total`: `tokens`, or empty."""
+    first: int = 0
+    """What was done before it began here: a run that goes on does not begin at 0."""
+
+    @property
+    def rate(self) -> float | None:
+        """Units a second since it began; None: too early to say."""
+        seconds = self.at - self.began
+        return (self.done - self.first) / seconds if seconds > 0 and self.done > self.first else None
 
 
 # Starting
@@ -257,8 +267,9 @@ def progress(job: Job) -> list[Stage]:
             with suppress(ValueError, KeyError, TypeError):  # a line that is being written
                 said = json.loads(line)
                 name, at = str(said["stage"]), float(said["at"])
-                began = found[name].began if name in found else at
-                found[name] = Stage(name, int(said["done"]), int(said["total"]), began, at)
+                done, before = int(said["done"]), found.get(name)
+                began, first = (before.began, before.first) if before and done >= before.done else (at, done)
+                found[name] = Stage(name, done, int(said["total"]), began, at, str(said.get("unit", "")), first)
     return list(found.values())
 
 

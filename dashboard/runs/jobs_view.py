@@ -135,7 +135,10 @@ def _progress(job: jobs.Job, stages: list[jobs.Stage]) -> tuple[float, str]:
 
     now = stages[-1]
     inside = now.done / now.total if now.total else 1.0
-    text = f"{now.name}: {now.done} of {now.total}"
+    text = f"{now.name}: {amounts(now)}"
+    if now.rate and now.done < now.total:
+        speed = f", {now.rate:,.0f} tokens a second" if now.unit == "tokens" else ""
+        text += f"{speed}, about {duration((now.total - now.done) / now.rate)} left"
     try:
         every = pipeline.stages(load_spec(job.folder / "spec.yaml"))
         at = every.index(now.name)
@@ -148,7 +151,12 @@ def _stages(stages: list[jobs.Stage]) -> None:
     """What was done so far, and how long it took."""
     ends = [*(stage.began for stage in stages[1:]), *(stage.at for stage in stages[-1:])]
     for stage, end in zip(stages, ends, strict=True):
-        small_print(f"{stage.name}: {stage.done} of {stage.total} · {duration(end - stage.began)}")
+        small_print(f"{stage.name}: {amounts(stage)} · {duration(end - stage.began)}")
+
+
+def amounts(stage: jobs.Stage) -> str:
+    """`3 of 8`, `1,024 of 90,000 tokens`."""
+    return f"{stage.done:,} of {stage.total:,} {stage.unit}".strip()
 
 
 def duration(seconds: float) -> str:

@@ -199,7 +199,7 @@ def _check(path: Path) -> None:
 
 
 def _facts(entry: data.RunEntry, about: dict) -> None:
-    """What the run came from: code, packages, device, content hashes, what was found by trial."""
+    """What the run came from: code, packages, device, content hashes, what was found on the way."""
     origin = dict(about["provenance"])
     try:
         content = data.content_hash(entry.path)

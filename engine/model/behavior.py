@@ -46,7 +46,9 @@ def measure(
     hidden: HiddenSpec | None = None,
     examples_too: bool = False,
     batch_size: int | None = None,
+    halved: int = 0,
     path: ForwardPath = "auto",
+    trial: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> Measured:
     """Behavior at x and x', and with `hidden` the hidden states of x at the last prompt token.
@@ -63,7 +65,8 @@ def measure(
     spans_too = hidden is not None and examples_too and "span" in hidden.positions
     groups, texts, reads = _plan(checkpoint, examples.to_pydict(), hidden is not None, examples_too, spans_too)
     told = (lambda done, total: progress(n * done // total, n)) if progress else None
-    scored = score_texts(checkpoint, groups, layers, batch_size=batch_size, path=path, progress=told)
+    options = {"batch_size": batch_size, "halved": halved, "path": path, "trial": trial, "progress": told}
+    scored = score_texts(checkpoint, groups, layers, **options)  # type: ignore[arg-type]
 
     f_x, f_edited = (scored.log_probs[:, 0] - scored.log_probs[:, 1]).astype(np.float32)[texts]
     bad = np.flatnonzero(~np.isfinite(f_x) | ~np.isfinite(f_edited))

@@ -13,7 +13,6 @@ the logits of one batch twice (MOST_LOGITS numbers in fp32, or those of one row)
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -22,7 +21,8 @@ import numpy as np
 import torch
 from transformers import DynamicCache
 
-from engine.model.alike import in_kinds, kind_of
+from engine.model.alike import kind_of
+from engine.model.batch_size import rows_a_batch
 from engine.model.batching import Batch, Limits, Text, distinct_rows, full_plan, shared_plan
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import (
@@ -41,8 +41,6 @@ ForwardPath = Literal["auto", "shared", "full"]
 
 AGREEMENT = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Largest |Δ log p| (nats) between the shared and the full forward on a trial; above it the full one is used."""
-MOST_ROWS, MOST_TOKENS = 512, 16_384
-"""Upper limits, in rows and in tokens, of the batch size that is found by trial."""
 MOST_LOGITS = 2**27
 """Upper limit on the number of logits of a batch (half a GiB in fp32). A single row may exceed it."""
 
@@ -59,6 +57,10 @@ class Report:
     rows: int
     forwards: int
     tokens: int
+    halved: int = 0
+    """How often the batch size was halved because memory ran out."""
+    trial: str | None = None
+    """Why sharing is not safe with this checkpoint, empty if it is; None: not tried."""
 
 
 @dataclass(frozen=True)
@@ -78,33 +80,38 @@ def score_texts(
     layers: Sequence[int] = (),
     *,
     batch_size: int | None = None,
+    halved: int = 0,
     path: ForwardPath = "auto",
+    trial: str | None = None,
     progress: Callable[[int, int], None] | None = None,
 ) -> TextScores:
     """Score all answers and read hidden states of all texts of all groups (originals first in each).
 
-    `layers` are non-negative. `batch_size` counts rows of the greatest length; None: it is found by trial. Shorter rows
-    make larger batches with the same number of tokens. If memory runs out, the batch size is halved with a warning.
-    `progress` gets (done, total) rows.
+    `layers` are non-negative. `batch_size` counts rows of the greatest length; None: it is computed. Shorter
+    rows make larger batches with the same number of tokens. If memory runs out, the batch size is halved, with a
+    warning; `halved` is how often that happened before. `trial` is what an earlier call found about the shared path
+    with this checkpoint (`Report.trial`); None: it is tried. `progress` gets (done, total) rows.
     Raises ForwardError if not even one row fits, or if the path is "shared" and the model can't share.
     """
     work = _Work(checkpoint, groups, layers, progress)
-    batch_size = batch_size or find_batch_size(checkpoint, [row.tokens for row in work.rows])
+    batch_size = max(1, (batch_size or rows_a_batch(checkpoint.model, work.longest)) >> halved)
     obstacle = can_share(checkpoint.model, work.longest)
     if path == "shared" and obstacle:
         raise ForwardError(f"{checkpoint.name}: prefixes can't be shared: {obstacle}")
     while True:
         try:
             if path != "auto":
-                return work.run(path, batch_size)
-            reason = obstacle or _unsafe(work, groups, batch_size)
-            return work.run(f"full: {reason}" if reason else "shared", batch_size)
+                return work.run(path, batch_size, halved, trial)
+            if not obstacle and trial is None:
+                trial = _unsafe(work, groups, batch_size)
+            reason = obstacle or trial
+            return work.run(f"full: {reason}" if reason else "shared", batch_size, halved, trial)
         except (MemoryError, RuntimeError) as error:
             if not _is_out_of_memory(error):
                 raise
             if batch_size == 1:
                 raise ForwardError(f"{checkpoint.name}: out of memory on one row of {work.longest} tokens") from None
-            batch_size //= 2
+            batch_size, halved = batch_size // 2, halved + 1
         # This stands outside the handler, because only here are the failed batch's tensors free.
         log.warning("%s: out of memory, continuing with batches of %d", checkpoint.name, batch_size)
         if torch.cuda.is_available():
@@ -182,7 +189,7 @@ class _Work:
         self.longest = max(len(row.tokens) for row in self.rows)
         self.texts = [text for group in groups for text in group]
 
-    def run(self, path: str, batch_size: int) -> TextScores:
+    def run(self, path: str, batch_size: int, halved: int = 0, trial: str | None = None) -> TextScores:
         """Run all rows; every path but "shared" runs each row in full."""
         checkpoint, layers = self.checkpoint, self.layers
         most_logits = max(1, MOST_LOGITS // checkpoint.model.config.get_text_config().vocab_size)
@@ -196,7 +203,7 @@ class _Work:
         else:
             for batch in full_plan(self.rows, limits, kind_of(checkpoint.model)):
                 self._run(batch)
-        report = Report(path, batch_size, len(self.rows), self.forwards, self.tokens)
+        report = Report(path, batch_size, len(self.rows), self.forwards, self.tokens, halved, trial)
         return TextScores(self.log_probs, self.states, report)
 
     def _run_shared(self, limits: Limits) -> None:
@@ -247,33 +254,3 @@ class _Work:
         if self.progress:
             self.progress(min(self.done, len(self.rows)), len(self.rows))
         return kept
-
-
-def find_batch_size(checkpoint: Checkpoint, rows: Sequence[Sequence[int]]) -> int:
-    """Rows per batch, by trial on the longest rows: doubled until the time per row no longer falls by 5%.
-
-    At most MOST_ROWS; on a CPU, where the system kills a process that runs out of memory, also at most MOST_TOKENS.
-    """
-    longest = max(map(len, rows))
-    alike = max(in_kinds(checkpoint.model, [len(row) for row in rows]), key=lambda group: len(rows[group[0]]))
-    rows = [rows[i] for i in alike]
-    most = MOST_ROWS if checkpoint.device.type != "cpu" else max(1, min(MOST_ROWS, MOST_TOKENS // longest))
-    order = sorted(rows, key=lambda tokens: (-len(tokens), tuple(tokens)))[:most]
-    best, best_time, size = 1, float("inf"), min(4, len(order))
-    while size <= len(order):
-        asks = [Ask(i, len(row) - 1, 0) for i, row in enumerate(order[:size])]
-        try:
-            times = []
-            for _ in range(2):
-                started = time.perf_counter()
-                forward(checkpoint.model, order[:size], asks)  # ends with a copy to the CPU
-                times.append(time.perf_counter() - started)
-        except (MemoryError, RuntimeError) as error:
-            if not _is_out_of_memory(error):
-                raise
-            log.warning("%s: batches of %d do not fit into memory", checkpoint.name, size)
-            return max(1, best // 2)  # leave memory for other work
-        if min(times) / size > 0.95 * best_time:
-            break
-        best, best_time, size = size, min(times) / size, size * 2
-    return best

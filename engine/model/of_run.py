@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from engine.config import ChatSpec, CheckpointSpec, RunSpec
+from engine.model import chat
 from engine.model.checkpoints import Checkpoint, load
 from engine.runs.store import Run
 
@@ -23,13 +24,24 @@ def chat_of(spec: RunSpec, manifest: Mapping[str, Any]) -> ChatSpec:
     return spec.chat.model_copy(update={"date": spec.chat.date or recorded})
 
 
+def dated_chat_of(spec: RunSpec, manifest: Mapping[str, Any]) -> ChatSpec:
+    """The same with a day in any case, the recorded one or today: several workers must read the same text."""
+    found = chat_of(spec, manifest)
+    return found.model_copy(update={"date": found.date or chat.date.today().isoformat()})
+
+
 def load_of_run(record: Run, checkpoint: CheckpointSpec, device: str, dtype: str = "float32") -> Checkpoint:
     """Load a checkpoint of a run (its path can be opened). While the run is made, its chat template is recorded.
 
     Raises CheckpointError.
     """
     loaded = load(checkpoint, device, dtype, chat_of(record.spec, record.manifest))
-    used = record.manifest["notes"].get(NOTE, {})
-    if loaded.chat and record.manifest["status"] != "complete" and used.get(loaded.name) != loaded.chat.used:
-        record.note(**{NOTE: used | {loaded.name: loaded.chat.used}})
+    note_chat(record, loaded.name, loaded.chat.used if loaded.chat else None)
     return loaded
+
+
+def note_chat(record: Run, checkpoint: str, used: dict[str, Any] | None) -> None:
+    """Record how a checkpoint reads prompts (`Chat.used`; None: as plain text), while the run is made."""
+    before = record.manifest["notes"].get(NOTE, {})
+    if used and record.manifest["status"] != "complete" and before.get(checkpoint) != used:
+        record.note(**{NOTE: before | {checkpoint: used}})

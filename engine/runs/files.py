@@ -23,7 +23,7 @@ WEIGHTS = "checkpoints"
 """Folder of the checkpoints that a run trains. They are no parts; hidden folders in it are unfinished ones."""
 PARTS = re.compile(
     r"(examples|explanations|metrics|metrics\.before)\.parquet|"
-    r"(behavior|concurrent|hidden|patching|said|verbal)/.*\.(parquet|safetensors)"
+    r"(behavior|concurrent|hidden|patching|pieces|post_training|said|verbal)/.*\.(parquet|safetensors)"
 )
 """Names that parts have. Other files in a run's folder are somebody's own."""
 DISK_FULL = (28, 122)  # ENOSPC, EDQUOT
@@ -226,9 +226,12 @@ def readable_errors(target: Path) -> Iterator[None]:
         raise RunError(f"{target}: {problem}") from None
 
 
-def replace_file(target: Path, write: Callable[[BinaryIO], Any]) -> None:
-    """Write a temporary file, flush it to the disk, and rename it. After a failure nothing is left behind."""
-    temporary = target.with_name(f".{target.name}{TEMPORARY}")
+def replace_file(target: Path, write: Callable[[BinaryIO], Any], *, own: str = "") -> None:
+    """Write a temporary file, flush it to the disk, and rename it. After a failure nothing is left behind.
+
+    `own`: a word in the temporary file's name, where several processes may write the same file at once.
+    """
+    temporary = target.with_name(f".{target.name}{own and f'.{own}'}{TEMPORARY}")
     try:
         temporary.unlink(missing_ok=True)  # what is left of a writer that was killed, or a link that somebody planted
         with temporary.open("xb") as file:

@@ -64,6 +64,10 @@ class Notes(_Told):
     """What was found on the way. Those that a resumed run relies on have types."""
 
     batch_size: dict[str, Annotated[StrictInt, Field(ge=1)]] = {}
+    batch_tokens: dict[str, Annotated[StrictInt, Field(ge=1)]] = {}
+    halved: dict[str, Annotated[StrictInt, Field(ge=1, le=64)]] = {}
+    tokens: dict[str, Annotated[StrictInt, Field(ge=0)]] = {}
+    trial: dict[str, str] = {}
     forward_path: dict[str, str | list[str]] = {}
     post_training: _PostTraining | None = None
     weights: dict[str, Sha256] = {}

@@ -20,7 +20,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from filelock import FileLock
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save
 
 from engine.config import RunSpec
 from engine.records import FORMAT_VERSION
@@ -38,9 +37,9 @@ from engine.runs.files import (
     remove_leftovers,
     replace_file,
     safe_part,
-    sha256_of,
 )
 from engine.runs.integrity import hash_of
+from engine.runs.parts import arrays_writer, put, rows_of, table_writer
 from engine.runs.schemas import kind_of, schema_problems
 from engine.runs.states import layers_at, problem
 
@@ -281,20 +280,25 @@ class Run(AbstractContextManager):
 
     def write_table(self, part: str, table: pa.Table) -> None:
         """Write a Parquet part and record it, replacing what was there."""
-        plain = _without_repeats(table)
-        encoding = {
-            "use_dictionary": [name for name in table.column_names if name not in plain],
-            "use_byte_stream_split": [name for name in plain if pa.types.is_floating(table.schema.field(name).type)],
-        }
-
-        options = encoding | {"compression": "zstd", "compression_level": 15}
-        self._write(part, lambda file: pq.write_table(table, file, **options), table.num_rows)
+        self._write(part, table_writer(table), table.num_rows)
 
     def write_arrays(self, part: str, arrays: Mapping[str, np.ndarray]) -> None:
         """Write a safetensors part and record it; the arrays share their first dimension."""
-        payload = save({key: np.ascontiguousarray(value) for key, value in arrays.items()})
-        rows = next((int(value.shape[0]) for value in arrays.values()), 0)
-        self._write(part, lambda file: file.write(payload), rows)
+        self._write(part, arrays_writer(arrays), rows_of(arrays))
+
+    def adopt(self, parts: Mapping[str, Mapping[str, Any]], *, without: Iterable[str] = (), **notes: Any) -> None:
+        """Record parts that `parts.put` wrote into this folder, perhaps in another process, notes, and the end of the
+        parts `without`, at once."""
+        for part, recorded in parts.items():
+            size = (self.path / safe_part(part)).stat().st_size
+            if size != recorded["bytes"]:
+                raise _damaged(self.path / part, f"{size:,} bytes, its writer recorded {recorded['bytes']:,}")
+        self.parts.update({part: dict(recorded) for part, recorded in parts.items()})
+        gone = [part for part in without if self.parts.pop(part, None)]
+        if parts or gone or notes:
+            self.note(**notes)
+        for part in gone:
+            self._remove(part)
 
     def note(self, **notes: Any) -> None:
         """Record findings on the way (batch sizes, forward paths) in the manifest, at once."""
@@ -305,11 +309,19 @@ class Run(AbstractContextManager):
         """Remove a part."""
         self.parts.pop(part, None)
         self._save()
+        self._remove(part)
+
+    def _remove(self, part: str) -> None:
         file = self.path / safe_part(part)
         file.unlink(missing_ok=True)
         if file.parent != self.path:
             with suppress(OSError):  # a folder that holds more stays
                 file.parent.rmdir()
+
+    def tidy(self) -> None:
+        """Remove files that no part names: what a killed worker left, of which this process does not know."""
+        with readable_errors(self.path):
+            remove_leftovers(self.path, self.parts)
 
     def finish(self, timings: Mapping[str, Any] | None = None) -> None:
         """Mark the run complete. This is the last write to it."""
@@ -336,9 +348,7 @@ class Run(AbstractContextManager):
         with readable_errors(target):
             if self.parts.pop(part, None):
                 self._save()  # if this process is killed while it replaces the part, the old hash must be gone
-            target.parent.mkdir(parents=True, exist_ok=True)
-            replace_file(target, write)
-            self.parts[part] = {"sha256": sha256_of(target), "bytes": target.stat().st_size, "rows": rows}
+            self.parts[part] = put(self.path, part, write, rows)
             try:
                 self._save()
             except RunError:
@@ -366,13 +376,3 @@ def _wrong_schema(file: str, content: str, part: str, version: int) -> str | Non
         return next(schema_problems(pq.read_schema(file), part, version), None)
     except (pa.ArrowException, OSError, ValueError) as error:
         return " ".join(str(error).split())[:200]
-
-
-def _without_repeats(table: pa.Table) -> set[str]:
-    """Columns of numbers and text whose values seldom repeat: a dictionary would make them larger."""
-    return {
-        field.name
-        for field in table.schema
-        if (pa.types.is_floating(field.type) or pa.types.is_string(field.type))
-        and 2 * pc.count_distinct(table[field.name]).as_py() > len(table) - table[field.name].null_count
-    }

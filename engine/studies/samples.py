@@ -8,7 +8,6 @@ one thread each, so the weights do not depend on the number of cores.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
@@ -27,6 +26,7 @@ from engine.spec_files import load_spec
 from engine.tasks import FACTORS, task_examples
 from engine.tasks.worlds import Rule, WorldName, check_world, draw_rules, sample_dialogues
 from engine.verbal.drift import LEARN_PROMPT_OF
+from engine.workers import one_thread
 
 MANIFEST = "training.json"
 WORLDS = "worlds.json"
@@ -219,14 +219,6 @@ def run_specs(out: Path, task: str, seed: int = 0, *, verbal: bool = False) -> l
             (folder / source.name).write_text(text.replace("Seed 0", f"Seed {seed}"), encoding="utf-8")
     paths = sorted(path for path in folder.glob("*.yaml") if path.stem.split("-")[0] == task)
     return paths + (sorted(folder.glob(f"verbal-{task}*.yaml")) if verbal else [])
-
-
-def one_thread() -> None:
-    """Make this process compute with one thread."""
-    import torch
-
-    torch.set_num_threads(1)
-    os.environ["TOKENIZERS_PARALLELISM"] = "false"
 
 
 def _work(out: Path, task: str, seed: int, verbal: bool, messages: Any) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -25,6 +26,7 @@ from engine.spec_files import read_yaml
 from engine.studies.over_seeds import VERDICTS, counted, over_seeds, with_ends
 from engine.studies.samples import TASKS, WORLDS, build, run_specs
 from engine.studies.verbal_cells import VerbalStudySpec
+from engine.workers import HERE, Told, Workers
 
 METRICS_FILE = "metrics.parquet"
 SUMMARY_FILE = "summary.csv"
@@ -59,20 +61,39 @@ def finished_seeds(spec: StudySpec, out: Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(file, partitioning=None) for file in files], ignore_index=True)
 
 
-def run_study(spec: StudySpec, out: Path, samples: Path, progress: Progress = silent) -> pd.DataFrame:
+@dataclass
+class _Seeds:
+    """Makes the sample runs of seeds (a `workers.Work`). Progress is shown only where this process makes them."""
+
+    out: Path
+    samples: Path
+    progress: Progress = silent
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"progress": silent}
+
+    def begin(self) -> None:
+        """Each seed trains its own models."""
+
+    def do(self, item: int, told: Told | None = None) -> None:
+        runs = finished_runs(self.samples) if item == 0 else []
+        _one_seed(self.out / f"seed-{item}", item, self.out / f"seed-{item}.parquet", runs, self.progress)
+
+
+def run_study(
+    spec: StudySpec, out: Path, samples: Path, progress: Progress = silent, workers: Workers = HERE
+) -> pd.DataFrame:
     """Metrics of all seeds, one row a setting, with the columns `seed` and `run`; also written to `out`.
 
     Seed 0 is read from the sample runs if all of them stand in `samples` and are complete.
     """
     out.mkdir(parents=True, exist_ok=True)
-    frames = []
-    for number, seed in enumerate(spec.seeds, start=1):
-        done = out / f"seed-{seed}.parquet"
-        if not done.exists():
-            runs = finished_runs(samples) if seed == 0 else []
-            _one_seed(out / f"seed-{seed}", seed, done, runs, progress)
-        frames.append(pd.read_parquet(done, partitioning=None))
-        progress("seeds", number, len(spec.seeds))
+    left = [seed for seed in spec.seeds if not (out / f"seed-{seed}.parquet").exists()]
+    ready = len(spec.seeds) - len(left)
+    with workers.crew(_Seeds(out.resolve(), samples.resolve(), progress)) as crew:
+        for number, _ in enumerate(crew.each(left) if left else (), start=ready + 1):
+            progress("seeds", number, len(spec.seeds))
+    frames = [pd.read_parquet(out / f"seed-{seed}.parquet", partitioning=None) for seed in spec.seeds]
     table = pd.concat(frames, ignore_index=True)
     table.to_parquet(out / METRICS_FILE, index=False)
     summary(table).to_csv(out / SUMMARY_FILE, index=False)

@@ -3,8 +3,7 @@
 The pipeline makes the run of every cell. The run is removed once its metrics and its sentences are collected in two
 Parquet files, with a hash of the cell's spec. A cell in these files is not made again unless its spec has changed.
 
-Several workers are processes of one thread each; their number changes only the time. A single worker is this process,
-with all its threads.
+The workers may be this process, several of one thread each, or a cluster; their number changes only the time.
 """
 
 from __future__ import annotations
@@ -12,11 +11,11 @@ from __future__ import annotations
 import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
-from multiprocessing import get_context
+from itertools import takewhile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,10 +29,11 @@ from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.spec_files import relative_paths
 from engine.studies.over_seeds import VERDICTS
-from engine.studies.samples import jobs, one_thread, train_job
+from engine.studies.samples import jobs, train_job
 from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells
 from engine.verbal.labels import Answers
 from engine.verbal.texts import truthful_sentences
+from engine.workers import HERE, Told, Workers
 
 METRICS_FILE = "metrics.parquet"
 EXPLANATIONS_FILE = "explanations.parquet"
@@ -50,7 +50,7 @@ def run_verbal_study(
     progress: Progress = silent,
     *,
     make: bool = True,
-    workers: int = 1,
+    workers: Workers = HERE,
 ) -> pd.DataFrame:
     """Metrics of all cells that are done, one row a setting of records.METRICS with the columns base, task, setting,
     world, seed, digest. They are also written to `out`, together with the sentences.
@@ -90,34 +90,32 @@ def _with_cell(table: pd.DataFrame, own: pd.DataFrame, cell: Cell, order: Mappin
     return both.iloc[place.argsort(kind="stable")].reset_index(drop=True)
 
 
+@dataclass
+class _Making:
+    """Makes cells (a `workers.Work`). Progress is shown only where this process makes them."""
+
+    spec: VerbalStudySpec
+    out: Path
+    progress: Progress = silent
+
+    def __getstate__(self) -> dict[str, Any]:
+        return vars(self) | {"progress": silent}
+
+    def begin(self) -> None:
+        """Each cell loads its own models."""
+
+    def do(self, item: Cell, told: Told | None = None) -> Made:
+        return _make(self.spec, item, self.out, self.progress)
+
+
 def _made(
-    spec: VerbalStudySpec, left: Sequence[Cell], out: Path, progress: Progress, workers: int
+    spec: VerbalStudySpec, left: Sequence[Cell], out: Path, progress: Progress, workers: Workers
 ) -> Iterator[tuple[Cell, Made]]:
-    """Cells as they are ready; none is begun after `spec.until` minutes."""
+    """Cells as they are ready; none is begun after `spec.until` minutes, but those in progress are finished."""
     begun = time.monotonic()
-
-    def late() -> bool:
-        return spec.until is not None and _minutes_since(begun) > spec.until
-
-    if workers == 1:
-        for cell in left:
-            if late():
-                return
-            yield cell, _make(spec, cell, out, progress)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=one_thread) as pool:
-        futures = {pool.submit(_make, spec, cell, out): cell for cell in left}
-        try:
-            for future in as_completed(futures):
-                if late():
-                    pool.shutdown(wait=False, cancel_futures=True)  # cells in progress are finished and kept
-                if not future.cancelled():
-                    yield futures[future], future.result()
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            for process in pool._processes.values():
-                process.terminate()
-            raise
+    in_time = takewhile(lambda _: spec.until is None or _minutes_since(begun) <= spec.until, left)
+    with workers.crew(_Making(spec, out.resolve(), progress)) as crew:
+        yield from crew.each(in_time)
 
 
 def is_done(table: pd.DataFrame, cell: Cell) -> bool:

@@ -7,8 +7,9 @@ The loss is the next-token loss on sampled dialogues; answer tokens weigh more t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
@@ -32,6 +33,7 @@ from engine.model.chat import Chat
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import chosen_logits, last_states, padded
 from engine.model.tokens import TokenError, encode
+from engine.training.state import Arrays, numbers, restore, state_of
 
 END = "<|endoftext|>"
 POSITIONS = 256
@@ -235,7 +237,9 @@ class OnlineProbe:
         states = in_chunks(lambda rows: self.states(model, [self.prompts[row] for row in rows]), len(self.prompts))
         self.centre, self.spread = states.mean(0), states.std(0) + 1e-6
         self.shift, self.scale = self.targets.mean(), self.targets.std() + 1e-6
-        width = states.shape[1]
+        self._draw_head(states.shape[1])
+
+    def _draw_head(self, width: int) -> None:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.seed)
             mlp, units = self.kind == "mlp", self.hidden_units
@@ -256,6 +260,22 @@ class OnlineProbe:
         (self.weight * loss).backward()
         self.optimizer.step()
         return loss.item()
+
+    def state(self) -> Arrays:
+        """All that a training that was stopped needs to go on; `load` puts it back."""
+        assert self.head is not None
+        fixed = {"centre": self.centre, "spread": self.spread, "shift": self.shift, "scale": self.scale}
+        out = {name: numbers(value) for name, value in fixed.items()} | state_of(self.head, [self.optimizer])
+        return out | {"generator": self.generator.get_state().numpy()}
+
+    def load(self, state: Mapping[str, np.ndarray]) -> None:
+        fixed = {name: torch.from_numpy(state[name].copy()) for name in ("centre", "spread", "shift", "scale")}
+        self.centre, self.spread = fixed["centre"], fixed["spread"]
+        self.shift, self.scale = fixed["shift"].reshape(()), fixed["scale"].reshape(())
+        self._draw_head(len(self.centre))
+        assert self.head is not None
+        restore(self.head, [self.optimizer], state)
+        self.generator.set_state(torch.from_numpy(state["generator"].copy()))
 
     def _standard(self, states: Tensor) -> Tensor:
         assert self.head is not None
@@ -290,13 +310,16 @@ def train(
     parts: int = 2,
     probe: Any = None,
     on_step: Callable[[int, float], None] | None = None,
+    resume: Mapping[str, np.ndarray] | None = None,
+    on_state: Callable[[int, Callable[[], Arrays]], None] | None = None,
 ) -> list[float]:
-    """Train in place; returns the loss of each step.
+    """Train in place; returns the loss of each step that was made.
 
     `sample(step)` gives the rows of a step and has its own randomness. `probe` is an `OnlineProbe` or a penalty: its
     method `step(model)` is called once in each step and may add to the gradients. `on_step(steps done, loss)` may save
     or report. The learning rate warms up linearly, then falls to 0 along a cosine. The same seeds, thread count and
-    machine give the same weights.
+    machine give the same weights. `on_state(steps done, state)` may store what `state()` gives; a training that gets it
+    as `resume` goes on from there as if it had not been stopped, if `sample` and `probe` are put back too.
     """
 
     def rate(step: int) -> float:
@@ -306,7 +329,21 @@ def train(
     optimizers = optimizers_of(model, learning_rate)
     schedules = [torch.optim.lr_scheduler.LambdaLR(optimizer, rate) for optimizer in optimizers]
     losses = []
-    for step in range(steps):
+    first = 0
+    if resume is not None:
+        first = int(resume["step"][0])
+        torch.set_rng_state(torch.from_numpy(resume["torch"].copy()))
+        restore(model, optimizers, resume)
+        for schedule, optimizer in zip(schedules, optimizers, strict=True):
+            schedule.load_state_dict(schedule.state_dict() | {"last_epoch": first, "_step_count": first + 1})
+            for group, peak in zip(optimizer.param_groups, schedule.base_lrs, strict=True):
+                group["lr"] = peak * rate(first)
+
+    def state(done: int) -> Arrays:
+        now = {"step": np.array([done]), "torch": torch.get_rng_state().numpy()}
+        return now | state_of(model, optimizers)
+
+    for step in range(first, steps):
         cut = dialogue_batches(sample(step), parts, kind_of(model))
         total = sum(batch.total_weight for batch in cut)
         model.zero_grad()
@@ -324,5 +361,7 @@ def train(
         losses.append(loss)
         if on_step is not None:
             on_step(step + 1, loss)
+        if on_state is not None:
+            on_state(step + 1, partial(state, step + 1))
     model.eval()
     return losses

@@ -2,23 +2,26 @@
 
 The explainer is first trained at the first checkpoint. In the loop it takes one step for every step of the base model,
 on the current hidden states and always on the same targets. Its gradient stops at the hidden states or, if the spec
-says so, flows into the base model. A stopped training starts again from the beginning; it is seeded, so the result is
-the same.
+says so, flows into the base model. A state is saved about every half a minute, from which a stopped training goes on;
+the result is that of an unbroken one.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from engine.config import ConcurrentSpec, InputError
-from engine.progress import Progress
+from engine.progress import Progress, TokenMeter
 from engine.runs.observed import EVALUATED, Observed, concurrent_part
 from engine.tasks.from_file import read_dialogues
 
 DONE = "post_training"
+STATE = "post_training/state.safetensors"
+STAGE = "post-training"
 
 
 def post_train(observed: Observed, progress: Progress) -> None:
@@ -29,47 +32,79 @@ def post_train(observed: Observed, progress: Progress) -> None:
     record, spec = observed.record, observed.spec
     post = spec.post_training
     if post is None or record.manifest["notes"].get(DONE):
+        record.adopt({}, without=[STATE])  # killed between the end of the training and this
         return
     import torch
 
     from engine.model.checkpoints import save
     from engine.model.of_run import load_of_run
     from engine.training.loop import check_dialogues, encode_dialogues, train
+    from engine.training.state import Arrays, Clock, restore_numpy, state_of_numpy, under, within
 
     start = load_of_run(record, spec.checkpoints[0], spec.device)
     model, tokenizer = start.model.requires_grad_(True), start.tokenizer
     dialogues = read_dialogues(Path(post.dialogues))
     check_dialogues(start, dialogues)
-    rng = np.random.default_rng([spec.seed, 7])
+    rng, tokens = np.random.default_rng([spec.seed, 7]), 0
 
     def sample(_: int) -> Any:
+        nonlocal tokens
         chosen = [dialogues[i] for i in rng.integers(len(dialogues), size=post.prompts_a_step)]
         prompts, answers = zip(*chosen, strict=True)
         said = [[answer] for answer in answers]
-        return encode_dialogues(tokenizer, prompts, said, answer_weight=post.answer_weight, chat=start.chat)
+        rows = encode_dialogues(tokenizer, prompts, said, answer_weight=post.answer_weight, chat=start.chat)
+        tokens += sum(len(row.ids) for row in rows)
+        return rows
 
     saved = {c.step: c for c in spec.checkpoints if c.trained}
-    concurrent = _Concurrent(observed, post.concurrent, start) if post.concurrent else None
+    state = record.read_arrays(STATE) if record.has(STATE) else None
+    concurrent = _Concurrent(observed, post.concurrent, start, state is not None) if post.concurrent else None
+    if state is not None:
+        restore_numpy(rng, state["sample"])
+        tokens = int(state["tokens"][0])
+        if concurrent:
+            concurrent.probe.load(within("probe:", state))
+    done_before = int(state["step"][0]) if state is not None else 0
+    meter, clock = TokenMeter(progress, STAGE, max(saved), tokens=tokens, done=done_before), Clock()
 
     def on_step(done: int, _: float) -> None:
-        progress("post-training", done, max(saved))
         if done in saved:
             save(model, tokenizer, Path(saved[done].path))
             if concurrent:
                 concurrent.write(model, saved[done].name)
 
+    def on_state(done: int, of_model: Callable[[], Arrays]) -> None:
+        if done < max(saved) and clock.due():
+            beside: Arrays = {"sample": state_of_numpy(rng), "tokens": np.array([tokens])}
+            beside |= under("probe:", concurrent.probe.state()) if concurrent else {}
+            clock.save(lambda: record.write_arrays(STATE, of_model() | beside))
+        meter.add(1, tokens - meter.tokens)
+
     probe = concurrent.probe if concurrent else None
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
-        train(model, sample, steps=max(saved), learning_rate=post.learning_rate, probe=probe, on_step=on_step)
+        train(
+            model,
+            sample,
+            steps=max(saved),
+            learning_rate=post.learning_rate,
+            probe=probe,
+            on_step=on_step,
+            resume=state,
+            on_state=on_state,
+        )
     record.note(**{DONE: {"steps": max(saved), "layer": concurrent.layer if concurrent else None}})
+    record.adopt({}, without=[STATE])
 
 
 class _Concurrent:
     """An `OnlineProbe` on the run's training examples of one edit, which explains the evaluated examples."""
 
-    def __init__(self, observed: Observed, concurrent: ConcurrentSpec, start: Any):
-        """Train the explainer at the first checkpoint and store its explanations; the model does not change."""
+    def __init__(self, observed: Observed, concurrent: ConcurrentSpec, start: Any, resumed: bool):
+        """Train the explainer at the first checkpoint and store its explanations; the model does not change.
+
+        `resumed`: it was trained before, and its state is put back by the caller.
+        """
         import torch
 
         from engine.model.behavior import tokenised
@@ -99,10 +134,11 @@ class _Concurrent:
             weight=concurrent.weight,
             seed=observed.spec.seed,
         )
-        for _ in range(observed.spec.explainers.steps):
-            self.probe.step(start.model)
+        if not resumed:
+            for _ in range(observed.spec.explainers.steps):
+                self.probe.step(start.model)
+            self.write(start.model, start.name)
         self.probe.flow = concurrent.gradient == "flowing"
-        self.write(start.model, start.name)
 
     def write(self, model: Any, checkpoint: str) -> None:
         """Store the explanations of the evaluated examples with the model as it is now, in nats."""

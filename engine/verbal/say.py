@@ -7,7 +7,7 @@ likeliest tokens. That is checked on the first row of each length; after a failu
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import groupby
 from typing import Any
@@ -17,7 +17,8 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig
 
-from engine.model.alike import kind_of
+from engine.model.alike import Kind, kind_of
+from engine.model.batch_size import rows_a_batch
 from engine.model.checkpoints import Checkpoint
 from engine.model.counterfactuals import Text, score_texts
 from engine.model.forward import run
@@ -26,28 +27,62 @@ from engine.model.tokens import Tokens
 ROWS_AT_ONCE = 256
 TIE = 1e-3
 """Tokens whose logits differ by less than this, relative to the largest one above 1, are equally likely."""
+OnBatch = Callable[[dict[int, str], int], None]
+"""Gets the words of a batch, by the number of their row, and the batch's tokens."""
+WordsOf = Callable[[Any, Any, Sequence[tuple[int, ...]], int], Tensor]
 
 
 @torch.no_grad()
-def say(model: Any, tokenizer: Any, asked: Sequence[tuple[int, ...]], *, most_tokens: int) -> list[str]:
-    """The words after each row of token ids [n], without special tokens, at most `most_tokens` tokens long."""
-    said: dict[tuple[int, ...], str] = {}
+def say(
+    model: Any,
+    tokenizer: Any,
+    asked: Sequence[tuple[int, ...]],
+    *,
+    most_tokens: int,
+    known: Mapping[int, str] | None = None,
+    on_batch: OnBatch | None = None,
+) -> list[str]:
+    """The words after each row of token ids [n], without special tokens, at most `most_tokens` tokens long.
+
+    Batches follow from the rows and the model alone. `known`: number of a row → its words, from an earlier call that
+    was stopped; batches of which all are known are not run again. `on_batch` gets each batch's new words, and tokens.
+    """
+    numbers: dict[tuple[int, ...], list[int]] = {}
+    for number, ids in enumerate(asked):
+        numbers.setdefault(ids, []).append(number)
+    said = dict(known or {})
     model.eval()
-    kind, words_of = kind_of(model), _generated
-    for length, group in groupby(sorted(dict.fromkeys(asked), key=len), key=len):
-        rows = list(group)
-        for start in range(0, len(rows), ROWS_AT_ONCE):
-            part = rows[start : start + ROWS_AT_ONCE]
-            if len({kind(length + more) for more in range(most_tokens + 1)}) > 1:  # the cache would be of another kind
-                made = _token_by_token(model, tokenizer, part, most_tokens)
-            else:
-                made = words_of(model, tokenizer, part, most_tokens)
-                if start == 0 and not _is_argmax(model, tokenizer, made[0], length):
-                    words_of = _token_by_token
-                    made = words_of(model, tokenizer, part, most_tokens)
+    kind = kind_of(model)
+    for length, group in groupby(sorted(numbers, key=len), key=len):
+        rows, words_of = list(group), None
+        at_once = min(ROWS_AT_ONCE, rows_a_batch(model, length + most_tokens))
+        for start in range(0, len(rows), at_once):
+            part = rows[start : start + at_once]
+            if all(number in said for ids in part for number in numbers[ids]):
+                continue
+            if words_of is None:
+                words_of = _way(model, tokenizer, rows[:at_once], most_tokens, kind)
+            made = words_of(model, tokenizer, part, most_tokens)
             words = tokenizer.batch_decode(made[:, length:], skip_special_tokens=True)
-            said |= dict(zip(part, words, strict=True))
-    return [said[ids] for ids in asked]
+            new = {number: text for ids, text in zip(part, words, strict=True) for number in numbers[ids]}
+            said |= new
+            if on_batch:
+                on_batch(new, made.numel())
+    return [said[number] for number in range(len(asked))]
+
+
+def _way(model: Any, tokenizer: Any, rows: Sequence[tuple[int, ...]], most_tokens: int, kind: Kind) -> WordsOf:
+    """How rows of one length are continued: by `generate`, if it gives the likeliest words after the first of them."""
+    length = len(rows[0])
+    if len({kind(length + more) for more in range(most_tokens + 1)}) > 1:  # the cache would be of another kind
+        return _token_by_token
+    made = _generated(model, tokenizer, rows, most_tokens)
+    return _once(made, rows) if _is_argmax(model, tokenizer, made[0], length) else _token_by_token
+
+
+def _once(made: Tensor, rows: Sequence[tuple[int, ...]]) -> WordsOf:
+    """`_generated`, which does not run again the batch on which it was tried."""
+    return lambda model, tokenizer, part, most: made if part == rows else _generated(model, tokenizer, part, most)
 
 
 def _generated(model: Any, tokenizer: Any, rows: Sequence[tuple[int, ...]], most_tokens: int) -> Tensor:
@@ -99,8 +134,27 @@ def _is_argmax(model: Any, tokenizer: Any, made: Tensor, length: int) -> bool:
     return bool((logits.amax(1) - chosen <= TIE * logits.abs().amax().clamp(min=1.0)).all())
 
 
-def choose(checkpoint: Checkpoint, asked: Sequence[Tokens]) -> list[int]:
-    """The number of the likeliest answer of each row [n]."""
-    groups = [[Text(tokens.prompt, tokens.answers)] for tokens in asked]
-    log_probs = score_texts(checkpoint, groups, batch_size=ROWS_AT_ONCE // 8).log_probs
-    return [int(np.argmax(row[: len(tokens.answers)])) for row, tokens in zip(log_probs, asked, strict=True)]
+def choose(
+    checkpoint: Checkpoint,
+    asked: Sequence[Tokens],
+    sentences: Sequence[Sequence[str]],
+    *,
+    known: Mapping[int, str] | None = None,
+    on_batch: OnBatch | None = None,
+) -> list[str]:
+    """The likeliest of each row's answers [n], as the sentence at its place; `known` and `on_batch` as for `say`."""
+    said, trial = dict(known or {}), None
+    at_once = rows_a_batch(checkpoint.model, max((len(tokens.prompt) for tokens in asked), default=1))
+    for start in range(0, len(asked), at_once):
+        block = range(start, min(start + at_once, len(asked)))
+        if start and all(number in said for number in block):
+            continue  # the first block is scored again, because it says whether prefixes can be shared
+        groups = [[Text(asked[n].prompt, asked[n].answers)] for n in block]
+        scored = score_texts(checkpoint, groups, batch_size=ROWS_AT_ONCE // 8, trial=trial)
+        trial = scored.report.trial if trial is None else trial
+        best = [int(np.argmax(scored.log_probs[at, : len(asked[n].answers)])) for at, n in enumerate(block)]
+        new = {n: sentences[n][number] for n, number in zip(block, best, strict=True) if n not in said}
+        said |= new
+        if on_batch and new:
+            on_batch(new, scored.report.tokens)
+    return [said[number] for number in range(len(asked))]

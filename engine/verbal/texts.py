@@ -126,15 +126,14 @@ class Texts:
             )
         return Material(rows, x, edited)
 
-    def say(self, rows: np.ndarray) -> list[str]:
-        """The checkpoint's explanations of examples [rows]."""
+    def say(self, rows: np.ndarray, **saving: Any) -> list[str]:
+        """The checkpoint's explanations of examples [rows]; `saving`: `known` and `on_batch` of `say.say`."""
         from engine.verbal.rows import end_of
         from engine.verbal.say import choose, say
 
         tokenizer, asked = self.checkpoint.tokenizer, self.asked(rows)
         if self.forced:
-            likeliest = choose(self.checkpoint, asked)
-            return [every[best] for every, best in zip(self._sentences(rows), likeliest, strict=True)]
+            return choose(self.checkpoint, asked, self._sentences(rows), **saving)
         longest = max(len(sentence) for tokens in asked for sentence in tokens.answers) + len(end_of(tokenizer))
         prompts = [tokens.prompt for tokens in asked]
-        return say(self.checkpoint.model, tokenizer, prompts, most_tokens=longest + SPARE_TOKENS)
+        return say(self.checkpoint.model, tokenizer, prompts, most_tokens=longest + SPARE_TOKENS, **saving)

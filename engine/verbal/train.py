@@ -26,6 +26,7 @@ from engine.model.adapters import merged
 from engine.model.alike import kind_of
 from engine.training.adversary import HeldTexts
 from engine.training.loop import dialogue_batches, next_token_loss, optimizers_of
+from engine.training.state import restore, state_of
 from engine.verbal.drift import Sample
 from engine.verbal.rows import TokenRow, answer_distributions, divergence, explanation_loss, logits_of
 
@@ -53,7 +54,7 @@ class Trainer:
     ):
         """Raises InputError if the spec asks for LoRA and it can't be used."""
         self.material, self.spec, self.steps, self.seed, self.drift = material, spec, steps, seed, drift
-        self.step = 0
+        self.step = self.tokens = 0
         self.first_phase = spec.label_steps if spec.schedule == "labels_first" and drift else steps
         if spec.beta > 0:
             model.eval()
@@ -122,7 +123,9 @@ class Trainer:
         m, beta = len(self.material.labels), self.spec.beta
         rng = np.random.default_rng([self.seed, 9, self.step])
         chosen = rng.choice(m, size=min(self.spec.prompts_a_step, m), replace=False)
-        found = logits_of(self.model, [self.material.labels[i] for i in chosen])
+        rows = [self.material.labels[i] for i in chosen]
+        self.tokens += sum(len(row.ids) for row in rows)
+        found = logits_of(self.model, rows)
         loss = explanation_loss(found)
         inside = chosen[found.with_pairs]
         if beta and len(inside):
@@ -138,12 +141,14 @@ class Trainer:
 
     def _hold(self, every: Sequence[TokenRow], known: Sequence[Tensor], chosen: np.ndarray, share: float) -> None:
         rows, fixed = [every[i] for i in chosen], [known[i] for i in chosen]
+        self.tokens += sum(len(row.ids) for row in rows)
         (self.spec.beta / 2 * share * divergence(logits_of(self.model, rows), fixed)).backward()
 
     def _learn_dialogues(self, weight: float) -> None:
         assert self.drift is not None
         begin = 0 if self.spec.schedule == "concurrent" else self.first_phase
         dialogues = self.drift(self.step, (self.step + 1 - begin) / (self.steps - begin))
+        self.tokens += sum(len(row.ids) for row in dialogues)
         cut = dialogue_batches(dialogues, 2, kind_of(self.model))
         total = sum(batch.total_weight for batch in cut)
         for batch in cut:
@@ -151,31 +156,16 @@ class Trainer:
 
     def state(self) -> dict[str, np.ndarray]:
         """Trained weights, optimizers and the step; `load` restores it."""
-        out = {f"weight:{n}": p.detach().cpu().numpy() for n, p in self.model.named_parameters() if p.requires_grad}
-        for i, optimizer in enumerate(self.optimizers):
-            for parameter, values in optimizer.state_dict()["state"].items():
-                out |= {f"optimizer:{i}:{parameter}:{k}": v.detach().cpu().numpy() for k, v in values.items()}
+        out = state_of(self.model, self.optimizers)
         if self.held and self.held.reference is not None:
             out["held"] = self.held.reference.cpu().numpy()
-        return out | {"step": np.array([self.step])}
+        return out | {"step": np.array([self.step]), "tokens": np.array([self.tokens])}
 
     def load(self, state: Mapping[str, np.ndarray]) -> None:
-        self.step = int(state["step"][0])
+        self.step, self.tokens = int(state["step"][0]), int(state.get("tokens", [0])[0])
         if self.held and "held" in state:
             self.held.reference = torch.from_numpy(state["held"]).to(self.model.device)
-        with torch.no_grad():
-            for name, parameter in self.model.named_parameters():
-                if parameter.requires_grad:
-                    parameter.copy_(torch.from_numpy(state[f"weight:{name}"]))
-        for i, optimizer in enumerate(self.optimizers):
-            values: dict[int, dict[str, Tensor]] = {}
-            for key, value in state.items():
-                if key.startswith(f"optimizer:{i}:"):
-                    _, _, parameter, name = key.split(":")
-                    shaped = value.reshape(()) if name == "step" else value  # safetensors stores arrays only
-                    values.setdefault(int(parameter), {})[name] = torch.from_numpy(shaped)
-            groups = optimizer.state_dict()["param_groups"]
-            optimizer.load_state_dict({"state": values, "param_groups": groups})
+        restore(self.model, self.optimizers, state)
 
     def plain(self) -> Any:
         """The model as any program loads it: adapters merged into a copy. Raises InputError if they can't be."""

@@ -21,12 +21,13 @@ EDITS = 2
 
 def measure(examples: int) -> float:
     """MB of resident memory at the peak, for this number of examples with two layers at two positions of x and x'."""
-    from engine import pipeline
+    from engine import measuring
     from engine.config import CheckpointSpec, ExplainerSpec, HiddenSpec, RunSpec, TaskSpec
     from engine.progress import silent
     from engine.records import Example, examples_table
     from engine.runs.observed import Observed
     from engine.runs.store import Run
+    from engine.workers import HERE
     from tests.tiny_models import TEXT, build
 
     half = TEXT.split(". ")
@@ -57,7 +58,7 @@ def measure(examples: int) -> float:
         )
         record = Run.create(Path(folder) / "run", spec, provenance={})
         record.write_table("examples.parquet", examples_table(rows))
-        pipeline.measure(model, Observed(record, spec), silent)
+        measuring.measure(model, Observed(record, spec), silent, HERE)
         record.close()
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 

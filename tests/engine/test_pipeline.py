@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import shutil
 import signal
@@ -14,18 +13,16 @@ from pathlib import Path
 from unittest.mock import Mock
 
 import pytest
-import torch
 from transformers import BertConfig, BertModel
 
-from engine import pipeline
+from engine import measuring, pipeline
 from engine.__main__ import main
-from engine.model import behavior, counterfactuals
 from engine.records import METRICS
-from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.runs.verify import verify
 from engine.serve import free_port
 from engine.spec_files import load_spec, relative_paths
+from engine.training import posttraining, state
 from tests.apart import coupling
 from tests.tiny_models import build, tokenizer
 from tests.tiny_run import examples, write_spec
@@ -179,6 +176,28 @@ def test_an_explainer_trained_in_the_loop_of_the_post_training(post_trained):
     assert moved > 1e-4, "only a flowing gradient reaches the base model"
 
 
+@pytest.mark.parametrize("gradient", ["stopped", "flowing"])
+def test_post_training_that_was_stopped_goes_on_as_if_it_had_not_been(folder, post_trained, monkeypatch, gradient):
+    monkeypatch.setattr(state, "SECONDS", 0.0)
+    given = load_spec(write(folder, f"post-{gradient}", **trained(post_training=post_training(gradient))))
+    out = folder / f"post-{gradient}-stopped"
+
+    for share in (0.25, 0.65):
+
+        def stop(stage: str, done: int, total: int, share: float = share) -> None:
+            if stage == "post-training" and done >= share * total:
+                raise KeyboardInterrupt
+
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.make_run(given, out, progress=stop)
+        assert posttraining.STATE in Run.open(out).parts
+    assert (out / "checkpoints" / "gpt2--trained-5").exists(), "the second stop was after this step"
+    again = pipeline.make_run(given, out)
+    hashes = ({part: about["sha256"] for part, about in run.parts.items()} for run in (again, post_trained[gradient]))
+    assert next(hashes) == next(hashes)
+    assert again.manifest["notes"] == post_trained[gradient].manifest["notes"], "weights among them"
+
+
 @pytest.fixture(scope="module")
 def unbroken(folder) -> Path:
     """A run made by a command of its own, as the killed ones are."""
@@ -204,83 +223,12 @@ def test_pieces_that_a_kill_left_behind_are_dropped(folder, unbroken, monkeypatc
     """Killed between the write of the whole and the removal of its pieces."""
     out, given = folder / "undropped", load_spec(folder / "quick.yaml")
     with monkeypatch.context() as patch:
-        patch.setattr(pipeline, "_drop_pieces", Mock(side_effect=KeyboardInterrupt))
+        patch.setattr(measuring, "drop_pieces", Mock(side_effect=KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             pipeline.make_run(given, out)
     assert any(part.count("/") == 2 for part in Run.open(out).parts if part.startswith("behavior/"))
     pipeline.make_run(given, out)
     assert set(Run.open(out).parts) == set(Run.open(unbroken).parts)
-
-
-@pytest.fixture
-def small_shards(folder, monkeypatch):
-    """Measure a model in shards of 8 examples, from scratch or resumed in `out`; stopped after some of them."""
-    monkeypatch.setattr(pipeline, "SHARD", 8)
-    measured, real = [], behavior.measure
-    monkeypatch.setattr(behavior, "measure", lambda *a, **more: measured.append(real(*a, **more)) or measured[-1])
-    path = write(folder, "shards", **QUICK, hidden={"layers": [-1]}, batch_size=None)
-
-    def start(out: Path, stop_after: int | None = None) -> tuple[Run, list]:
-        def stop(_: str, done: int, __: int) -> None:
-            if done == stop_after:
-                raise KeyboardInterrupt
-
-        given = load_spec(path)
-        measured.clear()
-        with Run.create(out, relative_paths(given, out), provenance={}) as record:
-            record.write_table("examples.parquet", pipeline.load_examples(given))
-            with pytest.raises(KeyboardInterrupt) if stop_after else contextlib.nullcontext():
-                pipeline.measure(given.checkpoints[0], Observed(record, given), stop)
-        return record, list(measured)
-
-    return start
-
-
-def test_the_batch_size_is_found_once_so_that_a_stopped_run_goes_on_with_it(small_shards, tmp_path, monkeypatch):
-    sizes = iter(range(3, 100))
-    monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: next(sizes))
-    unbroken, all_shards = small_shards(tmp_path / "unbroken")
-    assert len(all_shards) > 4
-    assert {shard.report.batch_size for shard in all_shards} == {3}
-
-    sizes = iter((3, *range(50, 100)))
-    _, before = small_shards(tmp_path / "stopped", stop_after=1)
-    resumed, after = small_shards(tmp_path / "stopped")
-    assert [shard.report.batch_size for shard in (*before, *after)] == [3] * len(all_shards)
-    assert resumed.parts == unbroken.parts
-    assert resumed.manifest["notes"] == unbroken.manifest["notes"]
-
-
-def test_a_batch_size_that_memory_made_smaller_holds_from_then_on(small_shards, tmp_path, monkeypatch):
-    real, calls = counterfactuals.forward, []
-
-    def once_too_small(network, input_ids, *rest, **more):
-        calls.append(len(input_ids))
-        if len(calls) == 12:
-            raise torch.OutOfMemoryError("out of memory")
-        return real(network, input_ids, *rest, **more)
-
-    monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: 8)
-    monkeypatch.setattr(counterfactuals, "forward", once_too_small)
-    record, measured = small_shards(tmp_path / "run")
-    sizes = [shard.report.batch_size for shard in measured]
-    assert (sizes[0], sizes[-1]) == (8, 4)
-    assert sizes == sorted(sizes, reverse=True)
-    assert record.manifest["notes"]["batch_size"] == {"gpt2--step-0000": 4}
-
-
-def test_every_path_that_a_shard_took_is_recorded(small_shards, tmp_path, monkeypatch):
-    real = counterfactuals.can_share
-    monkeypatch.setattr(counterfactuals, "find_batch_size", lambda *_: 8)
-    one, _ = small_shards(tmp_path / "one")
-    assert one.manifest["notes"]["forward_path"] == {"gpt2--step-0000": "shared"}
-    asked = iter(["", "a window", ""])
-    monkeypatch.setattr(
-        counterfactuals, "can_share", lambda *a, **more: real(*a, **more) if more else next(asked, "a window")
-    )
-    several, measured = small_shards(tmp_path / "several")
-    assert [shard.report.path for shard in measured[:3]] == ["shared", "full: a window", "shared"]
-    assert several.manifest["notes"]["forward_path"] == {"gpt2--step-0000": ["shared", "full: a window"]}
 
 
 def test_ctrl_c_leaves_a_run_that_goes_on(folder):

@@ -18,14 +18,19 @@ from pathlib import Path
 
 from engine import pipeline
 from engine.config import RunSpec
+from engine.model import batch_size
+from engine.runs import pieces
 from engine.runs.files import MANIFEST
 from engine.runs.verify import verify
 from engine.spec_files import load_spec
+from engine.training import state
 from tests.tiny_run import examples, write_spec
 
 WATCHED = ("fsync", "replace", "rename", "unlink", "remove", "rmdir")
 SHARD = 12
-"""Examples of a shard: small, so that behavior is written in pieces."""
+"""Examples of a shard: small, so that behavior is written in several parts."""
+TOKENS = 5
+"""Tokens of a batch: so few that a shard is measured in several pieces, each of which is saved, as is every step."""
 UNFINISHED = ("run.json: the run is running, not complete", "run.json: the run is interrupted, not complete")
 
 
@@ -71,7 +76,8 @@ def made(spec: RunSpec, out: Path, copies: Path | None = None) -> None:
     if copies:
         for name in WATCHED:
             setattr(os, name, _watched(getattr(os, name), out, copies))
-    pipeline.SHARD = SHARD
+    pieces.SHARD, pieces.SECONDS, state.SECONDS = SHARD, 0.0, 0.0
+    batch_size.tokens_a_batch = lambda model: TOKENS
     pipeline.make_run(spec, out)
 
 

@@ -209,7 +209,7 @@ def test_what_is_damaged_in_a_job_is_passed_over(tmp_path: Path) -> None:
     assert jobs.jobs(tmp_path) == []
     job = Job(tmp_path, "x", tmp_path, 0)
     (tmp_path / "progress.jsonl").write_text('{"stage": "s", "done": 1, "total": 2, "at": 5}\n[]\n{"stage": "s", "do')
-    assert jobs.progress(job) == [jobs.Stage("s", 1, 2, 5.0, 5.0)]
+    assert jobs.progress(job) == [jobs.Stage("s", 1, 2, 5.0, 5.0, first=1)]
     (tmp_path / "log.txt").write_bytes(b"10%\r50%\r100%\r\n\xff end\n")
     assert jobs.log(job) == "100%\n\ufffd end"
     (tmp_path / "log.txt").write_bytes(b"x" * 10**6)

@@ -13,7 +13,7 @@ from engine.config import CheckpointSpec, InputError
 from engine.model import counterfactuals, forward
 from engine.model.batching import Text
 from engine.model.checkpoints import Checkpoint
-from engine.model.counterfactuals import find_batch_size, score_texts
+from engine.model.counterfactuals import score_texts
 from engine.model.forward import ForwardError, can_share
 from tests import reference
 from tests.engine.model.test_behavior import checkpoint
@@ -274,7 +274,8 @@ def test_out_of_memory_halves_the_batch_with_a_message(monkeypatch, caplog):
     scored = score_texts(model, drawn, batch_size=12, path="full")
     assert scored.report.batch_size == 3 and "out of memory" in caplog.text
     np.testing.assert_allclose(scored.log_probs, want, atol=TOLERANCE)
-    assert find_batch_size(model, [text.prompt for group in drawn for text in group]) <= 3
+    assert scored.report.halved == 2
+    assert score_texts(model, drawn, batch_size=12, halved=2, path="full").report.halved == 2, "known from before"
     monkeypatch.setattr(counterfactuals, "forward", lambda *_, **__: (_ for _ in ()).throw(MemoryError()))
     with pytest.raises(ForwardError, match="on one row of 20 tokens"):
         score_texts(model, drawn, batch_size=2, path="full")

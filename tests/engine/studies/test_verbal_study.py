@@ -10,13 +10,14 @@ import pytest
 import torch
 import yaml
 
-from engine import SAMPLES
+from engine import SAMPLES, workers
 from engine.config import InputError
 from engine.studies import samples, verbal_study
 from engine.studies.study import load_study
 from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells, with_changes
 from engine.studies.verbal_study import is_done
 from engine.studies.verbal_tables import markdown
+from engine.workers import HERE, Processes
 from tests import apart
 from tests.engine.test_pipeline import call
 from tests.engine.verbal.test_stage import verbal_spec
@@ -129,11 +130,14 @@ def test_a_study_is_made_gone_on_with_and_printed(
 def test_sentences_match_the_scores_whatever_the_number_of_workers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(verbal_study, "get_context", lambda _: apart.FORKS)
+    monkeypatch.setattr(workers, "get_context", lambda _: apart.FORKS)
     spec, threads = study_spec(tmp_path), torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        one, two = (verbal_study.run_verbal_study(spec, (0, 1), tmp_path, tmp_path / str(n), workers=n) for n in (1, 2))
+        one, two = (
+            verbal_study.run_verbal_study(spec, (0, 1), tmp_path, tmp_path / str(n), workers=who)
+            for n, who in ((1, HERE), (2, Processes(2)))
+        )
     finally:
         torch.set_num_threads(threads)
     pd.testing.assert_frame_equal(one, two)

@@ -19,7 +19,9 @@ from engine.runs.report import report
 from engine.runs.store import Run
 from engine.runs.verify import verify
 from engine.spec_files import load_spec, parse_spec, resolve_paths
+from engine.training import state
 from engine.training.adversary import HeldTexts
+from engine.verbal import say, stage
 from engine.verbal.labels import Answers
 from engine.verbal.texts import Texts, evaluated, labels_of
 from tests.tiny_models import build
@@ -52,11 +54,11 @@ def finished(base: Path) -> Path:
     return pipeline.make_run(verbal_spec(base, controls=["small_lm"]), base / "finished").path
 
 
-def stopped(spec: RunSpec, out: Path, stage: str, done: int) -> None:
-    """Interrupt a run when a stage reports `done`."""
+def stopped(spec: RunSpec, out: Path, stage: str, share: float) -> None:
+    """Interrupt a run when a stage reports that this share of it is done."""
 
-    def stop(*at: object) -> None:
-        if at[:2] == (stage, done):
+    def stop(name: str, done: int, total: int) -> None:
+        if name == stage and done >= share * total:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -111,10 +113,18 @@ def test_trained_checkpoints_load_as_any_other(finished: Path) -> None:
     assert not torch.equal(model.get_input_embeddings().weight, first.get_input_embeddings().weight)
 
 
-def test_what_was_stopped_goes_on_as_if_it_had_not_been(base: Path, finished: Path) -> None:
-    spec, out = verbal_spec(base, controls=["small_lm"]), base / "stopped"
-    stopped(spec, out, "explanation training", 6)
-    stopped(spec, out, "explaining in words", 2)
+@pytest.mark.parametrize("seconds", [30.0, 0.0], ids=["state of a checkpoint", "state of every step"])
+def test_what_was_stopped_goes_on_as_if_it_had_not_been(
+    base: Path, finished: Path, monkeypatch: pytest.MonkeyPatch, seconds: float
+) -> None:
+    monkeypatch.setattr(state, "SECONDS", seconds)
+    monkeypatch.setattr(say, "ROWS_AT_ONCE", 4)
+    spec, out = verbal_spec(base, controls=["small_lm"]), base / f"stopped-{seconds}"
+    stopped(spec, out, "explanation training", 0.7)
+    assert (stage.STATE in Run.open(out).parts) == (seconds == 0)
+    for share in (0.4, 0.6, 0.9):
+        stopped(spec, out, "explaining in words", share)
+    assert seconds or [part for part in Run.open(out).parts if part.startswith("said/") and part.count("/") == 2]
     one, other = Run.open(finished), pipeline.make_run(spec, out)
     for part in ("metrics.parquet", "explanations.parquet", "behavior/gpt2--step-0008.parquet"):
         assert one.parts[part]["sha256"] == other.parts[part]["sha256"], part
@@ -162,7 +172,7 @@ def test_an_adversary_holds_the_words_while_behavior_drifts(base: Path) -> None:
     assert moved(10.0, "held") < 0.3 * moved(0.0, "free")
     rows = report(base / "held")["rows"]
     assert {r["condition"] for r in rows} == {"β 1, drift after, words held"}
-    stopped(held_spec(10.0, "held"), base / "held-again", "explanation training", 20)
+    stopped(held_spec(10.0, "held"), base / "held-again", "explanation training", 0.5)
     again = pipeline.make_run(held_spec(10.0, "held"), base / "held-again")
     assert again.parts["metrics.parquet"]["sha256"] == Run.open(base / "held").parts["metrics.parquet"]["sha256"]
 
