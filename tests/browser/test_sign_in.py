@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import time
@@ -83,17 +84,23 @@ def status(address: str) -> int:
         return error.code
 
 
+@pytest.fixture(scope="module")
+def page(shared: Shared, browser: Browser) -> Iterator[Page]:
+    """A window that is kept, so that Streamlit's own code is loaded once."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.add_init_script(f"({WATCH})()")
+    context.set_default_timeout(PATIENCE)
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def sign_in(shared: Shared, browser: Browser) -> Iterator[SignIn]:
-    """`sign_in(who)`: a new window in which that person has signed in."""
-    opened = []
+def sign_in(shared: Shared, page: Page) -> SignIn:
+    """`sign_in(who)`: the window, in which that person has signed in and nobody was before."""
 
     def as_person(who: str) -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.add_init_script(f"({WATCH})()")
-        context.set_default_timeout(PATIENCE)
-        opened.append(context)
-        page = context.new_page()
+        page.goto("about:blank")
+        page.context.clear_cookies()
         page.goto(f"{shared.address}/runs?run=alpha")
         settled(page)
         expect(page.get_by_text("alpha")).to_have_count(0)
@@ -104,9 +111,7 @@ def sign_in(shared: Shared, browser: Browser) -> Iterator[SignIn]:
         settled(page)
         return page
 
-    yield as_person
-    for context in opened:
-        context.close()
+    return as_person
 
 
 def go(page: Page, shared: Shared, where: str) -> None:
@@ -122,7 +127,7 @@ def test_a_viewer_reads_and_signs_out(shared: Shared, sign_in: SignIn) -> None:
     for name in ("Delete", "New run like this"):
         expect(page.get_by_role("button", name=name)).to_have_count(0)
     go(page, shared, "audit?run=alpha&reviewer=Olga")
-    expect(page.get_by_text("Reviewer: vera@example.org")).to_be_visible()
+    expect(page.get_by_text(re.compile("Reviewer: vera@.?example.org"))).to_be_visible()
     expect(page.get_by_text("Audits are written by")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
     page.wait_for_url(f"{shared.address}/")
@@ -134,7 +139,7 @@ def test_a_viewer_reads_and_signs_out(shared: Shared, sign_in: SignIn) -> None:
 def test_an_auditors_records_carry_the_e_mail_and_nothing_else(shared: Shared, sign_in: SignIn) -> None:
     page = sign_in("ann")
     go(page, shared, "audit?run=alpha&reviewer=Olga")
-    expect(page.get_by_text("Reviewer: ann@example.org")).to_be_visible()
+    expect(page.get_by_text(re.compile("Reviewer: ann@.?example.org"))).to_be_visible()
     falls = page.get_by_role("button", name="f falls")
     click(falls, falls.and_(page.get_by_test_id("stBaseButton-primary")))
     shows = page.get_by_text("Explanation says Δ, nats")
