@@ -8,7 +8,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Serve, Visit, settled
-from tests.browser.hands import address, click, enter, press, slide, soon
+from tests.browser.hands import address, click, enter, on_a_desk, on_a_phone, press, slide, soon
 from tests.browser.server import link_samples
 
 STEPS = 8
@@ -40,13 +40,14 @@ def nothing_overflows(page: Page) -> None:
     assert not wide, wide[:3]
 
 
-@pytest.mark.parametrize(("width", "theme"), [(1280, "light"), (390, "dark")])
-def test_the_lesson_is_walked_by_keyboard(visit: Visit, width: int, theme: str):
-    page = visit("learn", width=width, theme=theme)
+def test_the_lesson_is_walked_by_keyboard_on_a_wall_and_on_a_phone(visit: Visit):
+    page = visit("learn")
     for step in range(1, STEPS + 1):
         on_step(page, step)
         expect(page.locator(".reveal")).to_have_count(0)
         press(page, "v", page.locator(".reveal"))
+        nothing_overflows(page)
+        (on_a_phone if step % 2 else on_a_desk)(page)
         nothing_overflows(page)
         if step < STEPS:
             press(page, "ArrowRight", address(page, f"**step={step + 1}**"))

@@ -84,17 +84,23 @@ def status(address: str) -> int:
         return error.code
 
 
+@pytest.fixture(scope="module")
+def page(shared: Shared, browser: Browser) -> Iterator[Page]:
+    """A window that is kept, so that Streamlit's own code is loaded once."""
+    context = browser.new_context(viewport={"width": 1280, "height": 900}, reduced_motion="reduce")
+    context.add_init_script(f"({WATCH})()")
+    context.set_default_timeout(PATIENCE)
+    yield context.new_page()
+    context.close()
+
+
 @pytest.fixture
-def sign_in(shared: Shared, browser: Browser) -> Iterator[SignIn]:
-    """`sign_in(who)`: a new window in which that person has signed in."""
-    opened = []
+def sign_in(shared: Shared, page: Page) -> SignIn:
+    """`sign_in(who)`: the window, in which that person has signed in and nobody was before."""
 
     def as_person(who: str) -> Page:
-        context = browser.new_context(viewport={"width": 1280, "height": 900})
-        context.add_init_script(f"({WATCH})()")
-        context.set_default_timeout(PATIENCE)
-        opened.append(context)
-        page = context.new_page()
+        page.goto("about:blank")
+        page.context.clear_cookies()
         page.goto(f"{shared.address}/runs?run=alpha")
         settled(page)
         expect(page.get_by_text("alpha")).to_have_count(0)
@@ -105,9 +111,7 @@ def sign_in(shared: Shared, browser: Browser) -> Iterator[SignIn]:
         settled(page)
         return page
 
-    yield as_person
-    for context in opened:
-        context.close()
+    return as_person
 
 
 def go(page: Page, shared: Shared, where: str) -> None:
