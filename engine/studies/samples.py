@@ -37,6 +37,8 @@ SPECS = SAMPLES / "specs"
 TASKS = tuple(FACTORS)
 SHAPE = {"width": 88, "layers": 4, "heads": 4}
 VOCABULARY = {"gpt2": 768, "llama": 704}
+BATCH_SIZE = 256
+"""Rows that are measured at once: another number gives other last digits."""
 STAGES = 6
 """Checkpoints of the trajectory after θ0; the rules turn by 15 degrees from one to the next."""
 PRETRAINING_STEPS = {"gpt2": 2000, "llama": 1600}
@@ -191,7 +193,7 @@ def check_worlds(folder: Path, task: str, seed: int, plan: Sequence[Job]) -> Pat
 
     def behavior(job: Job) -> Behavior:
         checkpoint = CheckpointSpec(name=job.name, path=str(folder / job.name))
-        measured = measure(load(checkpoint, device="cpu"), examples)
+        measured = measure(load(checkpoint, device="cpu"), examples, batch_size=BATCH_SIZE)
         return Behavior(measured.f.astype(float), measured.f_edited.astype(float))
 
     start, *trained = [job for job in plan if job.family == "gpt2"]
