@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
+from collections.abc import Iterator
 
 import pytest
 
@@ -16,6 +18,17 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 
 LONG = ("test_pipeline", "test_install", "engine/studies", "engine/verbal", "engine/patching", "engine/zoo", "browser")
 """Files that take longest, in parts of their names."""
+
+
+MAIN = sys.modules["__main__"]
+
+
+@pytest.fixture(autouse=True)
+def own_main() -> Iterator[None]:
+    """Streamlit's test harness leaves the app in place of `__main__`, and a process that is spawned runs that again."""
+    sys.modules["__main__"] = MAIN
+    yield
+    sys.modules["__main__"] = MAIN
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -8,6 +8,7 @@ by arithmetic from a few hundred tokens on, so more would only delay the next sa
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import psutil
@@ -56,6 +57,7 @@ def bytes_a_token(model: Any) -> int:
     """Bytes of a token in a forward, about: keys and values of all layers, twice, and one layer's activations."""
     config = model.config.get_text_config()
     width, layers = int(config.hidden_size), int(config.num_hidden_layers)
-    inner = int(getattr(config, "intermediate_size", None) or 4 * width)
+    sizes = getattr(config, "intermediate_size", None) or 4 * width
+    inner = max(map(int, sizes)) if isinstance(sizes, Sequence) else int(sizes)  # some families have one a layer
     size = next(model.parameters()).element_size()
     return size * (4 * layers * width + 16 * width + 3 * inner)
