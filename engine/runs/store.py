@@ -326,6 +326,7 @@ class Run(AbstractContextManager):
     def finish(self, timings: Mapping[str, Any] | None = None) -> None:
         """Mark the run complete. This is the last write to it."""
         self.manifest["timings"].update(timings or {})
+        self.manifest["parts"] = dict(sorted(self.parts.items()))  # in whatever order workers were ready
         self.manifest["status"] = "complete"
         try:
             self._save()
