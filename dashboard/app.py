@@ -14,8 +14,9 @@ from starlette.middleware import Middleware
 from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
-from dashboard import PAGES, guard, parent, sign_in
-from dashboard.page_style import HELP_BY_KEY, PAGE_STYLE
+from dashboard import PAGES
+from dashboard.serving import guard, parent, sign_in
+from dashboard.widgets.page_style import HELP_BY_KEY, PAGE_STYLE
 from engine.config import InputError
 
 # Sessions are threads. If one imports a package that imports its own modules, and another imports one of these modules,

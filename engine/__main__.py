@@ -17,7 +17,7 @@ from engine import SAMPLES
 from engine.config import CheckpointSpec, InputError, PatchingSpec
 from engine.importing.options import FORMATS
 from engine.spec_files import load_spec, parse_spec, read_spec
-from engine.workers import HERE, Processes, Workers
+from engine.workers.local import HERE, Processes, Workers
 
 app = typer.Typer(
     help="Measure whether a language model's explanations of itself track what it does now.",
@@ -27,7 +27,8 @@ app = typer.Typer(
 )
 Quiet = Annotated[bool, typer.Option("--quiet", help="show no progress bars")]
 OnCluster = Annotated[
-    str | None, typer.Option("--cluster", help="Ray cluster to work on: auto, or its address; see engine/CLUSTER.md")
+    str | None,
+    typer.Option("--cluster", help="Ray cluster to work on: auto, or an address; engine/workers/CLUSTER.md"),
 ]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="port to serve on; if it is busy, the next free one")]
 
@@ -50,7 +51,8 @@ def make(
 ) -> None:
     """Make a run: examples, behavior, explanations, metrics. A stopped run is resumed."""
     resolved = load_spec(spec)
-    from engine import forecast, pipeline
+    from engine import pipeline
+    from engine.measuring import forecast
     from engine.progress import bars
 
     with bars(quiet) as progress:
@@ -69,7 +71,7 @@ def make(
 def workers_of(cluster: str | None, processes: int | None) -> Workers:
     """The cluster, if there is an address; else so many processes of one thread each; None: this one, all threads."""
     if cluster is not None:
-        from engine.cluster import Cluster
+        from engine.workers.cluster import Cluster
 
         return Cluster(cluster)
     return HERE if processes is None else Processes(processes)
@@ -320,10 +322,7 @@ def study(
             )
             tables = verbal_tables.markdown(rows, verbal, split, every_checkpoint=every)
         else:
-            if done:
-                found = studies.finished_seeds(resolved, folder)
-            else:
-                found = studies.run_study(resolved, folder, SAMPLES, progress, who)
+            found = studies.run_study(resolved, folder, SAMPLES, progress, make=not done, workers=who)
             tables = f"{studies.seeds_in_words(resolved, folder, found)}\n\n{studies.markdown(found, every, noise)}"
     typer.echo(tables)
     typer.echo(folder)

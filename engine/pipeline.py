@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 
 from engine.config import CheckpointSpec, InputError, RunSpec
-from engine.measuring import drop_pieces, measure
+from engine.measuring.stage import drop_pieces, measure
 from engine.patching import stage as mechanism
 from engine.probes import stage as probes
 from engine.progress import Progress, silent
@@ -31,7 +31,7 @@ from engine.spec_files import relative_paths, with_trained_paths
 from engine.tasks import task_examples
 from engine.training.posttraining import post_train
 from engine.verbal import stage as verbal
-from engine.workers import HERE, Workers
+from engine.workers.local import HERE, Workers
 
 PACKAGES = ("torch", "transformers", "numpy", "scikit-learn", "pandas", "pyarrow", "captum", "streamlit")
 

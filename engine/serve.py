@@ -52,7 +52,7 @@ def serve(
     missing = [f for f in folders if not f.exists() and f.name != "runs"]
     if missing:
         raise InputError(f"{missing[0]}: no such folder: give a folder that holds runs")
-    sign_in = importlib.import_module("dashboard.sign_in").checked(address, secrets, roles)
+    sign_in = importlib.import_module("dashboard.serving.sign_in").checked(address, secrets, roles)
     # The provider, or a proxy, knows the port of a server with sign-in: it may not be another one.
     chosen = free_port(port, address, tried=1 if sign_in else PORTS_TRIED)
     if chosen != port:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from dashboard import access
 from dashboard.audit.item import Sitting, judged_setting, population, queue_of, read_item
 from dashboard.audit.log import LONGEST_NAME, AuditError, AuditLog, Record, address, reviewer_name
 from dashboard.audit.report import report
 from dashboard.audit.results import verdicts_of
-from dashboard.audit.view import draw_item
+from dashboard.audit.view import draw_item, whole_number
 from dashboard.reading import data
 from dashboard.selection.state import Selection, problem, sidebar
+from dashboard.serving import access
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import choose, chosen, keep
 from dashboard.widgets.parts import provenance, small_print
@@ -110,20 +110,6 @@ def rename() -> None:
     st.session_state["audit_reviewer"] = reviewer_name(st.session_state["option_reviewer"])
     keep("reviewer", st.session_state["audit_reviewer"], "")
     keep("item", None)
-
-
-def whole_number(label: str, name: str, default: int, low: int, high: int, help_line: str) -> int:
-    """A whole number in a box, kept in the URL; what does not fit becomes the default."""
-    key = f"option_{name}"
-    given = int(chosen(name, [str(n) for n in range(low, high + 1)], str(default)))
-    st.session_state[key] = given
-
-    def change() -> None:
-        keep(name, st.session_state[key], default)
-        keep("item", None)
-
-    st.number_input(label, low, high, key=key, step=1, help=help_line, on_change=change)
-    return given
 
 
 def walk(

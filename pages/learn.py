@@ -14,7 +14,7 @@ from dashboard.reading import data
 from dashboard.reading.tables import blamed
 from dashboard.selection.state import no_runs, problem
 from dashboard.text import markdown_escaped
-from dashboard.widgets.figures import choose, chosen, keep
+from dashboard.widgets.figures import choose, keep
 from engine.runs.store import RunError
 
 # Title, role of the run that tells it, and what draws it; the last step needs the runs of all roles.
@@ -36,7 +36,7 @@ def main() -> None:
     title, role, draw = STEPS[step - 1]
     st.title(f"{step}. {title}", anchor=False)
     navigation(step)
-    full_screen()
+    look.full_screen()
     runs, problems = roles.lesson_runs()
     if not runs:
         for line in problems:
@@ -90,22 +90,6 @@ def navigation(step: int) -> None:
         number = f"lesson_number_{step}"  # a widget for each step: its value is only where it starts
         st.pagination(len(STEPS), default=step, key=number, on_change=lambda: go(st.session_state[number]))
     st.progress(step / len(STEPS), text=f"Step {step} of {len(STEPS)}")
-
-
-def full_screen() -> None:
-    """A switch for the lesson alone, without the sidebar; kept in the URL."""
-    full = chosen("full", ("1",), "") == "1"
-
-    def turn() -> None:
-        keep("full", None if full else "1")
-        st.session_state["lesson_turned"] = True
-
-    if full:
-        st.html(look.FULL)
-    label, icon = ("Leave full screen", "close_fullscreen") if full else ("Full screen", "open_in_full")
-    st.button(label, key="full", icon=f":material/{icon}:", shortcut="f", type="tertiary", on_click=turn, help="Key: F")
-    if st.session_state.pop("lesson_turned", False):
-        st.html(look.FILL if full else look.LEAVE, unsafe_allow_javascript=True)
 
 
 def story_of_link(runs: list[LessonRun]) -> None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import actions, files_view, jobs_view, new_run, view
 from dashboard.selection.state import no_runs
+from dashboard.serving import access
 from dashboard.widgets.figures import choose
 from dashboard.widgets.parts import small_print
 

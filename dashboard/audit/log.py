@@ -20,7 +20,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from dashboard import access
+from dashboard.serving import access
 from engine.runs.files import MANIFEST
 
 FILE = "audits.sqlite"

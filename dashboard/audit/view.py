@@ -11,10 +11,10 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard import charts
-from dashboard.access import AccessError
 from dashboard.audit.item import Item
 from dashboard.audit.log import LONGEST_COMMENT, VERDICTS, AuditError, AuditLog, Entry, Record, canonical_json
 from dashboard.charts import style
+from dashboard.serving.access import AccessError
 from dashboard.text import diff, escaped, markdown_escaped, plain, shown, signed
 from dashboard.widgets import figures
 from dashboard.widgets.parts import provenance, small_print
@@ -277,3 +277,17 @@ def shares(f: float, question: dict) -> str:
     """`“ yes” 96%, “ no” 4%`: f as the probabilities of the two answers, which add up to 1."""
     first = 1 / (1 + math.exp(-max(min(f, 500.0), -500.0)))
     return f"“{shown(question['answer_a'])}” {first:.0%}, “{shown(question['answer_b'])}” {1 - first:.0%}"
+
+
+def whole_number(label: str, name: str, default: int, low: int, high: int, help_line: str) -> int:
+    """A whole number in a box, kept in the URL; what does not fit becomes the default."""
+    key = f"option_{name}"
+    given = int(figures.chosen(name, [str(n) for n in range(low, high + 1)], str(default)))
+    st.session_state[key] = given
+
+    def change() -> None:
+        figures.keep(name, st.session_state[key], default)
+        figures.keep("item", None)
+
+    st.number_input(label, low, high, key=key, step=1, help=help_line, on_change=change)
+    return given

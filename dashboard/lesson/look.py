@@ -1,4 +1,9 @@
-"""How the lesson looks on a wall, and the script that begins each step at its top. Fixed texts; no data in them."""
+"""How the lesson looks on a wall, with and without the sidebar, and the script that begins each step at its top. Fixed
+texts; no data in them."""
+
+import streamlit as st
+
+from dashboard.widgets.figures import chosen, keep
 
 STYLE = """<style>
 [data-testid=stMain] :is(p, li, label, summary, button) { font-size: 21px; line-height: 1.5; }
@@ -38,3 +43,19 @@ LEAVE = "<script>if (document.fullscreenElement) document.exitFullscreen().catch
 """A browser fills the screen, or leaves it, only just after a click or a key."""
 TO_REVEAL = "<script>document.querySelector('.reveal')?.scrollIntoView({ block: 'center' })</script>"
 TO_TOP = "<script>document.querySelector('[data-testid=stMain]')?.scrollTo(0, 0)</script>"
+
+
+def full_screen() -> None:
+    """A switch for the lesson alone, without the sidebar; kept in the URL."""
+    full = chosen("full", ("1",), "") == "1"
+
+    def turn() -> None:
+        keep("full", None if full else "1")
+        st.session_state["lesson_turned"] = True
+
+    if full:
+        st.html(FULL)
+    label, icon = ("Leave full screen", "close_fullscreen") if full else ("Full screen", "open_in_full")
+    st.button(label, key="full", icon=f":material/{icon}:", shortcut="f", type="tertiary", on_click=turn, help="Key: F")
+    if st.session_state.pop("lesson_turned", False):
+        st.html(FILL if full else LEAVE, unsafe_allow_javascript=True)

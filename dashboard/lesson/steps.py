@@ -7,11 +7,11 @@ import pandas as pd
 import streamlit as st
 
 from dashboard.charts import learn, number, style
-from dashboard.glossary import MEANING
 from dashboard.lesson import classroom, from_runs, measures, wall, words
 from dashboard.lesson.classroom import say
 from dashboard.lesson.roles import ROLES, LessonRun
 from dashboard.reading import data, findings
+from dashboard.reading.glossary import MEANING
 from dashboard.text import diff, shown
 from dashboard.widgets.figures import keep, show
 

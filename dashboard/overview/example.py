@@ -10,8 +10,8 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import PAGES
-from dashboard.glossary import odds, term
 from dashboard.reading.example_rows import Query, order, rows
+from dashboard.reading.glossary import odds, term
 from dashboard.selection.resolve import with_changes
 from dashboard.selection.state import Selection
 from dashboard.text import diff, escaped, shown, signed

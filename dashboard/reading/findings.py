@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from dashboard.glossary import MEANING
 from dashboard.reading.chosen import NOT_SCORED
+from dashboard.reading.glossary import MEANING
 from dashboard.text import bracketed, number, signed
 from engine.records import WORD_CONTROLS
 from engine.stats.unseen import LEAST_LEFT

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from dashboard import access
 from dashboard.reading import data
+from dashboard.serving import access
 from engine.config import ChatSpec, CheckpointSpec
 from engine.runs.store import RunError
 from engine.spec_files import resolve_paths, with_trained_paths

@@ -7,11 +7,11 @@ from pathlib import Path
 import pandas as pd
 import streamlit as st
 
-from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs, run_export, run_import, trash
 from dashboard.runs.actions import act, home
 from dashboard.selection.state import choose_run
+from dashboard.serving import access
 from dashboard.text import escaped, markdown_escaped, shown
 from dashboard.widgets.parts import small_print
 

@@ -33,9 +33,9 @@ import psutil
 import yaml
 from filelock import FileLock
 
-from dashboard import access
 from dashboard.runs import consent
 from dashboard.runs.consent import Consent
+from dashboard.serving import access
 from engine import child_environment
 from engine.config import InputError, RunSpec
 from engine.progress import PROGRESS_FILE

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs
 from dashboard.runs.actions import act, consented, open_link
 from dashboard.runs.consent import Consent, consent_to
 from dashboard.runs.new_run import STARTED
 from dashboard.selection.state import choose_run
+from dashboard.serving import access
 from dashboard.text import markdown_escaped, shown
 from dashboard.widgets.parts import small_print
 from engine.config import InputError

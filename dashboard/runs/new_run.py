@@ -6,11 +6,11 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import access
 from dashboard.reading import data
 from dashboard.runs import jobs, run_size, spec_check, spec_draft, spec_form
 from dashboard.runs.actions import consented, home
 from dashboard.runs.consent import Consent, consent_to
+from dashboard.serving import access
 from dashboard.text import markdown_escaped, shown
 from dashboard.widgets.figures import choose, keep
 from dashboard.widgets.parts import small_print

@@ -22,7 +22,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from dashboard import access
+from dashboard.serving import access
 from engine.config import InputError, RunSpec
 from engine.runs.files import MANIFEST, hidden_folder, readable_errors
 from engine.runs.manifest import LONGEST_NAME

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from dashboard import access
 from dashboard.runs import jobs
+from dashboard.serving import access
 from engine import SAMPLES
 from engine.config import InputError
 from engine.runs.files import (

@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 import yaml
 
-from dashboard import PAGES, access
+from dashboard import PAGES
 from dashboard.reading import data
 from dashboard.reading.tables import blamed
 from dashboard.runs import files_view, jobs
@@ -20,6 +20,7 @@ from dashboard.runs.consent import consent_to
 from dashboard.runs.scores import COLUMNS as SCORES
 from dashboard.runs.scores import VERDICTS, scores
 from dashboard.selection.state import choose_run, problem
+from dashboard.serving import access
 from dashboard.text import escaped, markdown_escaped, shown
 from dashboard.widgets import parts
 from dashboard.widgets.figures import keep

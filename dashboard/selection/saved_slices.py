@@ -13,9 +13,9 @@ from pathlib import Path
 
 from filelock import FileLock
 
-from dashboard import access
 from dashboard.reading import data
 from dashboard.reading.slices import SliceError, parse
+from dashboard.serving import access
 from engine.runs.files import MANIFEST, replace_file
 from engine.runs.store import RunError
 

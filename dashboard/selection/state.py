@@ -14,11 +14,12 @@ from typing import Any, Concatenate, ParamSpec
 
 import streamlit as st
 
-from dashboard import PAGES, access
+from dashboard import PAGES
 from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
 from dashboard.reading.tables import blamed
 from dashboard.selection.resolve import NAMES, Selection, noise_text, resolve
+from dashboard.serving import access
 from dashboard.text import markdown_escaped, shown
 from engine.config import InputError
 from engine.runs.store import RunError

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import streamlit as st
 
-from dashboard import access
 from dashboard.reading import models
+from dashboard.serving import access
 from dashboard.text import markdown_escaped
 
 

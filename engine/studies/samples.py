@@ -26,7 +26,7 @@ from engine.spec_files import load_spec
 from engine.tasks import FACTORS, task_examples
 from engine.tasks.worlds import Rule, WorldName, check_world, draw_rules, sample_dialogues
 from engine.verbal.drift import LEARN_PROMPT_OF
-from engine.workers import one_thread
+from engine.workers.local import one_thread
 
 MANIFEST = "training.json"
 WORLDS = "worlds.json"

@@ -26,7 +26,7 @@ from engine.spec_files import read_yaml
 from engine.studies.over_seeds import VERDICTS, counted, over_seeds, with_ends
 from engine.studies.samples import TASKS, WORLDS, build, run_specs
 from engine.studies.verbal_cells import VerbalStudySpec
-from engine.workers import HERE, Told, Workers
+from engine.workers.local import HERE, Told, Workers
 
 METRICS_FILE = "metrics.parquet"
 SUMMARY_FILE = "summary.csv"
@@ -53,14 +53,6 @@ def load_study(path: Path) -> StudySpec:
         raise InputError(f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from None
 
 
-def finished_seeds(spec: StudySpec, out: Path) -> pd.DataFrame:
-    """Metrics of the seeds that are done, as `run_study` returns them; makes nothing. Raises InputError for none."""
-    files = [file for seed in spec.seeds if (file := out / f"seed-{seed}.parquet").exists()]
-    if not files:
-        raise InputError(f"{out}: no seed of the study {spec.name} is done: leave --done out to make them")
-    return pd.concat([pd.read_parquet(file, partitioning=None) for file in files], ignore_index=True)
-
-
 @dataclass
 class _Seeds:
     """Makes the sample runs of seeds (a `workers.Work`). Progress is shown only where this process makes them."""
@@ -81,22 +73,34 @@ class _Seeds:
 
 
 def run_study(
-    spec: StudySpec, out: Path, samples: Path, progress: Progress = silent, workers: Workers = HERE
+    spec: StudySpec,
+    out: Path,
+    samples: Path,
+    progress: Progress = silent,
+    *,
+    make: bool = True,
+    workers: Workers = HERE,
 ) -> pd.DataFrame:
     """Metrics of all seeds, one row a setting, with the columns `seed` and `run`; also written to `out`.
 
-    Seed 0 is read from the sample runs if all of them stand in `samples` and are complete.
+    Seed 0 is read from the sample runs if all of them stand in `samples` and are complete. Without `make` nothing is
+    made or written: the seeds that are done are read; raises InputError if there is none.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    left = [seed for seed in spec.seeds if not (out / f"seed-{seed}.parquet").exists()]
-    ready = len(spec.seeds) - len(left)
-    with workers.crew(_Seeds(out.resolve(), samples.resolve(), progress)) as crew:
-        for number, _ in enumerate(crew.each(left) if left else (), start=ready + 1):
-            progress("seeds", number, len(spec.seeds))
-    frames = [pd.read_parquet(out / f"seed-{seed}.parquet", partitioning=None) for seed in spec.seeds]
-    table = pd.concat(frames, ignore_index=True)
-    table.to_parquet(out / METRICS_FILE, index=False)
-    summary(table).to_csv(out / SUMMARY_FILE, index=False)
+    files = {seed: out / f"seed-{seed}.parquet" for seed in spec.seeds}
+    left = [seed for seed in spec.seeds if not files[seed].exists()]
+    if make:
+        out.mkdir(parents=True, exist_ok=True)
+        with workers.crew(_Seeds(out.resolve(), samples.resolve(), progress)) as crew:
+            for number, _ in enumerate(crew.each(left) if left else (), start=len(files) - len(left) + 1):
+                progress("seeds", number, len(spec.seeds))
+        left = []
+    if len(left) == len(files):
+        raise InputError(f"{out}: no seed of the study {spec.name} is done: leave --done out to make them")
+    done = [pd.read_parquet(file, partitioning=None) for seed, file in files.items() if seed not in left]
+    table = pd.concat(done, ignore_index=True)
+    if make:
+        table.to_parquet(out / METRICS_FILE, index=False)
+        summary(table).to_csv(out / SUMMARY_FILE, index=False)
     return table
 
 

@@ -33,7 +33,7 @@ from engine.studies.samples import jobs, train_job
 from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells
 from engine.verbal.labels import Answers
 from engine.verbal.texts import truthful_sentences
-from engine.workers import HERE, Told, Workers
+from engine.workers.local import HERE, Told, Workers
 
 METRICS_FILE = "metrics.parquet"
 EXPLANATIONS_FILE = "explanations.parquet"

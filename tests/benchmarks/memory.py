@@ -21,13 +21,13 @@ EDITS = 2
 
 def measure(examples: int) -> float:
     """MB of resident memory at the peak, for this number of examples with two layers at two positions of x and x'."""
-    from engine import measuring
     from engine.config import CheckpointSpec, ExplainerSpec, HiddenSpec, RunSpec, TaskSpec
+    from engine.measuring import stage as measuring
     from engine.progress import silent
     from engine.records import Example, examples_table
     from engine.runs.observed import Observed
     from engine.runs.store import Run
-    from engine.workers import HERE
+    from engine.workers.local import HERE
     from tests.tiny_models import TEXT, build
 
     half = TEXT.split(". ")

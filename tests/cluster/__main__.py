@@ -20,14 +20,15 @@ from typing import Any
 
 import torch
 
-from engine import measuring, pipeline
-from engine.cluster import Cluster
+from engine import pipeline
 from engine.config import InputError, RunSpec
+from engine.measuring import stage as measuring
 from engine.progress import silent
 from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.spec_files import relative_paths
-from engine.workers import HERE, Crew, Processes, Work, Workers, untold
+from engine.workers.cluster import Cluster
+from engine.workers.local import HERE, Crew, Processes, Work, Workers, untold
 from tests.cluster.nodes import add, remove, two_nodes
 from tests.cluster.work import KilledOnce, Timed, different, in_pieces, mark, measured, spec_of
 from tests.tiny_run import examples

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
-from engine import measuring, pipeline
+from engine import pipeline
 from engine.config import RunSpec
-from engine.piece import Measuring
+from engine.measuring import stage as measuring
+from engine.measuring.piece import Measuring
 from engine.progress import Progress, silent
 from engine.runs import pieces
 from engine.runs.files import LOCK
 from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.spec_files import load_spec, relative_paths
-from engine.workers import Workers
+from engine.workers.local import Workers
 from tests.hardening.kills import content
 from tests.tiny_run import write_spec
 

@@ -10,8 +10,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.page_style import HELP_BY_KEY
 from dashboard.reading.example_rows import Query, Setting, order, rows
+from dashboard.widgets.page_style import HELP_BY_KEY
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))

@@ -15,8 +15,9 @@ from unittest.mock import Mock
 import pytest
 from transformers import BertConfig, BertModel
 
-from engine import measuring, pipeline
+from engine import pipeline
 from engine.__main__ import main
+from engine.measuring import stage as measuring
 from engine.records import METRICS
 from engine.runs.store import Run
 from engine.runs.verify import verify

@@ -10,14 +10,15 @@ import pytest
 import torch
 import yaml
 
-from engine import SAMPLES, workers
+from engine import SAMPLES
 from engine.config import InputError
 from engine.studies import samples, verbal_study
 from engine.studies.study import load_study
 from engine.studies.verbal_cells import Cell, VerbalStudySpec, cells, with_changes
 from engine.studies.verbal_study import is_done
 from engine.studies.verbal_tables import markdown
-from engine.workers import HERE, Processes
+from engine.workers import local as workers
+from engine.workers.local import HERE, Processes
 from tests import apart
 from tests.engine.test_pipeline import call
 from tests.engine.verbal.test_stage import verbal_spec

@@ -16,17 +16,18 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine import measuring, pipeline
+from engine import pipeline
 from engine.config import InputError
-from engine.forecast import forecast
+from engine.measuring import stage as measuring
+from engine.measuring.forecast import forecast
+from engine.measuring.piece import Asked, Measuring
 from engine.model import batch_size, counterfactuals
-from engine.piece import Asked, Measuring
 from engine.runs import pieces
 from engine.runs.observed import Observed
 from engine.runs.pieces import Cutter, Layout
 from engine.runs.store import Run
 from engine.spec_files import load_spec, relative_paths
-from engine.workers import HERE, Draws, Processes
+from engine.workers.local import HERE, Draws, Processes
 from tests.engine.test_pipeline import call
 from tests.tiny_run import write_spec
 

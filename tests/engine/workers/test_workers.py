@@ -15,7 +15,7 @@ import torch
 
 from engine import ROOT
 from engine.runs.store import Run
-from engine.workers import HERE, Processes
+from engine.workers.local import HERE, Processes
 from tests.cluster.work import KilledOnce, Small, different, made, mark, spec_of
 
 NAME = "gpt2--step-0000"
@@ -62,7 +62,7 @@ import os, signal, sys
 from pathlib import Path
 import psutil, torch
 from engine.spec_files import load_spec
-from engine.workers import Processes
+from engine.workers.local import Processes
 from tests.cluster.work import made
 
 told = []

@@ -1,6 +1,6 @@
 """Sign-in by OpenID Connect (Streamlit's): what it needs before the server starts, and what stands before every page.
 
-Who the person is and what they may do decides `dashboard.access`. The secrets file is Streamlit's: a table [auth] with
+Who the person is and what they may do decides `access`. The secrets file is Streamlit's: a table [auth] with
 redirect_uri, cookie_secret, client_id, client_secret and server_metadata_url, or the last three in [auth.NAME] for each
 of several providers. No message here repeats a value of that file, except the redirect address.
 """
@@ -25,8 +25,8 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from streamlit.web.server.starlette import starlette_auth_routes
 from streamlit.web.server.starlette.starlette_server_config import USER_COOKIE_NAME
 
-from dashboard import access
-from dashboard.access import NOBODY, Person, read_roles
+from dashboard.serving import access
+from dashboard.serving.access import NOBODY, Person, read_roles
 from dashboard.text import markdown_escaped
 from engine.config import InputError
 

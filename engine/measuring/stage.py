@@ -16,12 +16,12 @@ from typing import Any
 import pyarrow as pa
 
 from engine.config import CheckpointSpec
-from engine.piece import Asked, Done, Measuring, behavior_part, joined, parts_of_shard
+from engine.measuring.piece import Asked, Done, Measuring, behavior_part, joined, parts_of_shard
 from engine.progress import Progress, TokenMeter
 from engine.runs.observed import Observed
 from engine.runs.pieces import Cutter, Layout, piece_part, read_part
 from engine.runs.store import Run
-from engine.workers import Crew, Workers
+from engine.workers.local import Crew, Workers
 
 
 def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress, workers: Workers) -> None:

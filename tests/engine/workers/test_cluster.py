@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from engine import cluster
-from engine.cluster import Cluster
 from engine.config import InputError
+from engine.workers import cluster
+from engine.workers.cluster import Cluster
 
 
 class RayError(Exception):

@@ -1,8 +1,8 @@
 """Who is here and what they may do. This module decides; every function that writes, deletes or spends asks it.
 
 Without sign-in the dashboard serves one person at their own machine, who has all rights. With sign-in
-(`dashboard.sign_in`) the provider says who somebody is, and the file of roles says what they may do. The file is read
-at every question, so a role that is taken away is gone at once. Imports Streamlit only where sign-in is on.
+(`sign_in`, beside this file) the provider says who somebody is, and the file of roles says what they may do. The file
+is read at every question, so a role that is taken away is gone at once. Imports Streamlit only where sign-in is on.
 """
 
 from __future__ import annotations

@@ -12,12 +12,12 @@ from pathlib import Path
 
 import pytest
 
-from dashboard import access
-from dashboard.access import AccessError, Person, Roles, known, read_roles
 from dashboard.audit.log import AuditLog
 from dashboard.reading import models
 from dashboard.runs import jobs, run_import, trash
 from dashboard.selection import saved_slices
+from dashboard.serving import access
+from dashboard.serving.access import AccessError, Person, Roles, known, read_roles
 from engine import SAMPLES
 from engine.config import InputError
 from engine.spec_files import load_spec

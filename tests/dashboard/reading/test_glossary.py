@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from dashboard.glossary import MEANING, odds, term
+from dashboard.reading.glossary import MEANING, odds, term
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@
 
 Each actor loads the model once. Pieces are written by name into the run's folder, which all machines must share, so a
 piece that was begun twice does no harm. When an actor or its machine is lost, its piece goes to another, and a new
-actor is started as soon as there is room. How to start a cluster: CLUSTER.md.
+actor is started as soon as there is room. How to start a cluster: CLUSTER.md, beside this file.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from engine.config import InputError
-from engine.workers import ATTEMPTS, Crew, Draws, Work, one_thread, untold
+from engine.workers.local import ATTEMPTS, Crew, Draws, Work, one_thread, untold
 
 SECONDS_BETWEEN_LOOKS = 2.0
 """How often the cluster is asked whether machines have come or gone."""

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dashboard.access import AUDIT_URL
+from dashboard.serving.access import AUDIT_URL
 from engine import ROOT
 
 SERVING = ROOT / "dashboard" / "serving"

@@ -17,7 +17,7 @@ from engine.config import ChatSpec, CheckpointSpec, HiddenSpec, InputError, RunS
 from engine.records import BEHAVIOR
 from engine.runs.parts import arrays_writer, put, rows_of, table_writer
 from engine.runs.pieces import Piece, piece_part
-from engine.workers import Told
+from engine.workers.local import Told
 
 PROMPTS, EXAMPLES = "prompts:", "examples:"
 """Beginnings of the names of hidden states in a piece."""

@@ -13,7 +13,7 @@ from engine import ROOT, child_environment
 SERVER = f"""
 import signal, sys, time
 sys.path.insert(0, {str(ROOT)!r})
-from dashboard import parent
+from dashboard.serving import parent
 parent.LOOK = parent.GRACE = 0.05
 parent.end_with_parent()
 print("serving", flush=True)

@@ -19,9 +19,9 @@ import pyarrow as pa
 import pyarrow.compute
 
 from engine.config import CheckpointSpec, RunSpec
+from engine.measuring.piece import Measuring
 from engine.patching import stage as mechanism
 from engine.patching.maps import REGIONS
-from engine.piece import Measuring
 from engine.probes.regimes import cross_validate
 from engine.probes.ridge import grouped_folds
 from engine.progress import Progress, silent

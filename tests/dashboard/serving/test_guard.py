@@ -23,7 +23,7 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
-from dashboard import guard
+from dashboard.serving import guard
 from engine import child_environment
 from engine.serve import free_port
 

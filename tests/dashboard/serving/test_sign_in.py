@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from dashboard.sign_in import checked, is_loopback, read_secrets
+from dashboard.serving.sign_in import checked, is_loopback, read_secrets
 from engine import ROOT, child_environment
 from engine.__main__ import app
 from engine.config import InputError

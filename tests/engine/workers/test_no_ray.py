@@ -6,8 +6,8 @@ import sys
 
 import pytest
 
-from engine.cluster import connected
 from engine.config import InputError
+from engine.workers.cluster import connected
 
 
 def test_without_ray_the_extra_is_named(monkeypatch):
