@@ -66,10 +66,10 @@ def measuring(spec: RunSpec, workers: Workers = HERE) -> list[Step]:
     return steps
 
 
-def explaining(spec: RunSpec) -> list[Step]:
+def explaining(spec: RunSpec, workers: Workers = HERE) -> list[Step]:
     """Explanations and metrics, then maps of activation patching."""
     names = ["choosing settings", "explaining and scoring", "controls"] if spec.probes else []
-    steps = [Step((*names, *(["explaining in words"] if spec.verbal else [])), explain)]
+    steps = [Step((*names, *(["explaining in words"] if spec.verbal else [])), partial(explain, workers=workers))]
     if spec.patching:
         patching = spec.patching.model_copy(update={"device": spec.device})
         names = [mechanism.stage_of(name) for name in mechanism.patched(spec, patching)]
@@ -79,7 +79,8 @@ def explaining(spec: RunSpec) -> list[Step]:
 
 def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent, workers: Workers = HERE) -> Run:
     """Make the run in the folder `out`, or resume it, and return it finished. `spec` has absolute paths (`load_spec`).
-    The workers measure; who they are does not change the numbers, if they are machines of one kind.
+    The workers measure, and choose settings of probes; who they are does not change the numbers, if they are machines
+    of one kind.
 
     Raises InputError (bad input, full disk). After any exception the run is marked failed, with one line that says
     why; an interruption (Ctrl-C) leaves it interrupted. In both cases the same call resumes the run.
@@ -95,10 +96,9 @@ def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent, workers: 
         del examples  # a large table; `Observed` reads it when it is needed
         observed = Observed(record, with_trained_paths(spec, out))
         timings = {}
-        measured = partial(measuring, workers=workers)
-        for name, steps in (("behavior_seconds", measured), ("explanations_seconds", explaining)):
+        for name, steps in (("behavior_seconds", measuring), ("explanations_seconds", explaining)):
             started = time.perf_counter()
-            for step in steps(observed.spec):
+            for step in steps(observed.spec, workers):
                 step.work(observed, progress)
             timings[name] = round(time.perf_counter() - started, 2)
             if record.diverged:
@@ -185,12 +185,12 @@ def measure_if_finite(checkpoint: CheckpointSpec, observed: Observed, progress: 
             record.drop(part)
 
 
-def explain(observed: Observed, progress: Progress = silent) -> None:
+def explain(observed: Observed, progress: Progress = silent, workers: Workers = HERE) -> None:
     """Write explanations.parquet and metrics.parquet of a run whose behavior is measured."""
     record, spec = observed.record, observed.spec
     if record.has("explanations.parquet") and record.has("metrics.parquet"):
         return
-    tables, rows = probes.of_probes(observed, progress) if spec.probes else ([], [])
+    tables, rows = probes.of_probes(observed, progress, workers) if spec.probes else ([], [])
     if spec.verbal:
         verbal.ask(observed, progress)
         verbal_tables, verbal_rows = verbal.judge(observed)

@@ -14,6 +14,7 @@ import numpy as np
 
 from engine.config import ExplainerKind, ExplainerSpec, Regime
 from engine.probes.ridge import Folds, Ridge, cross_validated_correlation
+from engine.probes.scatter import Cells, cross_validated, scatters
 from engine.stats.correlation import pearson
 
 Penalty = float | Sequence[float]
@@ -79,8 +80,11 @@ class RidgeExplainer:
         if folds is None:
             held_out = Ridge.fit(x).leave_groups_out(targets, spec.penalties, np.arange(len(targets)))[..., 0]
             scores = pearson(held_out.T, targets)
-        else:
+        elif min(len(train) for train, _ in folds) < x.shape[1]:  # then the n × n dual is smaller
             scores = cross_validated_correlation(x, targets, folds, spec.penalties)[:, 0]
+        else:
+            cells = Cells.of(folds, len(x))
+            scores = cross_validated(scatters(x, targets, cells.of_row, len(cells)), cells, spec.penalties)
         return dict(zip(spec.penalties, scores.tolist(), strict=True))
 
 

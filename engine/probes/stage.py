@@ -1,29 +1,26 @@
-"""The explanation stage: choose probes, train them on fixed targets, score them at every checkpoint.
-
-Probes are chosen before any gap is computed: by grouped cross-validation of the correlation with the targets, at the
-checkpoint where they are trained.
-"""
+"""The explanation stage: choose probes, train them on fixed targets, score them at every checkpoint."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from engine.config import ConcurrentSpec, ExplainerKind, InputError, Regime, RunSpec
+from engine.config import ConcurrentSpec, InputError, Regime, RunSpec
+from engine.probes.choosing import choose
 from engine.probes.controls import hidden_states
 from engine.probes.kinds import EXPLAINERS
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
-from engine.probes.regimes import best, cross_validate, explain
+from engine.probes.regimes import explain
 from engine.probes.ridge import grouped_folds
 from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_probe
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
 from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part, factors_of
 from engine.stats.noise import NoiseLabel, noise_matrix
+from engine.workers.local import Workers
 
 DIGITS = 3
 """Decimals of the stored explanations, in nats. Rounding saves two thirds of the space."""
@@ -58,31 +55,6 @@ def refuse_untrainable(spec: RunSpec, examples: pd.DataFrame) -> None:
     if not enough:
         why = f"{least} examples of the split train (2 x explainers.folds) and one of {', '.join(EVALUATED)}"
         raise InputError(f"examples: no kind of edit has {why}: give more examples, or fewer folds")
-
-
-def choose(observed: Observed, kind: ExplainerKind) -> list[Probe]:
-    """All probes of one kind, one for each place, with its best penalty. Sets the marks `best` and `chosen`."""
-    spec, explainer = observed.spec.explainers, EXPLAINERS[kind]
-    modes = spec.modes if explainer.cheap else tuple(m for m in spec.modes if m == "direct")
-    target = observed.behavior(observed.target).effect
-    probes = []
-    for edit in observed.edits if explainer.cheap else observed.headline_edits:
-        rows = observed.rows(edit, "train")
-        if len(rows) < 2 * spec.folds:
-            continue
-        folds = None
-        if spec.cross_validation == "grouped":
-            folds = grouped_folds(**observed.factors(rows), folds=spec.folds, seed=observed.spec.seed)
-        for place in observed.places(modes, [edit]):
-            x = observed.features(observed.start, place, rows)
-            scores = cross_validate(kind, x, target[rows], folds, spec, seed=observed.spec.seed)
-            penalty = best(scores)
-            probes.append(Probe(kind, place, penalty, float(scores[penalty])))
-
-    ranked = sorted(probes, key=lambda p: np.nan_to_num(p.cv, nan=-2.0), reverse=True)
-    winners = list({(p.place.edit, p.place.mode): p for p in reversed(ranked)}.values())
-    headlines = [p for p in ranked if p.place.mode == "direct" and p.place.edit in observed.headline_edits]
-    return [replace(p, best=p in winners, chosen=p in headlines[:1]) for p in probes]
 
 
 def explain_probe(observed: Observed, probe: Probe, regime: Regime) -> ProbeExplanations:
@@ -131,15 +103,10 @@ def read_concurrent(observed: Observed, probe: Probe) -> ProbeExplanations:
     return ProbeExplanations(probe, "online", rows, (CLEAN,), np.ones(1), said, [said[0]] * len(said))
 
 
-def of_probes(observed: Observed, progress: Progress) -> tuple[list[pa.Table], list[dict]]:
-    """Tables of explanations and rows of metrics of every probe and control."""
+def of_probes(observed: Observed, progress: Progress, workers: Workers) -> tuple[list[pa.Table], list[dict]]:
+    """Tables of explanations and rows of metrics of every probe and control. The workers choose settings."""
     spec = observed.spec
-    kinds = spec.explainers.kinds
-    probes: list[Probe] = []
-    for done, kind in enumerate(kinds):
-        progress("choosing settings", done, len(kinds))
-        probes += choose(observed, kind)
-    progress("choosing settings", len(kinds), len(kinds))
+    probes = choose(observed, progress, workers)
     work = [(probe, r) for probe in probes for r in spec.explainers.regimes if r in EXPLAINERS[probe.kind].regimes]
     if spec.post_training and spec.post_training.concurrent:
         probes.append(concurrent_probe(observed, spec.post_training.concurrent))

@@ -112,16 +112,23 @@ class Observed:
         """groups, cue and entity of some rows; cue and entity only if every row has both."""
         return factors_of(self.examples, rows)
 
-    def features(self, checkpoint: str, place: Place, rows: np.ndarray) -> np.ndarray:
-        """Input of the explainer of a place, [rows, width]: h(x), or h(x') − h(x)."""
-        x = self._state(checkpoint, place.position, place.layer, rows)
+    def features(self, checkpoint: str, place: Place, rows: np.ndarray, *, part: bool = False) -> np.ndarray:
+        """Input of the explainer of a place, [rows, width]: h(x), or h(x') − h(x).
+
+        part: read only the files between the first and the last of the rows, and keep nothing for the next call.
+        """
+        x = self._state(checkpoint, place.position, place.layer, rows, part)
         if place.mode == "direct":
             return x
-        return self._state(checkpoint, f"edited.{place.position}", place.layer, rows) - x
+        return self._state(checkpoint, f"edited.{place.position}", place.layer, rows, part) - x
 
-    def _state(self, checkpoint: str, position: str, layer: int, rows: np.ndarray) -> np.ndarray:
+    def _state(self, checkpoint: str, position: str, layer: int, rows: np.ndarray, part: bool) -> np.ndarray:
         kept = self.record.kept_layers
         if checkpoint not in self.currents:  # another model may have another depth: the same place in its list
             layer = kept(checkpoint)[kept(self.start).index(layer)]
-        states = self._hidden(checkpoint, layer, position)
-        return states[self.prompt_id[rows] if position == "last" else rows].astype(np.float64)
+        at = self.prompt_id[rows] if position == "last" else rows
+        if part:
+            first = int(at.min())
+            within = (first, int(at.max()) + 1)
+            return self.record.hidden(checkpoint, layer, position, within)[at - first].astype(np.float64)
+        return self._hidden(checkpoint, layer, position)[at].astype(np.float64)

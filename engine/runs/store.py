@@ -235,11 +235,14 @@ class Run(AbstractContextManager):
                 return layers_at(arrays.keys(), position)
         return []
 
-    def hidden(self, checkpoint: str, layer: int, position: str = "last") -> np.ndarray:
+    def hidden(
+        self, checkpoint: str, layer: int, position: str = "last", within: tuple[int, int] | None = None
+    ) -> np.ndarray:
         """Hidden states [rows, width] of one layer.
 
         Position "last": one row per prompt, in the order of prompt_id. "edited.last", "span", "edited.span": one row
-        per example. Raises RunError if they were not kept, or are not numbers of that shape.
+        per example. within: rows from a number to before another; only the files that hold them are read. Raises
+        RunError if they were not kept, or are not numbers of that shape.
         """
         if layer not in (kept := self.kept_layers(checkpoint, position)):
             raise RunError(
@@ -247,21 +250,27 @@ class Run(AbstractContextManager):
                 f"(layers kept: {kept or 'none'}): make the run again with them under hidden"
             )
         key, parts = f"{position}.{layer}", self._hidden_parts(checkpoint, position)
-        found = []
+        found, rows, end = list[np.ndarray](), self._rows_at(position), 0
+        start, stop = within or (0, rows)
         for part in parts:
+            length = self.parts[part].get("rows")
+            if within and length is not None and (end + length <= start or end >= stop):
+                end += length
+                continue
             with self._reading(part) as file, safe_open(file, framework="np") as arrays:
-                found.append(arrays.get_tensor(key))
-                if why := problem(found[-1]):
+                states = arrays.get_tensor(key)
+                if why := problem(states):
                     raise ValueError(f"{key!r} {why}")
+                found.append(states[max(0, start - end) : max(0, stop - end)])
                 if found[-1].shape[1] != found[0].shape[1]:
                     raise ValueError(f"{key!r} is not as wide as in the first part")
-        states, rows = np.concatenate(found), self._rows_at(position)
-        if len(states) != rows:
+            end += len(states)
+        if end != rows:
             raise RunError(
-                f"{self.path}: {len(states):,} hidden states of layer {layer} at {position!r} of {checkpoint} for "
+                f"{self.path}: {end:,} hidden states of layer {layer} at {position!r} of {checkpoint} for "
                 f"{rows:,} {'prompts' if position == 'last' else 'examples'}: make the run again"
             )
-        return states
+        return np.concatenate(found)
 
     def _rows_at(self, position: str) -> int:
         """The number of hidden states that there must be: of prompts, or of examples."""

@@ -187,6 +187,8 @@ def _do(item: Any) -> Any:
 def one_thread() -> None:
     """Make this process compute with one thread."""
     import torch
+    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
+    threadpool_limits(1)  # numpy's, too
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
