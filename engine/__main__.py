@@ -17,7 +17,7 @@ from engine import SAMPLES
 from engine.config import CheckpointSpec, InputError, PatchingSpec
 from engine.importing.options import FORMATS
 from engine.spec_files import load_spec, parse_spec, read_spec
-from engine.workers.local import HERE, Processes, Workers
+from engine.workers.local import HERE, Growing, Processes, Workers
 
 app = typer.Typer(
     help="Measure whether a language model's explanations of itself track what it does now.",
@@ -45,7 +45,7 @@ def make(
     ] = False,
     cluster: OnCluster = None,
     workers: Annotated[
-        int | None, typer.Option(min=1, help="processes of one thread each that measure; default: one of all threads")
+        int | None, typer.Option(min=1, help="processes of one thread each that measure; default: as suits the work")
     ] = None,
     quiet: Quiet = False,
 ) -> None:
@@ -69,12 +69,12 @@ def make(
 
 
 def workers_of(cluster: str | None, processes: int | None) -> Workers:
-    """The cluster, if there is an address; else so many processes of one thread each; None: this one, all threads."""
+    """The cluster, if there is an address; else so many processes of one thread each; None: as suits the work."""
     if cluster is not None:
         from engine.workers.cluster import Cluster
 
         return Cluster(cluster)
-    return HERE if processes is None else Processes(processes)
+    return Growing() if processes is None else Processes(processes)
 
 
 @app.command()
@@ -313,7 +313,7 @@ def study(
 
     resolved = studies.load_study(spec)
     folder, verbal = out or Path("runs") / f"study-{resolved.name}", resolved.verbal
-    who = workers_of(cluster, workers if workers > 1 else None)
+    who = workers_of(cluster, workers) if cluster or workers > 1 else HERE  # an item is a whole run
     with bars(quiet) as progress:
         if verbal:
             base = spec.resolve().parent

@@ -24,6 +24,7 @@ import streamlit as st
 
 from engine.config import InputError
 from engine.runs.files import is_file
+from engine.runs.integrity import hash_ahead
 from engine.runs.store import Run, RunError
 from engine.runs.verify import unsound
 
@@ -104,7 +105,15 @@ def _file(path: Path, name: str) -> Path:
     run = Run.open(path)
     if not is_file(path / name):
         raise RunError(f"{path.name}: has no {name} yet: the run is unfinished, or the file was removed")
+    _check_ahead(path)
     return run.file_of(name)
+
+
+@cached_per_run(st.cache_resource, max_entries=64)
+def _check_ahead(path: Path) -> None:
+    """Check the large tables that every page reads beside the first query, not one after another before theirs."""
+    parts = Run.open(path).parts
+    hash_ahead(path / name for name in ("examples.parquet", "explanations.parquet") if name in parts)
 
 
 @contextmanager

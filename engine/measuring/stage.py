@@ -33,8 +33,8 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress, 
     if record.has(final):
         drop_pieces(record, name)  # killed between writing the whole and dropping its pieces
         return
-    work = Measuring.of(observed.spec, checkpoint, record.path, dated_chat_of(record.spec, record.manifest))
-    with workers.crew(work) as crew:
+    chat = dated_chat_of(record.spec, record.manifest)
+    with workers.crew(Measuring.of(observed.spec, checkpoint, record.path, chat)) as crew:
         if not (sizes := record.manifest["notes"].get("batch_tokens", {})).get(name):
             _, facts = next(crew.each([None]))
             note_chat(record, name, facts.chat)

@@ -5,6 +5,9 @@ from __future__ import annotations
 import os
 import threading
 import time
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 from engine.runs.files import sha256_of
@@ -18,7 +21,9 @@ Stamp = tuple[int, int, int, int]
 """Size, time of the content, time of the entry, inode."""
 
 _kept: dict[tuple[str, Stamp], str] = {}
+_busy: dict[str, threading.Lock] = {}
 _lock = threading.Lock()
+_beside = ThreadPoolExecutor(1, "hashes")
 
 
 def stamp_of(file: Path) -> Stamp:
@@ -32,12 +37,28 @@ def hash_of(file: Path) -> str:
     key = (str(file), stamp)
     if (known := _kept.get(key)) is not None:
         return known
-    with _lock:  # sessions that wait for the same file find its hash
+    with _lock:
+        own = _busy.setdefault(key[0], threading.Lock())
+    with own:  # sessions that wait for the same file find its hash
         if (known := _kept.get(key)) is not None:
             return known
         found = sha256_of(file)
         if stamp_of(file) == stamp and time.time_ns() - stamp[1] > SETTLED:
-            _kept[key] = found
-            if len(_kept) > MOST:
-                del _kept[next(iter(_kept))]
+            with _lock:
+                _kept[key] = found
+                if len(_kept) > MOST:
+                    del _kept[next(iter(_kept))]
+        with _lock:
+            _busy.pop(key[0], None)
     return found
+
+
+def hash_ahead(files: Iterable[Path]) -> None:
+    """Begin to hash files that will be read soon, beside what this process does meanwhile."""
+    for file in files:
+        _beside.submit(_hashed, file)
+
+
+def _hashed(file: Path) -> None:
+    with suppress(OSError):  # whoever reads the file is told
+        hash_of(file)

@@ -11,11 +11,17 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import AbstractContextManager, contextmanager
+from copy import copy
 from dataclasses import dataclass
 from functools import partial
 from multiprocessing import connection, get_context, parent_process
 from threading import Thread
+from time import perf_counter
 from typing import Any, Protocol
+
+import psutil
+from joblib import cpu_count
+from threadpoolctl import threadpool_limits
 
 from engine.config import InputError
 
@@ -76,6 +82,63 @@ class Here:
 
 
 HERE = Here()
+
+
+@dataclass(frozen=True)
+class Growing:
+    """One thread of this process; from a while on, several processes of one thread each, if cores and memory suffice.
+
+    Threads inside an operation gain less than processes, and lose where others use the machine: tests/benchmarks. From
+    one thread on, the numbers do not depend on when the others begin.
+    """
+
+    seconds: float = 20.0
+    """Work that this process does alone: what is done by then is not worth the start of others."""
+
+    @contextmanager
+    def crew(self, work: Work) -> Iterator[Crew]:
+        crew = _Growing(work, self.seconds)
+        with single_threaded():
+            try:
+                yield crew
+            finally:
+                crew.stop()
+
+
+class _Growing:
+    def __init__(self, work: Work, seconds: float):
+        self._alone: _Alone | None = _Alone(work)
+        self._several: _Several | None = None
+        self._seconds = seconds
+
+    def each(self, items: Iterable[Any], told: Callable[[Any, float], None] = untold) -> Iterator[tuple[Any, Any]]:
+        source = iter(items)
+        for item in source if self._alone else ():
+            assert self._alone is not None
+            begun = perf_counter()
+            (pair,) = self._alone.each([item], told)
+            self._seconds -= perf_counter() - begun
+            yield pair
+            if self._seconds < 0 and (count := affordable()) > 1:
+                self._several = _Several(copy(self._alone.work), count)  # plain data, as at the start
+                self._alone = None
+                break
+        if self._several:
+            yield from self._several.each(source, told)
+
+    def stop(self) -> None:
+        if self._several:
+            self._several.stop()
+
+
+def affordable() -> int:
+    """Processes of this one's size that the machine has cores and memory for; 1 where a GPU computes."""
+    import torch
+
+    if torch.cuda.is_available() or torch.backends.mps.is_available():
+        return 1
+    own, free = psutil.Process().memory_info().rss, psutil.virtual_memory().available
+    return max(1, min(cpu_count(only_physical_cores=True), free // (2 * own)))
 
 
 @dataclass(frozen=True)
@@ -187,8 +250,21 @@ def _do(item: Any) -> Any:
 def one_thread() -> None:
     """Make this process compute with one thread."""
     import torch
-    from threadpoolctl import threadpool_limits
 
     torch.set_num_threads(1)
     threadpool_limits(1)  # numpy's, too
     os.environ["TOKENIZERS_PARALLELISM"] = "false"
+
+
+@contextmanager
+def single_threaded() -> Iterator[None]:
+    """Context in which this process computes with one thread."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield
+    finally:
+        torch.set_num_threads(before)

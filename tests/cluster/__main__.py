@@ -28,13 +28,13 @@ from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.spec_files import relative_paths
 from engine.workers.cluster import Cluster
-from engine.workers.local import HERE, Crew, Processes, Work, Workers, untold
+from engine.workers.local import HERE, Crew, Growing, Processes, Work, Workers, untold
 from tests.cluster.nodes import add, remove, two_nodes
 from tests.cluster.work import KilledOnce, Timed, different, in_pieces, mark, measured, spec_of
 from tests.tiny_run import examples
 
 HEADER = "| what | result | holds |\n|---|---|---|"
-QUESTIONS = 400
+QUESTIONS = 4000
 """Questions of the run that is timed, of 24 examples each."""
 
 
@@ -124,7 +124,7 @@ def timed(folder: Path, nodes: Any, alone: Callable[[], dict[str, bytes]]) -> It
     spec = spec_of(own)
     (own / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in examples(QUESTIONS)))
     ways: dict[str, Workers] = {"1 process": Processes(1), "2 processes": Processes(2)}
-    ways["2 workers on Ray"] = Cluster(nodes.address)
+    ways |= {"2 workers on Ray": Cluster(nodes.address), "by itself": Growing()}
     took, parts = dict[str, float](), dict[str, Any]()
     for name, workers in ways.items():
         took[name], parts[name] = seconds(spec, own / name.replace(" ", "-"), workers)

@@ -15,7 +15,8 @@ import torch
 
 from engine import ROOT
 from engine.runs.store import Run
-from engine.workers.local import HERE, Processes
+from engine.workers import local
+from engine.workers.local import HERE, Growing, Processes
 from tests.cluster.work import KilledOnce, Small, different, made, mark, spec_of
 
 NAME = "gpt2--step-0000"
@@ -55,6 +56,34 @@ def test_any_number_of_processes_gives_the_same_bytes_also_when_one_is_killed(
     out = base / f"of-{count}"
     assert different(made(spec_of(base), out, Processes(count), kind), alone) == []
     assert mark(out).exists() == (kind is KilledOnce)
+
+
+def test_processes_that_begin_in_the_middle_change_no_byte(
+    alone: dict[str, bytes], base: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun: list[int] = []
+    several = local._Several
+    monkeypatch.setattr(local, "affordable", lambda: 2)
+    monkeypatch.setattr(local, "_Several", lambda work, count: begun.append(count) or several(work, count))
+    assert different(made(spec_of(base), base / "grown", Growing(seconds=0.0)), alone) == []
+    assert set(begun) == {2}
+    assert torch.get_num_threads() == 1
+
+
+def test_what_is_soon_done_is_done_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(local, "_Several", None)
+    monkeypatch.setattr(local, "affordable", lambda: 2)
+    with Growing(seconds=60).crew(Doubling()) as crew:
+        assert list(crew.each([1, 2])) == [(1, 2), (2, 4)]
+        assert list(crew.each([3])) == [(3, 6)]
+
+
+class Doubling:
+    def begin(self) -> None:
+        """Nothing to load."""
+
+    def do(self, item: int, told: object = None) -> int:
+        return 2 * item
 
 
 KILLED = """
