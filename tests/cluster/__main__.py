@@ -9,6 +9,7 @@ import argparse
 import functools
 import json
 import pickle
+import statistics
 import sys
 import tempfile
 import time
@@ -18,13 +19,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from engine import pipeline
 from engine.config import InputError, RunSpec
 from engine.measuring import stage as measuring
+from engine.measuring.piece import Asked, Done
 from engine.progress import silent
+from engine.runs.files import sha256_of
 from engine.runs.observed import Observed
+from engine.runs.parts import arrays_writer, put
+from engine.runs.pieces import Piece
 from engine.runs.store import Run
 from engine.spec_files import relative_paths
 from engine.workers.cluster import Cluster
@@ -132,6 +138,31 @@ def timed(folder: Path, nodes: Any, alone: Callable[[], dict[str, bytes]]) -> It
         yield f"wall time, {24 * QUESTIONS:,} examples, {name}", ratio, parts[name] == parts["1 process"]
 
 
+def costs(folder: Path, nodes: Any, alone: Callable[[], dict[str, bytes]]) -> Iterator[Row]:
+    """Processor time of what the starting process does with hidden states, and bytes of a piece: CLUSTER.md's units."""
+    rng = np.random.default_rng(0)
+    arrays = {f"last.{layer}": rng.normal(size=(8192, 2048)).astype(np.float16) for layer in (1, 2)}
+    size = sum(a.nbytes for a in arrays.values()) / 1e6
+
+    def milliseconds(work: Callable[[], Any]) -> float:
+        times = []
+        for _ in range(5):
+            started = time.process_time()
+            work()
+            times.append(1000 * (time.process_time() - started) / size)
+        return statistics.median(times)
+
+    write = milliseconds(lambda: put(folder, "unit.safetensors", arrays_writer(arrays), 8192))
+    again = milliseconds(lambda: sha256_of(folder / "unit.safetensors"))
+    yield "writing and hashing hidden states", f"{write:.1f} ms of processor time a megabyte", write > 0
+    yield "hashing them", f"{again:.2f} ms a megabyte", again > 0
+    record = {"sha256": "0" * 64, "bytes": 10**7, "rows": 10**4}
+    parts = {f"hidden/checkpoint-name/{name}.safetensors": record for name in ("00000", "examples-00000", "00000-f")}
+    asked = len(pickle.dumps(Asked(Piece(0, tuple(range(10**7, 10**7 + 9)), whole=True), 0, "")))
+    done = len(pickle.dumps(Done(parts, 10**6, 30.0, 64, ("shared prefixes",), 0, "")))
+    yield "a piece of 8 blocks that becomes 3 parts", f"{asked} bytes to its worker, {done} back", asked + done < 4000
+
+
 def seconds(spec: RunSpec, out: Path, workers: Workers) -> tuple[float, dict[str, Any]]:
     """Wall time of measuring the first checkpoint in pieces of a few blocks, and the parts."""
     with Run.create(out, relative_paths(spec, out), provenance={}) as record:
@@ -150,7 +181,7 @@ def mean(sizes: list[int]) -> int:
     return round(sum(sizes) / len(sizes))
 
 
-CHECKS = {"equal": equal, "killed": killed, "lost": lost, "errors": errors, "timed": timed}
+CHECKS = {"equal": equal, "killed": killed, "lost": lost, "errors": errors, "timed": timed, "costs": costs}
 
 
 def main() -> int:
