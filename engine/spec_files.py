@@ -72,17 +72,18 @@ def unstorable(data: Any, most: int = MOST_VALUES) -> str | None:
     while pending:
         key, value, depth = pending.pop()
         left -= 1
+        place = key if len(key) <= LONGEST_SHOWN else f"{key[:LONGEST_SHOWN]}…"
         if depth > DEEPEST:
-            return f"{key[:60]}…: nested too deeply: at most {DEEPEST} levels are read"
+            return f"{place}: nested too deeply: at most {DEEPEST} levels are read"
         if left < 0:
             return f"more than {most:,} values (aliases count as what they stand for): give a smaller spec"
         if isinstance(value, str) and ("\0" in value or any("\ud800" <= c <= "\udfff" for c in value)):
-            return f"{key}: a text with a NUL or half a character (a lone surrogate): remove it"
+            return f"{place}: a text with a NUL or half a character (a lone surrogate): remove it"
         if isinstance(value, int) and abs(value) >= 2**63:
-            return f"{key}: the number is too large: integers have at most 64 bits"
+            return f"{place}: the number is too large: integers have at most 64 bits"
         if isinstance(value, dict):
             if wrong := next((k for k in value if not isinstance(k, str)), None):
-                return f"{key or 'spec'}: the key {str(wrong)[:40]!r} is not a text: put it in quotes"
+                return f"{place or 'spec'}: the key {str(wrong)[:40]!r} is not a text: put it in quotes"
             pending += [(f"{key}.{k}" if key else k, inner, depth + 1) for k, inner in value.items()]
             pending += [(f"{key}.{k}"[-60:], k, depth + 1) for k in value]
         elif isinstance(value, list | tuple | set):
@@ -108,7 +109,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def first_problem(error: ValidationError, where: Path | str) -> str:
     """One line about the first problem that pydantic found; `where` names the file."""
     first = error.errors()[0]
-    key = ".".join(str(part)[:LONGEST_SHOWN] for part in first["loc"])
+    key = ".".join(str(part)[:LONGEST_SHOWN] for part in first["loc"])[: 5 * LONGEST_SHOWN]
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key {key!r}: check its spelling, or remove it{more}"
