@@ -42,7 +42,7 @@ GROWING = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
         ("x: \x00", "not valid YAML"),
         ('x: "a\\0b"', "x: a text with a NUL"),
         ('x: ["\\ud800"]', "x.0: a text with a NUL or half a character"),
-        (f'{"x" * 3000}: "\\0"', "xxx…: a text with a NUL"),
+        (f'{"x" * 900}: "\\0"', "xxx…: a text with a NUL"),
         (f"? {'x' * 900}\n: {'9' * 30}", "xxx…: the number is too large"),
     ],
 )
