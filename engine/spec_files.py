@@ -82,8 +82,8 @@ def unstorable(data: Any, most: int = MOST_VALUES) -> str | None:
         if isinstance(value, int) and abs(value) >= 2**63:
             return f"{place}: the number is too large: integers have at most 64 bits"
         if isinstance(value, dict):
-            if wrong := next((k for k in value if not isinstance(k, str)), None):
-                return f"{place or 'spec'}: the key {str(wrong)[:40]!r} is not a text: put it in quotes"
+            if wrong := [k for k in value if not isinstance(k, str)]:
+                return f"{place or 'spec'}: the key {str(wrong[0])[:40]!r} is not a text: put it in quotes"
             pending += [(f"{key}.{k}" if key else k, inner, depth + 1) for k, inner in value.items()]
             pending += [(f"{key}.{k}"[-60:], k, depth + 1) for k in value]
         elif isinstance(value, list | tuple | set):

@@ -26,6 +26,7 @@ GROWING = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
         ("", "a mapping"),
         ("1: 2", "the key '1' is not a text"),
         ("a: {yes: 2}", "a: the key 'True' is not a text"),
+        ("?", "spec: the key 'None' is not a text"),
         ("a: !!python/object/apply:os.system [ls]", "not valid YAML"),
         ("a: !!int abc", "not what its tag or its digits say"),
         ("a: !!timestamp nope", "not what its tag or its digits say"),
