@@ -15,7 +15,7 @@ from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
 from dashboard import PAGES
-from dashboard.serving import guard, parent, sign_in
+from dashboard.serving import guard, head, parent, sign_in
 from dashboard.widgets.page_style import HELP_BY_KEY, PAGE_STYLE
 from engine.config import InputError
 
@@ -67,8 +67,6 @@ def draw() -> None:
     hidden = st.Page(to_overview, title="Overview", url_path="overview", visibility="hidden")
     chosen = st.navigation(sections | {"Runs": [*sections["Runs"], hidden]})
     st.sidebar.caption(PURPOSE)
-    st.html(PAGE_STYLE)
-    st.sidebar.html(HELP_BY_KEY, unsafe_allow_javascript=True)  # a test finds no script in the page itself
     chosen.run()
 
 
@@ -86,4 +84,5 @@ else:
     layers = guard.middleware(hosts, signing_in.origin if signing_in else None)
     if signing_in:
         layers.append(Middleware(sign_in.SignedInOnly, sign_in=signing_in))
+    layers.append(Middleware(head.Head, text=PAGE_STYLE + HELP_BY_KEY + head.early("PlotlyChart")))
     app = App(Path(__file__).resolve(), middleware=layers, exception_handlers={500: guard.failed})

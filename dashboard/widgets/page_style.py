@@ -1,6 +1,15 @@
-"""Style and keys of all pages: what Streamlit's options do not reach. Fixed text; no data in it."""
+"""Style and keys of all pages: what Streamlit's options do not reach. Fixed text; no data in it.
+
+They stand in the head of the document (`serving.head`).
+"""
 
 PAGE_STYLE = """<style>
+/* The place of the sidebar, which comes a moment after the page's first frame. A page to sign in has none. */
+@media (min-width: 769px) {
+  [data-testid=stAppViewContainer]:not(:has([data-testid=stSidebar], [class*=st-key-sign_])) { padding-left: 281px; }
+}
+/* Pages are wide from the first frame on, not once their script says so. */
+[data-testid=stMain] [data-testid=stMainBlockContainer] { max-width: none; }
 /* Type of figures has the page's own text colour, in both themes; numbers in coloured cells keep theirs. */
 .stPlotlyChart .main-svg :is(.xtick, .ytick, .infolayer, .annotation, .legend, .colorbar) text {
   fill: currentColor !important; }

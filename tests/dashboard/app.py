@@ -11,7 +11,6 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading.example_rows import Query, Setting, order, rows
-from dashboard.widgets.page_style import HELP_BY_KEY
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
@@ -46,8 +45,8 @@ def said(app: AppTest) -> str:
 
 
 def html(app: AppTest) -> str:
-    """The bodies of all HTML elements, without the app's own script."""
-    return "\n".join(e.proto.body for e in app.get("html")).replace(HELP_BY_KEY, "")
+    """The bodies of all HTML elements."""
+    return "\n".join(e.proto.body for e in app.get("html"))
 
 
 def examples(path: Path, setting: Setting, **asked: Any) -> pd.DataFrame:

@@ -17,7 +17,7 @@ from engine import ROOT
 from engine.runs.store import Run
 from engine.workers import local
 from engine.workers.local import HERE, Growing, Processes
-from tests.cluster.work import KilledOnce, Small, different, made, mark, spec_of
+from tests.cluster.work import KilledOnce, Small, different, made, mark, measured, spec_of
 
 NAME = "gpt2--step-0000"
 
@@ -58,15 +58,14 @@ def test_any_number_of_processes_gives_the_same_bytes_also_when_one_is_killed(
     assert mark(out).exists() == (kind is KilledOnce)
 
 
-def test_processes_that_begin_in_the_middle_change_no_byte(
-    alone: dict[str, bytes], base: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_processes_that_begin_in_the_middle_change_no_byte(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[int] = []
     several = local._Several
     monkeypatch.setattr(local, "affordable", lambda: 2)
     monkeypatch.setattr(local, "_Several", lambda work, count: begun.append(count) or several(work, count))
-    assert different(made(spec_of(base), base / "grown", Growing(seconds=0.0)), alone) == []
-    assert set(begun) == {2}
+    unbroken = measured(spec_of(base), base / "one-process", HERE)
+    assert different(measured(spec_of(base), base / "grown", Growing(seconds=0.0)), unbroken) == []
+    assert begun == [2]
     assert torch.get_num_threads() == 1
 
 

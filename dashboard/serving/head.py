@@ -1,0 +1,61 @@
+"""What stands in the head of every document, before Streamlit's own program: style, keys, and early loading.
+
+Streamlit sends an app's style and scripts with its elements, long after the first frame, and the page jumps when they
+come. So the server adds them to the document.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import streamlit
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+END = b"</head>"
+
+
+class Head:
+    """Adds a text to the head of HTML documents. A browser asks for the document anew each time: it is small."""
+
+    def __init__(self, app: ASGIApp, text: str) -> None:
+        self.app, self.text = app, text.encode()
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http" or "text/html" not in Headers(scope=scope).get("accept", ""):
+            await self.app(scope, receive, send)
+            return
+        plain = (b"accept-encoding", b"if-none-match", b"if-modified-since")  # the document as it is on the disk
+        scope = scope | {"headers": [pair for pair in scope["headers"] if pair[0] not in plain]}
+        start: Message = {}
+        document = b""
+
+        async def answer(message: Message) -> None:
+            nonlocal start, document
+            if message["type"] == "http.response.start":
+                start = message
+                if "text/html" in Headers(raw=message["headers"]).get("content-type", ""):
+                    return
+            elif "text/html" in Headers(raw=start["headers"]).get("content-type", ""):
+                document += message.get("body", b"")
+                if message.get("more_body"):
+                    return
+                document = document.replace(END, self.text + END, 1)
+                headers = MutableHeaders(scope=start)
+                if scope["method"] != "HEAD":
+                    headers["content-length"] = str(len(document))
+                for name in ("etag", "last-modified"):
+                    if name in headers:
+                        del headers[name]
+                await send(start)
+                message = {"type": "http.response.body", "body": document}
+            await send(message)
+
+        await self.app(scope, receive, answer)
+
+
+def early(*programs: str) -> str:
+    """Tells the browser to load parts of Streamlit's program beside the rest, not only when their elements come."""
+    folder = Path(streamlit.__file__).parent / "static" / "static" / "js"
+    files = (file for program in programs for file in sorted(folder.glob(f"{program}.*.js")))
+    return "".join(f'<link rel="modulepreload" crossorigin href="./static/js/{file.name}">' for file in files)
