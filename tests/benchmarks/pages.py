@@ -123,11 +123,8 @@ def moves(known: BrowserContext, address: str, times: int) -> Iterator[tuple[str
     slider = page.get_by_test_id("stSlider").first
     at, track = slider.get_by_role("slider").first.bounding_box(), slider.bounding_box()
     for number in range(times):  # by the mouse: a slider waits for the next key before it sends one
-        x = track["x"] + track["width"] * (0.1 + 0.8 * (number * 7 % 10) / 10)
-        yield (
-            "a slider, from release to redraw",
-            timed(page, lambda x=x: page.mouse.click(x, at["y"] + at["height"] / 2)),
-        )
+        x, y = track["x"] + track["width"] * (0.1 + 0.08 * (number * 7 % 10)), at["y"] + at["height"] / 2
+        yield "a slider, from release to redraw", timed(page, partial(page.mouse.click, x, y))
 
 
 def goal_of(name: str) -> float:
