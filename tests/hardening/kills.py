@@ -13,6 +13,7 @@ import os
 import shutil
 import signal
 import time
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 
@@ -63,6 +64,8 @@ def forked(work: Callable[[], object], kill_after: float | None = None) -> int:
         try:
             work()
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     if kill_after is not None:
