@@ -25,9 +25,9 @@ from engine.config.ground import (
     WorldName,
 )
 from engine.config.model import PERMISSIONS, ChatSpec, CheckpointSpec, HiddenSpec
-from engine.config.run import RunSpec
+from engine.config.run import RunSpec, of_an_earlier_record
 from engine.config.task import PromptCounts, TaskSpec
-from engine.config.training import ConcurrentSpec, DriftSpec, LoraSpec, PostTrainingSpec, VerbalSpec
+from engine.config.training import ConcurrentSpec, DriftSpec, LoraSpec, Optimizer, PostTrainingSpec, VerbalSpec
 
 __all__ = [
     "MANY",
@@ -48,6 +48,7 @@ __all__ = [
     "Mode",
     "NoiseKind",
     "NoiseSpec",
+    "Optimizer",
     "PatchingSpec",
     "Position",
     "Positive",
@@ -64,4 +65,5 @@ __all__ = [
     "TaskSpec",
     "VerbalSpec",
     "WorldName",
+    "of_an_earlier_record",
 ]

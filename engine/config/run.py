@@ -11,7 +11,7 @@ from engine.config.explain import ExplainerSpec, MetricSpec, NoiseSpec, Patching
 from engine.config.ground import MANY, NAME, Device, Seed, Strict
 from engine.config.model import ChatSpec, CheckpointSpec, HiddenSpec
 from engine.config.task import TaskSpec
-from engine.config.training import PostTrainingSpec, VerbalSpec
+from engine.config.training import LoraSpec, PostTrainingSpec, VerbalSpec
 
 
 class RunSpec(Strict):
@@ -71,6 +71,8 @@ class RunSpec(Strict):
             raise ValueError("checkpoints: where some are trained, the first is given and all others are trained")
         if [c.step for c in trained] != sorted({c.step for c in trained if c.step > 0}):
             raise ValueError("checkpoints: the steps of trained ones must be above 0 and increase")
+        if self.lora and self.lora.save_as == "adapter" and self.checkpoints[0].adapter:
+            raise ValueError("lora: the first checkpoint has an adapter, and one more can't go on it: save_as: merged")
         concurrent = self.post_training and self.post_training.concurrent
         if concurrent and concurrent.layer not in self.hidden.layers:
             raise ValueError(f"post_training.concurrent.layer: {concurrent.layer} must be one of hidden.layers")
@@ -100,6 +102,12 @@ class RunSpec(Strict):
     def probes(self) -> bool:
         """Whether probes on hidden states are trained."""
         return self.verbal is None or self.verbal.probes
+
+    @property
+    def lora(self) -> LoraSpec | None:
+        """The adapter that the run trains, if it trains one."""
+        training = self.post_training or self.verbal
+        return training.lora if training else None
 
     @property
     def target_checkpoint(self) -> CheckpointSpec:
@@ -132,3 +140,18 @@ class RunSpec(Strict):
         if self.target and self.target.name != self.checkpoints[0].name:
             return (self.target, *self.checkpoints)
         return self.checkpoints
+
+
+def of_an_earlier_record(spec: Any) -> Any:
+    """The spec in a run's record, with what options did before they existed. A record names all options of its time."""
+    if not isinstance(spec, dict):
+        return spec
+    before = {
+        "post_training": {"optimizer": "muon", "validation": 0.0, "prompt_weight": 1.0},
+        "verbal": {"optimizer": "muon"},
+    }
+    filled = {key: options | spec[key] for key, options in before.items() if isinstance(spec.get(key), dict)}
+    for section in filled.values():
+        if isinstance(section.get("lora"), dict):
+            section["lora"] = {"save_as": "merged"} | section["lora"]
+    return spec | filled

@@ -8,6 +8,12 @@ from pydantic import Field, model_validator
 
 from engine.config.ground import MANY, AnyPath, Seed, Share, Strict, WorldName
 
+Optimizer = Literal["adamw", "muon"]
+OPTIMIZER = (
+    "adamw; or muon, for the matrices of the blocks: fewer steps, but slow for large models on a CPU. Adapters are "
+    "always trained with adamw"
+)
+
 
 class LoraSpec(Strict):
     """A low-rank adapter instead of full fine-tuning (needs the extra `peft`)."""
@@ -15,6 +21,9 @@ class LoraSpec(Strict):
     rank: int = Field(16, ge=1, le=MANY, description="rank of the adapter's matrices")
     alpha: float = Field(32.0, gt=0, description="the update is scaled by alpha / rank")
     modules: tuple[str, ...] = Field((), description="names of the layers to adapt; empty: all linear layers")
+    save_as: Literal["adapter", "merged"] = Field(
+        "adapter", description="adapter: a few MB that go on the first checkpoint; merged: whole models"
+    )
 
 
 class ConcurrentSpec(Strict):
@@ -33,8 +42,20 @@ class PostTrainingSpec(Strict):
 
     dialogues: AnyPath = Field(description="JSON Lines file with a prompt and an answer on each line")
     prompts_a_step: int = Field(32, ge=1, le=MANY, description="dialogues per training step")
-    learning_rate: float = Field(1e-3, gt=0, description="learning rate of the base model")
-    answer_weight: float = Field(1.0, gt=0, description="loss weight of an answer's first token; a prompt token's is 1")
+    optimizer: Optimizer = Field("adamw", description=OPTIMIZER)
+    learning_rate: float = Field(
+        2e-4, gt=0, description="peak learning rate; all weights of a large model want less than an adapter"
+    )
+    lora: LoraSpec | None = Field(None, description="low-rank adapter; empty: all weights are trained")
+    validation: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.1,
+        description="share of the prompts, at most 256, that is held out to measure the loss at each checkpoint; with "
+        "fewer than 8 dialogues to hold out, none is",
+    )
+    answer_weight: float = Field(1.0, gt=0, description="loss weight of an answer's first token; 1 of its other tokens")
+    prompt_weight: float = Field(
+        0.0, ge=0, description="loss weight of a prompt's tokens; 0: answers alone are learnt, which is quicker"
+    )
     concurrent: ConcurrentSpec | None = None
 
 
@@ -77,6 +98,7 @@ class VerbalSpec(Strict):
     noise: Share = Field(0.0, description="share of the labels that change places with each other")
     beta: float = Field(1.0, ge=0, description="weight of the KL divergence that holds the answers to x and x'")
     prompts_a_step: int = Field(32, ge=1, le=MANY, description="labels per training step")
+    optimizer: Optimizer = Field("adamw", description=OPTIMIZER)
     learning_rate: float = Field(3e-3, gt=0, description="peak learning rate")
     drift: DriftSpec | None = Field(None, description="post-training that moves behavior; empty: labels alone")
     lora: LoraSpec | None = Field(None, description="low-rank adapter; empty: all weights are trained")
