@@ -21,6 +21,12 @@ class Tokens(int):
     """Tokens, as the `total` of a stage that is counted in tokens. It may be an estimate until the end."""
 
 
+class Noted(str):
+    """The name of a stage, with a few words on how it goes, which are shown beside its progress."""
+
+    note = ""
+
+
 class Progress(Protocol):
     def __call__(self, stage: str, done: int, total: int) -> None:
         """`done` of `total` units of a stage are ready. Called from one thread; `done` never falls within a stage."""
@@ -35,6 +41,7 @@ class TokenMeter:
     def __init__(self, progress: Progress, stage: str, amount: float, *, tokens: int = 0, done: float = 0.0):
         """`amount`: all of the work; `done` of it, with so many `tokens`, was done before."""
         self._progress, self._stage, self._amount = progress, stage, amount
+        self.note = ""
         self.tokens, self._done, self._last = tokens, done, 0
         self.tell()
 
@@ -50,7 +57,9 @@ class TokenMeter:
         total = max(1, round(self.tokens + left * a_unit))
         now = total if left < 0.5 else min(total, round(self.tokens + min(ahead, left) * a_unit))
         self._last = min(max(self._last, now), total)
-        self._progress(self._stage, self._last, Tokens(total))
+        stage = Noted(self._stage)
+        stage.note = self.note
+        self._progress(stage, self._last, Tokens(total))
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -58,7 +67,7 @@ def silent(stage: str, done: int, total: int) -> None:
 
 
 def to_file(file: Path) -> Progress:
-    """Append {"stage", "done", "total", "unit", "at" (seconds since 1970)}: start, end and some between."""
+    """Append {"stage", "done", "total", "unit", "note", "at" (seconds since 1970)}: start, end and some between."""
     stage_of_last, at_of_last = "", 0.0
 
     def append(stage: str, done: int, total: int) -> None:
@@ -68,7 +77,8 @@ def to_file(file: Path) -> Progress:
             return
         stage_of_last, at_of_last = stage, now
         unit = "tokens" if isinstance(total, Tokens) else ""
-        line = json.dumps({"stage": stage, "done": done, "total": total, "unit": unit, "at": round(now, 3)})
+        told = {"stage": stage, "done": done, "total": total, "unit": unit, "note": getattr(stage, "note", "")}
+        line = json.dumps(told | {"at": round(now, 3)})
         with suppress(OSError), file.open("a", encoding="utf-8") as out:  # the work goes on without this file
             out.write(line + "\n")
 
@@ -94,6 +104,7 @@ def bars(quiet: bool = False) -> Iterator[Progress]:
             open_bars[stage] = tqdm(desc=f"{stage:32}", **options)
         bar = open_bars[stage]
         bar.total = total
+        bar.set_postfix_str(getattr(stage, "note", ""), refresh=False)
         bar.update(done - bar.n)
 
     try:

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import yaml
 from pydantic import ValidationError
 
-from engine.config import RunSpec, SpecError, Strict
+from engine.config import CheckpointSpec, RunSpec, SpecError, Strict
 
 AnySpec = TypeVar("AnySpec", bound=Strict)
 NOT_YAML = (yaml.YAMLError, ValueError, TypeError, AttributeError, LookupError, OverflowError)
@@ -174,8 +174,19 @@ def relative_paths(spec: RunSpec, base: Path) -> RunSpec:
 
 
 def with_trained_paths(spec: RunSpec, run: Path) -> RunSpec:
-    """The spec with the folders in which the run keeps the checkpoints that it trains."""
-    checkpoints = tuple(
-        c.model_copy(update={"path": str(run / "checkpoints" / c.name)}) if c.trained else c for c in spec.checkpoints
-    )
-    return spec.model_copy(update={"checkpoints": checkpoints})
+    """The spec with the folders in which the run keeps the checkpoints that it trains.
+
+    An adapter goes on the first checkpoint, whose path must be one that can be opened.
+    """
+    first, adapters = spec.checkpoints[0], spec.lora is not None and spec.lora.save_as == "adapter"
+
+    def found(checkpoint: CheckpointSpec) -> CheckpointSpec:
+        folder = str(run / "checkpoints" / checkpoint.name)
+        if not checkpoint.trained:
+            return checkpoint
+        if not adapters:
+            return checkpoint.model_copy(update={"path": folder})
+        own = {"name": checkpoint.name, "step": checkpoint.step, "trained": True, "adapter": folder}
+        return first.model_copy(update=own)
+
+    return spec.model_copy(update={"checkpoints": tuple(map(found, spec.checkpoints))})

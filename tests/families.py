@@ -31,7 +31,7 @@ from engine.model.checkpoints import Checkpoint, load
 from engine.model.forward import UNREADABLE, WHOLE_HEAD, Ask, forward, last_states
 from engine.model.tokens import encode
 from engine.records import Example, examples_table
-from engine.training.loop import dialogue_batches, encode_dialogues, next_token_loss
+from engine.training.dialogues import dialogue_batches, encode_dialogues, next_token_loss
 from engine.verbal.say import say
 from tests.tiny_models import tokenizer
 

@@ -18,6 +18,7 @@ from dashboard.reading import data
 from dashboard.serving import access
 from engine.config import ChatSpec, CheckpointSpec
 from engine.runs.store import RunError
+from engine.runs.weights import folder_of
 from engine.spec_files import resolve_paths, with_trained_paths
 
 if TYPE_CHECKING:
@@ -39,9 +40,10 @@ def missing(path: Path, name: str) -> tuple[str, bool] | None:
     """For a checkpoint that is not on this disk: a line on how to get it, and whether it can be downloaded."""
     spec = checkpoint_spec(path, name)
     where = Path(spec.path).expanduser()
-    if where.exists():
+    kept = not spec.trained or folder_of(path, name).exists()
+    if where.exists() and kept:
         return None
-    if spec.trained:
+    if not kept:
         how = "its run trained it and did not keep the weights. Make the run again with verbal.keep_checkpoints: true."
     elif where.is_absolute():
         how = (
@@ -49,7 +51,7 @@ def missing(path: Path, name: str) -> tuple[str, bool] | None:
         )
     else:
         how = f"it will be downloaded from the model hub, as {spec.path}, when it is needed."
-    return f"{name} is not on this disk: {how}", not (spec.trained or where.is_absolute())
+    return f"{name} is not on this disk: {how}", kept and not where.is_absolute()
 
 
 @st.cache_resource(max_entries=2, show_spinner="Loading the model")
@@ -73,12 +75,14 @@ def model(path: Path, name: str) -> Iterator[Checkpoint]:
 
 def is_as_measured(path: Path, name: str) -> bool | None:
     """Whether the checkpoint on disk is the one that the run measured; None if the run recorded no hash of it."""
-    recorded = data.manifest(path)["provenance"].get("content", {}).get(name)
+    spec = checkpoint_spec(path, name)
+    base = data.spec(path).checkpoints[0].name if spec.trained and spec.adapter else name  # an adapter lies in the run
+    recorded = data.manifest(path)["provenance"].get("content", {}).get(base)
     if recorded is None:
         return None
     from engine.runs.files import sha256_of
 
-    folder = Path(checkpoint_spec(path, name).path)
+    folder = Path(spec.path)
     return folder.exists() and sha256_of(folder) == recorded
 
 

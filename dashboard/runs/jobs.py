@@ -80,6 +80,8 @@ class Stage:
     """Of `done` and `total`: `tokens`, or empty."""
     first: int = 0
     """What was done before it began here: a run that goes on does not begin at 0."""
+    note: str = ""
+    """How it goes, in a few words; mostly empty."""
 
     @property
     def rate(self) -> float | None:
@@ -269,7 +271,8 @@ def progress(job: Job) -> list[Stage]:
                 name, at = str(said["stage"]), float(said["at"])
                 done, before = int(said["done"]), found.get(name)
                 began, first = (before.began, before.first) if before and done >= before.done else (at, done)
-                found[name] = Stage(name, done, int(said["total"]), began, at, str(said.get("unit", "")), first)
+                unit, note = str(said.get("unit", "")), str(said.get("note", ""))
+                found[name] = Stage(name, done, int(said["total"]), began, at, unit, first, note)
     return list(found.values())
 
 

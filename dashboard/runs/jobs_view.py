@@ -139,6 +139,7 @@ def _progress(job: jobs.Job, stages: list[jobs.Stage]) -> tuple[float, str]:
     if now.rate and now.done < now.total:
         speed = f", {now.rate:,.0f} tokens a second" if now.unit == "tokens" else ""
         text += f"{speed}, about {duration((now.total - now.done) / now.rate)} left"
+    text += f"; {now.note}" if now.note else ""
     try:
         every = pipeline.stages(load_spec(job.folder / "spec.yaml"))
         at = every.index(now.name)
@@ -151,7 +152,9 @@ def _stages(stages: list[jobs.Stage]) -> None:
     """What was done so far, and how long it took."""
     ends = [*(stage.began for stage in stages[1:]), *(stage.at for stage in stages[-1:])]
     for stage, end in zip(stages, ends, strict=True):
-        small_print(f"{stage.name}: {amounts(stage)} · {duration(end - stage.began)}")
+        small_print(
+            f"{stage.name}: {amounts(stage)} · {duration(end - stage.began)}{stage.note and f' · {stage.note}'}"
+        )
 
 
 def amounts(stage: jobs.Stage) -> str:

@@ -25,6 +25,7 @@ from dashboard.text import escaped, markdown_escaped, shown
 from dashboard.widgets import parts
 from dashboard.widgets.figures import keep
 from engine.config import InputError
+from engine.runs.report import LOSSES, losses_in_words
 from engine.runs.store import RunError
 from engine.runs.verify import verify
 
@@ -216,7 +217,9 @@ def _facts(entry: data.RunEntry, about: dict) -> None:
     rows |= {k: v for k, v in origin.items() if not isinstance(v, dict)}
     rows |= {f"{group} {k}": v for group in ("content", "packages") for k, v in (origin.get(group) or {}).items()}
     rows |= {f"timing {k}": v for k, v in about["timings"].items()}
-    rows |= {f"note {k}": v if isinstance(v, str) else json.dumps(v) for k, v in about["notes"].items()}
+    notes = dict(about["notes"])
+    rows |= {f"post-training, {name}": losses_in_words(found) for name, found in notes.pop(LOSSES, {}).items()}
+    rows |= {f"note {k}": v if isinstance(v, str) else json.dumps(v) for k, v in notes.items()}
     table = pd.DataFrame([(shown(k), shown(v)) for k, v in rows.items()], columns=["what", "value"])
     wide = {"value": st.column_config.TextColumn(width="large")}
     st.dataframe(table, hide_index=True, column_config=wide, alt="Provenance of the run")

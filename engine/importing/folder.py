@@ -32,7 +32,7 @@ LONGEST_SHOWN = 1200
 
 SPEC_TEXT = """\
 # A spec to start from, made by `coupling import`. Fill in the lines marked FILL IN, then: coupling run {name}
-# Every option stands, with its meaning, in engine/config.py.
+# Every option stands, with its meaning, in engine/config.
 name: {run}
 note: {note}
 task: {{name: from_file, path: {examples}}}

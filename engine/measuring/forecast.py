@@ -1,15 +1,15 @@
 """What a run will take, before anything is spent: tokens, minutes, memory and disk of every stage.
 
-A few examples are measured with the models of the spec, in memory; nothing is written. All else follows from counts. A
-step of training is taken to cost three forwards of its tokens, one forward and twice that backward. The time of probes
-is that of one cross-validation on random states of the real shape. These are estimates, within a factor of two or so.
+A few examples are measured with the models of the spec, in memory, and one batch is trained on; nothing is written. All
+else follows from counts. The time of probes is that of one cross-validation on random states of the real shape. These
+are estimates, within a factor of two or so.
 """
 
 from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -20,18 +20,16 @@ import pyarrow.compute
 
 from engine.config import CheckpointSpec, RunSpec
 from engine.measuring.piece import Measuring
+from engine.measuring.training_cost import Training, training_of
 from engine.patching import stage as mechanism
 from engine.patching.maps import REGIONS
 from engine.probes.regimes import cross_validate
 from engine.probes.ridge import grouped_folds
 from engine.progress import Progress, silent
 from engine.runs.pieces import CHARACTERS_A_TOKEN, Layout
-from engine.tasks.from_file import read_dialogues
 
 LEAST_PROMPTS = 3
 """Prompts that are measured at least, with all their edits: as many as fill a batch. Twice; the second time counts."""
-BACKWARD = 3
-"""Cost of a training step in forwards."""
 WORDS = 24
 """Tokens of a question with its explanation, about."""
 MOST_ROWS = 2000
@@ -50,6 +48,10 @@ class Cost:
     disk: int | None = None
     """Bytes in the finished run."""
 
+    @property
+    def tokens_a_second(self) -> float | None:
+        return self.tokens / self.seconds if self.tokens and self.seconds else None
+
 
 @dataclass(frozen=True)
 class Sample:
@@ -62,6 +64,8 @@ class Sample:
     layers: int
     batch: int
     """Bytes of one batch, at most."""
+    training: Training | None = None
+    """Of the checkpoint that the run trains further."""
 
 
 def forecast(spec: RunSpec, examples: pa.Table, progress: Progress = silent) -> list[Cost]:
@@ -97,7 +101,10 @@ def _sampled(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table) -> S
     a_character = tokens / Layout.of(few, 1).amount(0, len(few))
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
     batch = tokens_a_batch(model) * bytes_a_token(model)
-    return Sample(a_character, tokens / seconds, weights, work.loaded.width, work.loaded.n_layers, batch)
+    one = Sample(a_character, tokens / seconds, weights, work.loaded.width, work.loaded.n_layers, batch)
+    if checkpoint.family != spec.checkpoints[0].family or not any(c.trained for c in spec.checkpoints):
+        return one
+    return replace(one, training=training_of(spec, work.loaded, examples))
 
 
 def _measuring(spec: RunSpec, examples: pa.Table, samples: dict[str, Sample]) -> Iterator[Cost]:
@@ -113,16 +120,21 @@ def _measuring(spec: RunSpec, examples: pa.Table, samples: dict[str, Sample]) ->
 
     yield from (behavior(c) for c in spec.all_checkpoints if not c.trained)
     trained = [c for c in spec.checkpoints if c.trained]
-    if trained:
-        tokens = round(max(c.step for c in trained) * _tokens_a_step(spec, examples, first))
-        seconds = BACKWARD * tokens / first.tokens_a_second
-        stage = "post-training" if spec.post_training else "explanation training"
-        kept = spec.post_training or (spec.verbal and spec.verbal.keep_checkpoints)
-        # Weights, gradients, and two moments of each; the state on disk while it runs is as large.
-        yield Cost(stage, tokens, seconds, 4 * first.weights + first.batch, first.weights * len(trained) if kept else 0)
+    if first.training:
+        yield _training(spec, examples, first, first.training, [c.step for c in trained])
     yield from (behavior(c) for c in trained)
     if spec.probes and spec.control_model.name not in [c.name for c in spec.all_checkpoints]:
         yield behavior(spec.control_model)
+
+
+def _training(spec: RunSpec, examples: pa.Table, one: Sample, training: Training, steps: list[int]) -> Cost:
+    tokens = round(max(steps) * _tokens_a_step(spec, examples, one, training))
+    seconds = tokens / training.tokens_a_second + max(steps) * training.optimizer_seconds
+    # Gradients, and up to two moments of each; before an adapter is trained, its merge is tried on a copy.
+    memory = training.weights + max(3 * training.trained + training.batch, training.weights if spec.lora else 0)
+    kept = spec.post_training or (spec.verbal and spec.verbal.keep_checkpoints)
+    stage = "post-training" if spec.post_training else "explanation training"
+    return Cost(stage, tokens, seconds, memory, training.saved * len(steps) if kept else 0)
 
 
 def _hidden_bytes(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table, one: Sample) -> int:
@@ -136,13 +148,11 @@ def _hidden_bytes(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table,
     return size * (prompts + of_examples)
 
 
-def _tokens_a_step(spec: RunSpec, examples: pa.Table, one: Sample) -> float:
+def _tokens_a_step(spec: RunSpec, examples: pa.Table, one: Sample, training: Training) -> float:
     """Tokens of a training step, from the mean length of what it reads."""
-    mean = _mean_tokens(examples, one)
     if spec.post_training:
-        dialogues = read_dialogues(Path(spec.post_training.dialogues))
-        characters = np.mean([len(prompt) + len(answer) for prompt, answer in dialogues])
-        return spec.post_training.prompts_a_step * float(characters) * _tokens_of_text(one)
+        return spec.post_training.prompts_a_step * training.tokens_a_dialogue
+    mean = _mean_tokens(examples, one)
     assert spec.verbal is not None
     held = 1 if spec.verbal.beta else 0
     drift = spec.verbal.drift.prompts_a_step if spec.verbal.drift else 0
@@ -212,11 +222,12 @@ def markdown(costs: list[Cost], out: Path) -> str:
         max((cost.memory or 0 for cost in costs), default=0),
         sum(cost.disk or 0 for cost in costs),
     )
-    lines = ["| stage | tokens | minutes | memory | disk |", "|---|---|---|---|---|"]
+    lines = ["| stage | tokens | tokens a second | minutes | memory | disk |", "|---|---|---|---|---|---|"]
     for cost in [*costs, total]:
         tokens = "–" if cost.tokens is None else f"{cost.tokens:,}"
         minutes = "–" if cost.seconds is None else f"{cost.seconds / 60:.2g}"
-        lines.append(f"| {cost.stage} | {tokens} | {minutes} | {_size(cost.memory)} | {_size(cost.disk)} |")
+        rate = f"{cost.tokens_a_second:,.0f}" if cost.tokens_a_second and cost is not total else "–"
+        lines.append(f"| {cost.stage} | {tokens} | {rate} | {minutes} | {_size(cost.memory)} | {_size(cost.disk)} |")
     there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
     lines.append("")

@@ -1,4 +1,4 @@
-"""Merge an adapter into its model, so that the merged model answers as the unmerged one.
+"""Add an adapter to a model, or merge it, so that the merged model answers as the unmerged one.
 
 peft merges the weights of one module at a time. Where input and output embeddings share their weight, an adapter on one
 of them would change both, so the weight is doubled first. What can't be merged is refused after a look at one row.
@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from copy import deepcopy
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from engine.config import InputError
+from engine.config import InputError, LoraSpec
 
 TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.5, torch.float16: 0.1}
 """Largest difference of a log-odds, in nats."""
@@ -99,3 +100,35 @@ def _double_shared_weights(model: nn.Module) -> None:
         for name, weight in list(module.named_parameters(recurse=False)):
             if len(users.get(weight.data_ptr(), ())) > 1:
                 setattr(module, name, nn.Parameter(weight.detach().clone(), requires_grad=weight.requires_grad))
+
+
+def add_lora(model: nn.Module, lora: LoraSpec, seed: int, where: str) -> Any:
+    """Add adapters to the model in place, and train nothing else; returns peft's wrapper, which can merge them.
+
+    Raises InputError, which names the section of the spec, `where`.
+    """
+    try:
+        from peft import LoraConfig, get_peft_model
+    except ImportError:
+        raise InputError(f"{where} needs the extra peft: pip install introspective-coupling[peft]") from None
+    modules: Any = list(lora.modules) or "all-linear"
+    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules, task_type="CAUSAL_LM")
+    with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of peft about transformers, and about weights that are stored transposed
+        torch.manual_seed(seed)
+        try:
+            adapted = get_peft_model(model, config)
+            _refuse_unless_mergeable(adapted)
+        except (ValueError, RuntimeError) as error:
+            raise InputError(f"{where}.modules: {str(error).splitlines()[0][:300]}") from None
+    return adapted
+
+
+@torch.no_grad()
+def _refuse_unless_mergeable(adapted: Any) -> None:
+    """Try the merge that ends the training, on a copy with adapters that change something. Raises AdapterError."""
+    copy = deepcopy(adapted)
+    for name, weight in copy.named_parameters():
+        if "lora_" in name:
+            weight.normal_(std=0.02)
+    merged(copy)

@@ -53,11 +53,12 @@ def memory_of(device: torch.device) -> int:
     return int(psutil.virtual_memory().total)
 
 
-def bytes_a_token(model: Any) -> int:
-    """Bytes of a token in a forward, about: keys and values of all layers, twice, and one layer's activations."""
+def bytes_a_token(model: Any, *, training: bool = False) -> int:
+    """Bytes of a token in a forward, about: keys and values of all layers, twice, and one layer's activations. In
+    training the activations of all layers are held."""
     config = model.config.get_text_config()
     width, layers = int(config.hidden_size), int(config.num_hidden_layers)
     sizes = getattr(config, "intermediate_size", None) or 4 * width
     inner = max(map(int, sizes)) if isinstance(sizes, Sequence) else int(sizes)  # some families have one a layer
     size = next(model.parameters()).element_size()
-    return size * (4 * layers * width + 16 * width + 3 * inner)
+    return size * (4 * layers * width + (layers if training else 1) * (16 * width + 3 * inner))

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import re
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -14,7 +11,6 @@ from typing import Any
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
-from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
@@ -27,7 +23,6 @@ from engine.model.chat import Chat, ChatError, chat_for
 from engine.model.checks import TEXT, CheckError, examine
 from engine.model.forward import UNREADABLE
 from engine.model.sizes import DivergedError, diverged, refuse_diverged, refuse_too_large, refuse_wrong_sizes
-from engine.runs.files import flush, readable_errors
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
@@ -141,34 +136,6 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", cha
         except CheckError as error:
             raise CheckpointError(f"{spec.path}: {error}") from None
     return Checkpoint(model, tokenizer, given, where, reads)
-
-
-def save(model: PreTrainedModel, tokenizer: Any, folder: Path) -> None:
-    """Save a checkpoint in the format of `save_pretrained`. If the process is killed, the folder is complete or absent:
-    files are only written and removed in hidden folders beside it, and complete folders are renamed.
-
-    Raises RunError where the disk is full or can't be written; nothing half written is left then.
-    """
-    temporary, old = (folder.with_name(f".{folder.name}.{end}") for end in ("tmp", "old"))
-    for rest in (temporary, old):
-        shutil.rmtree(rest, ignore_errors=True)
-    try:
-        with readable_errors(folder):
-            try:
-                model.save_pretrained(temporary)
-            except SafetensorError as error:  # it holds the system's error as text only
-                number = re.search(r"os error (\d+)", str(error))
-                raise OSError(int(number.group(1)) if number else 0, str(error)) from None
-            tokenizer.save_pretrained(temporary)
-            for file in temporary.rglob("*"):
-                flush(file)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
-    if folder.exists():
-        os.replace(folder, old)
-    os.replace(temporary, folder)
-    shutil.rmtree(old, ignore_errors=True)
 
 
 def _device(name: str) -> torch.device:

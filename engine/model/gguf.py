@@ -52,7 +52,7 @@ def folder_of(path: str) -> Path:
 
 
 def _convert(file: Path, folder: Path) -> None:
-    from engine.model.checkpoints import save
+    from engine.model.saving import save
 
     if importlib.util.find_spec("gguf") is None:
         raise GgufError(f"{file}: needs the extra gguf: pip install introspective-coupling[gguf]")

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from engine.probes.ridge import Ridge
 from engine.progress import Progress
 from engine.runs.observed import Observed, Place
 from engine.runs.store import Run
+from engine.runs.weights import folder_of
 from engine.spec_files import resolve_paths, with_trained_paths
 from engine.stats.noise import shuffled_targets
 from engine.tasks import WORDINGS, Wording
@@ -166,7 +166,7 @@ def checkpoint_spec(run: Run, name: str) -> CheckpointSpec:
 def weights_are_there(run: Run, name: str) -> None:
     """Raise InputError if the run did not keep the weights that it trained."""
     wanted = checkpoint_spec(run, name)
-    if wanted.trained and not Path(wanted.path).is_dir():
+    if wanted.trained and not folder_of(run.path, name).is_dir():
         how = "make the run with verbal.keep_checkpoints: true, or with a section patching: in its spec"
         raise InputError(f"{run.path}: the weights of {name} were not kept: {how}")
 

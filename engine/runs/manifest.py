@@ -7,10 +7,19 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StrictInt, StringConstraints, ValidationError
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StrictInt,
+    StringConstraints,
+    ValidationError,
+)
 from pydantic_core import from_json
 
-from engine.config import RunSpec
+from engine.config import RunSpec, of_an_earlier_record
 from engine.records import FORMAT_VERSION
 from engine.spec_files import first_problem, unstorable
 
@@ -70,6 +79,7 @@ class Notes(_Told):
     trial: dict[str, str] = {}
     forward_path: dict[str, str | list[str]] = {}
     post_training: _PostTraining | None = None
+    losses: dict[str, dict[str, float | None]] = {}
     weights: dict[str, Sha256] = {}
     diverged: dict[str, str] = {}
 
@@ -79,7 +89,7 @@ class Manifest(_Told):
 
     format_version: Annotated[StrictInt, Field(ge=1, le=FORMAT_VERSION)]
     status: Literal["running", "complete", "failed"]
-    spec: RunSpec
+    spec: Annotated[RunSpec, BeforeValidator(of_an_earlier_record)]
     provenance: Provenance
     parts: dict[PartName, Part]
     notes: Notes

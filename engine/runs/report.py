@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from engine.records import MEANING, METRICS
 from engine.runs.store import Run
 
 PART = "metrics.parquet"
+LOSSES = "losses"
+"""Note of a run: checkpoint → kind of loss → nats a token, of the checkpoints of its post-training."""
 WIDE = 240
 """Characters in a line of a file or a pipe: no column is cut."""
 Row = dict[str, Any]
@@ -42,7 +44,8 @@ CELLS: dict[str, Callable[[Row], str]] = {
 def report(path: Path) -> dict[str, Any]:
     """`rows` (explainers) and `controls` of a run; null for values that are not defined.
 
-    `not_testable`: checkpoint → why nothing of it could be measured.
+    `not_testable`: checkpoint → why nothing of it could be measured. `losses`: checkpoint → the loss of the run's own
+    post-training there, on dialogues that it is trained on and on those held out, in nats a token.
 
     Raises InputError for a run without metrics.
     """
@@ -55,9 +58,19 @@ def report(path: Path) -> dict[str, Any]:
         "status": run.state,
         "note": run.spec.note,
         "not_testable": run.diverged,
+        LOSSES: run.manifest["notes"].get(LOSSES, {}),
         "rows": [{k: v for k, v in row.items() if k != "control"} for row in rows if row["control"] is None],
         "controls": [row for row in rows if row["control"] is not None],
     }
+
+
+def losses_in_words(losses: Mapping[str, float | None]) -> str:
+    """`loss 1.23, held out 1.45`, in nats a token."""
+    trained, held = (losses.get(kind) for kind in ("training", "validation"))
+    return ", ".join(
+        f"{name} {'no number' if value is None else f'{value:.3f}'}"
+        for name, value in (("loss", trained), ("held out", held))
+    )
 
 
 def schema() -> list[dict[str, str]]:
@@ -79,6 +92,8 @@ def print_report(path: Path, split: str = "test_heldout") -> None:
     console.print(f"[bold]{content['run']}[/]  {content['status']}  split {split}")
     for why in content["not_testable"].values():
         console.print(f"not testable: {why}", markup=False)
+    for checkpoint, losses in content[LOSSES].items():
+        console.print(f"post-training, {checkpoint}: {losses_in_words(losses)}, nats a token", markup=False)
     rows, controls = ([r for r in content[name] if r["split"] == split] for name in ("rows", "controls"))
     verbal = [r for r in rows if r["explainer"] == "verbal" and r["chosen"]]
     if verbal:

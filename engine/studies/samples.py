@@ -120,7 +120,7 @@ def is_saved(folder: Path, manifest: dict[str, Any]) -> bool:
 
 def train_job(folder: Path, task: str, seed: int, job: Job, progress: Progress = silent) -> Path:
     """Train and save one checkpoint of a task; returns its folder. Skips a checkpoint that is built."""
-    from engine.training.loop import new_model, train_tokenizer
+    from engine.training.fresh import new_model, train_tokenizer
 
     target, rules = folder / job.name, draw_rules(FACTORS[task], seed, job.family)
     if is_built(folder, task, seed, job):
@@ -156,13 +156,14 @@ def load_trainable(folder: Path) -> tuple[Any, Any]:
 
 def train_on_rule(model: Any, tokenizer: Any, task: str, rule: Rule, rng: np.random.Generator, **options: Any) -> None:
     """Train in place on dialogues that follow a rule; `options` are those of `training.loop.train`."""
-    from engine.training.loop import encode_dialogues, train
+    from engine.training.dialogues import encode_dialogues
+    from engine.training.loop import train
 
     def sample(_: int) -> Any:
         dialogues = sample_dialogues(FACTORS[task], rule, rng, PROMPTS_A_STEP, ANSWERS_A_PROMPT)
         return encode_dialogues(tokenizer, *dialogues, answer_weight=ANSWER_WEIGHT, every=LEARN_PROMPT_OF)
 
-    train(model, sample, **options)
+    train(model, sample, optimizer="muon", **options)
 
 
 def save(model: Any, tokenizer: Any, target: Path, manifest: dict[str, Any]) -> None:

@@ -140,6 +140,8 @@ def _cell(
     plain = with_changes(with_changes(data, own), _name_task(setting.changes, _task_of(data)))
     parsed = parse_spec(plain, f"{path} ({setting.name})", RunSpec)
     hashed = parsed.model_dump(mode="json", exclude_defaults=True)  # new options at their defaults keep the digest
+    if hashed["verbal"].get("optimizer") == "muon":
+        del hashed["verbal"]["optimizer"]  # what there was before there was a choice: cells of then keep their digest
     hashed |= {"shape": setting.shape.model_dump()} if setting.shape else {}
     digest = hashlib.sha256(json.dumps(hashed, sort_keys=True).encode()).hexdigest()[:16]
     resolved = resolve_paths(parsed, path.parent.resolve())

@@ -28,7 +28,7 @@ def sampler(spec: RunSpec, tokenizer: Any, labelled: Iterable[str | None], chat:
     labelled: entities of the labelled examples. chat: how the model reads prompts. Raises InputError for dialogues that
     can't be used.
     """
-    from engine.training.loop import encode_dialogues
+    from engine.training.dialogues import encode_dialogues
 
     drift, task, seed = spec.verbal.drift if spec.verbal else None, spec.task, spec.seed
     if drift is None:

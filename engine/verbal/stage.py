@@ -19,6 +19,7 @@ from engine.config import CheckpointSpec
 from engine.progress import Progress, TokenMeter, silent
 from engine.runs.observed import Observed
 from engine.runs.store import Run
+from engine.runs.weights import folder_of
 from engine.tasks.from_file import read_dialogues
 from engine.verbal.tables import judge, said_part
 from engine.verbal.texts import Texts, evaluated, labels_of
@@ -35,8 +36,7 @@ def train(observed: Observed, progress: Progress) -> None:
     if spec.verbal is None or record.manifest["notes"].get(DONE):
         record.adopt({}, without=[STATE])  # killed between the end of the training and this
         return
-    from engine.model.checkpoints import save
-    from engine.training.loop import check_dialogues
+    from engine.training.dialogues import check_dialogues
     from engine.verbal.drift import sampler
     from engine.verbal.train import Trainer
 
@@ -52,7 +52,7 @@ def train(observed: Observed, progress: Progress) -> None:
 
     def on_step(done: int) -> None:
         if done in saved:
-            save(trainer.plain(), tokenizer, Path(saved[done].path))
+            trainer.save(tokenizer, folder_of(record.path, saved[done].name))
 
     meter = TokenMeter(progress, "explanation training", trainer.steps)
     _train(record, trainer, STATE, on_step, meter)

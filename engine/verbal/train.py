@@ -13,19 +13,21 @@ number, so a training that was stopped resumes with the same results.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from copy import deepcopy
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engine.config import InputError, LoraSpec, VerbalSpec
-from engine.model.adapters import merged
+from engine.config import VerbalSpec
+from engine.model.adapters import add_lora
 from engine.model.alike import kind_of
+from engine.model.saving import save_trained
 from engine.training.adversary import HeldTexts
-from engine.training.loop import dialogue_batches, next_token_loss, optimizers_of
+from engine.training.dialogues import next_token_loss, room_of, step_batches
+from engine.training.loop import optimizers_of
 from engine.training.state import restore, state_of
 from engine.verbal.drift import Sample
 from engine.verbal.rows import TokenRow, answer_distributions, divergence, explanation_loss, logits_of
@@ -61,12 +63,9 @@ class Trainer:
             self.fixed_x = answer_distributions(model, material.x)
             self.fixed_edited = answer_distributions(model, material.edited)
         model.requires_grad_(True)
-        self.adapted = _adapted(model, spec.lora, seed) if spec.lora else None
+        self.adapted = add_lora(model, spec.lora, seed, "verbal.lora") if spec.lora else None
         self.model = model
-        if self.adapted is None:
-            self.optimizers = optimizers_of(model, spec.learning_rate)
-        else:
-            self.optimizers = [torch.optim.AdamW(self._trained, lr=spec.learning_rate, weight_decay=0.0)]
+        self.optimizers = optimizers_of(model, spec.learning_rate, "adamw" if spec.lora else spec.optimizer)
         self.held = None
         if drift and spec.drift and spec.drift.hold_words:
             questions, words = zip(
@@ -149,7 +148,7 @@ class Trainer:
         begin = 0 if self.spec.schedule == "concurrent" else self.first_phase
         dialogues = self.drift(self.step, (self.step + 1 - begin) / (self.steps - begin))
         self.tokens += sum(len(row.ids) for row in dialogues)
-        cut = dialogue_batches(dialogues, 2, kind_of(self.model))
+        cut = step_batches(dialogues, room_of(self.model), kind_of(self.model))
         total = sum(batch.total_weight for batch in cut)
         for batch in cut:
             (weight * next_token_loss(self.model, batch) / total).backward()
@@ -167,34 +166,6 @@ class Trainer:
             self.held.reference = torch.from_numpy(state["held"]).to(self.model.device)
         restore(self.model, self.optimizers, state)
 
-    def plain(self) -> Any:
-        """The model as any program loads it: adapters merged into a copy. Raises InputError if they can't be."""
-        return self.model if self.adapted is None else merged(deepcopy(self.adapted))
-
-
-def _adapted(model: nn.Module, lora: LoraSpec, seed: int) -> Any:
-    """Add adapters to the model in place; returns peft's wrapper, which can merge them."""
-    try:
-        from peft import LoraConfig, get_peft_model
-    except ImportError:
-        raise InputError("verbal.lora needs the extra peft: pip install introspective-coupling[peft]") from None
-    modules: Any = list(lora.modules) or "all-linear"
-    config = LoraConfig(r=lora.rank, lora_alpha=lora.alpha, target_modules=modules, task_type="CAUSAL_LM")
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        try:
-            adapted = get_peft_model(model, config)
-            _refuse_unless_mergeable(adapted)
-        except (ValueError, RuntimeError) as error:
-            raise InputError(f"verbal.lora.modules: {str(error).splitlines()[0][:300]}") from None
-    return adapted
-
-
-@torch.no_grad()
-def _refuse_unless_mergeable(adapted: Any) -> None:
-    """Try the merge that ends the training, on a copy with adapters that change something. Raises AdapterError."""
-    copy = deepcopy(adapted)
-    for name, weight in copy.named_parameters():
-        if "lora_" in name:
-            weight.normal_(std=0.02)
-    merged(copy)
+    def save(self, tokenizer: Any, folder: Path) -> None:
+        """Save the model as it is now, or its adapter. Raises InputError."""
+        save_trained(self.model, self.adapted, self.spec.lora, tokenizer, folder)

@@ -13,7 +13,8 @@ import torch
 
 from engine import pipeline
 from engine.config import CheckpointSpec, InputError, RunSpec
-from engine.model.checkpoints import load, save
+from engine.model.checkpoints import load
+from engine.model.saving import save
 from engine.model.sizes import DivergedError
 from engine.runs.files import RunError
 from engine.runs.report import report

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 from dataclasses import dataclass
@@ -29,7 +30,9 @@ from engine.runs.store import Run
 from engine.spec_files import load_spec, relative_paths
 from engine.workers.local import HERE, Draws, Processes
 from tests.engine.test_pipeline import call
-from tests.tiny_run import write_spec
+from tests.engine.verbal.test_stage import FIRST_SEED
+from tests.tiny_models import build
+from tests.tiny_run import examples, write_spec
 
 TOKENS = 12
 """Of a batch: small, so that there are many blocks."""
@@ -273,12 +276,38 @@ def test_a_dry_run_counts_all_stages_and_writes_nothing(spec, tmp_path, monkeypa
     assert costs[0].disk is not None and 0.5 < costs[0].disk / hidden < 2
 
 
+@pytest.mark.parametrize(
+    "section",
+    [
+        {"post_training": {"dialogues": "dialogues.jsonl"}},
+        {"post_training": {"dialogues": "dialogues.jsonl", "optimizer": "muon", "prompt_weight": 1}},
+        {"post_training": {"dialogues": "dialogues.jsonl", "lora": {"rank": 2}}},
+        {"verbal": {"lora": {"rank": 2, "save_as": "merged"}, "prompts_a_step": 8}},
+    ],
+    ids=["adamw", "muon", "an adapter", "explanations, merged"],
+)
+def test_a_dry_run_counts_training(tmp_path, section):
+    lines = [{"prompt": e["prompt"], "answer": e["answer_a"]} for e in examples()]
+    (tmp_path / "dialogues.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    steps = [{"name": f"gpt2--trained-{s}", "step": s, "trained": True} for s in (1, 2)]
+    first = {"name": "gpt2--step-0000", "path": "first"}
+    build("gpt2", tmp_path / "first", seed=FIRST_SEED)
+    given = load_spec(write_spec(tmp_path, checkpoints=[first, *steps], **section))
+    costs = {c.stage: c for c in forecast(given, pipeline.load_examples(given))}
+    told = costs["post-training" if given.post_training else "explanation training"]
+    seen = {}
+    run = pipeline.make_run(given, tmp_path / "run", progress=lambda stage, done, _: seen.update({stage: done}))
+    assert told.tokens and told.tokens_a_second and 0.5 < told.tokens / seen[told.stage] < 2
+    disk = sum(f.stat().st_size for f in (run.path / "checkpoints").rglob("*.safetensors"))
+    assert told.disk and 0.5 < told.disk / disk < 1.1
+
+
 def test_the_command_prints_what_a_run_takes_and_makes_no_folder(spec, tmp_path, capsys):
     path = Path(spec.task.path).parent / "spec.yaml"
     code, out, _ = call(capsys, "run", path, "--out", tmp_path / "run", "--dry-run", "--quiet")
     assert code == 0
     header, _, *stages = [line for line in out.splitlines() if line.startswith("|")]
-    assert header == "| stage | tokens | minutes | memory | disk |"
+    assert header == "| stage | tokens | tokens a second | minutes | memory | disk |"
     assert [line.split(" | ")[0][2:] for line in stages] == [s for s in pipeline.stages(spec) if s != "controls"] + [
         "all"
     ]

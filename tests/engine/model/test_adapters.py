@@ -9,9 +9,9 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from engine.config import CheckpointSpec, InputError, LoraSpec
-from engine.model.adapters import AdapterError, merged
-from engine.model.checkpoints import CheckpointError, load, save
-from engine.verbal.train import _adapted
+from engine.model.adapters import AdapterError, add_lora, merged
+from engine.model.checkpoints import CheckpointError, load
+from engine.model.saving import save
 from tests.tiny_models import SCALED, SHAPES, build
 
 ROW = torch.tensor([[5, 6, 7, 200, 31, 9, 12, 44]])
@@ -80,7 +80,7 @@ def test_a_shared_embedding_is_doubled_and_saved_so(modules, tmp_path):
 
 def test_the_modules_of_a_spec_are_saved_as_they_answer(tmp_path):
     one = loaded(build("gpt2", tmp_path / "base"))
-    adapted = _adapted(one.model, LoraSpec(rank=2, modules=("lm_head", "c_attn")), seed=0)
+    adapted = add_lora(one.model, LoraSpec(rank=2, modules=("lm_head", "c_attn")), seed=0, where="verbal.lora")
     with torch.no_grad():
         for name, weight in adapted.named_parameters():
             if "lora_B" in name:
@@ -117,7 +117,7 @@ def test_other_kinds_merge_too(config, tmp_path):
 def test_a_module_that_cannot_be_adapted_is_refused_before_training(tmp_path):
     one = loaded(build("opt", tmp_path / "base"))
     with pytest.raises(InputError, match=r"verbal.lora.modules: ") as caught:
-        _adapted(one.model, LoraSpec(rank=2, modules=("embed_positions",)), seed=0)
+        add_lora(one.model, LoraSpec(rank=2, modules=("embed_positions",)), seed=0, where="verbal.lora")
     assert "\n" not in str(caught.value)
 
 

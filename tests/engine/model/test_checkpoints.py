@@ -19,7 +19,8 @@ from transformers import (
 )
 
 from engine.config import CheckpointSpec
-from engine.model.checkpoints import CheckpointError, load, save
+from engine.model.checkpoints import CheckpointError, load
+from engine.model.saving import save
 from tests.tiny_models import CONTEXT, LAYERS, SHAPES, WIDTH, build, tokenizer
 
 

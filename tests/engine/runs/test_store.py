@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from engine import SAMPLES
 from engine.config import CheckpointSpec, RunSpec, TaskSpec
 from engine.records import BEHAVIOR, EXPLANATIONS, examples_table, metrics_table
 from engine.runs import files
@@ -280,3 +281,36 @@ def test_runs_are_found_and_contents_hashed(tmp_path):
     assert sha256_of(tmp_path / "runs") != before
     parts = json.loads((tmp_path / "runs/b/run.json").read_text())["parts"]
     assert parts["examples.parquet"]["sha256"] == sha256_of(tmp_path / "runs/b/examples.parquet")
+
+
+def test_a_record_of_an_earlier_version_says_what_was_done_then(tmp_path: Path) -> None:
+    """A record names all options of its time. One that it lacks has come later, perhaps with another default."""
+    post = {"dialogues": "d.jsonl", "prompts_a_step": 4, "learning_rate": 0.001, "answer_weight": 1.0}
+    lora = {"rank": 4, "alpha": 8.0, "modules": []}
+    trained = {"name": "gpt2--later", "step": 5, "trained": True}
+    for number, sections in enumerate(
+        ({"post_training": post}, {"verbal": {"lora": lora}}, {"verbal": {"lora": None}})
+    ):
+        path = tmp_path / str(number)
+        with Run.create(path, a_spec(), provenance={}):
+            pass
+        record = json.loads((path / "run.json").read_text())
+        record["spec"] |= {"checkpoints": [*record["spec"]["checkpoints"], trained]} | sections
+        (path / "run.json").write_text(json.dumps(record))
+        spec = Run.open(path).spec
+        training = spec.post_training or spec.verbal
+        assert training is not None and training.optimizer == "muon"
+        assert spec.lora is None or spec.lora.save_as == "merged"
+        if spec.post_training:
+            assert (spec.post_training.validation, spec.post_training.prompt_weight) == (0, 1)
+        with Run.create(path, spec, provenance={}) as again:
+            assert again.spec == spec, "it goes on by the spec that its record gives"
+        record["spec"] = spec.model_dump(mode="json") | {"verbal": None, "post_training": post | {"optimizer": "adamw"}}
+        (path / "run.json").write_text(json.dumps(record))
+        kept = Run.open(path).spec.post_training
+        assert kept is not None and kept.optimizer == "adamw", "what it says stands"
+
+
+def test_the_committed_runs_were_trained_with_muon() -> None:
+    committed = [Run.open(path).spec.verbal for path in SAMPLES.glob("verbal-*") if (path / "run.json").is_file()]
+    assert committed and {verbal.optimizer for verbal in committed if verbal} == {"muon"}

@@ -7,7 +7,9 @@ import pytest
 import torch
 
 from engine.training.adversary import HeldProbe, HeldTexts
-from engine.training.loop import encode_dialogues, new_model, train, train_tokenizer
+from engine.training.dialogues import encode_dialogues
+from engine.training.fresh import new_model, train_tokenizer
+from engine.training.loop import train
 
 PROMPTS = [f"Is number {i} even, as {who} says? Answer:" for i in range(24) for who in ("a child", "my aunt")]
 WIDTH, LAYERS = 16, 2

@@ -6,15 +6,10 @@ import torch
 from torch.nn import functional
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.training.loop import (
-    OnlineProbe,
-    dialogue_batches,
-    encode_dialogues,
-    new_model,
-    next_token_loss,
-    train,
-    train_tokenizer,
-)
+from engine.training.dialogues import dialogue_batches, encode_dialogues, next_token_loss
+from engine.training.fresh import new_model, train_tokenizer
+from engine.training.loop import train
+from engine.training.online_probe import OnlineProbe
 
 PROMPTS = [
     f"My {who} says {what}. Answer:" for who in ("aunt", "boss", "sister") for what in ("it is so", "it is true")
@@ -85,12 +80,14 @@ def test_parts_hold_all_rows(tokenizer):
 
 def learn(model, tokenizer, steps=12, rate=1e-2, **options):
     coded = rows(tokenizer, samples=2)
+    options = {"optimizer": "muon"} | options
     return train(model, lambda step: coded, steps=steps, learning_rate=rate, warmup=2, **options)
 
 
-def test_training_learns_and_is_the_same_again(family, tokenizer):
+@pytest.mark.parametrize("optimizer", ["adamw", "muon"])
+def test_training_learns_and_is_the_same_again(family, tokenizer, optimizer):
     models = [new_model(family, len(tokenizer), width=16, layers=2, heads=2, seed=0) for _ in range(2)]
-    losses = [learn(model, tokenizer) for model in models]
+    losses = [learn(model, tokenizer, optimizer=optimizer) for model in models]
     assert losses[0] == losses[1] and losses[0][-1] < losses[0][0]
     for a, b in zip(models[0].parameters(), models[1].parameters(), strict=True):
         assert torch.equal(a, b)

@@ -21,7 +21,7 @@ from engine.model.tokens import encode
 from engine.records import Example, examples_table
 from engine.tasks import FACTORS
 from engine.tasks.worlds import draw_rules, sample_dialogues
-from engine.training import loop
+from engine.training import dialogues, fresh, loop
 from engine.training.adversary import HeldTexts
 from tests.tiny_models import EVERY, LAYERS, build, tokenizer
 
@@ -46,8 +46,8 @@ def ending(words, template: str = "$A <|end|>"):
     return words
 
 
-def dialogues(model: Checkpoint, **options) -> list[loop.Dialogues]:
-    return loop.encode_dialogues(model.tokenizer, PROMPTS, ANSWERS, answer_weight=5.0, **options)
+def coded(model: Checkpoint, **options) -> list[dialogues.Dialogues]:
+    return dialogues.encode_dialogues(model.tokenizer, PROMPTS, ANSWERS, answer_weight=5.0, **options)
 
 
 def log_p(model: Checkpoint, ids: list[int]) -> list[float]:
@@ -59,7 +59,7 @@ def log_p(model: Checkpoint, ids: list[int]) -> list[float]:
 @pytest.mark.parametrize("shape", EVERY)
 def test_the_loss_is_the_cross_entropy_of_the_measured_log_probabilities(shape):
     model = checkpoint(shape)
-    rows = dialogues(model)[:2] if shape == "mpt" else dialogues(model)  # it reads 24 tokens
+    rows = coded(model)[:2] if shape == "mpt" else coded(model)  # it reads 24 tokens
     expected = 0.0
     for row in rows:
         expected -= float(np.dot(row.weights[1:], log_p(model, row.ids)))
@@ -68,7 +68,7 @@ def test_the_loss_is_the_cross_entropy_of_the_measured_log_probabilities(shape):
         }
         expected -= sum(weight * float(first[token]) for token, weight in row.first.items())
     with torch.no_grad():
-        cut = loop.dialogue_batches(rows, 2, kind_of(model.model))
+        cut = dialogues.dialogue_batches(rows, 2, kind_of(model.model))
         loss = sum(loop.next_token_loss(model.model, batch).item() for batch in cut)
     assert loss == pytest.approx(expected, abs=1e-3, rel=1e-5)
 
@@ -99,7 +99,7 @@ def test_held_words_have_their_measured_log_probabilities(shape):
 
 
 def seen(words, prompt: str, answer: str) -> list[str]:
-    (row,) = loop.encode_dialogues(words, [prompt], [[answer]], answer_weight=1.0)
+    (row,) = dialogues.encode_dialogues(words, [prompt], [[answer]], answer_weight=1.0)
     (measured,) = encode(words, [prompt], [[answer]])
     assert row.ids == [*measured.prompt, *measured.answers[0], words.eos_token_id]
     assert row.prompt_length == len(measured.prompt)
@@ -124,7 +124,7 @@ def test_a_prompt_that_brings_its_bos_has_one():
 
 def test_one_dialogue_a_step_trains(tmp_path):
     model = load(CheckpointSpec(name="gpt2--a", path=str(build("gpt2", tmp_path)))).model.requires_grad_(True)
-    rows = loop.encode_dialogues(tokenizer(), PROMPTS[:1], ANSWERS[:1], answer_weight=1.0)
+    rows = dialogues.encode_dialogues(tokenizer(), PROMPTS[:1], ANSWERS[:1], answer_weight=1.0)
     losses = loop.train(model, lambda _: rows, steps=3, learning_rate=1e-2, warmup=1)
     assert losses[-1] < losses[0]
 
@@ -136,7 +136,7 @@ def test_a_dialogue_that_cannot_be_trained_on_is_named():
         ("yes " * 200, "no", "tokens, tiny--model reads at most 128"),
     ):
         with pytest.raises(InputError, match=f"^dialogue '{prompt[:8]}.* → '{answer}': .*{why}") as caught:
-            loop.check_dialogues(model, [("Is it so?", " yes"), (prompt, answer)])
+            dialogues.check_dialogues(model, [("Is it so?", " yes"), (prompt, answer)])
         assert "\n" not in str(caught.value)
 
 
@@ -150,7 +150,7 @@ def before(words, prompts, answers, every: int):
             first[tail[0]] = first.get(tail[0], 0.0) + weight
         tail = [*tails[0], words.eos_token_id]
         weights = [1.0 if number % every == 0 else 0.0] * len(ids) + [weight] + [1.0] * (len(tail) - 1)
-        yield loop.Dialogues(ids + tail, weights, first, len(ids))
+        yield dialogues.Dialogues(ids + tail, weights, first, len(ids))
 
 
 @pytest.mark.parametrize("task", ["sycophancy", "refusal"])
@@ -158,12 +158,12 @@ def before(words, prompts, answers, every: int):
 def test_the_rows_of_the_sample_tokenizers_are_as_they_were(task, family):
     rules = draw_rules(FACTORS[task], 0, family)
     prompts, answers = sample_dialogues(FACTORS[task], rules.start, np.random.default_rng(3), 200)
-    words = loop.train_tokenizer([p + a[0] for p, a in zip(prompts, answers, strict=True)], 400, bos=family == "llama")
-    rows = loop.encode_dialogues(words, prompts, answers, answer_weight=30.0, every=4)
+    words = fresh.train_tokenizer([p + a[0] for p, a in zip(prompts, answers, strict=True)], 400, bos=family == "llama")
+    rows = dialogues.encode_dialogues(words, prompts, answers, answer_weight=30.0, every=4)
     assert rows == list(before(words, prompts, answers, 4))
 
 
-def old_loss(model, batch: loop.DialogueBatch) -> Tensor:
+def old_loss(model, batch: dialogues.DialogueBatch) -> Tensor:
     """The loss of the sample checkpoints: the head on chosen states of the base model."""
     hidden = model.base_model(input_ids=batch.ids, use_cache=False).last_hidden_state
     row, position = (batch.weights[:, 1:] > 0).nonzero(as_tuple=True)
@@ -176,13 +176,13 @@ def old_loss(model, batch: loop.DialogueBatch) -> Tensor:
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])
 def test_the_weights_of_the_sample_models_are_as_they_were(family, monkeypatch):
-    words = loop.train_tokenizer(PROMPTS * 9, 300, bos=family == "llama")
-    rows = loop.encode_dialogues(words, PROMPTS, ANSWERS, answer_weight=5.0)
+    words = fresh.train_tokenizer(PROMPTS * 9, 300, bos=family == "llama")
+    rows = dialogues.encode_dialogues(words, PROMPTS, ANSWERS, answer_weight=5.0)
     made = []
     for loss in (loop.next_token_loss, old_loss):
         monkeypatch.setattr(loop, "next_token_loss", loss)
-        model = loop.new_model(family, len(words), width=16, layers=2, heads=2, seed=0)
-        made.append((loop.train(model, lambda _: rows, steps=3, learning_rate=1e-2, warmup=1), model))
+        model = fresh.new_model(family, len(words), width=16, layers=2, heads=2, seed=0)
+        made.append((loop.train(model, lambda _: rows, steps=3, learning_rate=1e-2, warmup=1, optimizer="muon"), model))
     assert made[0][0] == made[1][0]
     for one, other in zip(*(model.parameters() for _, model in made), strict=True):
         assert torch.equal(one, other)

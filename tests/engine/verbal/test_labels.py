@@ -9,7 +9,7 @@ from engine.config import CheckpointSpec, InputError, RunSpec, TaskSpec, VerbalS
 from engine.stats.faithfulness import Behavior
 from engine.tasks import FACTORS, UNKNOWN
 from engine.tasks.worlds import draw_rules, sample_scenes, with_more_entities
-from engine.training.loop import train_tokenizer
+from engine.training.fresh import train_tokenizer
 from engine.verbal.drift import sampler
 from engine.verbal.labels import Answers, balanced, draw_labels
 

@@ -80,7 +80,8 @@ def trained(folder: Path, beta: float, steps: int = 30, **options: object) -> tu
     before = measured(own, frame)
     contrary = Behavior(-before.f, -before.f_edited)
     labels = draw_labels(contrary, np.arange(len(frame)), np.random.default_rng(0), VerbalSpec())
-    spec = VerbalSpec.model_validate({"beta": beta, "prompts_a_step": 16, "learning_rate": 1e-3} | options)
+    given = {"beta": beta, "prompts_a_step": 16, "optimizer": "muon", "learning_rate": 1e-3}
+    spec = VerbalSpec.model_validate(given | options)
     trainer = Trainer(own.model, texts.material(labels), spec, steps=steps, seed=0)
     trainer.run()
     return trainer, before, measured(own, frame)
