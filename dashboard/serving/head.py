@@ -26,7 +26,7 @@ class Head:
             await self.app(scope, receive, send)
             return
         plain = (b"accept-encoding", b"if-none-match", b"if-modified-since")  # the document as it is on the disk
-        scope = scope | {"headers": [pair for pair in scope["headers"] if pair[0] not in plain]}
+        scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in plain]}
         start: Message = {}
         document = b""
 
