@@ -19,6 +19,7 @@ from dashboard.runs.actions import act, consented, home, open_link
 from dashboard.runs.consent import consent_to
 from dashboard.runs.scores import COLUMNS as SCORES
 from dashboard.runs.scores import VERDICTS, scores
+from dashboard.selection import remembered
 from dashboard.selection.state import choose_run, problem
 from dashboard.serving import access
 from dashboard.text import escaped, markdown_escaped, shown
@@ -108,7 +109,7 @@ def _line(entry: data.RunEntry) -> dict[str, object]:
 
 def picked(entries: list[data.RunEntry]) -> data.RunEntry:
     """The run in the URL, else the one looked at on other pages, else the first; says so where the former is gone."""
-    before = st.session_state.get("selection", {}).get("run")
+    before = remembered.selection().get("run")
     wanted = st.query_params.get("run") or before
     found = next((e for e in entries if e.key == wanted), entries[0])
     if wanted not in (None, found.key):

@@ -14,6 +14,7 @@ import streamlit as st
 
 from dashboard.charts import style
 from dashboard.reading.data import content_hash
+from dashboard.selection import remembered
 from dashboard.selection.state import Selection
 from dashboard.text import markdown_escaped
 from dashboard.text import shown as display
@@ -99,15 +100,13 @@ def picture_format(key: str) -> None:
 
 
 def chosen(name: str, choices: Container[str] | None, default: str) -> str:
-    """A page option from the URL, else from an earlier visit in this session; outside `choices` it is the default.
-
-    A value from an earlier visit affects the page, so it goes into the URL, which is the page's link.
-    """
-    value = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, default))
+    """A page option from the URL; outside `choices` it is the default."""
+    value = st.query_params.get(name, default)
     if choices is not None and value not in choices:
-        return default
+        value = default
+    remembered.options().pop(name, None)
     if value != default:
-        st.query_params.setdefault(name, value)
+        remembered.options()[name] = value
     return value
 
 
@@ -159,9 +158,8 @@ def several(
 
 def keep(name: str, value: object, default: object = None) -> None:
     """Write a page option to the URL and the session; the default leaves the URL clean."""
-    memory = st.session_state.setdefault("page_options", {})
     if value is None or value == default:
-        memory.pop(name, None)
+        remembered.options().pop(name, None)
         st.query_params.pop(name, None)
     else:
-        memory[name] = st.query_params[name] = str(value)
+        remembered.options()[name] = st.query_params[name] = str(value)

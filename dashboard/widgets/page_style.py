@@ -6,6 +6,7 @@ PAGE_STYLE = """<style>
   fill: currentColor !important; }
 /* The source of a saved picture; on the page the button Source says it. The only type of this size. */
 .stPlotlyChart .annotation-text[style*="font-size: 9px"] { display: none; }
+.st-key-pages a { min-height: 27px; }
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
 [data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78; }
 /* On the light blue of the dark theme, white type has a contrast of 2.3 to 1. */
@@ -14,7 +15,7 @@ button[data-testid^=stBaseButton-primary]:not(:disabled), button[data-testid^=st
   color: light-dark(#FFFFFF, #15181C) !important; }
 </style>"""
 
-HELP_BY_KEY = """<script>
+SCRIPT = """<script>
 if (!window.helpByKey) {
   window.helpByKey = true;
   const helps = 'button[aria-label^="Help for"]';
@@ -26,6 +27,16 @@ if (!window.helpByKey) {
     const help = at?.closest('[data-testid=stElementContainer]')?.querySelector(helps);
     if (help) { event.preventDefault(); help.focus(); }
   }, true);
+  // On a phone the sidebar covers the page that its link leads to.
+  addEventListener('click', event => {
+    if (innerWidth < 768 && event.target.closest?.('.st-key-pages a'))
+      document.querySelector('[data-testid=stSidebarCollapseButton] button')?.click();
+  });
+  // A page may write its address more than once for one act of the reader: Back has to undo the act, so they are one.
+  let acted = false;
+  for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, () => { acted = true; }, true);
+  const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
+  history.pushState = (...entry) => { (acted ? push : replace)(...entry); acted = false; };
 }
 </script>"""
-"""Help icons stand outside the order of Tab; the key ? on a control opens its help."""
+"""Help icons stand outside the order of Tab; the key ? on a control opens its help. One act makes one step of Back."""
