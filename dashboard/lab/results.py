@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.charts.examples import Arrow, arrows, sentence_bars
@@ -141,7 +143,7 @@ def _words(result: Result) -> None:
         if current.words is not None:
             st.html(plain(current.words))
         return
-    row = {"task": start.task(question.path), "text": current.words, "edit": question.words}
+    row: dict[str, Any] = {"task": start.task(question.path), "text": current.words, "edit": question.words}
     row |= dict(zip(("answer_a", "answer_b"), question.answers, strict=True))
     row |= {"f_target": target.f, "f_edited_target": target.f_edited}
     words(row | {"f_current": current.f, "f_edited_current": current.f_edited})

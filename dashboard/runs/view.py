@@ -45,7 +45,10 @@ OF_PRIMARY = "Of the primary hypothesis at the last checkpoint, on held-out grou
 def listing(entries: list[data.RunEntry]) -> None:
     """A table with a line for each run, most of it sortable by a click on a column's head. Choosing a line shows that
     run below; two lines can be compared."""
-    wanted = st.text_input("Filter", key="runs_filter", placeholder="a word of a run's name, task, state or note")
+    about = "Keeps the lines that have this text in any column."
+    wanted = st.text_input(
+        "Filter", key="runs_filter", placeholder="a word of a run's name, task, state or note", help=about
+    )
     lines = [_line(entry) for entry in entries]
     fits = [i for i, line in enumerate(lines) if wanted.casefold() in " ".join(map(str, line.values())).casefold()]
     entries, table = [entries[i] for i in fits], pd.DataFrame([lines[i] for i in fits], columns=list(COLUMNS))

@@ -26,6 +26,8 @@ from engine.config import InputError
 from engine.runs.store import RunError
 
 P = ParamSpec("P")
+POOLED = ("examples", "audit")
+"""Pages that show all kinds of edit if none is selected; the others show that of the chosen setting, and name it."""
 OF_ONE_RUN = ("example", "slice", "hash", "layer", "condition")
 """Parameters that mean nothing in another run."""
 
@@ -197,9 +199,10 @@ def _widgets(selection: Selection, runs: Sequence[data.RunEntry], needs: Sequenc
         "edit": ([None, *o.edits], selection.edit),
         "sort": (tuple(SORTS), selection.sort),
     }
+    pooled = st.session_state.get("page") in POOLED
     for name in dict.fromkeys(("run", *needs)):
         if name in choices:
-            _select(name, *choices[name], partial(_option_text, name, steps=o.steps))
+            _select(name, *choices[name], partial(_option_text, name, steps=o.steps, pooled=pooled))
 
 
 def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any], str]) -> None:
@@ -211,9 +214,10 @@ def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any],
     bound(st.selectbox, label, options, key=f"select_{name}", value=value, change=partial(_from_widget, name), **more)
 
 
-def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({})) -> str:
+def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({}), pooled: bool = True) -> str:
     if value == "":
-        return {"layer": "chosen", "edit": "all kinds", "second": "none", "condition": "none"}.get(name, "–")
+        edit = "all kinds" if pooled else "of the chosen setting"
+        return {"layer": "chosen", "edit": edit, "second": "none", "condition": "none"}.get(name, "–")
     if isinstance(value, data.RunEntry):
         return shown(value.key) + ("" if value.state == "complete" else f" ({value.state})")
     if name == "checkpoint":

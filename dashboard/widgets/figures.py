@@ -20,6 +20,8 @@ from dashboard.text import markdown_escaped
 from dashboard.text import shown as display
 from dashboard.widgets.parts import downloads, provenance
 
+SMALLEST = 12
+"""Pixels of type in a figure; the theme's own size for notes is smaller."""
 TABLE_ROWS = 1_000
 """Rows of a table that are drawn; the export holds all."""
 
@@ -45,7 +47,7 @@ def show(
     table: pd.DataFrame | None = None,
     on_select: Callable[[], None] | None = None,
 ) -> None:
-    """Draw a figure; below it, behind a button each, its provenance and the same numbers as a table to read and save.
+    """Draw a figure; below it, behind an icon each, its provenance and the same numbers as a table to read and save.
 
     `table` may be long: the export has it all.
     """
@@ -53,7 +55,8 @@ def show(
     with st.container(horizontal=True, gap="xsmall"):
         provenance(path, extra=about)
         if table is not None:
-            with st.popover("Table, export", icon=":material/table:", type="tertiary"):
+            about_it = "The numbers as a table, and their export"
+            with st.popover("Table, export", icon=":material/table:", type="tertiary", help=about_it):
                 st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
                 if len(table) > TABLE_ROWS:
                     st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
@@ -78,6 +81,8 @@ def draw(
     origin = (path.name, content_hash(path))
     if not figure.layout.font.size:  # the lesson's figures are for a wall, where small type is illegible
         style.stamp(figure, " · ".join(origin))
+    for note in figure.layout.annotations:
+        note.font.size = note.font.size or SMALLEST
     image_format = st.session_state.get("image_format") or "png"
     camera = {"format": image_format, "filename": "-".join((name or key, *origin)), "scale": 2}
     hidden = ["autoScale2d"] if on_select else ["select2d", "lasso2d", "autoScale2d"]

@@ -6,6 +6,13 @@ PAGE_STYLE = """<style>
   fill: currentColor !important; }
 /* The source of a saved picture; on the page the button Source says it. The only type of this size. */
 .stPlotlyChart .annotation-text[style*="font-size: 9px"] { display: none; }
+/* Source and table of a figure are icons; their names are for screen readers, and tooltips say the same. */
+[data-testid=stPopoverButton][kind=tertiary] [data-testid=stMarkdownContainer] { position: absolute; width: 1px;
+  height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+/* What has the focus has a ring in a colour that nothing selected has. */
+:is(a, button, summary, input[type=range], [role=radio], [role=tab], [role=slider]):focus-visible,
+label:has(input:is([type=radio], [type=checkbox]):focus-visible) {
+  outline: 3px solid light-dark(#8F5200, #FFC04D) !important; outline-offset: 2px; border-radius: 4px; }
 .st-key-pages a { min-height: 27px; }
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
 [data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78; }
