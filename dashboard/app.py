@@ -16,7 +16,8 @@ from streamlit.starlette import App
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
 from dashboard import PAGES
 from dashboard.serving import guard, head, parent, sign_in
-from dashboard.widgets.page_style import HELP_BY_KEY, PAGE_STYLE
+from dashboard.widgets import navigation
+from dashboard.widgets.page_style import PAGE_STYLE, SCRIPT
 from engine.config import InputError
 
 # Sessions are threads. If one imports a package that imports its own modules, and another imports one of these modules,
@@ -44,30 +45,27 @@ TITLES = {
 }
 
 
-# The page with the empty address. It may not keep the address /overview, at which Streamlit would find no page.
-HOME: dict = {"default": True, "url_path": "home"}
-PURPOSE = "Do a model's explanations of itself follow what it does now?"
-
-
 def draw() -> None:
     """Draw the page at the session's address, with the navigation beside it."""
 
     def page(name: str, title: str, icon: str) -> Any:
-        return st.Page(PAGES / f"{name}.py", title=title, icon=icon, **(HOME if name == "overview" else {}))
+        return st.Page(PAGES / f"{name}.py", title=title, icon=icon)
 
-    def to_overview() -> None:  # for a link that names the overview
-        st.switch_page(sections["What a run shows"][0], query_params=st.query_params.to_dict())
+    def start() -> None:  # a page of its own at the empty address: no link in the sidebar could lead there from others
+        st.switch_page(pages["overview"], query_params=st.query_params.to_dict())
 
     # Pictures of our own: a named icon would be fetched from a font server.
     st.set_page_config("Introspective Coupling", str(Path(__file__).with_name("icon.svg")), layout="wide")
     st.logo(str(Path(__file__).with_name("wordmark.svg")), size="large")
     if not sign_in.gate():
         return
-    sections = {section: [page(*about) for about in pages] for section, pages in TITLES.items()}
-    hidden = st.Page(to_overview, title="Overview", url_path="overview", visibility="hidden")
-    chosen = st.navigation(sections | {"Runs": [*sections["Runs"], hidden]})
-    st.sidebar.caption(PURPOSE)
-    chosen.run()
+    pages = {about[0]: page(*about) for section in TITLES.values() for about in section}
+    sections = {title: [about[0] for about in section] for title, section in TITLES.items()}
+    first = st.Page(start, title="Overview", url_path="start", default=True)
+    chosen = st.navigation([first, *pages.values()], position="hidden")  # Streamlit's own links forget the run
+    if chosen == first:
+        chosen.run()
+    navigation.draw_around(chosen, pages, sections)
 
 
 if __name__ == "__main__":
@@ -84,5 +82,5 @@ else:
     layers = guard.middleware(hosts, signing_in.origin if signing_in else None)
     if signing_in:
         layers.append(Middleware(sign_in.SignedInOnly, sign_in=signing_in))
-    layers.append(Middleware(head.Head, text=PAGE_STYLE + HELP_BY_KEY + head.early("PlotlyChart")))
+    layers.append(Middleware(head.Head, text=PAGE_STYLE + SCRIPT + head.early("PlotlyChart")))
     app = App(Path(__file__).resolve(), middleware=layers, exception_handlers={500: guard.failed})

@@ -28,7 +28,7 @@ WELCOME = """Give your name, and a queue of {items} examples begins. For each of
    trained on?
 
 Records are only ever added. An undo is a record, too. You can stop at any time and go on later under the same name and
-seed."""
+seed. A link to this page does not hold your name: after a reload, give it again."""
 
 
 def main() -> None:
@@ -79,21 +79,21 @@ def page(selection: Selection, log: AuditLog, records: list[Record]) -> None:
 
 
 def ask_for_sitting(records: list[Record]) -> Sitting:
-    """Name, seed and length of the queue; all in the URL, so that a reload goes on where it was."""
+    """Seed and length of the queue, which are in the URL; and the reviewer, who is not: a link that is passed on would
+    let its reader audit under that name."""
     signed_in = access.person().email
-    given = reviewer_name(st.query_params.get("reviewer", st.session_state.get("audit_reviewer", "")))
+    st.query_params.pop("reviewer", None)  # of an older link
+    given = st.session_state.get("audit_reviewer", "")
     known = {r.reviewer.casefold(): r.reviewer for r in records}
     reviewer = signed_in or known.get(given.casefold(), given)
     st.session_state["option_reviewer"] = st.session_state["audit_reviewer"] = reviewer
-    if (wanted := "" if signed_in else reviewer) != st.query_params.get("reviewer", ""):
-        keep("reviewer", wanted, "")
     with st.expander(
         "Reviewer and queue" if not reviewer else f"Reviewer: {markdown_escaped(reviewer)}", expanded=not reviewer
     ):
         name, seed, items = st.columns([2, 1, 1])
     with name:
         look = {"max_chars": LONGEST_NAME, "placeholder": "Your name, as records will carry it"}
-        look["help"] = "Not verified: whoever uses this dashboard can give any name. It stands in this page's address."
+        look |= {"autocomplete": "name", "help": "Not verified: whoever uses this dashboard can give any name."}
         if signed_in:
             look = {"disabled": True, "help": "The e-mail by which you signed in."}
         st.text_input("Reviewer", key="option_reviewer", on_change=rename, **look)
@@ -107,9 +107,9 @@ def ask_for_sitting(records: list[Record]) -> Sitting:
 
 
 def rename() -> None:
+    if st.session_state["audit_reviewer"]:  # another reviewer begins at the first example
+        keep("item", None)
     st.session_state["audit_reviewer"] = reviewer_name(st.session_state["option_reviewer"])
-    keep("reviewer", st.session_state["audit_reviewer"], "")
-    keep("item", None)
 
 
 def walk(

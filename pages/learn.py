@@ -29,6 +29,8 @@ STEPS: tuple[tuple[str, str, Callable[[LessonRun], None] | None], ...] = (
     ("What may be said", "story", None),
 )
 
+WIPES = "Forgets the predictions and the hands of this step."
+
 
 def main() -> None:
     st.html(look.STYLE)
@@ -122,8 +124,11 @@ def choose_runs(runs: list[LessonRun]) -> dict[str, LessonRun | None]:
             by_role[name] = mine.get(key)
         st.caption("Keys: ← and → walk the steps, V reveals, X shows another example, F fills the screen.")
         step = f"{st.query_params['step']}:"
-        st.button("Wipe this step", key="wipe_step", icon=":material/mop:", on_click=classroom.wipe, args=(step,))
-        st.button("Start over", key="wipe_all", icon=":material/restart_alt:", on_click=start_over)
+        st.button(
+            "Wipe this step", key="wipe_step", icon=":material/mop:", on_click=classroom.wipe, args=(step,), help=WIPES
+        )
+        about = "Forgets all predictions and hands, and goes to step 1."
+        st.button("Start over", key="wipe_all", icon=":material/restart_alt:", on_click=start_over, help=about)
     return by_role
 
 

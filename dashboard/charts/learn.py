@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from textwrap import wrap
 from typing import Any
 
 import numpy as np
@@ -70,15 +71,22 @@ def answers(f: float, f_edited: float | None, answer_a: str, answer_b: str) -> g
         written |= {"textfont": {"size": FONT}, "hoverinfo": "skip", "mode": "markers+text"}
         figure.add_scatter(x=[at], y=[0], name=label, marker=marker, **written)
     reach = max(abs(point[0]) for point in points) * 1.25 + 0.6
-    above = {"y": 1, "yref": "paper", "yanchor": "bottom", "showarrow": False}
-    left, right = f"← {style.safe(answer_b.strip(), 28)}", f"{style.safe(answer_a.strip(), 28)} →"
-    figure.add_annotation(x=-reach, xanchor="left", yshift=0, text=left, **above)
-    figure.add_annotation(x=reach, xanchor="right", yshift=26, text=right, **above)  # one above the other, for a phone
+    left, right = _lines(answer_b), _lines(answer_a)
+    room = 8 + round(1.35 * FONT) * max(len(left), len(right))
+    above = {"y": 1, "yref": "paper", "yanchor": "top", "yshift": room, "showarrow": False}
+    ends = (-reach, "left", ["← " + left[0], *left[1:]]), (reach, "right", [*right[:-1], right[-1] + " →"])
+    for x, side, written_in in ends:
+        figure.add_annotation(x=x, xanchor=side, align=side, text="<br>".join(written_in), **above)
     style.finish(figure, height=290, legend=False)
-    figure.update_layout(margin={"l": 12, "r": 12, "t": 68, "b": 12})
+    figure.update_layout(margin={"l": 12, "r": 12, "t": room + 8, "b": 12})
     figure.update_xaxes(title="f, nats", range=[-reach, reach], showgrid=True)
     figure.update_yaxes(visible=False, range=[-1, 1])
     return projected(figure)
+
+
+def _lines(answer: str) -> list[str]:
+    """An answer in lines so short that two answers stand side by side on a phone."""
+    return [style.safe(line, 16) for line in wrap(" ".join(answer.split())[:48], 16)] or [""]
 
 
 def noted(figure: go.Figure, note: str) -> go.Figure:

@@ -18,6 +18,7 @@ from dashboard.compare.paired import NAMES, Comparison, Pairing
 from dashboard.reading import chosen, data
 from dashboard.reading.agreement import Estimate
 from dashboard.selection.resolve import default_noise
+from dashboard.selection.state import LABELS as SIDEBAR
 from dashboard.selection.state import Selection, guarded
 from dashboard.widgets.example_view import example_card
 from dashboard.widgets.figures import about, choose, show
@@ -38,7 +39,10 @@ def second_setting(selection: Selection, options: data.Options) -> data.Setting:
     """Controls for the second run. The defaults are the first run's setting if the second run has it, else its own."""
 
     def pick(label: str, name: str, choices: Mapping[str, str], wanted: str, default: str) -> str:
-        return choose(f"Second run: {label}", f"{name}2", choices, wanted if wanted in choices else default)
+        help_line = SIDEBAR[name][1]
+        return choose(
+            f"Second run: {label}", f"{name}2", choices, wanted if wanted in choices else default, help=help_line
+        )
 
     left, middle, right = st.columns(3)
     with left:

@@ -79,7 +79,8 @@ def scatters(
     with left:
         against = choose("Explanation against", "against", AGAINST, "effect", help=AGAINST_HELP)
     with right:
-        by = choose("Colour and shape by", "colour", colours(selection, frame), "edit")
+        help_line = "What colour and shape of a point stand for."
+        by = choose("Colour and shape by", "colour", colours(selection, frame), "edit", help=help_line)
     with mouse:
         drag = choose("Dragging", "drag", DRAG, "pan", widget="segments", help=DRAG_HELP)
     if by == "quadrant":

@@ -21,7 +21,7 @@ EDIT_NAMES = {
     "delete_sentence": "Delete the sentences that hold it",
     "mask": "Mask its words with ___",
     "replace": "Replace it by …",
-    WRITTEN: "Write x′ by hand",
+    WRITTEN: "None: x′ is as typed",
 }
 
 
@@ -130,8 +130,8 @@ def remarks(draft: Draft) -> list[str]:
     """Hints about a draft that can be computed, a line each (plain text)."""
     found, made = [], edited(draft)
     if made is None:
-        need = "write x′" if draft.edit == WRITTEN else "mark something"
-        found.append(f"There is no counterfactual yet: {need} to get f(x′) and Δ. The rest can be computed.")
+        need = "type x′, or mark words of x, to get f(x′) and Δ"
+        found.append(f"There is no counterfactual yet: {need}. The rest can be computed.")
     elif made.text == draft.prompt:
         found.append("The edit changes nothing: x′ is x, so Δ is 0.")
     for name, answer in zip("ab", draft.answers, strict=True):

@@ -9,12 +9,13 @@ from hashlib import sha256
 
 import streamlit as st
 
+from dashboard.lab import address, start
 from dashboard.lab import draft as lab
-from dashboard.lab import start
 from dashboard.lab.draft import Draft
 from dashboard.lab.text import label
 from dashboard.selection.state import Selection, bound, update
 from dashboard.text import markdown_escaped
+from dashboard.widgets import figures
 from dashboard.widgets.figures import choose
 from engine.records import Span
 from engine.tasks.edits import sentences
@@ -25,7 +26,14 @@ MARK_BY = {"sentences": "Sentence", "words": "Words", "characters": "Characters"
 
 
 def keep(draft: Draft) -> None:
+    """Keep a changed draft in the session, and in the address if it is short enough for a link."""
     st.session_state["lab_draft"] = draft
+    _link(address.parameter(draft))
+
+
+def _link(parameter: str | None) -> None:
+    st.session_state["lab_link"] = parameter
+    figures.keep("draft", parameter)
 
 
 def current() -> Draft:
@@ -42,11 +50,24 @@ def _begin(draft: Draft, loaded: Draft | None) -> None:
     if _touched():
         st.session_state["lab_set_aside"] = current()
     st.session_state.update({"lab_draft": draft, "lab_loaded": loaded, "lab_lost": ()})
+    _link(None)
 
 
 def draft_of(selection: Selection) -> Draft:
-    """The draft; if the link names another example than before, that example's. Raises RunError."""
+    """The draft; if the link has another draft or example than before, that one. Raises RunError."""
     wanted = (selection.run.key, selection.example)
+    linked = figures.chosen("draft", None, "") or None
+    if linked != st.session_state.get("lab_link"):  # a link, or a step back
+        st.session_state["lab_origin"] = None
+        try:
+            draft = address.draft_of(linked) if linked else None
+        except ValueError:
+            st.warning("The link does not fit: it holds no prompt that can be read.", icon=":material/link_off:")
+            draft = None
+        if draft is not None:
+            _begin(draft, loaded=None)
+            st.session_state["lab_origin"] = wanted
+        _link(linked if draft is not None else None)
     if st.session_state.get("lab_origin") == wanted:
         return current()
     if selection.example is None and not _touched():
@@ -65,15 +86,21 @@ def draft_of(selection: Selection) -> Draft:
     return current()
 
 
+def began_with() -> str | None:
+    """The example that the page began with."""
+    return (st.session_state.get("lab_origin") or (None, None))[1]
+
+
 def start_from(selection: Selection) -> None:
     """Choose an example to start from, or a blank prompt."""
-    here = st.session_state.get("lab_origin", (None, None))[1]
+    here = began_with()
     titles = start.offered(selection, here)
 
     def started(chosen: str) -> None:
         if not chosen:
             _begin(Draft(answers=start.answers(selection.path)), loaded=None)
             st.session_state["lab_origin"] = (selection.run.key, None)
+        _link(None)
         update(example=chosen)
 
     help_line = (
@@ -88,21 +115,39 @@ def start_from(selection: Selection) -> None:
         st.button("Bring back what I typed", icon=":material/undo:", key="lab_back", on_click=_bring_back)
 
 
+def say_link() -> None:
+    """Whether the address leads to the draft."""
+    if _touched() and st.session_state.get("lab_link"):
+        st.caption("The address of this page holds these texts: it is a link to them.")
+    elif _touched():
+        st.caption("These texts are too long for a link: the address of this page leads to the example it began with.")
+
+
 def _bring_back() -> None:
     keep(st.session_state["lab_set_aside"])
     st.session_state["lab_set_aside"] = None
 
 
 def texts(draft: Draft) -> None:
-    """The prompt and both answers."""
+    """x and x′ side by side, both to be edited in place, and both answers."""
+    left, right = st.columns(2, gap="medium")
     help_line = (
         "To enter the text, press Ctrl+Enter or leave the field. Nothing is computed before you press Run. "
         "In a conversation each message follows its role, on a new line: ⟦system⟧, ⟦user⟧ or ⟦assistant⟧."
     )
     look = {"height": 200, "placeholder": "Type or paste a prompt", "help": help_line}
-    bound(st.text_area, "Prompt x", key="lab_prompt", value=draft.prompt, change=_prompt_changed, **look)
+    with left:
+        bound(st.text_area, "Prompt x", key="lab_prompt", value=draft.prompt, change=_prompt_changed, **look)
+    made, _ = lab.attempt(draft)
+    value = made.text if made else draft.written if draft.edit == lab.WRITTEN else ""
+    look["placeholder"] = "Type x′, or mark words of x below"
+    look["help"] = (
+        "Change it in place. While an edit below makes x′, it follows x; once you type here, it stays as typed."
+    )
+    with right:
+        bound(st.text_area, "Counterfactual x′", key="lab_written", value=value, change=_written, **look)
     help_line = "f is log p(a) − log p(b) after the prompt. Give the answer as it continues x, with its leading space."
-    for column, name, value in zip(st.columns(2), "ab", draft.answers, strict=True):
+    for column, name, value in zip(st.columns(2, gap="medium"), "ab", draft.answers, strict=True):
         title, key = f"Answer {name}", f"lab_{name}"
         bound(column.text_input, title, key=key, value=value, change=_answers_changed, help=help_line)
 
@@ -111,6 +156,10 @@ def _prompt_changed(prompt: str) -> None:
     draft, lost = lab.with_prompt(current(), prompt)
     st.session_state["lab_lost"] = lost
     keep(draft)
+
+
+def _written(text: str) -> None:
+    keep(replace(current(), edit=lab.WRITTEN, written=text))
 
 
 def _answers_changed(_: str) -> None:
@@ -189,22 +238,19 @@ def _characters(draft: Draft) -> Span | None:
 
 def editing(draft: Draft) -> None:
     """The kind of edit, and the text that it needs."""
-    help_line, names = "The change that makes the counterfactual x′ from x.", lab.EDIT_NAMES
+    help_line, names = "The change of the marked text that makes the counterfactual x′ from x.", lab.EDIT_NAMES
     look = {"format_func": names.get, "help": help_line}
     bound(st.selectbox, "Edit", list(names), key="lab_edit", value=draft.edit, change=_edit_changed, **look)
     if draft.edit == "replace":
         value, change = draft.value, lambda text: keep(replace(current(), value=text))
         bound(st.text_input, "Replace by", key="lab_value", value=value, change=change)
-    if draft.edit == lab.WRITTEN:
-        value, change = draft.written, lambda text: keep(replace(current(), written=text))
-        bound(st.text_area, "Counterfactual x′", key="lab_written", value=value, change=change)
 
 
 def _edit_changed(edit: str) -> None:
-    """Writing by hand starts from the prompt, or from the text that was written before."""
+    """What is typed begins with the x′ of the edit before, or with x."""
     draft = current()
-    written = draft.written or draft.prompt if edit == lab.WRITTEN else draft.written
-    keep(replace(draft, edit=edit, written=written))
+    made, _ = lab.attempt(draft)
+    keep(replace(draft, edit=edit, written=made.text if made else draft.prompt))
 
 
 def _hash(text: str) -> str:

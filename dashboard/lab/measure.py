@@ -3,7 +3,6 @@ explanation. The engine, and with it torch, is imported when the first question 
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -41,6 +40,8 @@ class Question:
     """x'; None: no counterfactual."""
     answers: tuple[str, str]
     explainer: Choice | None
+    words: str | None = None
+    """The kind of edit that the model is asked about in words; None: it was not trained to answer."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,8 @@ class Reading:
     """As `new_prompts.is_unlike`: the hidden state lies farther out than nearly all of the run's own prompts."""
     as_measured: bool | None
     """Whether the checkpoint on disk is the one that the run measured; None: not recorded."""
+    words: str | None = None
+    """The question after x and the model's own answer to it."""
 
     @property
     def effect(self) -> float | None:
@@ -73,7 +76,6 @@ class Result:
     sentences: tuple[Span, ...]
     """The first `MOST_SENTENCES` of x; none if the prompt is a single one."""
     n_sentences: int
-    seconds: float
 
     @property
     def readings(self) -> tuple[Reading, ...]:
@@ -86,7 +88,6 @@ def ask(question: Question, progress: Callable[[str], None]) -> Result:
 
     Raises InputError for a checkpoint that can't be loaded, or a prompt that it can't read.
     """
-    started = time.perf_counter()
     explainer = None
     if question.explainer is not None:
         progress(f"Fitting the explainer of {question.explainer.edit} again")
@@ -100,7 +101,7 @@ def ask(question: Question, progress: Callable[[str], None]) -> Result:
             progress(f"{name}: measuring {len(kept) + 2} texts")
             found[name] = _read(question, checkpoint, kept, explainer)
     target, current = (found[name] for name in question.checkpoints)
-    return Result(question, target, current, tuple(kept), len(every), time.perf_counter() - started)
+    return Result(question, target, current, tuple(kept), len(every))
 
 
 def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explainer: FittedRidge | None) -> Reading:
@@ -137,7 +138,20 @@ def _read(question: Question, checkpoint: Checkpoint, kept: list[Span], explaine
         explanation=explanation,
         unlike=unlike,
         as_measured=models.is_as_measured(question.path, name),
+        words=None if question.words is None else _in_words(question, question.words, checkpoint),
     )
+
+
+def _in_words(question: Question, edit: str, checkpoint: Checkpoint) -> str:
+    from engine.verbal.texts import Texts
+
+    example = _table(question, [question.prompt]).to_pandas().assign(edit=edit)
+    texts = Texts(example, data.spec(question.path), checkpoint)
+    try:
+        (said,) = texts.say(np.zeros(1, np.int64))
+    except ValueError as error:  # the answers read alike
+        raise InputError(str(error)) from None
+    return texts.wording.question(edit).strip() + said
 
 
 def _table(question: Question, texts: list[str]) -> pa.Table:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import streamlit as st
 
 from dashboard.charts.examples import Arrow, arrows, sentence_bars
@@ -9,9 +11,9 @@ from dashboard.lab import start, tables
 from dashboard.lab.measure import MOST_SENTENCES, Question, Reading, Result
 from dashboard.lab.text import label
 from dashboard.selection.state import Selection
-from dashboard.text import escaped, markdown_escaped, shown
+from dashboard.text import escaped, markdown_escaped, plain, shown
 from dashboard.widgets import parts
-from dashboard.widgets.example_view import verdict
+from dashboard.widgets.example_view import verdict, words
 from dashboard.widgets.figures import show
 from dashboard.widgets.on_demand import warn_of_another_model
 
@@ -49,6 +51,7 @@ def _all(selection: Selection, result: Result) -> None:
     if row is not None:
         _against_the_record(result, row)
     _verdict(result)
+    _words(result)
     _picture(result)
     _sentences(result)
     _next_tokens(result)
@@ -133,6 +136,19 @@ def _verdict(result: Result) -> None:
     st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{escaped(sentence)}</p>')
 
 
+def _words(result: Result) -> None:
+    """What the current checkpoint says of itself, beside what both do."""
+    question, current, target = result.question, result.current, result.target
+    if current.words is None or current.f_edited is None or target.f_edited is None:
+        if current.words is not None:
+            st.html(plain(current.words))
+        return
+    row: dict[str, Any] = {"task": start.task(question.path), "text": current.words, "edit": question.words}
+    row |= dict(zip(("answer_a", "answer_b"), question.answers, strict=True))
+    row |= {"f_target": target.f, "f_edited_target": target.f_edited}
+    words(row | {"f_current": current.f, "f_edited_current": current.f_edited})
+
+
 def _picture(result: Result) -> None:
     rows = [Arrow(r is result.target, r.f, r.f_edited, r.explanation) for r in result.readings]
     described = "; ".join(
@@ -146,8 +162,7 @@ def _picture(result: Result) -> None:
 
 
 def _about(result: Result) -> str:
-    names = " and ".join(r.checkpoint for r in result.readings)
-    return f"one prompt, {names} · measured in {result.seconds:.1f} s"
+    return f"one prompt, {' and '.join(r.checkpoint for r in result.readings)}"
 
 
 def _sentences(result: Result) -> None:

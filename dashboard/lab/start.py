@@ -47,6 +47,29 @@ def read(selection: Selection, identity: str) -> dict | None:
         return None
 
 
+def in_words(path: Path, checkpoint: str) -> data.Setting | None:
+    """The setting of the model's own words; None for a run that has none."""
+    options = data.options(path)
+    for condition in (None, *options.varied):
+        if regimes := options.regimes_of(condition).get("verbal"):
+            return data.Setting(checkpoint, "verbal", regimes[0], condition=condition)
+    return None
+
+
+def recorded_words(selection: Selection, identity: str | None) -> dict | None:
+    """An example with the words that the run recorded; None where it recorded none."""
+    setting = in_words(selection.path, selection.checkpoint)
+    if setting is None or identity is None:
+        return None
+    row = example_rows.example(selection.path, setting, identity)
+    return row if row is not None and isinstance(row["text"], str) else None
+
+
+def task(path: Path) -> str:
+    """The name of the run's task, as its examples have it."""
+    return _first(path)["task"]
+
+
 @cached_per_run(st.cache_data, max_entries=16)
 def _first(path: Path) -> dict:
     sql = "SELECT task, answer_a, answer_b FROM whole(?) LIMIT 1"

@@ -83,7 +83,9 @@ def slider(key: str, question: str, *, start: float = 0.5, unit: str = "r") -> B
     widget = f"guess_{key}"
     st.session_state[widget] = start if own.number is None else own.number
     label, steps = f"Our prediction of {unit}", {"step": 0.05, "format": "%.2f"}
-    st.slider(label, -1.0, 1.0, key=widget, on_change=lambda: _choose(own, st.session_state[widget]), **steps)
+    about = "1: they rise and fall in step; 0: unrelated; −1: one falls where the other rises."
+    change = {"on_change": lambda: _choose(own, st.session_state[widget])}
+    st.slider(label, -1.0, 1.0, key=widget, help=about, **change, **steps)
     if own.guess is None:
         st.caption("Move the slider to predict; or reveal without a prediction.")
     reveal_button(key)

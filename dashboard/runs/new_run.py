@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import streamlit as st
@@ -10,9 +11,10 @@ from dashboard.reading import data
 from dashboard.runs import jobs, run_size, spec_check, spec_draft, spec_form
 from dashboard.runs.actions import consented, home
 from dashboard.runs.consent import Consent, consent_to
+from dashboard.selection import packed
 from dashboard.serving import access
 from dashboard.text import markdown_escaped, shown
-from dashboard.widgets.figures import choose, keep
+from dashboard.widgets.figures import choose, chosen, keep
 from dashboard.widgets.parts import small_print
 from engine import SAMPLES
 from engine.config import InputError, RunSpec, SpecError
@@ -29,6 +31,7 @@ def editor() -> None:
         return
     _start_from()
     text = st.session_state.setdefault("draft", spec_draft.to_yaml(spec_draft.EMPTY))
+    _link(text)
     spec = None
     try:
         draft = parse_yaml(text)
@@ -60,7 +63,11 @@ def _start_from() -> None:
     labels = {name: "an empty form" if name == "empty" else name for name in known}
     about = "Replaces the form and the text below by that spec. Paths are relative to the folder of runs."
     wanted = choose("Start from", "from", labels, "empty", help=about)
-    if st.session_state.get("draft_from") == wanted:
+    linked, before = chosen("draft", None, "") or None, st.session_state.get("draft_link")
+    if linked and linked != before and (text := _unpacked(linked)) is not None:  # a link, or a step back
+        st.session_state.update(draft=text, draft_from=wanted, draft_link=linked, draft_linked=text)
+        return
+    if st.session_state.get("draft_from") == wanted and linked == before:
         return
     source, draft = known[wanted], spec_draft.EMPTY
     try:
@@ -70,7 +77,28 @@ def _start_from() -> None:
     except InputError as error:
         st.error(markdown_escaped(error), icon=":material/error:")
         return
-    st.session_state.update(draft=spec_draft.to_yaml(draft), draft_from=wanted)
+    text = spec_draft.to_yaml(draft)
+    st.session_state.update(draft=text, draft_from=wanted, draft_link=None, draft_linked=text)
+    keep("draft", None)
+
+
+def _unpacked(linked: str) -> str | None:
+    """The text of a link; None, and a sentence, if there is none in it."""
+    with suppress(ValueError):
+        text = packed.unpack(linked)
+        if isinstance(text, str):
+            return text
+    keep("draft", None)
+    st.warning("The link does not fit: it holds no spec that can be read.", icon=":material/link_off:")
+    return None
+
+
+def _link(text: str) -> None:
+    """Write a changed text into the address, so that a reload and a link keep it."""
+    if text != st.session_state.get("draft_linked"):
+        link = packed.pack(text)
+        st.session_state.update(draft_link=link, draft_linked=text)
+        keep("draft", link)
 
 
 def _yaml(text: str) -> None:
@@ -111,7 +139,7 @@ def _go(spec: RunSpec, given: set[Consent]) -> None:
         return
     st.session_state.pop("draft_from", None)
     st.session_state["done"] = f"{shown(job.name)} is in the queue."
-    keep("from", None)
-    keep("section", None)
+    for name in ("from", "draft", "section"):
+        keep(name, None)
     st.session_state[STARTED] = str(job.run)  # the list opens it as soon as its folder is there
     st.rerun()

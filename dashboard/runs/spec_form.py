@@ -57,7 +57,9 @@ def _checkpoints(data: Data) -> None:
                 field(data, ("checkpoints", i, key))
         rest = found[:i] + found[i + 1 :]
         with last:
-            st.button("Remove", key=f"remove.{i}", on_click=_put, args=(("checkpoints",), rest), disabled=not rest)
+            st.button(
+                f"Remove {i + 1}", key=f"remove.{i}", on_click=_put, args=(("checkpoints",), rest), disabled=not rest
+            )
     more = [*found, {}]
     st.button("Add a checkpoint", icon=":material/add:", key="add", on_click=_put, args=(("checkpoints",), more))
 
@@ -68,7 +70,7 @@ def field(data: Data, place: Place) -> None:
     given, default = spec_draft.get(data, place), None if info.is_required() else info.default
     value = default if given is None else given
     common: dict[str, Any] = {
-        "label": LABELS.get(place, str(place[-1]).capitalize()),
+        "label": LABELS.get(place) or _label(place),
         "key": key,
         "help": markdown_escaped(info.description),
         "on_change": lambda: _put(place, _read(st.session_state[key], default)),
@@ -91,6 +93,13 @@ def field(data: Data, place: Place) -> None:
     else:
         st.session_state[key] = "" if value is None else str(value)
         st.text_input(placeholder="needed" if info.is_required() else None, **common)
+
+
+def _label(place: Place) -> str:
+    """`Seed`; `Path of 2` for a field of the second checkpoint, so that no two fields have one name."""
+    name = str(place[-1]).capitalize()
+    numbers = [at for at in place if isinstance(at, int)]
+    return f"{name} of {numbers[0] + 1}" if numbers else name
 
 
 def field_at(place: Place) -> FieldInfo:

@@ -19,6 +19,7 @@ from dashboard.runs.actions import act, consented, home, open_link
 from dashboard.runs.consent import consent_to
 from dashboard.runs.scores import COLUMNS as SCORES
 from dashboard.runs.scores import VERDICTS, scores
+from dashboard.selection import remembered
 from dashboard.selection.state import choose_run, problem
 from dashboard.serving import access
 from dashboard.text import escaped, markdown_escaped, shown
@@ -45,7 +46,10 @@ OF_PRIMARY = "Of the primary hypothesis at the last checkpoint, on held-out grou
 def listing(entries: list[data.RunEntry]) -> None:
     """A table with a line for each run, most of it sortable by a click on a column's head. Choosing a line shows that
     run below; two lines can be compared."""
-    wanted = st.text_input("Filter", key="runs_filter", placeholder="a word of a run's name, task, state or note")
+    about = "Keeps the lines that have this text in any column."
+    wanted = st.text_input(
+        "Filter", key="runs_filter", placeholder="a word of a run's name, task, state or note", help=about
+    )
     lines = [_line(entry) for entry in entries]
     fits = [i for i, line in enumerate(lines) if wanted.casefold() in " ".join(map(str, line.values())).casefold()]
     entries, table = [entries[i] for i in fits], pd.DataFrame([lines[i] for i in fits], columns=list(COLUMNS))
@@ -109,7 +113,7 @@ def _line(entry: data.RunEntry) -> dict[str, object]:
 
 def picked(entries: list[data.RunEntry]) -> data.RunEntry:
     """The run in the URL, else the one looked at on other pages, else the first; says so where the former is gone."""
-    before = st.session_state.get("selection", {}).get("run")
+    before = remembered.selection().get("run")
     wanted = st.query_params.get("run") or before
     found = next((e for e in entries if e.key == wanted), entries[0])
     if wanted not in (None, found.key):

@@ -51,9 +51,13 @@ def _put(part: Slice, **changes: Any) -> None:
 
 
 def _text_and_name(part: Slice) -> None:
-    value, look = part.text, {"help": "The link carries the name, so that others can read what the slice is."}
-    bound(st.text_input, "Text in x or x′", key="slice_text", value=value, change=lambda text: _put(part, text=text))
-    value, widget = part.name, partial(st.text_input, "Name of this slice", disabled=not part, max_chars=60, **look)
+    help_line = (
+        "Keeps the examples whose prompt or counterfactual has this text. Upper and lower case count as the same."
+    )
+    widget = partial(st.text_input, "Text in x or x′", help=help_line)
+    bound(widget, key="slice_text", value=part.text, change=lambda text: _put(part, text=text))
+    value, look = part.name, {"help": "The link carries the name, so that others can read what the slice is."}
+    widget = partial(st.text_input, "Name of this slice", disabled=not part, max_chars=60, **look)
     bound(widget, key="slice_name", value=value, change=lambda name: _put(part, name=name))
 
 
@@ -98,7 +102,10 @@ def _values(selection: Selection) -> None:
         return
     if st.session_state.get("slice_column") not in columns:
         st.session_state["slice_column"] = next(iter(part.values), columns[0])
-    column = st.selectbox("Column", columns, key="slice_column", format_func=lambda c: c.removeprefix("meta_"))
+    about = "A property of the examples. Several columns can be set: all their conditions hold together."
+    column = st.selectbox(
+        "Column", columns, key="slice_column", format_func=lambda c: c.removeprefix("meta_"), help=about
+    )
     kept = list(part.values.get(column, ()))
     choices = list(dict.fromkeys([*kept, *data.values(selection.path, column)]))
 
@@ -107,7 +114,8 @@ def _values(selection: Selection) -> None:
         _put(part, values=MappingProxyType({c: vs for c, vs in values.items() if vs}))
 
     key = f"slice_values_{column}"
-    bound(st.multiselect, "Keep these values", choices, key=key, value=kept, change=changed)
+    look = {"help": "Keeps the examples that have one of these values in this column. None: all values."}
+    bound(st.multiselect, "Keep these values", choices, key=key, value=kept, change=changed, **look)
 
 
 def _range(part: Slice, frame: pd.DataFrame, column: str, label: str) -> None:

@@ -1,7 +1,7 @@
 """The one selection, bound to the URL.
 
 The URL decides. Each page reads its query parameters, checks every value against the run and writes the valid ones
-back. The session remembers the parameters of other pages, but they do not affect this page: its link lacks them.
+back. The session remembers the parameters of other pages for links alone: they do not affect this page.
 (Streamlit's own `bind="query-params"` drops a parameter when its widget leaves the page, and refuses other writes.)
 """
 
@@ -18,6 +18,7 @@ from dashboard import PAGES
 from dashboard.reading import data
 from dashboard.reading.example_rows import SORTS
 from dashboard.reading.tables import blamed
+from dashboard.selection import remembered
 from dashboard.selection.resolve import NAMES, Selection, noise_text, resolve
 from dashboard.serving import access
 from dashboard.text import markdown_escaped, shown
@@ -25,6 +26,8 @@ from engine.config import InputError
 from engine.runs.store import RunError
 
 P = ParamSpec("P")
+POOLED = ("examples", "audit")
+"""Pages that show all kinds of edit if none is selected; the others show that of the chosen setting, and name it."""
 OF_ONE_RUN = ("example", "slice", "hash", "layer", "condition")
 """Parameters that mean nothing in another run."""
 
@@ -54,19 +57,14 @@ LABELS = {
 }
 
 
-def _memory() -> dict[str, str]:
-    return st.session_state.setdefault("selection", {})
-
-
 def update(**changes: object) -> None:
     """Change parts of the selection from a callback or a page; None forgets one. The next rerun shows it."""
     for name, value in changes.items():
         if value is None or value == "":
-            _memory().pop(name, None)
-            if name in st.query_params:
-                del st.query_params[name]
+            remembered.selection().pop(name, None)
+            st.query_params.pop(name, None)
         else:
-            _memory()[name] = st.query_params[name] = str(value)
+            remembered.selection()[name] = st.query_params[name] = str(value)
     # `sidebar` complains about bad values in the URL only if they are not in here.
     st.session_state["selection_written"] = st.query_params.to_dict()
 
@@ -134,10 +132,12 @@ def sidebar(*needs: str) -> Selection | None:
     url = {name: value for name, value in given.items() if name in NAMES}
     written = st.session_state.get("selection_written", {})
     news = {name for name, value in url.items() if value != written.get(name)}
-    if url.get("run") not in (None, _memory().get("run")):  # a link to another run
+    memory = remembered.selection()
+    if url.get("run") not in (None, memory.get("run")):  # a link to another run
         for name in OF_ONE_RUN:
-            _memory().pop(name, None)
-    _memory().update(url)
+            memory.pop(name, None)
+    memory.update(url)
+    url.setdefault("run", memory.get("run", ""))  # an address without a run is about the one that was looked at last
     by_key = {entry.key: entry for entry in runs}
     if gone := _gone(by_key, news):
         with st.sidebar:
@@ -145,22 +145,26 @@ def sidebar(*needs: str) -> Selection | None:
         problem(f"The run {gone} is gone: it was deleted, renamed or moved. Choose another one in the sidebar.")
         return None
     try:
-        known, complaints = resolve(_memory(), runs, data.options)
+        known, complaints = resolve(memory, runs, data.options)
         if known.options.varied and "explainer" in needs:
             at = needs.index("explainer")
             needs = (*needs[:at], "condition", *needs[at:])
         used = {"run", *needs}
-        selection, _ = resolve({n: v for n, v in known.parameters().items() if n in used}, runs, data.options)
+        valid = known.parameters()
+        selection, _ = resolve({n: valid[n] for n in used & url.keys() & valid.keys()}, runs, data.options)
     except RunError as error:
         with st.sidebar:
-            _select("run", runs, by_key.get(_memory().get("run", ""), runs[0]), partial(_option_text, "run"))
+            _select("run", runs, by_key.get(memory.get("run", ""), runs[0]), partial(_option_text, "run"))
         problem(str(error))
         return None
     for name in sorted(news & complaints.keys()):
         st.warning(f"The link does not fit: {markdown_escaped(complaints[name])}", icon=":material/link_off:")
-    st.session_state["selection"] = known.parameters()
     wanted = {name: value for name, value in selection.parameters().items() if name in used}
-    if url != wanted:
+    for name in used - wanted.keys():
+        valid.pop(name, None)
+    memory.clear()
+    memory.update(valid | wanted)
+    if given != {n: v for n, v in given.items() if n not in NAMES} | wanted:
         st.query_params.from_dict({n: v for n, v in given.items() if n not in NAMES} | wanted)
     st.session_state["selection_written"] = wanted
     with st.sidebar:
@@ -174,7 +178,7 @@ def sidebar(*needs: str) -> Selection | None:
 
 def _gone(by_key: Mapping[str, data.RunEntry], news: Collection[str]) -> str | None:
     """The run that was selected before and is not there any more. A link that names no run gets another one instead."""
-    chosen = _memory().get("run")
+    chosen = remembered.selection().get("run")
     here = chosen is None or chosen in by_key or any(entry.path.name == chosen for entry in by_key.values())
     return None if here or "run" in news else chosen
 
@@ -195,9 +199,10 @@ def _widgets(selection: Selection, runs: Sequence[data.RunEntry], needs: Sequenc
         "edit": ([None, *o.edits], selection.edit),
         "sort": (tuple(SORTS), selection.sort),
     }
+    pooled = st.session_state.get("page") in POOLED
     for name in dict.fromkeys(("run", *needs)):
         if name in choices:
-            _select(name, *choices[name], partial(_option_text, name, steps=o.steps))
+            _select(name, *choices[name], partial(_option_text, name, steps=o.steps, pooled=pooled))
 
 
 def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any], str]) -> None:
@@ -209,9 +214,10 @@ def _select(name: str, options: Sequence, value: Any, formatted: Callable[[Any],
     bound(st.selectbox, label, options, key=f"select_{name}", value=value, change=partial(_from_widget, name), **more)
 
 
-def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({})) -> str:
+def _option_text(name: str, value: Any, steps: Mapping[str, int] = MappingProxyType({}), pooled: bool = True) -> str:
     if value == "":
-        return {"layer": "chosen", "edit": "all kinds", "second": "none", "condition": "none"}.get(name, "–")
+        edit = "all kinds" if pooled else "of the chosen setting"
+        return {"layer": "chosen", "edit": edit, "second": "none", "condition": "none"}.get(name, "–")
     if isinstance(value, data.RunEntry):
         return shown(value.key) + ("" if value.state == "complete" else f" ({value.state})")
     if name == "checkpoint":

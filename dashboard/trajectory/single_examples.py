@@ -123,7 +123,8 @@ def edits_of(selection: Selection, checkpoint: str, prompt_id: int) -> pd.DataFr
 def within_prompt(selection: Selection, picked: list[str], titles: dict[str, str]) -> None:
     """The edits of one prompt by explained and by measured effect, at the first and the current checkpoint."""
     first, change = chosen("prompt", picked, picked[0]), lambda i: keep("prompt", i)
-    widget = partial(st.selectbox, "Prompt of", picked, format_func=titles.get)
+    help_line = "Ranks all edits of the prompt of this example."
+    widget = partial(st.selectbox, "Prompt of", picked, format_func=titles.get, help=help_line)
     identity = bound(widget, key="option_prompt", value=first, change=change)
     row = example(selection.path, selection.setting, identity)
     if row is None:

@@ -37,7 +37,9 @@ def training_section(selection: Selection, edit: str) -> None:
     asked = _asked(selection, kind, edit, kept)
     steps = {c: f"step {selection.options.steps[c]}" for c in selection.options.checkpoints}
     with right:
-        picked = several("Asked about the checkpoints", "asked_about", steps, [first, selection.checkpoint])
+        help_line = "While it trains, its explanations are compared with the effects at each of these."
+        own = [first, selection.checkpoint]
+        picked = several("Asked about the checkpoints", "asked_about", steps, own, help=help_line)
     found = _curve(asked, data.stamp(selection.path))
     if found is not None and picked:
         _draw(selection, asked, found, {name: steps[name] for name in picked})

@@ -122,7 +122,8 @@ def more_lines(selection: Selection, own: pd.DataFrame, edit: str) -> list[Serie
 
 
 def _all_regimes() -> bool:
-    widget, on = partial(st.toggle, "All regimes"), st.query_params.get("regimes") == "all"
+    help_line = "Draws every regime of the explainer in place of the one that the sidebar names."
+    widget, on = partial(st.toggle, "All regimes", help=help_line), st.query_params.get("regimes") == "all"
     return bound(widget, key="option_regimes", value=on, change=lambda on: keep("regimes", "all" if on else None))
 
 

@@ -14,11 +14,14 @@ import streamlit as st
 
 from dashboard.charts import style
 from dashboard.reading.data import content_hash
+from dashboard.selection import remembered
 from dashboard.selection.state import Selection
 from dashboard.text import markdown_escaped
 from dashboard.text import shown as display
 from dashboard.widgets.parts import downloads, provenance
 
+SMALLEST = 12
+"""Pixels of type in a figure; the theme's own size for notes is smaller."""
 TABLE_ROWS = 1_000
 """Rows of a table that are drawn; the export holds all."""
 
@@ -44,7 +47,7 @@ def show(
     table: pd.DataFrame | None = None,
     on_select: Callable[[], None] | None = None,
 ) -> None:
-    """Draw a figure; below it, behind a button each, its provenance and the same numbers as a table to read and save.
+    """Draw a figure; below it, behind an icon each, its provenance and the same numbers as a table to read and save.
 
     `table` may be long: the export has it all.
     """
@@ -52,7 +55,8 @@ def show(
     with st.container(horizontal=True, gap="xsmall"):
         provenance(path, extra=about)
         if table is not None:
-            with st.popover("Table, export", icon=":material/table:", type="tertiary"):
+            about_it = "The numbers as a table, and their export"
+            with st.popover("Table, export", icon=":material/table:", type="tertiary", help=about_it):
                 st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
                 if len(table) > TABLE_ROWS:
                     st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
@@ -77,6 +81,8 @@ def draw(
     origin = (path.name, content_hash(path))
     if not figure.layout.font.size:  # the lesson's figures are for a wall, where small type is illegible
         style.stamp(figure, " · ".join(origin))
+    for note in figure.layout.annotations:
+        note.font.size = note.font.size or SMALLEST
     image_format = st.session_state.get("image_format") or "png"
     camera = {"format": image_format, "filename": "-".join((name or key, *origin)), "scale": 2}
     hidden = ["autoScale2d"] if on_select else ["select2d", "lasso2d", "autoScale2d"]
@@ -99,15 +105,13 @@ def picture_format(key: str) -> None:
 
 
 def chosen(name: str, choices: Container[str] | None, default: str) -> str:
-    """A page option from the URL, else from an earlier visit in this session; outside `choices` it is the default.
-
-    A value from an earlier visit affects the page, so it goes into the URL, which is the page's link.
-    """
-    value = st.query_params.get(name, st.session_state.get("page_options", {}).get(name, default))
+    """A page option from the URL; outside `choices` it is the default."""
+    value = st.query_params.get(name, default)
     if choices is not None and value not in choices:
-        return default
+        value = default
+    remembered.options().pop(name, None)
     if value != default:
-        st.query_params.setdefault(name, value)
+        remembered.options()[name] = value
     return value
 
 
@@ -159,9 +163,8 @@ def several(
 
 def keep(name: str, value: object, default: object = None) -> None:
     """Write a page option to the URL and the session; the default leaves the URL clean."""
-    memory = st.session_state.setdefault("page_options", {})
     if value is None or value == default:
-        memory.pop(name, None)
+        remembered.options().pop(name, None)
         st.query_params.pop(name, None)
     else:
-        memory[name] = st.query_params[name] = str(value)
+        remembered.options()[name] = st.query_params[name] = str(value)

@@ -14,7 +14,8 @@ from dashboard.text import markdown_escaped
 
 def requested(label: str, about: object, *, key: str, icon: str, disabled: bool = False) -> bool:
     """Draw a button; whether it was last clicked while the page was `about` the same thing as now."""
-    if st.button(label, icon=icon, key=key, disabled=disabled or not access.may("change")):
+    about_it = "Loads the checkpoints that are needed; the first time takes some seconds."
+    if st.button(label, icon=icon, key=key, help=about_it, disabled=disabled or not access.may("change")):
         st.session_state[f"{key}_about"] = about
     return st.session_state.get(f"{key}_about") == about
 

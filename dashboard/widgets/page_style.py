@@ -15,6 +15,14 @@ PAGE_STYLE = """<style>
   fill: currentColor !important; }
 /* The source of a saved picture; on the page the button Source says it. The only type of this size. */
 .stPlotlyChart .annotation-text[style*="font-size: 9px"] { display: none; }
+/* Source and table of a figure are icons; their names are for screen readers, and tooltips say the same. */
+[data-testid=stPopoverButton][kind=tertiary] [data-testid=stMarkdownContainer] { position: absolute; width: 1px;
+  height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap; }
+/* What has the focus has a ring in a colour that nothing selected has. */
+:is(a, button, summary, input[type=range], [role=radio], [role=tab], [role=slider]):focus-visible,
+label:has(input:is([type=radio], [type=checkbox]):focus-visible) {
+  outline: 3px solid light-dark(#8F5200, #FFC04D) !important; outline-offset: 2px; border-radius: 4px; }
+.st-key-pages a { min-height: 27px; }
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
 [data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78; }
 /* On the light blue of the dark theme, white type has a contrast of 2.3 to 1. */
@@ -23,7 +31,7 @@ button[data-testid^=stBaseButton-primary]:not(:disabled), button[data-testid^=st
   color: light-dark(#FFFFFF, #15181C) !important; }
 </style>"""
 
-HELP_BY_KEY = """<script>
+SCRIPT = """<script>
 if (!window.helpByKey) {
   window.helpByKey = true;
   const helps = 'button[aria-label^="Help for"]';
@@ -35,6 +43,16 @@ if (!window.helpByKey) {
     const help = at?.closest('[data-testid=stElementContainer]')?.querySelector(helps);
     if (help) { event.preventDefault(); help.focus(); }
   }, true);
+  // On a phone the sidebar covers the page that its link leads to.
+  addEventListener('click', event => {
+    if (innerWidth < 768 && event.target.closest?.('.st-key-pages a'))
+      document.querySelector('[data-testid=stSidebarCollapseButton] button')?.click();
+  });
+  // A page may write its address more than once for one act of the reader: Back has to undo the act, so they are one.
+  let acted = false;
+  for (const kind of ['pointerdown', 'keydown']) addEventListener(kind, () => { acted = true; }, true);
+  const push = history.pushState.bind(history), replace = history.replaceState.bind(history);
+  history.pushState = (...entry) => { (acted ? push : replace)(...entry); acted = false; };
 }
 </script>"""
-"""Help icons stand outside the order of Tab; the key ? on a control opens its help."""
+"""Help icons stand outside the order of Tab; the key ? on a control opens its help. One act makes one step of Back."""

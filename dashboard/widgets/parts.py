@@ -54,11 +54,11 @@ def harmless(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def provenance(path: Path, *, extra: str = "") -> None:
-    """Where numbers come from, behind a button: the run, its content hash, code, seed and note."""
+    """Where numbers come from, behind an icon: the run, its content hash, code, seed and note."""
     about = data.manifest(path)
     spec, commit = about["spec"], about["provenance"].get("git_commit")
     pieces = [extra, f"run {spec['name']}, content {data.content_hash(path)}", f"code {commit[:10]}" if commit else ""]
-    with st.popover("Source", icon=":material/info:", type="tertiary"):
+    with st.popover("Source", icon=":material/info:", type="tertiary", help="Where these numbers come from"):
         small_print(" · ".join(piece for piece in (*pieces, f"seed {spec['seed']}", spec["note"]) if piece))
 
 

@@ -88,7 +88,7 @@ def _train(
 def _texts(observed: Observed, checkpoint: CheckpointSpec) -> Texts:
     from engine.model.of_run import load_of_run
 
-    return Texts(observed, load_of_run(observed.record, checkpoint, observed.spec.device))
+    return Texts(observed.examples, observed.spec, load_of_run(observed.record, checkpoint, observed.spec.device))
 
 
 def _control(observed: Observed, name: str) -> Texts:

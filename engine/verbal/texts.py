@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from engine.config import InputError
+from engine.config import InputError, RunSpec
 from engine.runs.observed import EVALUATED, Observed
 from engine.tasks import WORDINGS, Wording
 from engine.tasks.wording import Statement
@@ -77,14 +77,13 @@ def truthful_sentences(examples: pd.DataFrame, answers: Answers, task: str) -> l
 
 
 class Texts:
-    """The examples of a run as one checkpoint reads them."""
+    """Examples as one checkpoint reads them. spec: of a run with `verbal`."""
 
-    def __init__(self, observed: Observed, checkpoint: Any):
-        verbal = observed.spec.verbal
-        assert verbal is not None
-        self.examples, self.checkpoint = observed.examples, checkpoint
-        self.wording = WORDINGS[observed.spec.task.name]
-        self.forced = verbal.decoding == "choice"
+    def __init__(self, examples: pd.DataFrame, spec: RunSpec, checkpoint: Any):
+        assert spec.verbal is not None
+        self.examples, self.checkpoint = examples, checkpoint
+        self.wording = WORDINGS[spec.task.name]
+        self.forced = spec.verbal.decoding == "choice"
 
     def tokens(self, rows: np.ndarray, column: str = "prompt") -> Any:
         from engine.model.behavior import tokenised

@@ -106,7 +106,7 @@ def measured(times: int = TIMES) -> dict[str, list[float]]:
             opened(page, f"{address}/?run={RUN}")
             for _ in range(times):
                 for name in (n for n in PAGES if n != "overview"):
-                    link = page.get_by_test_id("stSidebarNav").get_by_role("link", name=name.title(), exact=True)
+                    link = page.locator(".st-key-pages").get_by_role("link", name=name.title(), exact=True)
                     note(f"{name}, by a click", timed(page, link.click))
             for name, seconds in moves(known, address, times):
                 note(name, seconds)

@@ -66,8 +66,7 @@ class Window:
         self.context.clear_cookies()
         self.page.set_viewport_size({"width": width, "height": 900})
         self.page.emulate_media(color_scheme=theme)  # type: ignore[arg-type]
-        path = "" if name == "overview" else name
-        self.page.goto(f"{address}/{path}?{urllib.parse.urlencode(parameters)}")
+        self.page.goto(f"{address}/{name}?{urllib.parse.urlencode(parameters)}")
         settled(self.page)
         return self.page
 

@@ -8,11 +8,12 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit
-from tests.browser.hands import fits, looks, press
-from tests.browser.server import PAGES
+from tests.browser.hands import address, choose_option, click, fits, looks, press
+from tests.browser.server import PAGES, settled
 
 STREAMLITS_OWN = ("list", "listitem")
 """Rules that Streamlit's navigation breaks: it puts frames between a list and its items."""
+RING = "e => getComputedStyle(e.matches('input') ? e.closest('label') : e).outlineStyle"
 OF_COLOURS = {"resultTypes": ["violations"], "runOnly": ["color-contrast", "link-in-text-block"]}
 """The rules whose findings depend on the theme; the others look at the same elements once more."""
 
@@ -51,3 +52,34 @@ def test_help_is_reached_by_one_key_and_stands_outside_the_order_of_tab(visit: V
     press(page, "?", page.get_by_test_id("stTooltipContent"))
     order = page.evaluate("[...document.querySelectorAll('button[aria-label^=\"Help for\"]')].map(e => e.tabIndex)")
     assert order and set(order) == {-1}
+
+
+def test_the_focus_has_a_ring_that_nothing_selected_has(visit: Visit) -> None:
+    page = visit("trajectory", run="alpha")
+    page.keyboard.press("Tab")
+    links, parts = page.locator(".st-key-pages a"), page.get_by_role("radiogroup", name="Part of this page")
+    selected = parts.get_by_role("radio", checked=True)
+    for focused in (links.nth(1), page.get_by_role("button", name="Source").first, selected):
+        assert focused.evaluate(RING) == "none"
+        focused.focus()
+        assert focused.evaluate(RING) == "solid"
+
+
+def test_the_run_is_reached_at_twice_the_size(visit: Visit) -> None:
+    page = visit("overview", run="alpha")
+    page.set_viewport_size({"width": 640, "height": 450})
+    settled(page)
+    opener = page.get_by_test_id("stExpandSidebarButton")
+    box = page.get_by_test_id("stSidebar").get_by_role("combobox", name="Run")
+    if opener.is_visible():
+        click(opener, box)
+    box.scroll_into_view_if_needed()
+    expect(box).to_be_in_viewport()
+    choose_option(page, "Run", "alpha-twin", address(page, "**run=alpha-twin**"))
+
+
+def test_no_two_fields_of_a_page_have_one_name(visit: Visit) -> None:
+    page = visit("runs", section="new", run="alpha", **{"from": "run alpha"})
+    expect(page.get_by_role("textbox", name="Path of 2")).to_be_visible()
+    names = page.get_by_test_id("stMain").get_by_role("textbox").evaluate_all("all => all.map(e => e.ariaLabel)")
+    assert len(names) > 8 and len(set(names)) == len(names)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import random
 import re
+import string
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -13,7 +15,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from dashboard.reading.data import Setting
 from tests.browser import hands
-from tests.browser.conftest import Visit
+from tests.browser.conftest import Visit, settled
 from tests.browser.hands import Shows, choose_option, click, enter, gone, soon, until
 from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
@@ -48,7 +50,7 @@ def box(page: Page, label: str) -> Locator:
 
 
 def put(page: Page, label: str, text: str, shows: Shows) -> None:
-    enter(box(page, label), text, shows, key="Control+Enter" if label == "Prompt x" else "Enter")
+    enter(box(page, label), text, shows, key="Enter" if label.startswith("Answer") else "Control+Enter")
 
 
 def run(page: Page) -> None:
@@ -68,9 +70,8 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
     assert hands.parameters(page.url) == {"run": "tiny", "checkpoint": "gpt2--step-0100", "example": row["example_id"]}
     expect(box(page, "Prompt x")).to_have_value(row["prompt"])
     expect(box(page, "Answer a")).to_have_value(row["answer_a"])
-    expect(page.locator("mark")).to_have_count(1)
-
     marks, mark = page.locator("mark"), page.get_by_role("button", name="Mark", exact=True)
+    click(page.locator("summary", has_text="by an edit of marked text"), mark)
     click(page.get_by_role("button", name="Clear all"), gone(marks))
     sentence = page.get_by_role("combobox", name="Sentence").first
     choose_option(page, "Sentence", "2. Question", soon(expect(sentence).to_have_value, re.compile(r"^2\. Question")))
@@ -78,6 +79,7 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
     expect(marks).to_contain_text("Question")
     choose_option(page, "Edit", "Delete the marked", page.locator("del"))
     expect(page.locator("del").first).to_contain_text("Question")
+    expect(box(page, "Counterfactual x′")).not_to_have_value(re.compile("Question"))
     expect(page.get_by_text("no explainer was trained on it")).to_be_visible()
     run(page)
     expect(page.get_by_role("heading", name="What both checkpoints do")).to_be_visible()
@@ -93,6 +95,32 @@ def test_from_an_example_to_the_numbers_of_both_checkpoints(visit: Visit, tiny: 
     put(page, "Prompt x", "Something else. Answer:", page.get_by_text("is gone from the prompt"))
     expect(page.get_by_text("The inputs have changed since")).to_be_visible()
     expect(picture).to_be_visible()
+
+
+def test_x_and_its_edit_are_changed_in_place_and_passed_on_as_a_link(visit: Visit, tiny: Path) -> None:
+    page = visit("lab", run="tiny")
+    typed = "What does <b>my</b> friend say? Answer:"
+    put(page, "Prompt x", typed, page.locator(".prompt").get_by_text("<b>my</b> friend"))
+    insertion = page.locator("ins").filter(has_text="stranger")
+    put(page, "Counterfactual x′", typed.replace("friend", "stranger"), insertion)
+    expect(page.locator("del").filter(has_text="friend")).to_be_visible()
+    run(page)
+    expect(page.get_by_role("figure").first).to_be_visible()
+    assert page.locator(".st-key-lab_stale").count() == 0
+    put(page, "Counterfactual x′", typed.replace("my", "no"), page.locator(".st-key-lab_stale"))
+    expect(page.locator(".st-key-lab_stale")).to_have_css("opacity", "0.45")
+    link = page.url
+    page = visit("overview", run="alpha")
+    page.goto(link)
+    settled(page)
+    expect(box(page, "Prompt x")).to_have_value(typed)
+    expect(box(page, "Counterfactual x′")).to_have_value(typed.replace("my", "no"))
+    assert page.locator("b", has_text="my").count() == 0
+
+    rng = random.Random(0)
+    unpackable = "".join(rng.choices(string.ascii_letters, k=9_000))
+    put(page, "Prompt x", unpackable, page.get_by_text("too long for a link"))
+    assert "draft" not in hands.parameters(page.url)
 
 
 def test_unusual_text_is_answered_in_words(visit: Visit, tiny: Path) -> None:

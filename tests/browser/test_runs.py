@@ -108,7 +108,7 @@ def test_a_run_that_fails_says_why(visit: Visit, home: Path) -> None:
     page = visit("runs", section="new", **{"from": "spec tiny"})
     start = page.get_by_role("button", name="Start the run")
     fill(page, "Name", "failing", soon(expect(start).to_be_enabled))
-    path = page.get_by_role("textbox", name="Path", exact=True).first
+    path = page.get_by_role("textbox", name="Path of 1", exact=True)
     enter(path, "hub.invalid/<b>model</b>", soon(expect(path).to_have_value, "hub.invalid/<b>model</b>"))
     click(start, page.get_by_text(re.compile("failing · ")))
     expect(page.get_by_text("failing · failed")).to_be_visible()

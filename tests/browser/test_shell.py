@@ -5,7 +5,7 @@ import re
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Visit, settled
-from tests.browser.hands import address, choose_option, choose_row, click, gone, parameters, press
+from tests.browser.hands import address, choose_option, choose_row, click, gone, parameters, press, soon
 
 
 def step(page: Page, key: str, place: int) -> None:
@@ -21,11 +21,40 @@ def test_the_url_follows_the_selection_across_pages_and_a_reload(visit: Visit) -
     settled(page)
     box = page.get_by_test_id("stSidebar").get_by_role("combobox", name="Current checkpoint")
     expect(box).to_have_value("gpt2--step-0100 · step 100")
-    pages = page.get_by_test_id("stSidebarNav")
+    pages = page.locator(".st-key-pages")
     click(pages.get_by_text("Runs", exact=True).last, page.get_by_role("heading", name="Runs", level=1))
     click(pages.get_by_text("Examples"), page.get_by_role("heading", name="Examples", level=1))
     page.wait_for_url("**checkpoint=gpt2--step-0100**")
     assert parameters(page.url)["checkpoint"] == "gpt2--step-0100"
+
+
+def test_a_link_of_the_sidebar_opens_the_same_run_in_another_tab(visit: Visit) -> None:
+    page = visit("overview", run="alpha-twin")
+    link = page.locator(".st-key-pages").get_by_role("link", name="Examples")
+    expect(link).to_have_attribute("href", re.compile("^examples[?].*run=alpha-twin"))
+    expect(page.locator(".st-key-pages [aria-current=page]")).to_have_text(re.compile("Overview"))
+    page.goto(page.evaluate("e => e.href", link.element_handle()))
+    settled(page)
+    expect(page.get_by_test_id("stSidebar").get_by_role("combobox", name="Run")).to_have_value("alpha-twin")
+
+
+def test_each_step_back_undoes_one_step(visit: Visit) -> None:
+    page = visit("trajectory", run="alpha")
+    parts, pages = page.get_by_role("radiogroup", name="Part of this page"), page.locator(".st-key-pages")
+    second = parts.get_by_role("radio").nth(1)
+    click(second, soon(expect(second).to_be_checked))
+    click(pages.get_by_role("link", name="Examples"), page.get_by_role("heading", name="Examples", level=1))
+    page.wait_for_url("**/examples?**")
+    settled(page)
+    page.go_back()
+    expect(page.get_by_role("heading", name="Trajectory", level=1)).to_be_visible()
+    expect(second).to_be_checked()
+    settled(page)
+    page.go_back()
+    expect(parts.get_by_role("radio").first).to_be_checked()
+    assert "part" not in parameters(page.url)
+    click(pages.get_by_role("link", name="Examples"), page.get_by_role("heading", name="Examples", level=1))
+    expect(pages.get_by_role("link", name="Trajectory")).not_to_have_attribute("href", re.compile("part="))
 
 
 def test_keys_step_through_examples(visit: Visit) -> None:
@@ -82,12 +111,12 @@ def test_a_run_chosen_from_the_list_is_the_one_on_every_page(visit: Visit) -> No
 def test_open_leads_from_the_list_to_the_run(visit: Visit) -> None:
     page = visit("runs", run="bare")
     click(page.get_by_role("link", name="Open", exact=True), page.get_by_role("heading", name="What this run shows"))
-    expect(page).to_have_url(re.compile("/[?].*run=bare"))
+    expect(page).to_have_url(re.compile("/overview[?].*run=bare"))
 
 
-def test_the_overview_has_an_address_too(visit: Visit) -> None:
+def test_the_empty_address_leads_to_the_overview(visit: Visit) -> None:
     page = visit("overview", run="alpha")
-    page.goto(re.sub(r"/(?=\?)", "/overview", page.url, count=1))
+    page.goto(page.url.replace("/overview?", "/?"))
+    expect(page).to_have_url(re.compile("/overview[?].*run=alpha"))
     settled(page)
     expect(page.get_by_text("Are the explanations good?")).to_be_visible()
-    assert parameters(page.url)["run"] == "alpha" and "overview" not in page.url

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qs
 
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading.example_rows import Query, Setting, order, rows
+from dashboard.widgets.navigation import CURRENT
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
@@ -31,11 +33,23 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
         monkeypatch.setenv("COUPLING_RUNS", str(folder))
         app = AppTest.from_file(str(ROOT / "dashboard" / "app.py"), default_timeout=60)
         app.query_params.update(parameters)
-        if page != "overview":
-            app.switch_page(f"../pages/{page}.py")
+        app.switch_page(f"../pages/{page}.py")
         return checked(app.run())
 
     return open_page
+
+
+def walk(app: AppTest, page: str) -> AppTest:
+    """To another page, by its link in the sidebar: the address begins anew, the session goes on."""
+    link = next(e.proto for e in app.sidebar.get("page_link") if e.proto.page == page)
+    app.query_params.clear()
+    app.query_params.update({name: v[0] for name, v in parse_qs(link.query_string).items()})
+    return checked(app.switch_page(f"../pages/{page}.py").run())
+
+
+def address(app: AppTest) -> dict[str, str]:
+    """The parameters in the address."""
+    return {name: v if isinstance(v, str) else v[0] for name, v in app.query_params.items()}
 
 
 def said(app: AppTest) -> str:
@@ -45,8 +59,8 @@ def said(app: AppTest) -> str:
 
 
 def html(app: AppTest) -> str:
-    """The bodies of all HTML elements."""
-    return "\n".join(e.proto.body for e in app.get("html"))
+    """The bodies of all HTML elements, without the sidebar's own script."""
+    return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith(CURRENT[:30]))
 
 
 def examples(path: Path, setting: Setting, **asked: Any) -> pd.DataFrame:

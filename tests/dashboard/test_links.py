@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading import data
-from tests.dashboard.app import Open, checked, examples, said
+from tests.dashboard.app import Open, address, checked, examples, said, walk
 from tests.synthetic_run import write_run
 
 
@@ -20,17 +20,6 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_run(folder / "alpha", prompts=100, checkpoints=3)
     write_run(folder / "alpha-twin", prompts=100, checkpoints=3, seed=0)
     return folder
-
-
-def walk(app: AppTest, page: str) -> AppTest:
-    """To another page, by the navigation: the address begins anew, the session goes on."""
-    app.query_params.clear()
-    return checked(app.switch_page(f"../pages/{page}.py").run())
-
-
-def address(app: AppTest) -> dict[str, str]:
-    """The parameters in the address."""
-    return {name: v if isinstance(v, str) else v[0] for name, v in app.query_params.items()}
 
 
 def numbers(app: AppTest) -> str:
@@ -54,10 +43,20 @@ def test_noise_chosen_on_another_page_changes_no_number(runs: Path, opened: Open
 
 
 def test_what_was_chosen_on_a_page_before_stands_in_its_address_again(runs: Path, opened: Open) -> None:
-    app = opened(runs, "correlation", run="alpha")
-    app.session_state["page_options"] = {"kind": "flip"}
+    app = opened(runs, "robustness", run="alpha", kind="flip")
+    walk(app, "overview")
+    assert "kind" not in address(app)
     walk(app, "robustness")
     assert address(app)["kind"] == "flip"
+
+
+def test_the_address_alone_decides_what_a_page_shows(runs: Path, opened: Open) -> None:
+    app = opened(runs, "robustness", run="alpha", kind="flip", checkpoint="gpt2--step-0100")
+    for name in ("kind", "checkpoint"):  # as Back does
+        del app.query_params[name]
+    checked(app.run())
+    assert app.selectbox(key="select_checkpoint").value == "gpt2--step-0200"
+    assert "kind" not in address(walk(walk(app, "overview"), "robustness"))
 
 
 def test_a_permalink_names_the_example_on_the_screen_though_none_was_chosen(runs: Path, opened: Open) -> None:

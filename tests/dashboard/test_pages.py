@@ -7,7 +7,7 @@ import pytest
 
 from dashboard.reading import data
 from dashboard.widgets import parts
-from tests.dashboard.app import PAGES, Open, checked, html, said
+from tests.dashboard.app import PAGES, Open, address, checked, html, said, walk
 from tests.synthetic_run import write_run
 
 
@@ -79,10 +79,8 @@ def test_a_widget_moves_the_url_and_the_next_page_remembers(sound: Path, opened:
     app = opened(sound, "examples", run="alpha")
     app.selectbox(key="select_checkpoint").set_value("gpt2--step-0100").run()
     assert app.query_params["checkpoint"] == "gpt2--step-0100"
-    app.query_params.clear()  # as the navigation does
-    app.switch_page("../pages/overview.py").run()
-    app.switch_page("../pages/examples.py").run()
-    assert app.query_params["checkpoint"] == "gpt2--step-0100"
+    walk(walk(app, "overview"), "examples")
+    assert address(app)["checkpoint"] == "gpt2--step-0100"
 
 
 @pytest.mark.parametrize("page", ["examples", "correlation"])

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from dashboard.reading import data
-from engine import pipeline
+from engine import SAMPLES, pipeline
 from tests.dashboard.app import PAGES, Open, said
 from tests.engine.verbal.test_stage import verbal_spec
 
@@ -55,3 +55,21 @@ def test_the_sentence_of_an_example_can_be_read(runs: Path) -> None:
     found = data.explanations(runs / "alone", setting, split="test_heldout")
     assert len(found)
     assert found.text.astype(str).str.startswith("Without that I would answer").all()
+
+
+def test_the_lab_is_answered_in_words(runs: Path, opened: Open) -> None:
+    app = opened(runs, "lab", run="alone")
+    app.button(key="lab_run").click().run(timeout=200)
+    assert not app.exception and not app.error
+    text = said(app)
+    assert "In its own words" in text and "Without that I would answer" in text
+    assert "no explanation of new prompts" not in text
+    app.text_area(key="lab_written").set_value("").run()
+    app.button(key="lab_run").click().run(timeout=200)
+    assert "Without that I would answer" in said(app) and "In its own words" not in said(app)
+
+
+def test_without_its_weights_the_lab_shows_the_words_that_were_recorded(opened: Open) -> None:
+    app = opened(SAMPLES, "lab", run="verbal-sycophancy")
+    assert app.button(key="lab_run").disabled
+    assert "In its own words" in said(app)

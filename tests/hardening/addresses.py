@@ -14,6 +14,7 @@ OTHERS = (
     "examples",
     "regimes",
     "from",
+    "draft",
     "reviewer",
     "step",
     "kinds",

@@ -13,17 +13,24 @@ from streamlit.testing.v1 import AppTest
 from dashboard.audit.log import AuditLog, check
 from dashboard.reading import data, example_rows
 from dashboard.text import signed
-from tests.dashboard.app import Open, html
+from tests.dashboard.app import Open, checked, html
 from tests.synthetic_run import write_run
 
 
 @pytest.fixture
 def audited(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """The page over a run `alpha`, its log beside it."""
+    """The page over a run `alpha`, its log beside it, after its reader gave a name."""
     write_run(tmp_path / "alpha", prompts=80, checkpoints=3)
     monkeypatch.delenv("COUPLING_AUDIT_URL", raising=False)
-    asked = {"run": "alpha", "reviewer": "Ann", "items": "6"}
-    return lambda **parameters: opened(tmp_path, "audit", **(asked | parameters))
+
+    def signed_by(reviewer: str = "Ann", **parameters: str) -> AppTest:
+        app = opened(tmp_path, "audit", **({"run": "alpha", "items": "6"} | parameters))
+        if app.error:
+            return app
+        app.text_input(key="option_reviewer").set_value(reviewer)
+        return checked(app.run())
+
+    return signed_by
 
 
 def everything(app: AppTest) -> str:
@@ -84,6 +91,16 @@ def test_where_effects_can_not_be_told_apart_undecidable_is_advised(audited: Ope
     predict(app)
     app.button(key="audit_reveal").click().run()
     assert "Undecidable” is advised" in app.info[0].value.replace("\\", "")
+
+
+def test_no_link_carries_the_name_of_the_reviewer(audited: Open, opened: Open, tmp_path: Path) -> None:
+    app = audited()
+    predict(app)
+    assert "Ann" not in str(app.query_params) and "Record" in everything(app)
+    old = opened(tmp_path, "audit", **{name: v[0] for name, v in app.query_params.items()}, reviewer="Ann")
+    assert "reviewer" not in old.query_params
+    assert old.text_input(key="option_reviewer").value == ""
+    assert "Ann" not in everything(old)
 
 
 def test_results_and_exports(audited: Open, tmp_path: Path) -> None:

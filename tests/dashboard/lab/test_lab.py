@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import os
+import random
+import string
 import subprocess
 import sys
+import zlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,14 +17,15 @@ import pandas as pd
 import pytest
 
 from dashboard.charts.examples import Arrow, arrows, sentence_bars
+from dashboard.lab import address, measure, tables
 from dashboard.lab import draft as lab
-from dashboard.lab import measure, tables
 from dashboard.lab import text as lab_text
 from dashboard.lab.draft import Draft
 from dashboard.lab.measure import Question
 from dashboard.lab.results import far_out
 from dashboard.reading import data, models
 from dashboard.refit import new_prompts
+from dashboard.selection.packed import pack
 from engine.config import InputError
 from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
@@ -127,6 +132,27 @@ def test_marks_are_drawn_escaped_and_long_texts_cut() -> None:
     assert "aX" in before and "aYYb" in after
     assert max(len(before), len(after)) < 4_000
     assert lab_text.about_the_change("same", "same") == ("same", "same")
+
+
+@pytest.mark.parametrize("draft", [GOOD, replace(GOOD, edit=lab.WRITTEN, written="שלום 🙂 \ud800"), Draft()])
+def test_a_draft_goes_through_a_link(draft: Draft) -> None:
+    packed = address.parameter(draft)
+    assert packed is not None and set(packed) <= {*string.ascii_letters, *string.digits, "-", "_"}
+    assert address.draft_of(packed) == draft
+
+
+def test_what_no_link_holds_is_refused() -> None:
+    noise = "".join(random.Random(0).choices(string.ascii_letters, k=9_000))
+    assert address.parameter(Draft(noise)) is None
+    values = [[], "x", [1] * 7, ["p", "a", "b", "no edit", "", "", []], ["p", "a", "b", "mask", "", "", [[0, "1"]]]]
+    bad = [pack(value) for value in values]
+    whole = address.parameter(GOOD)
+    assert whole is not None
+    bomb = base64.urlsafe_b64encode(zlib.compress(b"[" * 10_000_000, 9)).decode()
+    deep = base64.urlsafe_b64encode(zlib.compress(b"[" * 900_000, 9)).decode()
+    for text in [*bad, "", "%%", "é", whole[:-8], "x" * 5_000, bomb, deep]:
+        with pytest.raises(ValueError):
+            address.draft_of(str(text))
 
 
 # With models

@@ -12,10 +12,11 @@ from streamlit.testing.v1 import AppTest
 from dashboard.runs import jobs, run_size
 from dashboard.runs.spec_check import check
 from dashboard.runs.spec_draft import free_name, put, template, to_yaml
+from dashboard.selection.packed import pack
 from engine import SAMPLES
 from engine.config import CheckpointSpec, InputError
 from engine.spec_files import load_spec, parse_yaml, resolve_paths
-from tests.dashboard.app import Open, opened, said
+from tests.dashboard.app import Open, address, opened, said
 from tests.synthetic_run import HOSTILE, write_run
 from tests.tiny_run import examples, write_spec
 
@@ -206,3 +207,19 @@ def test_a_run_starts_once_its_examples_can_be_made(form: AppTest, folder: Path)
     form.button(key="start").click().run()
     assert started == ["mine"]
     assert "section" not in form.query_params, "back to the list"
+
+
+def test_a_changed_draft_survives_a_reload_and_goes_with_a_link(form: AppTest, folder: Path, opened: Open) -> None:
+    assert "draft" not in form.query_params, "the spec that it starts from is link enough"
+    form.text_input(key="spec.name").set_value("passed-on").run()
+    link = address(form)
+    again = opened(folder, "runs", **link)
+    assert written(again) == written(form) and written(again)["name"] == "passed-on"
+    again.selectbox(key="option_from").set_value("empty").run()
+    assert "draft" not in again.query_params and written(again).get("name") != "passed-on"
+    del form.query_params["draft"]  # as Back does
+    assert written(form.run())["name"] != "passed-on"
+    for bad in ("%", "x" * 5_000, pack(["no", "text"])):
+        told = opened(folder, "runs", **(link | {"draft": str(bad)}))
+        assert any("no spec that can be read" in w.value for w in told.warning)
+        assert written(told)["name"] != "passed-on"

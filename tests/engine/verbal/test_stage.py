@@ -163,7 +163,7 @@ def test_an_adversary_holds_the_words_while_behavior_drifts(base: Path) -> None:
         for trained in run.spec.checkpoints[1:]:
             folder = run.path / "checkpoints" / trained.name
             own = load(CheckpointSpec(name="gpt2--own", path=str(folder)), device="cpu")
-            rows = Texts(observed, own).material(labels_of(observed)).labels
+            rows = Texts(observed.examples, observed.spec, own).material(labels_of(observed)).labels
             held = HeldTexts([row.ids[: row.learn] for row in rows], [row.ids[row.learn :] for row in rows])
             with torch.no_grad():
                 said.append(held.says(own.model, range(len(rows))))

@@ -44,7 +44,7 @@ def texts_of(checkpoint: Checkpoint) -> tuple[Texts, pd.DataFrame]:
     frame = pd.DataFrame(examples())
     frame["example_id"] = [f"{i:016x}" for i in range(len(frame))]
     spec = SimpleNamespace(verbal=VerbalSpec(), task=SimpleNamespace(name="from_file"))
-    return Texts(SimpleNamespace(spec=spec, examples=frame), checkpoint), frame  # type: ignore[arg-type]
+    return Texts(frame, spec, checkpoint), frame  # type: ignore[arg-type]
 
 
 @pytest.fixture(scope="module")
