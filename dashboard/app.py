@@ -82,5 +82,5 @@ else:
     layers = guard.middleware(hosts, signing_in.origin if signing_in else None)
     if signing_in:
         layers.append(Middleware(sign_in.SignedInOnly, sign_in=signing_in))
-    layers.append(Middleware(head.Head, text=PAGE_STYLE + SCRIPT + head.early("PlotlyChart")))
+    layers.append(Middleware(head.Head, text=PAGE_STYLE + SCRIPT + head.early()))
     app = App(Path(__file__).resolve(), middleware=layers, exception_handlers={500: guard.failed})

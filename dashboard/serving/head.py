@@ -13,6 +13,9 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 END = b"</head>"
+SMALL = ("Html", "PageLink", "Button", "ButtonGroup", "Selectbox", "Metric", "Slider", "DownloadButton")
+LARGE = ("PlotlyChart",)
+"""Parts of Streamlit's program that most pages need; their files have these names."""
 
 
 class Head:
@@ -54,8 +57,13 @@ class Head:
         await self.app(scope, receive, answer)
 
 
-def early(*programs: str) -> str:
-    """Tells the browser to load parts of Streamlit's program beside the rest, not only when their elements come."""
+def early() -> str:
+    """Tells the browser to load parts of Streamlit's program beside the rest, not one by one when their elements come.
+
+    Small ones are run, too: an element whose part is there is drawn at its height at once.
+    """
     folder = Path(streamlit.__file__).parent / "static" / "static" / "js"
-    files = (file for program in programs for file in sorted(folder.glob(f"{program}.*.js")))
-    return "".join(f'<link rel="modulepreload" crossorigin href="./static/js/{file.name}">' for file in files)
+    paths = {file.name.split(".")[0]: f"./static/js/{file.name}" for file in folder.glob("*.js")}
+    small, all_of_them = ([paths[name] for name in names if name in paths] for names in (SMALL, (*SMALL, *LARGE)))
+    links = "".join(f'<link rel="modulepreload" crossorigin href="{path}">' for path in all_of_them)
+    return f"{links}<script type=module>{''.join(f'import({path!r});' for path in small)}</script>"

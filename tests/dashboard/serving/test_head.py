@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import streamlit
@@ -12,7 +13,7 @@ from starlette.responses import FileResponse, JSONResponse, Response
 from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from dashboard.serving.head import Head, early
+from dashboard.serving.head import LARGE, SMALL, Head, early
 
 DOCUMENT = Path(streamlit.__file__).parent / "static" / "index.html"
 ADDED = "<style>p { color: red }</style>"
@@ -42,6 +43,7 @@ def test_other_answers_are_as_they_were():
     assert client().get("/", headers={"accept": "image/png"}).text == DOCUMENT.read_text()
 
 
-def test_the_program_of_figures_is_among_streamlits_files():
-    (name,) = (part.split('"')[0] for part in early("PlotlyChart").split("./static/js/")[1:])
-    assert (DOCUMENT.parent / "static" / "js" / name).is_file()
+def test_the_parts_that_are_loaded_early_are_among_streamlits_files():
+    names = re.findall(r'href="./static/js/([^"]+)"', early())
+    assert [name.split(".")[0] for name in names] == [*SMALL, *LARGE]
+    assert all((DOCUMENT.parent / "static" / "js" / name).is_file() for name in names)
