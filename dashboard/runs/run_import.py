@@ -146,7 +146,9 @@ def _unpack(file: BinaryIO, folder: Path) -> str:
                 raise ImportProblem("the disk has no room for this run: make some, then import it again")
             for part, entry in found.items():
                 _unpack_file(archive, entry, folder / part)
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+    except InputError:
+        raise
+    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, ValueError) as error:  # places outside of it
         raise ImportProblem(f"not a sound zip file ({error}): make or download it again") from None
     return inside
 

@@ -206,6 +206,18 @@ def test_what_is_no_zip_or_was_cut_or_spoilt(given: Path, runs: Path) -> None:
         refused(io.BytesIO(content), runs)
 
 
+def test_a_place_before_the_beginning_of_the_file(given: Path, runs: Path) -> None:
+    """The directory at a zip's end says where its files are; one cut or moved may say a place below 0."""
+    raw = bytearray(zipped(members(given)).getvalue())
+    end = raw.rindex(b"PK\x05\x06")
+    for at, size in ((12, 4), (16, 4)):  # the directory's length, and its place
+        spoilt = raw.copy()
+        spoilt[end + at : end + at + size] = (
+            int.from_bytes(raw[end + at : end + at + size], "little") + 2**30
+        ).to_bytes(4, "little")
+        assert "not a sound zip" in refused(io.BytesIO(bytes(spoilt)), runs)
+
+
 def test_unusual_ways_to_pack(given: Path, runs: Path) -> None:
     assert "deflate" in refused(zipped(members(given), zipfile.ZIP_LZMA), runs)
     locked = bytearray(zipped(members(given)).getvalue())
