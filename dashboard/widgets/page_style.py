@@ -24,7 +24,7 @@ label:has(input:is([type=radio], [type=checkbox]):focus-visible) {
   outline: 3px solid light-dark(#8F5200, #FFC04D) !important; outline-offset: 2px; border-radius: 4px; }
 .st-key-pages a { min-height: 27px; }
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
-[data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78; }
+[data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78 !important; }
 /* On the light blue of the dark theme, white type has a contrast of 2.3 to 1. */
 button[data-testid^=stBaseButton-primary]:not(:disabled), button[data-testid^=stBaseButton-primary]:not(:disabled) *,
 [data-testid=stMultiSelectTagsContainer] [data-tag], [data-testid=stMultiSelectTagsContainer] [data-tag] * {
