@@ -172,7 +172,7 @@ def measure_if_finite(checkpoint: CheckpointSpec, observed: Observed, progress: 
     from engine.model.sizes import DivergedError
 
     record = observed.record
-    if checkpoint.name in record.diverged:
+    if checkpoint.name in record.diverged or _dropped(checkpoint, observed):
         return
     try:
         measure(checkpoint, observed, progress, workers)
@@ -183,6 +183,11 @@ def measure_if_finite(checkpoint: CheckpointSpec, observed: Observed, progress: 
         drop_pieces(record, checkpoint.name)
         for part in [p for p in record.parts if p.startswith(f"hidden/{checkpoint.name}/")]:
             record.drop(part)
+
+
+def _dropped(checkpoint: CheckpointSpec, observed: Observed) -> bool:
+    """Whether this is the control model of a run that was killed as it dropped what only its explanations needed."""
+    return checkpoint == observed.spec.control_model and observed.record.has("metrics.parquet")
 
 
 def explain(observed: Observed, progress: Progress = silent, workers: Workers = HERE) -> None:

@@ -52,7 +52,7 @@ class TokenMeter:
 
     def tell(self, ahead: float = 0.0) -> None:
         """Report; `ahead` is an amount that is done and not counted yet."""
-        a_unit = self.tokens / self._done if self.tokens else 1.0
+        a_unit = self.tokens / self._done if self.tokens and self._done else 1.0
         left = max(0.0, self._amount - self._done)
         total = max(1, round(self.tokens + left * a_unit))
         now = total if left < 0.5 else min(total, round(self.tokens + min(ahead, left) * a_unit))

@@ -232,6 +232,20 @@ def test_pieces_that_a_kill_left_behind_are_dropped(folder, unbroken, monkeypatc
     assert set(Run.open(out).parts) == set(Run.open(unbroken).parts)
 
 
+def test_a_run_that_was_stopped_at_its_end_measures_nothing_again(folder, unbroken, monkeypatch):
+    """Killed when the control model's behavior, which only explanations needed, was dropped."""
+    out, given = folder / "at-its-end", load_spec(folder / "quick.yaml")
+    with monkeypatch.context() as patch:
+        patch.setattr(Run, "tidy", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.make_run(given, out)
+    assert not Run.open(out).has(f"behavior/{given.control_model.name}.parquet")
+    monkeypatch.setattr(measuring, "_measure", Mock(side_effect=AssertionError))
+    again = pipeline.make_run(given, out)
+    assert again.manifest["notes"] == Run.open(unbroken).manifest["notes"]
+    assert set(again.parts) == set(Run.open(unbroken).parts)
+
+
 def test_ctrl_c_leaves_a_run_that_goes_on(folder):
     out = folder / "interrupted"
     command = [sys.executable, "-m", "engine", "run", str(folder / "whole.yaml"), "--out", str(out), "--quiet"]
