@@ -22,7 +22,7 @@ from engine.config import InputError
 
 # Sessions are threads. If one imports a package that imports its own modules, and another imports one of these modules,
 # each waits for the other, and Python raises an ImportError. So every session imports the packages first.
-for package in ("dashboard.charts", "engine.tasks"):
+for package in ("engine.config", "engine.tasks", "dashboard.charts"):
     importlib.import_module(package)
 
 TITLES = {

@@ -122,7 +122,7 @@ class Observed:
             return x
         return self._state(checkpoint, f"edited.{place.position}", place.layer, rows, part) - x
 
-    def _state(self, checkpoint: str, position: str, layer: int, rows: np.ndarray, part: bool) -> np.ndarray:
+    def _state(self, checkpoint: str, position: str, layer: int, rows: np.ndarray, part: bool = False) -> np.ndarray:
         kept = self.record.kept_layers
         if checkpoint not in self.currents:  # another model may have another depth: the same place in its list
             layer = kept(checkpoint)[kept(self.start).index(layer)]

@@ -100,7 +100,7 @@ def test_a_run_survives_a_reload_and_a_restart_and_goes_on_after_a_cancel(
     assert verify(home / "story") == []
     page = window.open(address, "runs")  # a page that no longer polls: a poll may replace a link's request
     card = page.locator("[class*=st-key-job_]").filter(has_text="story")
-    click(card.get_by_role("link", name="Open"), soon(expect(page).to_have_url, re.compile(r"/\?run=story")))
+    click(card.get_by_role("link", name="Open"), soon(expect(page).to_have_url, re.compile(r"/overview\?run=story")))
 
 
 @pytest.mark.usefixtures("leave_nothing_running")

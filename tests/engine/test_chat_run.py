@@ -65,7 +65,7 @@ def finished(spec: RunSpec, tmp_path_factory: pytest.TempPathFactory) -> Run:
             fixed = SimpleNamespace(today=lambda day=today: day, fromisoformat=date.fromisoformat)
             patch.setattr(chat, "date", fixed)
             if stops:
-                patch.setattr("engine.pipeline.explain", lambda *_: (_ for _ in ()).throw(InputError("stopped")))
+                patch.setattr("engine.pipeline.explain", lambda *_, **__: (_ for _ in ()).throw(InputError("stopped")))
                 with pytest.raises(InputError, match="stopped"):
                     make_run(spec, out)
                 patch.undo()
