@@ -106,6 +106,8 @@ UNREADABLE: dict[str, Change] = {
     "surrogate name": part({"sha256": "0" * 64, "bytes": 1, "rows": 1}, "\ud800.parquet"),
     "surrogate note": manifest(lambda data: data["spec"].update(note="\ud800")),
     "commit": manifest(lambda data: data["provenance"].update(git_commit=5)),
+    "time as a text": manifest(lambda data: data["timings"].update(behavior_seconds="0")),
+    "loss as a text": manifest(lambda data: data["notes"].update(losses={"a": {"validation": "0"}})),
     "status": manifest(lambda data: data.update(status="perhaps")),
     "infinite": lambda run: (run / "run.json").write_text(
         (run / "run.json").read_text().replace('"behavior_seconds": 1.0', '"behavior_seconds": 1e999')

@@ -41,6 +41,8 @@ def _inside(part: str) -> str:
 
 PartName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9._/-]+$"), AfterValidator(_inside)]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Number = Annotated[float, Field(strict=True, ge=0, lt=1e12)]
+"""A number that pages add up, and no text that looks like one."""
 
 
 class _Told(BaseModel):
@@ -79,7 +81,7 @@ class Notes(_Told):
     trial: dict[str, str] = {}
     forward_path: dict[str, str | list[str]] = {}
     post_training: _PostTraining | None = None
-    losses: dict[str, dict[str, float | None]] = {}
+    losses: dict[str, dict[str, Number | None]] = {}
     weights: dict[str, Sha256] = {}
     diverged: dict[str, str] = {}
 
@@ -93,7 +95,7 @@ class Manifest(_Told):
     provenance: Provenance
     parts: dict[PartName, Part]
     notes: Notes
-    timings: dict[str, float]
+    timings: dict[str, Number]
     error: str = ""
 
 
