@@ -36,7 +36,7 @@ from engine.spec_files import relative_paths
 from engine.workers.cluster import Cluster
 from engine.workers.local import HERE, Crew, Growing, Processes, Work, Workers, untold
 from tests.cluster.nodes import add, remove, two_nodes
-from tests.cluster.work import KilledOnce, Timed, different, in_pieces, mark, measured, spec_of
+from tests.cluster.work import KilledOnce, Timed, different, in_pieces, made, mark, measured, spec_of
 from tests.tiny_run import examples
 
 HEADER = "| what | result | holds |\n|---|---|---|"
@@ -89,6 +89,13 @@ def equal(folder: Path, nodes: Any, alone: Callable[[], dict[str, bytes]]) -> It
     there, back = mean(counted.items), mean(counted.results)
     sent = f"{there} to the worker and {back} from it for each of {len(counted.items)} pieces"
     yield "bytes moved between processes", sent, there + back < 4000
+
+
+def whole(folder: Path, nodes: Any, alone: Callable[[], dict[str, bytes]]) -> Iterator[Row]:
+    """A whole run, in which workers also choose the settings of probes."""
+    wanted = made(spec_of(folder), folder / "whole-alone", HERE)
+    off = different(made(spec_of(folder), folder / "whole", Cluster(nodes.address)), wanted)
+    yield "a whole run, settings of probes chosen by workers: bytes equal", told(off, wanted), not off
 
 
 def killed(folder: Path, nodes: Any, alone: Callable[[], dict[str, bytes]]) -> Iterator[Row]:
@@ -181,7 +188,15 @@ def mean(sizes: list[int]) -> int:
     return round(sum(sizes) / len(sizes))
 
 
-CHECKS = {"equal": equal, "killed": killed, "lost": lost, "errors": errors, "timed": timed, "costs": costs}
+CHECKS = {
+    "equal": equal,
+    "whole": whole,
+    "killed": killed,
+    "lost": lost,
+    "errors": errors,
+    "timed": timed,
+    "costs": costs,
+}
 
 
 def main() -> int:
@@ -193,8 +208,8 @@ def main() -> int:
         options.error(f"{unknown[0]!r} is none of {', '.join(CHECKS)}")
     torch.set_num_threads(1)
     found = []
-    with tempfile.TemporaryDirectory() as made, two_nodes() as nodes:
-        folder = Path(made)
+    with tempfile.TemporaryDirectory() as temporary, two_nodes() as nodes:
+        folder = Path(temporary)
         alone = functools.cache(lambda: measured(spec_of(folder), folder / "alone", HERE))
         for check in asked.what or CHECKS:
             for what, result, holds in CHECKS[check](folder, nodes, alone):
