@@ -65,6 +65,12 @@ def parse_yaml(text: str, where: Path | str = "") -> dict[str, Any]:
     return data
 
 
+def shown(key: str, most: int) -> str:
+    """A key as part of one line of at most so many characters, whatever is in it."""
+    line = "".join(c if c.isprintable() else "·" for c in key[: most + 1])
+    return line if len(line) <= most else f"{line[:most]}…"
+
+
 def unstorable(data: Any, most: int = MOST_VALUES) -> str | None:
     """The first value of plain data that can't be stored, and why; None if there is none."""
     left = most
@@ -72,7 +78,7 @@ def unstorable(data: Any, most: int = MOST_VALUES) -> str | None:
     while pending:
         key, value, depth = pending.pop()
         left -= 1
-        place = key if len(key) <= LONGEST_SHOWN else f"{key[:LONGEST_SHOWN]}…"
+        place = shown(key, LONGEST_SHOWN)
         if depth > DEEPEST:
             return f"{place}: nested too deeply: at most {DEEPEST} levels are read"
         if left < 0:
@@ -109,7 +115,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 def first_problem(error: ValidationError, where: Path | str) -> str:
     """One line about the first problem that pydantic found; `where` names the file."""
     first = error.errors()[0]
-    key = ".".join(str(part)[:LONGEST_SHOWN] for part in first["loc"])[: 5 * LONGEST_SHOWN]
+    key = shown(".".join(str(part)[:LONGEST_SHOWN] for part in first["loc"]), 5 * LONGEST_SHOWN)
     more = f" (and {error.error_count() - 1} more)" if error.error_count() > 1 else ""
     if first["type"] == "extra_forbidden":
         return f"{where}: unknown key {key!r}: check its spelling, or remove it{more}"

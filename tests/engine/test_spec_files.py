@@ -26,6 +26,8 @@ GROWING = "a: &a [x, x, x, x, x, x, x, x]\n" + "".join(
         ("", "a mapping"),
         ("1: 2", "the key '1' is not a text"),
         ("a: {yes: 2}", "a: the key 'True' is not a text"),
+        (f'"a\\nb": {"9" * 30}', "a·b: the number is too large"),
+        ('"a\\nb": "\\0"', "a·b: a text with a NUL"),
         ("?", "spec: the key 'None' is not a text"),
         ("a: !!python/object/apply:os.system [ls]", "not valid YAML"),
         ("a: !!int abc", "not what its tag or its digits say"),
