@@ -30,29 +30,31 @@ class Head:
             return
         plain = (b"accept-encoding", b"if-none-match", b"if-modified-since")  # the document as it is on the disk
         scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] not in plain]}
-        start: Message = {}
+        held: Message | None = None  # the start of a document's answer, until its length is known
         document = b""
 
         async def answer(message: Message) -> None:
-            nonlocal start, document
-            if message["type"] == "http.response.start":
-                start = message
-                if "text/html" in Headers(raw=message["headers"]).get("content-type", ""):
-                    return
-            elif "text/html" in Headers(raw=start["headers"]).get("content-type", ""):
-                document += message.get("body", b"")
-                if message.get("more_body"):
-                    return
-                document = document.replace(END, self.text + END, 1)
-                headers = MutableHeaders(scope=start)
-                if scope["method"] != "HEAD":
-                    headers["content-length"] = str(len(document))
-                for name in ("etag", "last-modified"):
-                    if name in headers:
-                        del headers[name]
-                await send(start)
-                message = {"type": "http.response.body", "body": document}
-            await send(message)
+            nonlocal held, document
+            if message["type"] == "http.response.start" and "text/html" in MutableHeaders(scope=message).get(
+                "content-type", ""
+            ):
+                held = message
+                return
+            if held is None:
+                await send(message)
+                return
+            document += message.get("body", b"")
+            if message.get("more_body"):
+                return
+            document = document.replace(END, self.text + END, 1)
+            headers = MutableHeaders(scope=held)
+            if scope["method"] != "HEAD":
+                headers["content-length"] = str(len(document))
+            for name in ("etag", "last-modified"):
+                if name in headers:
+                    del headers[name]
+            await send(held)
+            await send({"type": "http.response.body", "body": document})
 
         await self.app(scope, receive, answer)
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -43,7 +42,7 @@ class Asked:
     place: Place
     start: int
     stop: int
-    whole: bool = True
+    whole: bool
 
 
 @dataclass
@@ -61,28 +60,23 @@ class Choosing:
     def __getstate__(self) -> dict[str, Any]:
         return {"folder": self.folder, "spec": self.spec, "loaded": None}
 
-    @cached_property
-    def effects(self) -> np.ndarray:
-        assert self.loaded is not None
-        return self.loaded.behavior(self.loaded.target).effect
-
     def do(self, item: Asked, told: Told | None = None) -> dict[float, float] | list[Scatter | None]:
         """Penalty → score, of a whole place; of a part its scatter matrix in each cell."""
         observed = self.loaded
         assert observed is not None
         rows = observed.rows(item.place.edit, "train")
-        folds = folds_of(observed, rows)
+        folds, effects = folds_of(observed, rows), observed.behavior(observed.target).effect[rows]
         if item.whole:
             x = observed.features(observed.start, item.place, rows)
             spec = observed.spec
-            return cross_validate(item.kind, x, self.effects[rows], folds, spec.explainers, seed=spec.seed)
+            return cross_validate(item.kind, x, effects, folds, spec.explainers, seed=spec.seed)
         assert folds is not None
         cells = Cells.of(folds, len(rows))
         found: list[Scatter | None] = [None] * len(cells)
         for start in range(item.start, item.stop, BLOCK):
             some = slice(start, min(start + BLOCK, item.stop))
             x = observed.features(observed.start, item.place, rows[some], part=True)
-            here = scatters(x, self.effects[rows[some]], cells.of_row[some], len(cells))
+            here = scatters(x, effects[some], cells.of_row[some], len(cells))
             found = [added(pair) if any(pair) else None for pair in zip(found, here, strict=True)]
         return found
 

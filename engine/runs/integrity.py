@@ -21,8 +21,9 @@ Stamp = tuple[int, int, int, int]
 """Size, time of the content, time of the entry, inode."""
 
 _kept: dict[tuple[str, Stamp], str] = {}
-_busy: dict[str, threading.Lock] = {}
 _lock = threading.Lock()
+_locks = [threading.Lock() for _ in range(64)]
+"""A file has the one of its name's hash: different files are hashed side by side."""
 _beside = ThreadPoolExecutor(1, "hashes")
 
 
@@ -37,9 +38,7 @@ def hash_of(file: Path) -> str:
     key = (str(file), stamp)
     if (known := _kept.get(key)) is not None:
         return known
-    with _lock:
-        own = _busy.setdefault(key[0], threading.Lock())
-    with own:  # sessions that wait for the same file find its hash
+    with _locks[hash(key[0]) % len(_locks)]:  # sessions that wait for the same file find its hash
         if (known := _kept.get(key)) is not None:
             return known
         found = sha256_of(file)
@@ -48,8 +47,6 @@ def hash_of(file: Path) -> str:
                 _kept[key] = found
                 if len(_kept) > MOST:
                     del _kept[next(iter(_kept))]
-        with _lock:
-            _busy.pop(key[0], None)
     return found
 
 

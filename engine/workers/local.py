@@ -88,8 +88,8 @@ HERE = Here()
 class Growing:
     """One thread of this process; from a while on, several processes of one thread each, if cores and memory suffice.
 
-    Threads inside an operation gain less than processes, and lose where others use the machine: tests/benchmarks. From
-    one thread on, the numbers do not depend on when the others begin.
+    One thread from the start, so the numbers do not depend on when the others begin. Measured: CLUSTER.md, beside this
+    file.
     """
 
     seconds: float = 20.0
@@ -113,18 +113,18 @@ class _Growing:
 
     def each(self, items: Iterable[Any], told: Callable[[Any, float], None] = untold) -> Iterator[tuple[Any, Any]]:
         source = iter(items)
-        for item in source if self._alone else ():
-            assert self._alone is not None
+        while self._alone is not None:
             begun = perf_counter()
-            (pair,) = self._alone.each([item], told)
+            pair = next(self._alone.each(source, told), None)
+            if pair is None:
+                return
             self._seconds -= perf_counter() - begun
             yield pair
             if self._seconds < 0 and (count := affordable()) > 1:
                 self._several = _Several(copy(self._alone.work), count)  # plain data, as at the start
                 self._alone = None
-                break
-        if self._several:
-            yield from self._several.each(source, told)
+        assert self._several is not None
+        yield from self._several.each(source, told)
 
     def stop(self) -> None:
         if self._several:
