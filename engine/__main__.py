@@ -30,6 +30,7 @@ OnCluster = Annotated[
     str | None,
     typer.Option("--cluster", help="Ray cluster to work on: auto, or an address; engine/workers/CLUSTER.md"),
 ]
+ThenDashboard = Annotated[bool, typer.Option("--dashboard", help="then open the dashboard on the result")]
 Port = Annotated[int, typer.Option(min=1, max=65535, help="port to serve on; if it is busy, the next free one")]
 
 INTERRUPTED, FAULT = 130, 70
@@ -47,6 +48,8 @@ def make(
     workers: Annotated[
         int | None, typer.Option(min=1, help="processes of one thread each that measure; default: as suits the work")
     ] = None,
+    dashboard: ThenDashboard = False,
+    port: Port = 8501,
     quiet: Quiet = False,
 ) -> None:
     """Make a run: examples, behavior, explanations, metrics. A stopped run is resumed."""
@@ -66,6 +69,10 @@ def make(
     for why in finished.diverged.values():
         typer.echo(f"not testable: {why}", err=True)
     typer.echo(finished.path)
+    if dashboard:
+        from engine.serve import serve
+
+        serve([finished.path.parent], port, first=finished.path)
 
 
 def workers_of(cluster: str | None, processes: int | None) -> Workers:
@@ -128,6 +135,12 @@ def import_data(
     config: Annotated[str | None, typer.Option(help="hf: configuration (subset)")] = None,
     split: Annotated[str | None, typer.Option(help="hf: split to read; default: all")] = None,
     revision: Annotated[str | None, typer.Option(help="hf: branch, tag or commit of a hub id")] = None,
+    models: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--model", help="checkpoint for the spec, in order: MODEL, ID@REVISION or MODEL+ADAPTER; repeatable"
+        ),
+    ] = None,
     show: Annotated[int, typer.Option(min=0, help="examples of each kind of edit in the preview")] = 1,
     dry_run: Annotated[bool, typer.Option("--dry-run", "--preview", help="write nothing")] = False,
     yes: Annotated[bool, typer.Option("--yes", help="write without asking")] = False,
@@ -298,7 +311,8 @@ def real(
     model: Annotated[
         str | None, typer.Option(help="folder, .gguf file or hub id; default: SmolLM2-135M-Instruct from a package")
     ] = None,
-    port: Annotated[int | None, typer.Option(min=1, max=65535, help="serve the dashboard there afterwards")] = None,
+    dashboard: ThenDashboard = False,
+    port: Port = 8501,
     quiet: Quiet = False,
 ) -> None:
     """Make the runs on a real chat model and public data, from nothing. What was stopped is resumed."""
@@ -309,7 +323,7 @@ def real(
     with bars(quiet) as progress:
         for folder in runs.make(out, tasks or (), model=model, progress=progress, workers=Growing()):
             typer.echo(folder)
-    if port:
+    if dashboard:
         serve([out, SAMPLES], port, first=folder)
 
 
