@@ -155,8 +155,11 @@ def write_data(task: str, out: Path) -> Path:
     write(made, out)
     (out / "spec.yaml").unlink()  # the specs of these runs are their own
     if task == "hints":
-        few = [line for line in made.lines if line.edit == "delete_hint"][:: STATEMENTS // FEW]
-        _write(out / "few.jsonl", [line.model_dump(mode="json", exclude_none=True) for line in few])
+        deleted = [line for line in made.lines if line.edit == "delete_hint"]
+        few = deleted[:: STATEMENTS // FEW]
+        words = [*_trained(deleted), *[line for line in deleted if line.split != "train"][::2]]
+        for name, lines in (("few", few), ("words", words)):
+            _write(out / f"{name}.jsonl", [line.model_dump(mode="json", exclude_none=True) for line in lines])
     for name, said in dialogues.items():
         _write(out / f"{name}.jsonl", [{"prompt": prompt, "answer": answer} for prompt, answer in said])
     return out
