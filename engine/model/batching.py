@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import zip_longest
 
 import numpy as np
 
@@ -22,7 +23,7 @@ LEAST_SHARED = 8
 MOST_DEEP = 4
 """Longest chain of rows, each of which continues the one before. Each adds a tensor to join in every layer."""
 PREFIX_FACTOR = 8
-"""Memory bound: rows × (cached + new tokens) of a batch is at most this many times the batch's token limit."""
+"""Memory bound: rows × columns of a batch, cached and new, are at most this many times the batch's token limit."""
 
 
 @dataclass(frozen=True)
@@ -60,13 +61,18 @@ class Piece:
     """The tokens of one row from `start` on; the tokens before are reused from the row `owner` (−1: none)."""
 
     row: int
-    start: int
+    stretches: tuple[int, ...]
+    """Lengths of the stretches that hold the tokens before, as in `Prefix`."""
     owner: int
     length: int
     logits: int = 1
     """Number of positions at which logits are computed."""
     scored: bool = True
     """False for a row that only fills the cache and is scored in a second piece."""
+
+    @property
+    def start(self) -> int:
+        return sum(self.stretches)
 
 
 @dataclass(frozen=True)
@@ -111,7 +117,7 @@ def shared_plan(
     followers: dict[int, list[Piece]] = defaultdict(list)
     starts: dict[int, int] = {}  # row → where the first of its edited texts goes on
     for i, (row, prefix) in enumerate(zip(rows, found, strict=True)):
-        followers[prefix.owner].append(_piece(rows, i, limits, prefix.start, prefix.owner))
+        followers[prefix.owner].append(_piece(rows, i, limits, prefix))
         if prefix.start:
             starts[row.parent] = min(prefix.start, starts.get(row.parent, prefix.start))
     roots = followers.pop(-1)
@@ -120,7 +126,7 @@ def shared_plan(
             row = rows[root.row]
             start = min(starts.get(root.row, 0), row.first_needed(), len(row.tokens) - 1)
             if start > 0:
-                followers[root.row].append(_piece(rows, root.row, limits, start, root.row))
+                followers[root.row].append(_piece(rows, root.row, limits, Prefix(root.row, (start,))))
                 roots[at] = replace(root, scored=False)
     return _batched(roots, (), followers, limits)
 
@@ -144,9 +150,12 @@ class Prefix:
     """The tokens that a row reuses: the first `start` of the row `owner` (−1: none)."""
 
     owner: int = -1
-    start: int = 0
-    depth: int = 0
-    """Number of rows in the chain of owners."""
+    stretches: tuple[int, ...] = ()
+    """How many of them each row in the chain of owners computed, from a whole row to `owner`."""
+
+    @property
+    def start(self) -> int:
+        return sum(self.stretches)
 
 
 def prefixes(rows: Sequence[Row], deep: int = MOST_DEEP, *, across: bool = True) -> list[Prefix]:
@@ -171,7 +180,7 @@ def prefixes(rows: Sequence[Row], deep: int = MOST_DEEP, *, across: bool = True)
             ordered.insert(at, entry)
         most = max(room + below[i], min(below[i], 1))
         options = [_prefix(rows, i, candidate, found, most) for candidate in candidates]
-        found.append(max(options, key=lambda option: (option.start, -option.depth)))
+        found.append(max(options, key=lambda option: (option.start, -len(option.stretches))))
     return found
 
 
@@ -185,9 +194,10 @@ def _prefix(rows: Sequence[Row], number: int, candidate: int, found: Sequence[Pr
     for owner in reversed(chain):
         start = min(common_prefix(row.ids, rows[owner].ids), row.first_needed())
         least = 1 if _original(rows, owner) == own else LEAST_SHARED
-        # What the owner reuses itself is not its own to give: the row above it holds that.
-        if found[owner].depth < most and start > found[owner].start and start >= best.start + least:
-            best = Prefix(owner, start, found[owner].depth + 1)
+        above = found[owner].stretches
+        added = start - sum(above)  # what the owner reuses itself is not its own to give: a row above it holds that
+        if len(above) < most and added > 0 and start >= best.start + least:
+            best = Prefix(owner, (*above, added))
     return best
 
 
@@ -198,11 +208,11 @@ def _original(rows: Sequence[Row], number: int) -> int:
     return number
 
 
-def _piece(rows: Sequence[Row], number: int, limits: Limits, start: int = 0, owner: int = -1) -> Piece:
-    row = rows[number]
-    length = len(row.tokens) - start
+def _piece(rows: Sequence[Row], number: int, limits: Limits, prefix: Prefix | None = None) -> Piece:
+    row, prefix = rows[number], prefix or Prefix()
+    length = len(row.tokens) - prefix.start
     logits = length if limits.logits_everywhere else len({position for position, *_ in row.asks})
-    return Piece(number, start, owner, length, max(1, logits))
+    return Piece(number, prefix.stretches, prefix.owner, length, max(1, logits))
 
 
 def distinct_rows(groups: Sequence[Sequence[Text]], kind: Kind = any_rows) -> list[Row]:
@@ -286,20 +296,22 @@ def common_prefix(one: Sequence[int] | np.ndarray, other: Sequence[int] | np.nda
 def batches(pieces: Sequence[Piece], limits: Limits) -> Iterator[list[Piece]]:
     """Cut pieces into batches within the limits, longest pieces first, with little padding."""
     batch: list[Piece] = []
-    padding = most_cached = most_logits = 0
+    cached: list[int] = []  # columns of each stretch: the longest that a row has of it
+    padding = most_logits = 0
     for piece in sorted(pieces, key=lambda p: (-p.length, p.row)):
+        columns = [max(pair) for pair in zip_longest(cached, piece.stretches, fillvalue=0)]
         if batch:
             size, longest = len(batch) + 1, batch[0].length
             padding += longest - piece.length
             if (
                 size * longest > limits.tokens
                 or padding > max(SLACK_TOKENS, SLACK_SHARE * size * longest)
-                or size * (max(most_cached, piece.start) + longest) > PREFIX_FACTOR * limits.tokens
+                or size * (sum(columns) + longest) > PREFIX_FACTOR * limits.tokens
                 or (limits.logits and size * max(most_logits, piece.logits) > limits.logits)
             ):
                 yield batch
-                batch, padding, most_cached, most_logits = [], 0, 0, 0
+                batch, columns, padding, most_logits = [], list(piece.stretches), 0, 0
         batch.append(piece)
-        most_cached, most_logits = max(most_cached, piece.start), max(most_logits, piece.logits)
+        cached, most_logits = columns, max(most_logits, piece.logits)
     if batch:
         yield batch

@@ -220,7 +220,7 @@ class _Work:
         new = self._run(batch, before)
         for after in batch.continued_by:
             reused = [stretch.of_rows(after.owners) for stretch in before]
-            added = [p.start - batch.pieces[i].start for p, i in zip(after.pieces, after.owners, strict=True)]
+            added = [piece.stretches[-1] for piece in after.pieces]
             self._run_tree(after, [*reused, Stretch(new, after.owners, added)])
 
     def _run(self, batch: Batch, stretches: Sequence[Stretch] = ()) -> list[KeysValues]:

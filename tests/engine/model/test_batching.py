@@ -82,6 +82,7 @@ def test_every_row_is_scored_once_from_a_prefix_that_it_has_and_that_holds_no_re
                     assert owner.row == piece.owner and owner.start < piece.start <= row.first_needed()
                     assert row.tokens[: piece.start] == rows[owner.row].tokens[: piece.start]
                     assert piece.length == len(row.tokens) - piece.start > 0
+                    assert piece.row == piece.owner or piece.stretches[:-1] == owner.stretches
         deepest = max(deepest, depth(plan))
     assert deepest == deep, "two heads, originals, edited texts and their second answers continue one another"
 
@@ -120,7 +121,7 @@ def test_rows_beyond_the_rotary_limit_are_batched_apart():
 @pytest.mark.parametrize("limits", [Limits(64), Limits(2000, 20), Limits(2000)])
 def test_batches_keep_their_limits_with_little_padding(limits):
     rng = np.random.default_rng(2)
-    pieces = [Piece(i, 0, -1, int(n), int(k)) for i, (n, k) in enumerate(rng.integers(1, 9, (200, 2)) * [7, 1])]
+    pieces = [Piece(i, (), -1, int(n), int(k)) for i, (n, k) in enumerate(rng.integers(1, 9, (200, 2)) * [7, 1])]
     cut = list(batches(pieces, limits))
     assert sorted(piece.row for batch in cut for piece in batch) == list(range(200))
     for batch in cut:
@@ -131,8 +132,10 @@ def test_batches_keep_their_limits_with_little_padding(limits):
 
 
 def test_long_prefixes_make_smaller_batches():
-    short, long = ([Piece(i, start, 0, 1) for i in range(100)] for start in (1, 900))
-    assert len(list(batches(short, Limits(1000)))) < len(list(batches(long, Limits(1000))))
+    cuts = {"short": [(1,)], "long": [(900,)], "apart": [(450, 450), (1, 899)]}
+    pieces = {name: [Piece(i, some[i % len(some)], 0, 1) for i in range(100)] for name, some in cuts.items()}
+    short, long, apart = (len(list(batches(some, Limits(1000)))) for some in pieces.values())
+    assert short < long < apart, "each stretch has as many columns as its longest part"
 
 
 def test_originals_that_begin_alike_continue_the_first_of_them():
