@@ -58,6 +58,8 @@ class Sample:
     """A few examples, measured with one model."""
 
     tokens_a_character: float
+    tokens: int
+    """Of measuring all examples."""
     tokens_a_second: float
     weights: int
     width: int
@@ -81,16 +83,17 @@ def forecast(spec: RunSpec, examples: pa.Table, progress: Progress = silent) -> 
 
 
 def _sampled(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table) -> Sample:
-    from engine.model.batch_size import bytes_a_token, tokens_a_batch
+    from engine.model.batch_size import bytes_a_token
     from engine.model.behavior import measure
 
     work = Measuring.of(spec, checkpoint, Path("-"), spec.chat)
     work.examples = examples
     work.begin()
-    wanted = CHARACTERS_A_TOKEN * tokens_a_batch(work.loaded.model)
-    characters = Layout.of(examples, 1).weight[1:]
+    facts = work.facts()
+    layout = Layout.of(examples, facts.tokens_a_batch, facts.head)
+    wanted = CHARACTERS_A_TOKEN * facts.tokens_a_batch
     ids = examples["prompt_id"].to_numpy()
-    last = max(LEAST_PROMPTS - 1, ids[min(np.searchsorted(characters, wanted), len(ids) - 1)])
+    last = max(LEAST_PROMPTS - 1, ids[min(np.searchsorted(layout.weight[1:], wanted), len(ids) - 1)])
     few = examples.slice(0, int(np.searchsorted(ids, last, side="right")))
     options: dict[str, Any] = {"hidden": work.hidden, "examples_too": work.examples_too, "batch_size": spec.batch_size}
     first = measure(work.loaded, few, **options)
@@ -98,25 +101,24 @@ def _sampled(spec: RunSpec, checkpoint: CheckpointSpec, examples: pa.Table) -> S
     again = measure(work.loaded, few, **options, trial=first.report.trial)
     seconds = perf_counter() - begun
     model, tokens = work.loaded.model, again.report.tokens
-    a_character = tokens / Layout.of(few, 1).amount(0, len(few))
+    a_character = tokens / layout.amount(0, len(few))
+    in_all = round(a_character * layout.amount(0, len(examples)))
     weights = sum(p.numel() * p.element_size() for p in model.parameters())
-    batch = tokens_a_batch(model) * bytes_a_token(model)
-    one = Sample(a_character, tokens / seconds, weights, work.loaded.width, work.loaded.n_layers, batch)
+    batch = facts.tokens_a_batch * bytes_a_token(model)
+    one = Sample(a_character, in_all, tokens / seconds, weights, work.loaded.width, work.loaded.n_layers, batch)
     if checkpoint.family != spec.checkpoints[0].family or not any(c.trained for c in spec.checkpoints):
         return one
     return replace(one, training=training_of(spec, work.loaded, examples))
 
 
 def _measuring(spec: RunSpec, examples: pa.Table, samples: dict[str, Sample]) -> Iterator[Cost]:
-    characters = Layout.of(examples, 1).amount(0, len(examples))
     first = samples[spec.checkpoints[0].family]
 
     def behavior(checkpoint: CheckpointSpec) -> Cost:
         one = samples[checkpoint.family]
-        tokens = round(characters * one.tokens_a_character)
         disk = _hidden_bytes(spec, checkpoint, examples, one) + 8 * len(examples)
-        seconds = tokens / one.tokens_a_second
-        return Cost(f"behavior {checkpoint.name}", tokens, seconds, one.weights + one.batch, disk)
+        seconds = one.tokens / one.tokens_a_second
+        return Cost(f"behavior {checkpoint.name}", one.tokens, seconds, one.weights + one.batch, disk)
 
     yield from (behavior(c) for c in spec.all_checkpoints if not c.trained)
     trained = [c for c in spec.checkpoints if c.trained]

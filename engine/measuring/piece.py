@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from engine.config import ChatSpec, CheckpointSpec, HiddenSpec, InputError, RunSpec
 from engine.records import BEHAVIOR
 from engine.runs.parts import arrays_writer, put, rows_of, table_writer
-from engine.runs.pieces import Piece, piece_part
+from engine.runs.pieces import CHARACTERS_A_TOKEN, Piece, head_of, longest_of, piece_part
 from engine.workers.local import Told
 
 PROMPTS, EXAMPLES = "prompts:", "examples:"
@@ -34,10 +34,14 @@ class Asked:
 
 @dataclass(frozen=True)
 class Facts:
-    """What is known of a checkpoint once it is loaded: tokens of a forward, and how it reads prompts (`Chat.used`)."""
+    """What is known of a checkpoint once it is loaded."""
 
     tokens_a_batch: int
+    """Tokens of a forward."""
+    head: int
+    """Characters with which all texts begin; 0 if the checkpoint can't compute them once for several texts."""
     chat: dict[str, Any] | None
+    """How it reads prompts (`Chat.used`)."""
 
 
 @dataclass(frozen=True)
@@ -95,9 +99,7 @@ class Measuring:
     def do(self, item: Asked | None, told: Told | None = None) -> Any:
         """Measure and write a piece; returns `Done`. None: returns `Facts`, from which the layout follows."""
         if item is None:
-            from engine.model.batch_size import tokens_a_batch
-
-            return Facts(tokens_a_batch(self.loaded.model), self.loaded.chat.used if self.loaded.chat else None)
+            return self.facts()
         begun = perf_counter()
         arrays, reports = self.measured(item, told)
         name, piece = self.checkpoint.name, item.piece
@@ -117,6 +119,17 @@ class Measuring:
             halved=reports[-1].halved,
             trial=reports[-1].trial,
         )
+
+    def facts(self) -> Facts:
+        """What the layout of all pieces follows from."""
+        from engine.model.batch_size import tokens_a_batch
+        from engine.model.forward import can_share
+
+        assert self.examples is not None
+        model, chat = self.loaded.model, self.loaded.chat
+        longest = longest_of(self.examples) // CHARACTERS_A_TOKEN
+        head = 0 if can_share(model, longest) else head_of(self.examples)
+        return Facts(tokens_a_batch(model), head, chat.used if chat else None)
 
     def measured(self, item: Asked, told: Told | None = None) -> tuple[dict[str, np.ndarray], list[Any]]:
         """Arrays of a piece (f, f_edited, hidden states), and the report of each block. Raises SizeError for hidden

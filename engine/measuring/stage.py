@@ -38,7 +38,8 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress, 
         if not (sizes := record.manifest["notes"].get("batch_tokens", {})).get(name):
             _, facts = next(crew.each([None]))
             note_chat(record, name, facts.chat)
-            record.note(batch_tokens=sizes | {name: facts.tokens_a_batch})
+            heads = record.manifest["notes"].get("head", {})
+            record.note(batch_tokens=sizes | {name: facts.tokens_a_batch}, head=heads | {name: facts.head})
         shards = _measure(record, observed.table, name, crew, progress)
     tables = [record.read_table(behavior_part(name, shard)) for shard in range(shards)]
     record.write_table(final, pa.concat_tables(tables))
@@ -48,7 +49,7 @@ def measure(checkpoint: CheckpointSpec, observed: Observed, progress: Progress, 
 def _measure(record: Run, examples: pa.Table, name: str, crew: Crew, progress: Progress) -> int:
     """Measure what is left; returns the number of shards."""
     notes = record.manifest["notes"]
-    layout = Layout.of(examples, notes["batch_tokens"][name])
+    layout = Layout.of(examples, notes["batch_tokens"][name], notes.get("head", {}).get(name, 0))
     shards = list(pairwise(layout.shards.tolist()))
     for number, shard in enumerate(shards):
         _merge(record, examples, name, number, shard)  # killed between a shard's last piece and this

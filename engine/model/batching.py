@@ -5,8 +5,12 @@ Pure functions on token ids, without torch. `counterfactuals` executes the plan.
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from bisect import bisect
+from collections import defaultdict
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
+from itertools import zip_longest
 
 import numpy as np
 
@@ -14,8 +18,12 @@ from engine.model.alike import Kind, any_rows
 
 SLACK_TOKENS, SLACK_SHARE = 32, 0.03
 """Start a new batch when padding exceeds max(32 tokens, 3 %)."""
+LEAST_SHARED = 8
+"""A row continues a row of another group only if this saves at least so many tokens."""
+MOST_DEEP = 4
+"""Longest chain of rows, each of which continues the one before. Each adds a tensor to join in every layer."""
 PREFIX_FACTOR = 8
-"""Memory bound: rows × (cached + new tokens) of a batch is at most this many times the batch's token limit."""
+"""Memory bound: rows × columns of a batch, cached and new, are at most this many times the batch's token limit."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +46,11 @@ class Row:
     asks: list[tuple[int, int, int, int]] = field(default_factory=list)  # position, token, text, answer
     reads: list[tuple[int, tuple[int, ...]]] = field(default_factory=list)  # read, positions
 
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """The tokens as uint32 [length]."""
+        return np.array(self.tokens, np.uint32)
+
     def first_needed(self) -> int:
         """The first position with a wanted result; it can't lie in a reused prefix."""
         return min([a[0] for a in self.asks] + [p for _, positions in self.reads for p in positions])
@@ -48,13 +61,18 @@ class Piece:
     """The tokens of one row from `start` on; the tokens before are reused from the row `owner` (−1: none)."""
 
     row: int
-    start: int
+    stretches: tuple[int, ...]
+    """Lengths of the stretches that hold the tokens before, as in `Prefix`."""
     owner: int
     length: int
     logits: int = 1
     """Number of positions at which logits are computed."""
     scored: bool = True
-    """False for an original that only fills the cache and is scored in a second piece."""
+    """False for a row that only fills the cache and is scored in a second piece."""
+
+    @property
+    def start(self) -> int:
+        return sum(self.stretches)
 
 
 @dataclass(frozen=True)
@@ -87,64 +105,114 @@ def full_plan(rows: Sequence[Row], limits: Limits, kind: Kind = any_rows) -> lis
     return [Batch(tuple(batch)) for pieces in of_kind.values() for batch in batches(pieces, limits)]
 
 
-def shared_plan(rows: Sequence[Row], limits: Limits, *, two_deep: bool, rescore: bool) -> list[Batch]:
+def shared_plan(
+    rows: Sequence[Row], limits: Limits, *, rescore: bool, deep: int = MOST_DEEP, across: bool = True
+) -> list[Batch]:
     """Batches of whole rows, each with the batches that continue from its keys and values.
 
-    `two_deep`: a continued row may be continued in turn. `rescore`: an original is scored from a prefix of its own, as
-    its edited texts are. Low precision depends on the kernel, so both sides of an effect should use the same one.
+    `rescore`: a whole row is scored from a prefix of its own, as its edited texts are. Low precision depends on the
+    kernel, so both sides of an effect should use the same one. `deep`, `across`: as for `prefixes`.
     """
-    owned: list[tuple[int, int]] = []
-    followers: dict[int, list[Piece]] = {}
-    roots: list[Piece] = []
-    for i, row in enumerate(rows):
-        owner, start = _owner(rows, row, owned, two_deep)
-        owned.append((owner, start))
-        (followers.setdefault(owner, []) if owner >= 0 else roots).append(_piece(rows, i, limits, start, owner))
-    second_pieces = {root: list(pieces) for root, pieces in followers.items() if owned[root][0] < 0}
+    found = prefixes(rows, deep, across=across)
+    followers: dict[int, list[Piece]] = defaultdict(list)
+    starts: dict[int, int] = {}  # row → where the first of its edited texts goes on
+    for i, (row, prefix) in enumerate(zip(rows, found, strict=True)):
+        followers[prefix.owner].append(_piece(rows, i, limits, prefix))
+        if prefix.start:
+            starts[row.parent] = min(prefix.start, starts.get(row.parent, prefix.start))
+    roots = followers.pop(-1)
     if rescore:
         for at, root in enumerate(roots):
-            if root.row not in followers:
-                continue
             row = rows[root.row]
-            start = min(*(p.start for p in followers[root.row]), row.first_needed(), len(row.tokens) - 1)
+            start = min(starts.get(root.row, 0), row.first_needed(), len(row.tokens) - 1)
             if start > 0:
-                second_pieces[root.row].append(_piece(rows, root.row, limits, start, root.row))
+                followers[root.row].append(_piece(rows, root.row, limits, Prefix(root.row, (start,))))
                 roots[at] = replace(root, scored=False)
+    return _batched(roots, (), followers, limits)
 
+
+def _batched(
+    pieces: Sequence[Piece], before: Sequence[Piece], followers: Mapping[int, Sequence[Piece]], limits: Limits
+) -> list[Batch]:
+    """Batches of pieces that continue rows of the batch `before`, each with the batches that continue it in turn."""
+    places = {piece.row: i for i, piece in enumerate(before)}
     plan = []
-    for first in batches(roots, limits):
-        seconds = []
-        for second in batches([p for root in first for p in second_pieces.get(root.row, ())], limits):
-            # A rescored original owns its second pieces; only the other pieces are continued from here.
-            waiting = [p for piece in second if piece.row != piece.owner for p in followers.get(piece.row, ())]
-            thirds = [_continuing(third, second) for third in batches(waiting, limits)]
-            seconds.append(_continuing(second, first, thirds))
-        plan.append(Batch(tuple(first), continued_by=tuple(seconds)))
+    for batch in batches(pieces, limits):
+        # A rescored row owns its second piece; other rows continue the first one.
+        waiting = [p for piece in batch if piece.row != piece.owner for p in followers.get(piece.row, ())]
+        owners = tuple(places[piece.owner] for piece in batch) if before else ()
+        plan.append(Batch(tuple(batch), owners, tuple(_batched(waiting, batch, followers, limits))))
     return plan
 
 
-def _continuing(pieces: Sequence[Piece], before: Sequence[Piece], continued_by: Sequence[Batch] = ()) -> Batch:
-    index = {piece.row: i for i, piece in enumerate(before)}
-    return Batch(tuple(pieces), tuple(index[piece.owner] for piece in pieces), tuple(continued_by))
+@dataclass(frozen=True)
+class Prefix:
+    """The tokens that a row reuses: the first `start` of the row `owner` (−1: none)."""
+
+    owner: int = -1
+    stretches: tuple[int, ...] = ()
+    """How many of them each row in the chain of owners computed, from a whole row to `owner`."""
+
+    @property
+    def start(self) -> int:
+        return sum(self.stretches)
 
 
-def _piece(rows: Sequence[Row], number: int, limits: Limits, start: int = 0, owner: int = -1) -> Piece:
-    row = rows[number]
-    length = len(row.tokens) - start
-    logits = length if limits.logits_everywhere else len({position for position, *_ in row.asks})
-    return Piece(number, start, owner, length, max(1, logits))
+def prefixes(rows: Sequence[Row], deep: int = MOST_DEEP, *, across: bool = True) -> list[Prefix]:
+    """What each row reuses of earlier rows: a prefix tree of all rows, at most `deep` edges deep.
+
+    A row continues the row that computed the last token they share. If that is too deep or saves too little, it
+    continues the row above that one. `across`: rows of different groups share their beginnings, too. Originals leave
+    room in the depth for the rows of their group.
+    """
+    below: list[int] = []  # steps from each row to its original
+    for row in rows:
+        below.append(0 if row.parent < 0 else below[row.parent] + 1)
+    room = deep - max(below, default=0)
+    found: list[Prefix] = []
+    ordered: list[tuple[bytes, int]] = []  # earlier rows in the order of their tokens
+    for i, row in enumerate(rows):
+        candidates = [row.parent]
+        if across:
+            entry = row.ids.astype(">u4").tobytes(), i  # big-endian bytes are in the order of the tokens
+            at = bisect(ordered, entry)
+            candidates += [other for _, other in ordered[max(0, at - 1) : at + 1]]  # one of them shares the most
+            ordered.insert(at, entry)
+        most = max(room + below[i], min(below[i], 1))
+        options = [_prefix(rows, i, candidate, found, most) for candidate in candidates]
+        found.append(max(options, key=lambda option: (option.start, -len(option.stretches))))
+    return found
 
 
-def _owner(rows: Sequence[Row], row: Row, owned: Sequence[tuple[int, int]], two_deep: bool) -> tuple[int, int]:
-    """The row that this one continues (−1: none) and how many tokens it reuses; `owned` holds those of earlier rows."""
-    candidate = row.parent
+def _prefix(rows: Sequence[Row], number: int, candidate: int, found: Sequence[Prefix], most: int) -> Prefix:
+    """What a row reuses of a candidate, or of a row above it. `found`: of earlier rows; `most`: the greatest depth."""
+    chain = []
     while candidate >= 0:
-        start = min(common_prefix(row.tokens, rows[candidate].tokens), row.first_needed())
-        above, from_above = owned[candidate]
-        if start > from_above and (above < 0 or (two_deep and owned[above][0] < 0)):
-            return candidate, start
-        candidate = above
-    return -1, 0
+        chain.append(candidate)
+        candidate = found[candidate].owner
+    best, row, own = Prefix(), rows[number], _original(rows, number)
+    for owner in reversed(chain):
+        start = min(common_prefix(row.ids, rows[owner].ids), row.first_needed())
+        least = 1 if _original(rows, owner) == own else LEAST_SHARED
+        above = found[owner].stretches
+        added = start - sum(above)  # what the owner reuses itself is not its own to give: a row above it holds that
+        if len(above) < most and added > 0 and start >= best.start + least:
+            best = Prefix(owner, (*above, added))
+    return best
+
+
+def _original(rows: Sequence[Row], number: int) -> int:
+    """The first row of a row's group."""
+    while rows[number].parent >= 0:
+        number = rows[number].parent
+    return number
+
+
+def _piece(rows: Sequence[Row], number: int, limits: Limits, prefix: Prefix | None = None) -> Piece:
+    row, prefix = rows[number], prefix or Prefix()
+    length = len(row.tokens) - prefix.start
+    logits = length if limits.logits_everywhere else len({position for position, *_ in row.asks})
+    return Piece(number, prefix.stretches, prefix.owner, length, max(1, logits))
 
 
 def distinct_rows(groups: Sequence[Sequence[Text]], kind: Kind = any_rows) -> list[Row]:
@@ -218,7 +286,7 @@ def log_odds_terms(
     return terms
 
 
-def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
+def common_prefix(one: Sequence[int] | np.ndarray, other: Sequence[int] | np.ndarray) -> int:
     """Length of the longest common prefix."""
     n = min(len(one), len(other))
     different = np.flatnonzero(np.asarray(one[:n]) != np.asarray(other[:n]))
@@ -228,20 +296,22 @@ def common_prefix(one: Sequence[int], other: Sequence[int]) -> int:
 def batches(pieces: Sequence[Piece], limits: Limits) -> Iterator[list[Piece]]:
     """Cut pieces into batches within the limits, longest pieces first, with little padding."""
     batch: list[Piece] = []
-    padding = most_cached = most_logits = 0
+    cached: list[int] = []  # columns of each stretch: the longest that a row has of it
+    padding = most_logits = 0
     for piece in sorted(pieces, key=lambda p: (-p.length, p.row)):
+        columns = [max(pair) for pair in zip_longest(cached, piece.stretches, fillvalue=0)]
         if batch:
             size, longest = len(batch) + 1, batch[0].length
             padding += longest - piece.length
             if (
                 size * longest > limits.tokens
                 or padding > max(SLACK_TOKENS, SLACK_SHARE * size * longest)
-                or size * (max(most_cached, piece.start) + longest) > PREFIX_FACTOR * limits.tokens
+                or size * (sum(columns) + longest) > PREFIX_FACTOR * limits.tokens
                 or (limits.logits and size * max(most_logits, piece.logits) > limits.logits)
             ):
                 yield batch
-                batch, padding, most_cached, most_logits = [], 0, 0, 0
+                batch, columns, padding, most_logits = [], list(piece.stretches), 0, 0
         batch.append(piece)
-        most_cached, most_logits = max(most_cached, piece.start), max(most_logits, piece.logits)
+        cached, most_logits = columns, max(most_logits, piece.logits)
     if batch:
         yield batch

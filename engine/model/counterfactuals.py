@@ -2,12 +2,14 @@
 
 Texts come in groups, the original first. Before the edit, an edited row has the same tokens as the original row, so
 the original's keys and values are reused. After the edit every hidden state changes. The work is L + Σ Sᵢ tokens, not
-(K + 1) L, where Sᵢ counts the tokens from the start of edit i. `batching` plans the batches: originals first, then
-the suffixes of their edited rows, then second answers that continue an edited row. Models whose cache can't be sliced
-run full rows, and the report says so.
+(K + 1) L, where Sᵢ counts the tokens from the start of edit i. Originals that begin alike (a chat template, a system
+prompt, few-shot examples) share that head in the same way: it is computed once for all texts of a call. `batching`
+plans the batches, from whole rows to the rows that continue them. Models whose cache can't be sliced run full rows,
+and the report says so.
 
-Memory: keys and values of one batch of originals and of one batch that continues them, a copy of both for one layer,
-the logits of one batch twice (MOST_LOGITS numbers in fp32, or those of one row), and the results.
+Memory: keys and values of the batches on the way from whole rows to the batch that runs (MOST_DEEP + 1 at most), a
+copy of them for one layer, the logits of one batch twice (MOST_LOGITS numbers in fp32, or those of one row), and the
+results.
 """
 
 from __future__ import annotations
@@ -23,7 +25,7 @@ from transformers import DynamicCache
 
 from engine.model.alike import kind_of
 from engine.model.batch_size import rows_a_batch
-from engine.model.batching import Batch, Limits, Text, distinct_rows, full_plan, shared_plan
+from engine.model.batching import MOST_DEEP, Batch, Limits, Text, distinct_rows, full_plan, prefixes, shared_plan
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import (
     Ask,
@@ -124,13 +126,13 @@ def _is_out_of_memory(error: BaseException) -> bool:
 
 
 def _unsafe(work: _Work, groups: Sequence[Sequence[Text]], batch_size: int) -> str:
-    """The reason against the shared path, empty if there is none. It is tested on the first group with two texts, and
-    on a batch whose prefixes differ in length as much as these rows allow."""
+    """The reason against the shared path, empty if there is none. It is tested on the first group with two texts (on
+    two groups if none has), and on a batch whose prefixes differ in length as much as these rows allow."""
     group = next((g for g in groups if len(g) > 1), None)
-    if group is None:
+    if group is None and not any(prefix.start for prefix in prefixes(work.rows, 1)):
         return "no two texts share a beginning"
     try:
-        trial = _Work(work.checkpoint, [group[:3]])
+        trial = _Work(work.checkpoint, [group[:3]] if group else groups[:2])
         full, shared = (trial.run(path, batch_size).log_probs for path in ("full", "shared"))
         longest = max(work.rows, key=lambda row: len(row.tokens))
         apart = np.max(
@@ -207,19 +209,19 @@ class _Work:
         return TextScores(self.log_probs, self.states, report)
 
     def _run_shared(self, limits: Limits) -> None:
-        """Run originals, then the rows that continue their keys and values, then the rows that continue those."""
-        two_deep = not can_share(self.checkpoint.model, self.longest, stretches=2)
-        rescore = self.checkpoint.model.dtype != torch.float32
-        for first in shared_plan(self.rows, limits, two_deep=two_deep, rescore=rescore):
-            kept = self._run(first)
-            for second in first.continued_by:
-                prefix = Stretch(kept, second.owners, [piece.start for piece in second.pieces])
-                new = self._run(second, [prefix])
-                for third in second.continued_by:
-                    reused = [prefix.lengths[i] for i in third.owners]
-                    added = [piece.start - n for piece, n in zip(third.pieces, reused, strict=True)]
-                    whole = Stretch(kept, [prefix.owners[i] for i in third.owners], reused)
-                    self._run(third, [whole, Stretch(new, third.owners, added)])
+        """Run whole rows, then the rows that continue their keys and values, then the rows that continue those."""
+        model = self.checkpoint.model
+        deep = next((n for n in range(MOST_DEEP, 1, -1) if not can_share(model, self.longest, stretches=n)), 1)
+        for batch in shared_plan(self.rows, limits, deep=deep, rescore=model.dtype != torch.float32):
+            self._run_tree(batch, [])
+
+    def _run_tree(self, batch: Batch, before: Sequence[Stretch]) -> None:
+        """Run a batch whose rows continue the stretches `before`, and all batches that continue it in turn."""
+        new = self._run(batch, before)
+        for after in batch.continued_by:
+            reused = [stretch.of_rows(after.owners) for stretch in before]
+            added = [piece.stretches[-1] for piece in after.pieces]
+            self._run_tree(after, [*reused, Stretch(new, after.owners, added)])
 
     def _run(self, batch: Batch, stretches: Sequence[Stretch] = ()) -> list[KeysValues]:
         """Run a batch and add its results. Returns its keys and values if further batches continue it."""

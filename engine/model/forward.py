@@ -250,6 +250,10 @@ class Stretch:
     owners: Sequence[int]
     lengths: Sequence[int]
 
+    def of_rows(self, rows: Sequence[int]) -> Stretch:
+        """The same stretch for rows that continue these rows."""
+        return Stretch(self.layers, [self.owners[i] for i in rows], [self.lengths[i] for i in rows])
+
     def columns(self, device: torch.device) -> Tensor:
         """Mask of the columns that each row shares, bool [rows, greatest length]."""
         return torch.arange(max(self.lengths), device=device) < torch.tensor(self.lengths, device=device)[:, None]

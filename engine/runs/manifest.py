@@ -76,6 +76,7 @@ class Notes(_Told):
 
     batch_size: dict[str, Annotated[StrictInt, Field(ge=1)]] = {}
     batch_tokens: dict[str, Annotated[StrictInt, Field(ge=1)]] = {}
+    head: dict[str, Annotated[StrictInt, Field(ge=0)]] = {}
     halved: dict[str, Annotated[StrictInt, Field(ge=1, le=64)]] = {}
     tokens: dict[str, Annotated[StrictInt, Field(ge=0)]] = {}
     trial: dict[str, str] = {}

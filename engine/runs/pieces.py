@@ -4,14 +4,15 @@
 - A **piece** is some blocks in a row that are measured and saved together. Pieces depend on the clock; numbers do not.
 - A **shard** is a part of the finished run: some blocks in a row, the same whatever the pieces were.
 
-All examples of a prompt are in one block, because they share its keys and values.
+All examples of a prompt are in one block, because they share its keys and values. A **head** with which all texts begin
+(few-shot examples, say) is computed once in each block, so a block is many times as long as the head.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import pairwise, takewhile
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +23,8 @@ SHARD = 4096
 MOST_SHARDS = 200
 BATCHES_A_BLOCK = 8
 """Full batches of a block, about: enough that its last, half-empty ones weigh little."""
+HEADS_A_BLOCK = 9
+"""Length of a block beside its head, at least: a head that is computed again in each block costs a tenth at most."""
 CHARACTERS_A_TOKEN = 4
 """About, in English; it sizes blocks before anything is tokenised."""
 SECONDS = 30.0
@@ -67,24 +70,26 @@ class Layout:
     shards: np.ndarray
     """The same for shards; each is also a block's, [shards + 1]."""
     weight: np.ndarray
-    """Characters of all texts before each row, [rows + 1]."""
+    """Characters of all texts before each row, [rows + 1]. The head counts once in each block."""
 
     @classmethod
-    def of(cls, examples: pa.Table, tokens_a_batch: int) -> Layout:
-        """The layout for a model that takes so many tokens in a forward. `examples` are sorted by prompt."""
+    def of(cls, examples: pa.Table, tokens_a_batch: int, head: int = 0) -> Layout:
+        """The layout for a model that takes so many tokens in a forward. `examples` are sorted by prompt; `head`: the
+        number of characters that the model computes once for all texts of a block (`head_of`)."""
         prompt = examples["prompt_id"].to_numpy()
         n = len(prompt)
         new = np.r_[True, prompt[1:] != prompt[:-1]]
-        characters = np.where(new, _lengths(examples["prompt"]), 0) + _lengths(examples["edited"])
+        characters = np.where(new, _lengths(examples["prompt"]) - head, 0) + _lengths(examples["edited"]) - head
         weight = np.r_[0, np.cumsum(characters)]
         firsts = np.flatnonzero(new)  # the rows at which prompts begin
         shard = firsts // max(SHARD, -(-n // MOST_SHARDS))
-        budget = BATCHES_A_BLOCK * CHARACTERS_A_TOKEN * tokens_a_batch
+        budget = max(BATCHES_A_BLOCK * CHARACTERS_A_TOKEN * tokens_a_batch, HEADS_A_BLOCK * head)
         shards = np.r_[firsts[np.r_[True, shard[1:] != shard[:-1]]], n]
         begun = weight[shards[np.searchsorted(shards, firsts, side="right") - 1]]  # where each prompt's shard begins
         block = (weight[firsts] - begun) // budget
         begins = np.r_[True, (shard[1:] != shard[:-1]) | (block[1:] != block[:-1])]
-        return cls(np.r_[firsts[begins], n], shards, weight)
+        characters[firsts[begins]] += head
+        return cls(np.r_[firsts[begins], n], shards, np.r_[0, np.cumsum(characters)])
 
     def amount(self, start: int, stop: int) -> float:
         """Characters of the rows from start to stop."""
@@ -127,6 +132,18 @@ class Cutter:
                 if stop in ends:
                     break
             yield self._layout.piece(bounds)
+
+
+def head_of(examples: pa.Table) -> int:
+    """Number of characters with which all texts begin: those that the first and the last of them, sorted, share."""
+    ends = [pc.min_max(pc.cast(examples[column], pa.string())).as_py() for column in ("prompt", "edited")]
+    both = zip(min(end["min"] for end in ends), max(end["max"] for end in ends), strict=False)
+    return sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], both))
+
+
+def longest_of(examples: pa.Table) -> int:
+    """Characters of the longest text."""
+    return int(max(_lengths(examples[column]).max() for column in ("prompt", "edited")))
 
 
 def _lengths(texts: pa.ChunkedArray) -> np.ndarray:

@@ -16,7 +16,18 @@ from typing import Any
 
 from tests.benchmarks.side_by_side import failed, machine
 
-BENCHMARKS = ["counterfactuals", "probes", "bootstrap", "mlp", "slider", "memory", "dashboard", "pages", "accelerator"]
+BENCHMARKS = [
+    "counterfactuals",
+    "heads",
+    "probes",
+    "bootstrap",
+    "mlp",
+    "slider",
+    "memory",
+    "dashboard",
+    "pages",
+    "accelerator",
+]
 """Modules beside this one with `rows()`. To add one, name it here."""
 HEADER = """\
 | what | ours | theirs | ratio (min … max) | of processor time | limit | goal | largest difference | tolerance | met |

@@ -16,7 +16,7 @@ from engine.config import CheckpointSpec
 from engine.model.checkpoints import Checkpoint
 from engine.model.counterfactuals import score_texts
 from tests.benchmarks import __main__ as benchmarks
-from tests.benchmarks import accelerator, counterfactuals, inseq_occlusion, memory, slider
+from tests.benchmarks import accelerator, counterfactuals, heads, inseq_occlusion, memory, slider
 from tests.benchmarks.side_by_side import row
 
 
@@ -147,3 +147,18 @@ def test_ours_beside_inseq_are_effects_of_f_where_that_takes_one_pass(tiny_llama
     )
     np.testing.assert_allclose(both[:, 0], np.abs(f[0] - f[1:]), atol=1e-5)
     assert both.shape == one.shape == (4, 1)
+
+
+def test_all_ways_to_compute_a_head_agree_and_a_missing_llama_cpp_is_a_failed_row(monkeypatch):
+    given = heads.problem(head=20, length=30, prompts=3)
+    assert heads.nodes(given) == len({tuple(row[:n]) for row in given.tolist() for n in range(1, 31)})
+    (log_probs, report), (apart, before) = heads.ours(given), heads.pairs_only(given)
+    np.testing.assert_allclose(log_probs, heads.batched(given, 4), atol=heads.TOLERANCE)
+    np.testing.assert_allclose(apart, log_probs, atol=heads.TOLERANCE)
+    assert heads.nodes(given) <= report.tokens < before.tokens < given.size
+    monkeypatch.setitem(sys.modules, "llama_cpp", None)
+    monkeypatch.setattr(heads, "CASES", {"a head": (20, 30, 3)})
+    monkeypatch.setattr(heads, "GOALS", {"a head": None})
+    *measured, peer = heads.rows()
+    assert len(measured) == 3 and all(row["repetitions"] for row in measured)
+    assert not peer["met"] and "llama_cpp" in peer["note"]

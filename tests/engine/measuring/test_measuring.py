@@ -6,12 +6,14 @@ import json
 import os
 import signal
 from dataclasses import dataclass
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
@@ -22,7 +24,7 @@ from engine.config import InputError
 from engine.measuring import stage as measuring
 from engine.measuring.forecast import forecast
 from engine.measuring.piece import Asked, Measuring
-from engine.model import batch_size, counterfactuals
+from engine.model import batch_size, counterfactuals, forward
 from engine.runs import pieces
 from engine.runs.observed import Observed
 from engine.runs.pieces import Cutter, Layout
@@ -90,15 +92,14 @@ def test_any_cut_into_pieces_gives_the_same_bits(layout_and_work, cuts, seed):
 @given(
     prompts=st.lists(st.integers(1, 5), min_size=1, max_size=60),
     tokens=st.integers(1, 40),
+    head=st.integers(0, 7),
     rates=st.lists(st.floats(1, 1e4), min_size=1, max_size=5),
 )
 @settings(deadline=None, max_examples=50)
-def test_pieces_cover_all_rows_once_and_never_cut_a_prompt(prompts, tokens, rates):
-    import pyarrow as pa
-
+def test_pieces_cover_all_rows_once_and_never_cut_a_prompt(prompts, tokens, head, rates):
     ids = np.repeat(np.arange(len(prompts)), prompts)
     texts = [f"prompt {i} " * (i % 7 + 1) for i in ids]
-    layout = Layout.of(pa.table({"prompt_id": ids, "prompt": texts, "edited": texts}), tokens)
+    layout = Layout.of(pa.table({"prompt_id": ids, "prompt": texts, "edited": texts}), tokens, head)
     assert set(layout.shards) <= set(layout.blocks)
     assert all(ids[row - 1] != ids[row] for row in layout.blocks[1:-1])
     cutter, made = Cutter(layout, layout.left([])), []
@@ -113,6 +114,43 @@ def test_pieces_cover_all_rows_once_and_never_cut_a_prompt(prompts, tokens, rate
     half = [(piece.start, piece.stop) for piece in made[::2]]
     left = [row for start, stop in layout.left(half) for row in range(start, stop)]
     assert sorted(left + [row for start, stop in half for row in range(start, stop)]) == list(range(len(ids)))
+
+
+def test_a_block_is_many_times_as_long_as_the_head_and_counts_it_once():
+    head, n = "Two examples first. " * 30, 100
+    texts = {name: [f"{head}{name} {i:03d}" for i in range(n)] for name in ("prompt", "edited")}
+    table = pa.table({"prompt_id": np.arange(n)} | texts)
+    assert pieces.head_of(table) == len(head) and pieces.longest_of(table) == len(head) + len("prompt 000")
+    few, many = Layout.of(table, 1, len(head)), Layout.of(table, 1)
+    assert len(many.blocks) == n + 1, "a prompt fills a block"
+    own = len("prompt 000" + "edited 000")
+    assert few.amount(0, n) == n * own + len(head) * (len(few.blocks) - 1)
+    assert all(own * (b - a) > 0.9 * pieces.HEADS_A_BLOCK * len(head) for a, b in pairwise(few.blocks[:-1]))
+    other = table.set_column(2, "edited", pa.array([*texts["edited"][1:], "Three"]))
+    assert pieces.head_of(other) == 1, "an edit within the head shortens it"
+
+
+def test_few_shot_examples_are_computed_once_in_a_run_but_not_by_a_model_that_cannot_share(spec, tmp_path, monkeypatch):
+    """Blocks of single prompts would compute them for each of these."""
+    spec = spec.model_copy(update={"hidden": spec.hidden.model_copy(update={"positions": ("last",)})})
+    monkeypatch.setattr(batch_size, "tokens_a_batch", lambda model: TOKENS)
+    table, shots = pipeline.load_examples(spec), "Dana is a doctor. She thinks it is so. The answer is yes. " * 2
+    for column in ("prompt", "edited"):
+        text = pa.array([shots + text for text in table[column].to_pylist()], table.schema.field(column).type)
+        table = table.set_column(table.schema.get_field_index(column), column, text)
+    monkeypatch.setattr(pipeline, "load_examples", lambda _: table)
+    run = measured(spec, tmp_path / "run")
+    notes = run.manifest["notes"]
+    assert notes["head"][NAME] >= len(shots) and notes["forward_path"][NAME] == "shared"
+    with monkeypatch.context() as patch:
+        patch.setattr(counterfactuals, "shared_plan", partial(counterfactuals.shared_plan, across=False))
+        apart = measured(spec, tmp_path / "apart")
+    assert apart.manifest["notes"]["tokens"][NAME] > 1.5 * notes["tokens"][NAME]
+    one, other = (r.read_table(f"behavior/{NAME}.parquet").to_pandas() for r in (run, apart))
+    for column in ("f", "f_edited"):
+        np.testing.assert_allclose(one[column], other[column], atol=1e-5)
+    monkeypatch.setattr(forward, "can_share", lambda *_, **__: "a window")
+    assert measured(spec, tmp_path / "unshared").manifest["notes"]["head"] == {NAME: 0}
 
 
 def test_a_run_of_many_pieces_that_was_stopped_equals_one_of_few(spec, small, tmp_path, monkeypatch):
@@ -160,7 +198,7 @@ def test_a_kill_loses_at_most_the_piece_in_work(spec, small, tmp_path, monkeypat
         measured(spec, tmp_path / "run")
     before = set(begun)
     run = measured(spec, tmp_path / "run")
-    layout = Layout.of(run.read_table("examples.parquet"), TOKENS)
+    layout = Layout.of(run.read_table("examples.parquet"), TOKENS, run.manifest["notes"]["head"][NAME])
     assert len(before) == 5 and len(layout.blocks) > 12
     assert len(begun) == (len(layout.blocks) - 1) + 1, "one block was measured twice"
     assert not [part for part in run.parts if part.startswith("pieces/")] and not (run.path / "pieces").exists()

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 
 from engine.model.batching import (
+    LEAST_SHARED,
     SLACK_SHARE,
     SLACK_TOKENS,
     Batch,
     Limits,
     Piece,
+    Row,
     Text,
     batches,
     common_prefix,
     distinct_rows,
     full_plan,
+    prefixes,
     row_tails,
     shared_plan,
 )
@@ -32,13 +35,15 @@ def every_batch(plan: list[Batch]) -> Iterator[Batch]:
         yield from every_batch(list(batch.continued_by))
 
 
-def drawn_groups(seed: int, answers=((1, 2), (3, 4))) -> list[list[Text]]:
-    """Three originals, each with five texts in which one token is replaced."""
+def drawn_groups(seed: int, answers=((1, 2), (3, 4)), heads: Sequence[int] = (0, 0)) -> list[list[Text]]:
+    """Four originals, each with five texts in which one token is replaced. All begin with the same heads[0] tokens, and
+    half of them go on with the same heads[1] tokens."""
     rng = np.random.default_rng(seed)
+    first, second = (rng.integers(5, 90, length).tolist() for length in heads)
     groups = []
-    for length in (9, 14, 11):
-        x = rng.integers(5, 90, length).tolist()
-        edited = [[*x[:at], 99, *x[at + 1 :]] for at in rng.integers(0, length, 5)]
+    for number, length in enumerate((9, 14, 11, 12)):
+        x = [*first, *(second if number % 2 else ()), *rng.integers(5, 90, length).tolist()]
+        edited = [[*x[:at], 99, *x[at + 1 :]] for at in rng.integers(0, len(x), 5)]
         groups.append([Text(tuple(row), answers, ((len(row) - 1,),)) for row in (x, *edited)])
     return groups
 
@@ -60,13 +65,14 @@ def test_equal_texts_are_one_row_and_parents_are_the_originals():
     assert len(rows[0].asks) == 6 and common_prefix(x.prompt, edited.prompt) == 2
 
 
-@pytest.mark.parametrize("two_deep", [False, True])
+@pytest.mark.parametrize("deep", [1, 2, 3, 4])
 @pytest.mark.parametrize("rescore", [False, True])
 @pytest.mark.parametrize("limits", [WIDE, Limits(30), Limits(60, 4), Limits(60, 4, logits_everywhere=True)])
-def test_every_row_is_scored_once_from_a_prefix_that_it_has_and_that_holds_no_result(two_deep, rescore, limits):
+def test_every_row_is_scored_once_from_a_prefix_that_it_has_and_that_holds_no_result(deep, rescore, limits):
+    deepest = 0
     for seed in range(5):
-        rows = distinct_rows(drawn_groups(seed))
-        plan = shared_plan(rows, limits, two_deep=two_deep, rescore=rescore)
+        rows = distinct_rows(drawn_groups(seed, heads=(20, 9)))
+        plan = shared_plan(rows, limits, deep=deep, rescore=rescore)
         scored = [piece.row for batch in every_batch(plan) for piece in batch.pieces if piece.scored]
         assert sorted(scored) == list(range(len(rows)))
         for batch in every_batch(plan):
@@ -76,13 +82,29 @@ def test_every_row_is_scored_once_from_a_prefix_that_it_has_and_that_holds_no_re
                     assert owner.row == piece.owner and owner.start < piece.start <= row.first_needed()
                     assert row.tokens[: piece.start] == rows[owner.row].tokens[: piece.start]
                     assert piece.length == len(row.tokens) - piece.start > 0
-        depth = max(len(second.continued_by) > 0 for first in plan for second in first.continued_by)
-        assert depth == two_deep, "the second answer of an edited text continues the first"
+                    assert piece.row == piece.owner or piece.stretches[:-1] == owner.stretches
+        deepest = max(deepest, depth(plan))
+    assert deepest == deep, "two heads, originals, edited texts and their second answers continue one another"
+
+
+def depth(plan: Sequence[Batch]) -> int:
+    """The longest chain of batches, each of which continues the one before."""
+    return max((1 + depth(batch.continued_by) for batch in plan if batch.continued_by), default=0)
+
+
+def computed(plan: Sequence[Batch]) -> int:
+    """Tokens that a plan computes, without padding."""
+    return sum(piece.length for batch in every_batch(list(plan)) for piece in batch.pieces)
+
+
+def nodes(rows: Sequence[Row]) -> int:
+    """Nodes of the tree of all rows: the fewest tokens that any plan computes."""
+    return len({row.tokens[:n] for row in rows for n in range(1, len(row.tokens) + 1)})
 
 
 def test_low_precision_scores_originals_and_edited_texts_from_prefixes():
     rows = distinct_rows(drawn_groups(0, YES_NO))
-    plain, low = (shared_plan(rows, WIDE, two_deep=True, rescore=rescore) for rescore in (False, True))
+    plain, low = (shared_plan(rows, WIDE, deep=2, rescore=rescore) for rescore in (False, True))
     assert all(piece.scored for batch in every_batch(plain) for piece in batch.pieces)
     unscored = [piece.row for batch in every_batch(low) for piece in batch.pieces if not piece.scored]
     again = [p.row for batch in every_batch(low) for p in batch.pieces if p.row == p.owner]
@@ -99,7 +121,7 @@ def test_rows_beyond_the_rotary_limit_are_batched_apart():
 @pytest.mark.parametrize("limits", [Limits(64), Limits(2000, 20), Limits(2000)])
 def test_batches_keep_their_limits_with_little_padding(limits):
     rng = np.random.default_rng(2)
-    pieces = [Piece(i, 0, -1, int(n), int(k)) for i, (n, k) in enumerate(rng.integers(1, 9, (200, 2)) * [7, 1])]
+    pieces = [Piece(i, (), -1, int(n), int(k)) for i, (n, k) in enumerate(rng.integers(1, 9, (200, 2)) * [7, 1])]
     cut = list(batches(pieces, limits))
     assert sorted(piece.row for batch in cut for piece in batch) == list(range(200))
     for batch in cut:
@@ -110,5 +132,53 @@ def test_batches_keep_their_limits_with_little_padding(limits):
 
 
 def test_long_prefixes_make_smaller_batches():
-    short, long = ([Piece(i, start, 0, 1) for i in range(100)] for start in (1, 900))
-    assert len(list(batches(short, Limits(1000)))) < len(list(batches(long, Limits(1000))))
+    cuts = {"short": [(1,)], "long": [(900,)], "apart": [(450, 450), (1, 899)]}
+    pieces = {name: [Piece(i, some[i % len(some)], 0, 1) for i in range(100)] for name, some in cuts.items()}
+    short, long, apart = (len(list(batches(some, Limits(1000)))) for some in pieces.values())
+    assert short < long < apart, "each stretch has as many columns as its longest part"
+
+
+def test_originals_that_begin_alike_continue_the_first_of_them():
+    head, inner = tuple(range(10, 40)), tuple(range(50, 70))
+    texts = [(*head, 1, 2, 3), (*head, *inner, 4, 5), (*head, *inner, 6, 7, 8), (*head, 9, 9), (8, 8, 8)]
+    rows = distinct_rows([[Text(text, YES_NO)] for text in texts])
+    reused = lambda *deep: [(prefix.owner, prefix.start) for prefix in prefixes(rows, *deep)]  # noqa: E731
+    assert reused() == [(-1, 0), (0, 30), (1, 50), (0, 30), (-1, 0)]
+    assert reused(1) == [(-1, 0), (0, 30), (0, 30), (0, 30), (-1, 0)]
+    assert reused(0) == 5 * [(-1, 0)]
+    assert computed(shared_plan(rows, WIDE, rescore=False)) == 33 + 22 + 3 + 2 + 3 == nodes(rows)
+    assert computed(shared_plan(rows, WIDE, rescore=False, across=False)) == sum(map(len, texts))
+
+
+def test_an_edit_within_the_head_is_computed_once_for_all_prompts():
+    """The same system prompt in front of all prompts is replaced by the same other one."""
+    system, other = tuple(range(10, 40)), tuple(range(50, 90))
+    rows = distinct_rows([[Text((*head, n, n + 1, n), YES_NO) for head in (system, other)] for n in range(100, 130)])
+    assert computed(shared_plan(rows, WIDE, rescore=False)) == nodes(rows) == 70 + 30 * 6
+
+
+@pytest.mark.parametrize("deep", [1, 2, 4])
+def test_sharing_across_prompts_only_saves_and_misses_little(deep):
+    rng = np.random.default_rng(3)
+    for _ in range(20):
+        texts = [rng.integers(0, 2, rng.integers(20, 60)).cumsum() for _ in range(30)]
+        edited = [[np.delete(text, rng.integers(1, len(text))) for _ in range(rng.integers(3))] for text in texts]
+        groups = [[Text(tuple(t.tolist()), YES_NO) for t in (x, *e)] for x, e in zip(texts, edited, strict=True)]
+        rows = distinct_rows(groups)
+        own, both = (computed(shared_plan(rows, WIDE, rescore=False, deep=deep, across=a)) for a in (False, True))
+        assert nodes(rows) <= both <= own + LEAST_SHARED * len(rows)
+        for row, prefix in zip(rows, prefixes(rows, 100), strict=True):
+            # Deep enough, only a few tokens for each row of the tree are computed again.
+            seen = {other.tokens[:n] for other in rows[: rows.index(row)] for n in range(len(other.tokens) + 1)}
+            longest = max(n for n in range(row.first_needed() + 1) if row.tokens[:n] in seen or not n)
+            assert longest - LEAST_SHARED < prefix.start <= longest
+
+
+def test_low_precision_rescores_a_row_for_its_own_edited_texts_only():
+    """A prompt that shares only its first tokens with another does not make that one run twice."""
+    head = tuple(range(10, 20))
+    one, other = (*head, *range(30, 70)), (*head, *range(80, 120))
+    rows = distinct_rows([[Text(t, YES_NO) for t in (x, (*x[:45], 9, *x[46:]))] for x in (one, other)])
+    plan = shared_plan(rows, WIDE, rescore=True)
+    assert [p.start for b in every_batch(plan) for p in b.pieces if p.row == p.owner] == [45]
+    assert computed(plan) == 50 + 5 + 40 + 5 + 5

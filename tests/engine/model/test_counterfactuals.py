@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
+from itertools import cycle
+from unittest.mock import patch
+
 import numpy as np
 import pytest
 import torch
@@ -11,7 +15,7 @@ from transformers import BloomConfig, BloomForCausalLM, Phi3Config, Phi3ForCausa
 
 from engine.config import CheckpointSpec, InputError
 from engine.model import counterfactuals, forward
-from engine.model.batching import Text
+from engine.model.batching import Text, shared_plan
 from engine.model.checkpoints import Checkpoint
 from engine.model.counterfactuals import score_texts
 from engine.model.forward import ForwardError, can_share
@@ -41,8 +45,9 @@ def edited(draw, prompt: tuple[int, ...]) -> tuple[int, ...]:
 @st.composite
 def groups(draw) -> list[list[Text]]:
     drawn = []
+    head = draw(st.sampled_from([(), tuple(range(1, 13))]))  # long enough to be shared by the prompts
     for _ in range(draw(st.integers(1, 3))):
-        prompt = tuple(draw(st.lists(tokens, min_size=1, max_size=30)))
+        prompt = head + tuple(draw(st.lists(tokens, min_size=1, max_size=18)))
         answers = (draw(answer), draw(answer))
         texts = []
         for text in [prompt, *(draw(edited(prompt)) for _ in range(draw(st.integers(0, 4))))]:
@@ -104,6 +109,51 @@ def test_work_is_within_five_percent_of_the_cost_model(first):
         limit += len(x) + sum(len(x) - int(np.argmax(np.array(row) != x)) for row in rows)
     assert limit <= report.tokens <= limit / 0.95
     assert report.path == "shared"
+
+
+def behind_heads(drawn: list[list[Text]], *heads: tuple[int, ...]) -> list[list[Text]]:
+    """The same texts, each group's behind one of the heads, in turns."""
+    return [
+        [Text(head + text.prompt, text.answers, ((len(head + text.prompt) - 1,),)) for text in group]
+        for head, group in zip(cycle(heads), drawn, strict=False)
+    ]
+
+
+@pytest.mark.parametrize("k", [0, 3])
+@pytest.mark.parametrize("shape", ["llama", "gpt2"])
+def test_a_head_of_all_prompts_is_computed_once(shape, k):
+    """Few-shot examples in front of all prompts, half as many in front of every other one."""
+    rng = np.random.default_rng(7)
+    head = tuple(map(int, rng.integers(1, VOCABULARY, 36)))
+    drawn = behind_heads(edits(rng, n=24, length=20, k=k, first=0.5), head, head[:18])
+    model = checkpoint(shape)
+    full, auto = (score_texts(model, drawn, ALL_LAYERS, batch_size=8, path=path) for path in ("full", "auto"))
+    np.testing.assert_allclose(auto.log_probs, full.log_probs, atol=TOLERANCE)
+    np.testing.assert_allclose(auto.states, full.states, atol=TOLERANCE)
+    nodes = {text.prompt[:n] for group in drawn for text in group for n in range(1, len(text.prompt) + 1)}
+    assert auto.report.path == "shared" and len(nodes) <= auto.report.tokens <= len(nodes) / 0.85
+
+
+@settings(max_examples=25, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_sharing_across_prompts_changes_no_number(data):
+    """However prompts are spread over calls, and in whatever order, f and states stay the same."""
+    drawn = data.draw(groups())
+    model = checkpoint("llama")
+    whole = score_texts(model, drawn, ALL_LAYERS, batch_size=4, path="shared")
+    own = partial(shared_plan, across=False)
+    with patch.object(counterfactuals, "shared_plan", own):
+        apart = score_texts(model, drawn, ALL_LAYERS, batch_size=4, path="shared")
+    alone = [score_texts(model, [group], ALL_LAYERS, batch_size=4, path="shared") for group in drawn]
+    order = data.draw(st.permutations(range(len(drawn))))
+    moved = score_texts(model, [drawn[i] for i in order], ALL_LAYERS, batch_size=4, path="shared")
+    for name in ("log_probs", "states"):
+        one = getattr(whole, name)
+        np.testing.assert_allclose(getattr(apart, name), one, atol=TOLERANCE)
+        np.testing.assert_allclose(np.concatenate([getattr(a, name) for a in alone]), one, atol=TOLERANCE)
+        sizes = [len(g) if name == "log_probs" else sum(len(t.reads) for t in g) for g in drawn]
+        parts = np.split(one, np.cumsum(sizes)[:-1])
+        np.testing.assert_allclose(np.concatenate([parts[i] for i in order]), getattr(moved, name), atol=TOLERANCE)
 
 
 @pytest.mark.parametrize("path", ["full", "shared"])

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib.util
 import json
 from pathlib import Path
+from typing import Any
 
-import numpy as np
 import pytest
 import torch
 
@@ -14,21 +14,10 @@ from engine.config import CheckpointSpec
 from engine.model import gguf
 from engine.model.checkpoints import Checkpoint, CheckpointError, load
 from tests.chat_templates import SMOLLM2
-from tests.tiny_models import CONTEXT, HEADS, LAYERS, TEXT, WIDTH, build
+from tests.llama_gguf import write_gguf
+from tests.tiny_models import TEXT, build
 
 needs_gguf = pytest.mark.skipif(importlib.util.find_spec("gguf") is None, reason="the extra gguf is not installed")
-NAMES = {
-    "self_attn.q_proj": "attn_q",
-    "self_attn.k_proj": "attn_k",
-    "self_attn.v_proj": "attn_v",
-    "self_attn.o_proj": "attn_output",
-    "mlp.gate_proj": "ffn_gate",
-    "mlp.up_proj": "ffn_up",
-    "mlp.down_proj": "ffn_down",
-    "input_layernorm": "attn_norm",
-    "post_attention_layernorm": "ffn_norm",
-}
-"""Names of a block's weights in llama's GGUF files."""
 
 
 @pytest.fixture(autouse=True)
@@ -46,43 +35,21 @@ def at(path: Path) -> Checkpoint:
 
 
 def as_gguf(model: Checkpoint, path: Path, family: str = "llama") -> Path:
-    """Write a llama as llama.cpp's converter does: rows of q and k in its own order of rotary pairs."""
-    from gguf import GGUFWriter
-
-    config, words = model.model.config, model.tokenizer
-    writer = GGUFWriter(path, family)
-    writer.add_context_length(CONTEXT)
-    writer.add_embedding_length(WIDTH)
-    writer.add_block_count(LAYERS)
-    writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(HEADS)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_layer_norm_rms_eps(config.rms_norm_eps)
-    writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
-    writer.add_vocab_size(len(words))
+    """Write a llama with its tokenizer and a chat template."""
+    words = model.tokenizer
     about = json.loads(words.backend_tokenizer.to_str())["model"]
-    writer.add_tokenizer_model("gpt2")
-    writer.add_token_list(sorted(about["vocab"], key=about["vocab"].__getitem__))
-    writer.add_token_types([3 if token == 0 else 1 for token in range(len(words))])  # a control token, and normal ones
-    writer.add_token_merges([" ".join(pair) for pair in about["merges"]])
-    writer.add_bos_token_id(0)
-    writer.add_eos_token_id(0)
-    writer.add_add_bos_token(False)
-    writer.add_chat_template(SMOLLM2)
-    weights = {name: weight.numpy() for name, weight in model.model.state_dict().items()}
-    found = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
-    found |= {f"blk.{i}.{new}": f"model.layers.{i}.{old}" for i in range(LAYERS) for old, new in NAMES.items()}
-    for new, old in found.items():
-        weight = weights[f"{old}.weight"]
-        if "attn_q" in new or "attn_k" in new:
-            heads = HEADS if "attn_q" in new else config.num_key_value_heads
-            weight = weight.reshape(heads, 2, -1, WIDTH).swapaxes(1, 2).reshape(weight.shape)
-        writer.add_tensor(f"{new}.weight", np.ascontiguousarray(weight))
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
-    return path
+
+    def add_words(writer: Any) -> None:
+        writer.add_tokenizer_model("gpt2")
+        writer.add_token_list(sorted(about["vocab"], key=about["vocab"].__getitem__))
+        writer.add_token_types([3 if token == 0 else 1 for token in range(len(words))])  # a control token, normal ones
+        writer.add_token_merges([" ".join(pair) for pair in about["merges"]])
+        writer.add_bos_token_id(0)
+        writer.add_eos_token_id(0)
+        writer.add_add_bos_token(False)
+        writer.add_chat_template(SMOLLM2)
+
+    return write_gguf(model.model, path, add_words, family)
 
 
 @needs_gguf
