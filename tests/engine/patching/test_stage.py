@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -110,6 +111,15 @@ def test_a_models_own_words_are_patched_as_its_run_is_made(tmp_path):
     with pytest.raises(InputError, match="were not kept"):
         mechanism.patch_run(run.path, SPEC)
     assert verify(run.path) == [] and (run.path / "run.json").read_bytes() == before, "and others can't be made"
+
+
+def test_words_in_a_chat_template_are_refused_with_what_to_do(made, monkeypatch):
+    in_template = SimpleNamespace(chat=object())
+    monkeypatch.setattr("engine.model.of_run.load_of_run", lambda *_: in_template)
+    monkeypatch.setattr(explainers, "_in_words", lambda _: True)
+    run = Run.open(made)
+    with pytest.raises(InputError, match=r"^patching: .* in a chat template.*: make the run with chat: off"):
+        explainers.load_checkpoint(run, run.spec.checkpoints[0].name, SPEC)
 
 
 def test_the_words_score_is_what_the_model_would_rather_say(tmp_path):
