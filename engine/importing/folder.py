@@ -21,7 +21,8 @@ from engine.importing.hub import SUFFIXES
 from engine.importing.options import ImportSpec
 from engine.runs.files import readable_errors, replace_file, sha256_of
 from engine.spec_files import parse_spec
-from engine.tasks.from_file import ExampleLine
+from engine.tasks.from_file import ExampleLine, Place, span_in
+from engine.tasks.messages import messages_of
 
 __all__ = ["check_folder", "preview", "read", "schema", "spec_of", "write"]
 
@@ -39,12 +40,17 @@ task: {{name: from_file, path: {examples}}}
 checkpoints:
 # FILL IN: your checkpoints in the order of training. `name` is family--name; `path` is a folder or a .gguf file
 # (relative to this file), or a hub id, with `revision:` if you like; `step` is the training step. The first one gives
-# the fixed labels. Models with a chat template read the prompts in it; `chat: off` makes them read plain text.
+# the fixed labels. {reading}
 - {{name: model--before, path: models/before, step: 0}}
 - {{name: model--after, path: models/after, step: 1000}}
 hidden: {{layers: [-1], positions: [last], dtype: float16}}
 explainers: {{kinds: [ridge], regimes: [frozen, refit], headline_edits: [{edit}]}}
 """
+READING = {
+    False: "Models with a chat template read the prompts in it; `chat: off` makes them read plain text.",
+    True: "The prompts are messages, so each model needs a chat template.",
+}
+"""How models read the prompts, by whether these are messages."""
 
 
 def spec_of(given: Mapping[str, Any]) -> ImportSpec:
@@ -128,7 +134,7 @@ def preview(made: Imported, show: int) -> str:
     for edit in made.counts("edit"):
         for line in [line for line in made.lines if line.edit == edit][:show]:
             parts = {
-                "edit": f"{line.edit} of {' and '.join(_cut(line, *span) for span in line.spans or ())}",
+                "edit": f"{line.edit} of {' and '.join(_cut(line, place) for place in line.spans or ())}",
                 "x": line.prompt,
                 "x′": line.edited,
                 "answers": f"a {line.answer_a!r}, b {line.answer_b!r}",
@@ -138,8 +144,8 @@ def preview(made: Imported, show: int) -> str:
     return printable("\n\n".join([*blocks, counts_text(made)]))
 
 
-def _cut(line: ExampleLine, start: int, end: int) -> str:
-    return repr(line.prompt[start:end])
+def _cut(line: ExampleLine, place: Place) -> str:
+    return repr(line.prompt[slice(*span_in(line.prompt, place))])
 
 
 def _shortened(text: str) -> str:
@@ -166,7 +172,7 @@ def write(made: Imported, out: Path) -> list[Path]:
     with readable_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / SOURCE).unlink(missing_ok=True)
-        texts = {EXAMPLES: _json_lines(line.model_dump(mode="json", exclude_none=True) for line in made.lines)}
+        texts = {EXAMPLES: _json_lines(map(_written, made.lines))}
         texts[SPEC] = spec_text(made)
         if made.skipped:
             texts[SKIPPED] = _json_lines(
@@ -179,6 +185,13 @@ def write(made: Imported, out: Path) -> list[Path]:
             data = text.encode()
             replace_file(out / name, lambda file, data=data: file.write(data))  # type: ignore[misc]
     return [out / name for name in texts]
+
+
+def _written(line: ExampleLine) -> dict[str, Any]:
+    """A line as it is written: messages as a list."""
+    said = {key: messages_of(getattr(line, key)) for key in ("prompt", "edited")}
+    lists = {key: [{"role": m.role, "content": m.content} for m in found] for key, found in said.items() if found}
+    return line.model_dump(mode="json", exclude_none=True) | lists
 
 
 def _json_lines(rows: Any) -> str:
@@ -199,6 +212,7 @@ def spec_text(made: Imported) -> str:
         run=quoted(made.spec.name),
         note=quoted(note),
         examples=EXAMPLES,
+        reading=READING[made.spec.chat],
         edit=quoted(next(iter(made.counts("edit")))),
     )
 
