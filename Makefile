@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 ARGS ?=
 
-.PHONY: demo test lint samples bench cluster soak families clean
+.PHONY: demo test lint samples real bench cluster soak families clean
 .DEFAULT_GOAL := demo
 
 $(VENV)/.made:
@@ -51,6 +51,11 @@ families: $(VENV)/.test
 
 samples: $(VENV)/.app
 	$(BIN)/coupling samples $(ARGS)
+
+# A real chat model of 135 million parameters on public data: fetched, imported, run, shown. ARGS=refusal: one of the tasks.
+real: $(VENV)/.app
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf,peft]'
+	$(BIN)/coupling real $(ARGS) --port $(PORT)
 
 # The peers pull in packages that the app does not want: they live apart.
 .venv-bench/.made: $(VENV)/.made pyproject.toml constraints.txt

@@ -295,6 +295,28 @@ def samples(
 
 
 @app.command()
+def real(
+    tasks: Annotated[list[str] | None, typer.Argument(help="hints, bbq, refusal; default: all, two hours")] = None,
+    out: Annotated[Path, typer.Option(help="folder of the model, the data and the runs")] = Path("runs/real"),
+    model: Annotated[
+        str | None, typer.Option(help="folder, .gguf file or hub id; default: SmolLM2-135M-Instruct from a package")
+    ] = None,
+    port: Annotated[int | None, typer.Option(min=1, max=65535, help="serve the dashboard there afterwards")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Make the runs on a real chat model and public data, from nothing. What was stopped is resumed."""
+    from engine.progress import bars
+    from engine.serve import serve
+    from engine.studies import real as runs
+
+    with bars(quiet) as progress:
+        for folder in runs.make(out, tasks or (), model=model, progress=progress, workers=Growing()):
+            typer.echo(folder)
+    if port:
+        serve([out, SAMPLES], port, first=folder)
+
+
+@app.command()
 def study(
     spec: Annotated[Path, typer.Argument(help="YAML file with a name and seeds")],
     out: Annotated[Path | None, typer.Option(help="folder of the results; default: runs/study-NAME")] = None,

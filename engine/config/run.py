@@ -71,7 +71,7 @@ class RunSpec(Strict):
             raise ValueError("checkpoints: where some are trained, the first is given and all others are trained")
         if [c.step for c in trained] != sorted({c.step for c in trained if c.step > 0}):
             raise ValueError("checkpoints: the steps of trained ones must be above 0 and increase")
-        if self.lora and self.lora.save_as == "adapter" and self.checkpoints[0].adapter:
+        if self.verbal and self.lora and self.lora.save_as == "adapter" and self.checkpoints[0].adapter:
             raise ValueError("lora: the first checkpoint has an adapter, and one more can't go on it: save_as: merged")
         concurrent = self.post_training and self.post_training.concurrent
         if concurrent and concurrent.layer not in self.hidden.layers:
@@ -108,6 +108,12 @@ class RunSpec(Strict):
         """The adapter that the run trains, if it trains one."""
         training = self.post_training or self.verbal
         return training.lora if training else None
+
+    @property
+    def trains_its_adapter(self) -> bool:
+        """Whether post-training goes on with the adapter that the first checkpoint has."""
+        post = self.post_training
+        return bool(post and post.lora and post.lora.save_as == "adapter" and self.checkpoints[0].adapter)
 
     @property
     def target_checkpoint(self) -> CheckpointSpec:

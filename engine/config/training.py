@@ -46,7 +46,11 @@ class PostTrainingSpec(Strict):
     learning_rate: float = Field(
         2e-4, gt=0, description="peak learning rate; all weights of a large model want less than an adapter"
     )
-    lora: LoraSpec | None = Field(None, description="low-rank adapter; empty: all weights are trained")
+    lora: LoraSpec | None = Field(
+        None,
+        description="low-rank adapter; empty: all weights are trained. If the first checkpoint has an adapter, that "
+        "one is trained further, with its own rank and layers",
+    )
     validation: Annotated[float, Field(ge=0, lt=1)] = Field(
         0.1,
         description="share of the prompts, at most 256, that is held out to measure the loss at each checkpoint; with "

@@ -26,8 +26,8 @@ class AdapterError(InputError):
     """An adapter that can't be merged. The message is one line."""
 
 
-def put_on(model: Any, adapter: str) -> Any:
-    """peft's wrapper of the model with a saved adapter.
+def put_on(model: Any, adapter: str, *, trainable: bool = False) -> Any:
+    """peft's wrapper of the model with a saved adapter. With `trainable`, the adapter alone is trained further.
 
     Raises AdapterError if weights of the adapter are missing, or are saved under names that the model does not know,
     and for an adapter of another base model.
@@ -37,7 +37,7 @@ def put_on(model: Any, adapter: str) -> Any:
     with warnings.catch_warnings(record=True) as told:
         warnings.simplefilter("always")
         try:
-            adapted = PeftModel.from_pretrained(model, adapter)
+            adapted = PeftModel.from_pretrained(model, adapter, is_trainable=trainable)
         except (RuntimeError, ValueError) as error:
             if "size mismatch" not in str(error) and "arget modules" not in str(error):
                 raise

@@ -25,6 +25,8 @@ SCHEMAS = {
     "metrics": METRICS,
     "patching": PATCHING,
 }
+PLAIN = (pa.types.is_boolean, pa.types.is_integer, pa.types.is_floating, pa.types.is_string, pa.types.is_null)
+"""Types of columns that another version may have written. Not every value of another type can be read in Python."""
 ALWAYS = {*(name for name, _ in SETTING if name != "condition"), "split", "n", "self", "orig", "gap", "chosen"}
 """Columns of the metrics that every version has written."""
 
@@ -44,17 +46,19 @@ def schema_of(part: str) -> pa.Schema | None:
 
 def schema_problems(found: pa.Schema, part: str, version: int = FORMAT_VERSION) -> Iterator[str]:
     """What is wrong with the columns of a part, one line each. Metrics of an earlier version may lack columns."""
-    wanted = schema_of(part)
+    wanted = schema_of(part) or pa.schema([])
     names = found.names
     yield from (f"column {name!r} stands twice" for name in sorted({n for n in names if names.count(n) > 1}))
-    for field in wanted or ():
+    for field in wanted:
         at = names.index(field.name) if field.name in names else -1
         if at < 0:
             if kind_of(part) != "metrics" or version >= FORMAT_VERSION or field.name in ALWAYS:
                 yield f"column {field.name!r} is missing"
         elif found.field(at).type != field.type:
             yield f"column {field.name!r} is {found.field(at).type}, not {field.type}"
-    if kind_of(part) == "examples":
-        for field in found:
-            if field.name.startswith(META) and field.type != pa.string():
+    for field in found:
+        if kind_of(part) == "examples" and field.name.startswith(META):
+            if field.type != pa.string():
                 yield f"column {field.name!r} is {field.type}, not string"
+        elif field.name not in wanted.names and not any(is_it(field.type) for is_it in PLAIN):
+            yield f"column {field.name!r} is {field.type}, which no version has written"

@@ -40,16 +40,21 @@ def post_train(observed: Observed, progress: Progress) -> None:
         return
     import torch
 
-    from engine.model.adapters import add_lora
+    from engine.model.adapters import add_lora, put_on
     from engine.model.of_run import load_of_run
     from engine.model.saving import save_trained
     from engine.training.dialogues import check_dialogues, encode_dialogues, held_out
     from engine.training.loop import train
     from engine.training.state import Arrays, Clock, restore_numpy, state_of_numpy, under, within
 
-    start = load_of_run(record, spec.checkpoints[0], spec.device)
+    first, adapted = spec.checkpoints[0], None
+    bare = first.model_copy(update={"adapter": None}) if spec.trains_its_adapter else first
+    start = load_of_run(record, bare, spec.device)
     model, tokenizer = start.model.requires_grad_(True), start.tokenizer
-    adapted = add_lora(model, post.lora, spec.seed, "post_training.lora") if post.lora else None
+    if spec.trains_its_adapter:
+        adapted = put_on(model, str(first.adapter), trainable=True)
+    elif post.lora:
+        adapted = add_lora(model, post.lora, spec.seed, "post_training.lora")
     every = read_dialogues(Path(post.dialogues))
     check_dialogues(start, every)
     dialogues, held = held_out(every, post.validation, np.random.default_rng([spec.seed, 11]))

@@ -192,7 +192,8 @@ def test_verify_reads_what_the_hashes_cannot_tell(tmp_path):
     table = examples_table(examples(6))
     run.write_table("examples.parquet", pa.concat_tables([table, table.slice(0, 1)]))
     run.write_table(f"behavior/{CHECKPOINT}.parquet", behavior_of(table, first=float("nan")))
-    run.write_table("metrics.parquet", pa.table({"self": [0.1]}))
+    beyond = pa.array([-(2**62)], pa.timestamp("us"))  # no time that Python can hold
+    run.write_table("metrics.parquet", pa.table({"self": [0.1], "when": beyond, "of a later version": ["text"]}))
     run.finish()
     problems = verify(tmp_path)
     for expected in (
@@ -201,8 +202,10 @@ def test_verify_reads_what_the_hashes_cannot_tell(tmp_path):
         f"behavior/{CHECKPOINT}.parquet: column 'f' holds 1 values that are no number",
         f"behavior/{CHECKPOINT}.parquet: its rows are not those of examples.parquet, in their order",
         "metrics.parquet: column 'gap' is missing",
+        "metrics.parquet: column 'when' is timestamp[us], which no version has written",
     ):
         assert expected in problems
+    assert not any("later version" in line for line in problems)
 
 
 def test_what_is_no_run_is_said(tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -147,8 +148,28 @@ def test_a_prompt_is_held_out_with_all_its_answers() -> None:
         assert held_out(dialogues[:50], share, np.random.default_rng(0)) == (dialogues[:50], [])
 
 
-def test_one_adapter_does_not_go_on_another(tmp_path: Path) -> None:
+def test_the_adapter_of_the_first_checkpoint_is_trained_further(finished: Run, base: Path, tmp_path: Path) -> None:
+    adapter = finished.path / "checkpoints" / LAST
+    first = {"name": "gpt2--first", "path": str(base / "first"), "adapter": str(adapter)}
     build("gpt2", tmp_path / "first")
-    with pytest.raises(SpecError, match="save_as: merged"):
-        a_spec(tmp_path, first=FIRST | {"adapter": "somewhere"})
-    a_spec(tmp_path, first=FIRST | {"adapter": "somewhere"}, lora={"save_as": "merged"})
+    run = pipeline.make_run(a_spec(tmp_path, first=first, lora={"rank": 7}, concurrent=None), tmp_path / "run")
+    assert verify(run.path) == [] and np.allclose(f_of(run, "gpt2--first"), f_of(finished, LAST), atol=1e-5)
+    losses = [at["training"] for at in report(run.path)["losses"].values()]
+    assert losses[-1] < losses[0] < report(finished.path)["losses"][FIRST["name"]]["training"]
+    folder = run.path / "checkpoints" / LAST
+    assert sorted(p.name for p in folder.iterdir()) == ["adapter_config.json", "adapter_model.safetensors"]
+    assert json.loads((folder / "adapter_config.json").read_text())["r"] == 2, "the rank of the adapter itself"
+
+
+def test_words_do_not_go_on_an_adapter(tmp_path: Path) -> None:
+    build("gpt2", tmp_path / "first")
+    steps = [{"name": "gpt2--trained-5", "step": 5, "trained": True}]
+    for save_as, refused in (("adapter", True), ("merged", False)):
+        path = write_spec(
+            tmp_path,
+            "words",
+            checkpoints=[FIRST | {"adapter": "somewhere"}, *steps],
+            verbal={"lora": {"save_as": save_as}},
+        )
+        with pytest.raises(SpecError, match="save_as: merged") if refused else nullcontext():
+            load_spec(path)
