@@ -32,6 +32,10 @@ class CheckpointSpec(Strict):
     pickled_weights: bool = Field(
         False, description="where there are no safetensors, read weights from pickles (.bin), tensors only"
     )
+    device_map: Literal["auto"] | None = Field(
+        None, description="auto: layers that do not fit on the one device wait in memory or on disk (needs accelerate)"
+    )
+    load_in: Literal["8bit"] | None = Field(None, description="8bit: linear layers in 8 bits (needs bitsandbytes)")
     untrained: bool = Field(False, description="keep the architecture, but draw the weights at random")
     trained: bool = Field(False, description="the run trains this checkpoint itself, up to `step`; it has no path")
 
