@@ -60,7 +60,7 @@ class CheckpointSpec(Strict):
         return self.model_copy(update=dict.fromkeys(PERMISSIONS, False))
 
 
-def _switch(value: Any) -> Any:
+def switch(value: Any) -> Any:
     """YAML reads on and off as true and false."""
     return ("off", "on")[value] if isinstance(value, bool) else value
 
@@ -68,7 +68,7 @@ def _switch(value: Any) -> Any:
 class ChatSpec(Strict):
     """How models read prompts. `chat: on` is short for `chat: {mode: on}`."""
 
-    mode: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+    mode: Annotated[Literal["auto", "on", "off"], BeforeValidator(switch)] = Field(
         "auto",
         description="auto: a model with a chat template reads prompts in it; on: every model must have one; off: none",
     )

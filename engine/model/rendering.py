@@ -17,8 +17,6 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
-from engine import child_environment
-
 SECONDS = 5
 """Most time for one text. It takes about a millisecond."""
 MEMORY = 2 * 2**30
@@ -68,9 +66,9 @@ class _Renderer:
 
 
 def _started() -> subprocess.Popen[bytes]:
-    command = [sys.executable, "-m", "engine.model.rendering", str(SECONDS)]
+    command = [sys.executable, "-P", __file__, str(SECONDS)]  # -P: no module of this folder is imported by name
     pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL}
-    return subprocess.Popen(command, env=child_environment(), **pipes)
+    return subprocess.Popen(command, **pipes)
 
 
 _RENDERER = _Renderer()
