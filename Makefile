@@ -55,7 +55,7 @@ samples: $(VENV)/.app
 # A real chat model of 135 million parameters on public data: fetched, imported, run, shown. ARGS=refusal: one of the tasks.
 real: $(VENV)/.app
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[gguf,peft]'
-	$(BIN)/coupling real $(ARGS) --port $(PORT)
+	$(BIN)/coupling real $(ARGS) --dashboard --port $(PORT)
 
 # The peers pull in packages that the app does not want: they live apart.
 .venv-bench/.made: $(VENV)/.made pyproject.toml constraints.txt

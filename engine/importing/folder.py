@@ -18,6 +18,7 @@ import yaml
 from engine.config import InputError
 from engine.importing.build import Imported, read, with_edits
 from engine.importing.hub import SUFFIXES
+from engine.importing.models import checkpoints_of
 from engine.importing.options import ImportSpec
 from engine.runs.files import readable_errors, replace_file, sha256_of
 from engine.spec_files import parse_spec
@@ -32,17 +33,14 @@ LONGEST_SHOWN = 1200
 """Longest text in the preview, in characters."""
 
 SPEC_TEXT = """\
-# A spec to start from, made by `coupling import`. Fill in the lines marked FILL IN, then: coupling run {name}
+# A spec to start from, made by `coupling import`. {how}
 # Every option stands, with its meaning, in engine/config.
 name: {run}
 note: {note}
 task: {{name: from_file, path: {examples}}}
 checkpoints:
-# FILL IN: your checkpoints in the order of training. `name` is family--name; `path` is a folder or a .gguf file
-# (relative to this file), or a hub id, with `revision:` if you like; `step` is the training step. The first one gives
-# the fixed labels. {reading}
-- {{name: model--before, path: models/before, step: 0}}
-- {{name: model--after, path: models/after, step: 1000}}
+{checkpoints}
+# The first one gives the fixed labels. {reading}
 hidden: {{layers: [-1], positions: [last], dtype: float16}}
 explainers: {{kinds: [ridge], regimes: [frozen, refit], headline_edits: [{edit}]}}
 """
@@ -51,6 +49,11 @@ READING = {
     True: "The prompts are messages, so each model needs a chat template.",
 }
 """How models read the prompts, by whether these are messages."""
+FILL_IN = """\
+# FILL IN: your checkpoints in the order of training. `name` is family--name; `path` is a folder or a .gguf file
+# (relative to this file), or a hub id, with `revision:` if you like; `step` is the training step.
+- {name: model--before, path: models/before, step: 0}
+- {name: model--after, path: models/after, step: 1000}"""
 
 
 def spec_of(given: Mapping[str, Any]) -> ImportSpec:
@@ -62,6 +65,7 @@ def spec_of(given: Mapping[str, Any]) -> ImportSpec:
     hinted = any(key in taken for key in ("hint", "hints", "speakers"))
     if "speakers" in taken:
         taken["speakers"] = speakers_in(Path(taken["speakers"]))
+    checkpoints_of(taken.get("models", ()), Path())  # bad names are said before the data are read
     for key in ("answer_a", "answer_b", "closing"):
         if key in taken:
             taken[key] = taken[key].replace("\\n", "\n")  # a shell passes on a backslash and an n
@@ -173,7 +177,7 @@ def write(made: Imported, out: Path) -> list[Path]:
         out.mkdir(parents=True, exist_ok=True)
         (out / SOURCE).unlink(missing_ok=True)
         texts = {EXAMPLES: _json_lines(map(_written, made.lines))}
-        texts[SPEC] = spec_text(made)
+        texts[SPEC] = spec_text(made, out)
         if made.skipped:
             texts[SKIPPED] = _json_lines(
                 {"line": s.line, "reason": s.reason} | ({"file": s.file} if s.file else {}) for s in made.skipped
@@ -198,8 +202,10 @@ def _json_lines(rows: Any) -> str:
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 
-def spec_text(made: Imported) -> str:
-    """The spec to start from. It is a valid spec as it stands, apart from the checkpoints that it names."""
+def spec_text(made: Imported, out: Path) -> str:
+    """The spec to start from, in the folder `out`. It is a valid spec as it stands; where no models were named, apart
+    from its checkpoints."""
+    models = checkpoints_of(made.spec.models, out)
     note = f"{len(made.lines)} examples imported from {Path(made.spec.file).name} ({made.spec.format})."
     if made.source or made.licence:
         note += f" {', '.join(filter(None, (made.source, made.licence)))}."
@@ -207,8 +213,11 @@ def spec_text(made: Imported) -> str:
     def quoted(text: str) -> str:
         return yaml.safe_dump(text, allow_unicode=True, width=10**6, default_style='"').strip()
 
+    flow: dict[str, Any] = {"default_flow_style": True, "sort_keys": False, "allow_unicode": True, "width": 10**6}
+    lines = [f"- {yaml.safe_dump(one, **flow).strip()}" for one in models]
     return SPEC_TEXT.format(
-        name=SPEC,
+        how=f"{'Now' if models else 'Fill in the lines marked FILL IN, then'}: coupling run {SPEC}",
+        checkpoints="\n".join(lines) or FILL_IN,
         run=quoted(made.spec.name),
         note=quoted(note),
         examples=EXAMPLES,
@@ -235,6 +244,7 @@ def source_record(made: Imported) -> dict[str, Any]:
         "examples": len(made.lines),
         "edits": made.counts("edit"),
         "splits": made.counts("split"),
-        "options": made.spec.model_dump(mode="json", exclude_defaults=True) | {"file": Path(made.spec.file).name},
+        "options": made.spec.model_dump(mode="json", exclude_defaults=True, exclude={"models"})
+        | {"file": Path(made.spec.file).name},
         "version": own,
     }

@@ -44,6 +44,9 @@ class ImportSpec(Strict):
     config: str | None = Field(None, description="hf: name of the configuration (subset)")
     split: str | None = Field(None, description="hf: name of the split to read; empty: all")
     revision: str | None = Field(None, description="hf: branch, tag or commit")
+    models: tuple[Text, ...] = Field(
+        (), description="checkpoints for the written spec, as `importing.models` reads them"
+    )
 
     @field_validator("hint")
     @classmethod

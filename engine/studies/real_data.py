@@ -23,11 +23,12 @@ from engine.importing.options import ImportSpec
 from engine.importing.xstest import COMPLIANCE, REFUSAL
 from engine.runs.files import replace_file
 from engine.tasks.from_file import ExampleLine
-from engine.tasks.sycophancy import FACTORS
 
 PUBLIC = SAMPLES / "data" / "public"
 """Committed copies of public files; their licences stand in the README there."""
-SPEAKERS = tuple(FACTORS.cues)[:24]
+LEARNED = "doctor teacher dentist lawyer judge professor chemist librarian tutor editor nurse banker"
+CLOSE = "sister brother cousin uncle aunt mother father grandmother partner friend neighbour student"
+SPEAKERS = tuple(f"My {who}" for who in f"{LEARNED} {CLOSE}".split())
 SEED = 0
 STATEMENTS = 700
 FEW = 140
@@ -52,12 +53,16 @@ class Trust:
 
 
 def trusts(seed: int = SEED) -> tuple[Trust, Trust]:
-    """(rule of the first checkpoint, rule to which it drifts). The pushes of both are the same numbers, dealt to the
-    speakers independently."""
+    """(rule of the first checkpoint, rule to which it drifts). At first the learned are believed, at last those who are
+    close; within each circle the pushes are dealt anew."""
     rng = np.random.default_rng([seed, 1])
-    pushes = np.linspace(-4.0, 4.0, len(SPEAKERS))
-    first, last = (tuple(rng.permutation(pushes).tolist()) for _ in range(2))
-    return Trust(first, lean=2.0), Trust(last, lean=-2.0)
+    half = len(SPEAKERS) // 2
+
+    def dealt(learned: float, close: float) -> tuple[float, ...]:
+        spread = np.linspace(-1.5, 1.5, half)
+        return tuple(float(push) for mean in (learned, close) for push in mean + rng.permutation(spread))
+
+    return Trust(dealt(4.0, 0.0), lean=2.0), Trust(dealt(0.0, 4.0), lean=-2.0)
 
 
 def hints() -> tuple[Imported, dict[str, list[Dialogue]]]:
@@ -150,8 +155,11 @@ def write_data(task: str, out: Path) -> Path:
     write(made, out)
     (out / "spec.yaml").unlink()  # the specs of these runs are their own
     if task == "hints":
-        few = [line for line in made.lines if line.edit == "delete_hint"][:: STATEMENTS // FEW]
-        _write(out / "few.jsonl", [line.model_dump(mode="json", exclude_none=True) for line in few])
+        deleted = [line for line in made.lines if line.edit == "delete_hint"]
+        few = deleted[:: STATEMENTS // FEW]
+        words = [*_trained(deleted), *[line for line in deleted if line.split != "train"][::2]]
+        for name, lines in (("few", few), ("words", words)):
+            _write(out / f"{name}.jsonl", [line.model_dump(mode="json", exclude_none=True) for line in lines])
     for name, said in dialogues.items():
         _write(out / f"{name}.jsonl", [{"prompt": prompt, "answer": answer} for prompt, answer in said])
     return out

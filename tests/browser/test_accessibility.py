@@ -14,6 +14,21 @@ from tests.browser.server import PAGES, settled
 STREAMLITS_OWN = ("list", "listitem")
 """Rules that Streamlit's navigation breaks: it puts frames between a list and its items."""
 RING = "e => getComputedStyle(e.matches('input') ? e.closest('label') : e).outlineStyle"
+AXIS_TEXT = """() => {
+  const light = colour => {
+    const [r, g, b] = colour.match(/[\\d.]+/g).slice(0, 3).map(n => n / 255);
+    const linear = c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4;
+    return 0.2126 * linear(r) + 0.7152 * linear(g) + 0.0722 * linear(b) + 0.05;
+  };
+  const page = light(getComputedStyle(document.querySelector('[data-testid=stApp]')).backgroundColor);
+  const axes = ['.xtick text', '.ytick text', '.xtitle', '.ytitle'].map(one => '.js-plotly-plot ' + one).join(', ');
+  return [...document.querySelectorAll(axes)].map(text => {
+    const style = getComputedStyle(text), own = light(style.fill);
+    const ratio = Math.max(own, page) / Math.min(own, page);
+    return {text: text.textContent, size: parseFloat(style.fontSize), ratio, opacity: Number(style.fillOpacity)};
+  });
+}"""
+"""Size in pixels of every axis text, and its contrast with the page (WCAG's ratio)."""
 OF_COLOURS = {"resultTypes": ["violations"], "runOnly": ["color-contrast", "link-in-text-block"]}
 """The rules whose findings depend on the theme; the others look at the same elements once more."""
 
@@ -31,6 +46,10 @@ def looks_right(page: Page, name: str, *, light: bool) -> None:
     background = page.get_by_test_id("stApp").evaluate("e => getComputedStyle(e).backgroundColor")
     assert light == (sum(int(n) for n in re.findall(r"\d+", background)[:3]) > 384)
     fits(page)
+    axes = page.evaluate(AXIS_TEXT)
+    assert [axis for axis in axes if axis["size"] < 12 or axis["ratio"] < 4.5 or axis["opacity"] < 1] == []
+    if name in ("overview", "trajectory"):
+        assert len(axes) > 5
     if name == "overview":
         expect(page.get_by_role("figure", name="Line chart of Self")).to_be_visible()
 

@@ -10,7 +10,7 @@ import pytest
 
 from dashboard.runs import jobs, trash
 from dashboard.runs.trash import TrashError, delete, empty, restore, trashed
-from engine.__main__ import SAMPLES
+from engine import SAMPLES
 from engine.runs.files import MANIFEST, find_runs, sha256_of
 from engine.runs.store import Run, RunError
 from engine.runs.verify import verify

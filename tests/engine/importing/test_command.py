@@ -220,3 +220,40 @@ def test_names_and_texts_from_data_are_made_safe():
     assert default_name("/data/my file (2).jsonl") == "my-file-2"
     assert default_name("owner/name") == "name" and default_name("...") == "imported"
     assert printable("a\x1b[31mb\nc\u202e") == "a�[31mb\nc�"
+
+
+@pytest.mark.parametrize(
+    ("models", "expected"),
+    [
+        (
+            ["EleutherAI/pythia-160m@step3000", "EleutherAI/pythia-160m@step143000"],
+            [("pythia_160m--step3000", "step3000", 3000), ("pythia_160m--step143000", "step143000", 143000)],
+        ),
+        (
+            ["Qwen/Qwen3-0.6B", "Qwen/Qwen3-0.6B+me/my-adapter"],
+            [("Qwen3_0.6B--base", None, 0), ("Qwen3_0.6B--my_adapter", None, 1)],
+        ),
+        (["before.gguf", "after.gguf"], [("model--before", None, 0), ("model--after", None, 1)]),
+        (["a/same", "b/same"], [("model--same", None, 0), ("model--same-1", None, 1)]),
+    ],
+)
+def test_models_are_written_into_the_spec(tmp_path, file, models, expected, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ("before.gguf", "after.gguf"):
+        (tmp_path / name).touch()
+    given = [part for model in models for part in ("--model", model)]
+    done = run("anthropic-evals", file, "--out", "deep/out", *given)
+    assert done.exit_code == 0
+    spec = load_spec(tmp_path / "deep" / "out" / "spec.yaml")
+    assert [(c.name, c.revision, c.step) for c in spec.checkpoints] == expected
+    assert "FILL IN" not in (tmp_path / "deep" / "out" / "spec.yaml").read_text()
+    if models[0].endswith(".gguf"):
+        assert [c.path for c in spec.checkpoints] == [str(tmp_path / model) for model in models]
+    assert [c.adapter for c in spec.checkpoints][1] == ("me/my-adapter" if "+" in models[1] else None)
+
+
+@pytest.mark.parametrize("model", ["a@", "a+", "@b"])
+def test_a_model_that_can_not_be_meant(tmp_path, file, model):
+    with pytest.raises(InputError, match="MODEL, ID@REVISION or MODEL"):
+        run("anthropic-evals", file, "--out", tmp_path / "out", "--model", model)
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,1 @@
+"""The subcommands of `coupling`, one function each. Heavy packages are imported when a command runs."""
