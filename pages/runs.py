@@ -1,17 +1,17 @@
-"""Runs: list, new run, background jobs, import and trash."""
+"""Runs: list, new run, background jobs, import of data and of runs, and trash."""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from dashboard.reading import data
-from dashboard.runs import actions, files_view, jobs_view, new_run, view
+from dashboard.runs import actions, data_import, files_view, jobs_view, new_run, view
 from dashboard.selection.state import no_runs
 from dashboard.serving import access
 from dashboard.widgets.figures import choose
 from dashboard.widgets.parts import small_print
 
-SECTIONS = {"list": "Runs", "new": "New run", "import": "Import", "trash": "Trash"}
+SECTIONS = {"list": "Runs", "new": "New run", "data": "Data set", "import": "Import", "trash": "Trash"}
 
 
 def run_list() -> None:
@@ -29,6 +29,12 @@ def run_list() -> None:
 
 st.title("Runs", anchor=False)
 actions.show_outcome()
-draw = {"list": run_list, "new": new_run.editor, "import": files_view.upload, "trash": files_view.trash_can}
+draw = {
+    "list": run_list,
+    "new": new_run.editor,
+    "data": data_import.section,
+    "import": files_view.upload,
+    "trash": files_view.trash_can,
+}
 sections = SECTIONS if access.may("change") else {"list": SECTIONS["list"]}
 draw[choose("Show", "section", sections, "list", widget="segments")]()

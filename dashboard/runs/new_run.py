@@ -8,7 +8,7 @@ from pathlib import Path
 import streamlit as st
 
 from dashboard.reading import data
-from dashboard.runs import jobs, run_size, spec_check, spec_draft, spec_form
+from dashboard.runs import data_import, forecast, jobs, run_size, spec_check, spec_draft, spec_form
 from dashboard.runs.actions import consented, home
 from dashboard.runs.consent import Consent, consent_to
 from dashboard.selection import packed
@@ -48,10 +48,12 @@ def editor() -> None:
 
 
 def sources() -> dict[str, Path | None]:
-    """What a new run may start from: nothing, a spec file, the spec of a run."""
+    """What a new run may start from: nothing, a spec file, imported data, the spec of a run."""
     files = sorted((f for folder in (SAMPLES / "specs", home()) for f in folder.glob("*.yaml")), key=lambda f: f.name)
     found: dict[str, Path | None] = {"empty": None} | {f"spec {f.stem}": f for f in files}
-    return found | {f"run {e.key}": e.path for e in data.runs() if e.state != "unreadable"}
+    return (
+        found | data_import.sources(home()) | {f"run {e.key}": e.path for e in data.runs() if e.state != "unreadable"}
+    )
 
 
 def _start_from() -> None:
@@ -74,6 +76,8 @@ def _start_from() -> None:
         if source is not None:
             draft = spec_draft.template(source, home())
             draft["name"] = spec_draft.free_name(draft["name"], home())
+            if wanted.startswith("data "):  # its checkpoints are placeholders
+                draft["checkpoints"] = [{}, {}]
     except InputError as error:
         st.error(markdown_escaped(error), icon=":material/error:")
         return
@@ -121,10 +125,27 @@ def _start(spec: RunSpec | None) -> None:
         given = consented(spec, "new")
     allowed = spec is not None and given.issuperset(map(consent_to, spec.asking))
     icon, about = ":material/play_arrow:", "The run is made in the background, in a process of its own."
-    started = st.button("Start the run", type="primary", icon=icon, key="start", disabled=not allowed, help=about)
+    with st.container(horizontal=True):
+        started = st.button("Start the run", type="primary", icon=icon, key="start", disabled=not allowed, help=about)
+        about = "Loads the models, measures a few examples, and says what each stage will take. Writes nothing."
+        icon = ":material/timer:"
+        forecasts = st.button("What it will take", icon=icon, key="forecast", disabled=not allowed, help=about)
     if started and spec:
         _go(spec, given)
+    if forecasts and spec:
+        _forecast(spec, given)
     small_print(f"Relative paths start at {home()}. The run's folder: {home() / (spec.name if spec else 'NAME')}")
+
+
+def _forecast(spec: RunSpec, given: set[Consent]) -> None:
+    try:
+        with st.spinner("Measuring a few examples with each model"):
+            table, _, said = forecast.forecast(spec, home(), given).partition("\n\n")
+    except InputError as error:
+        st.error(markdown_escaped(error), icon=":material/error:")
+        return
+    st.markdown(table)
+    small_print(said)
 
 
 def _go(spec: RunSpec, given: set[Consent]) -> None:

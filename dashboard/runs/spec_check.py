@@ -59,6 +59,8 @@ def _missing_on_disk(spec: RunSpec, base: Path) -> list[str]:
     for place, model in [*models.items(), ("target", spec.target), ("other model", spec.other_model)]:
         needed = {model.path: "config.json", model.adapter: "adapter_config.json"} if model else {}
         for path, file in needed.items():
+            if path and path.lower().endswith(".gguf") and Path(path).is_file():
+                continue
             if path and Path(path).is_absolute() and not (Path(path) / file).is_file():
                 found.append(f"{place}: no model here (no {file}): {path}")
     blocks = layers(spec.checkpoints[0])

@@ -18,6 +18,7 @@ from dashboard.runs import spec_draft
 from dashboard.runs.spec_draft import Data, Place
 from dashboard.text import markdown_escaped, shown
 from engine.config import RunSpec, SpecError
+from engine.config.model import switch
 from engine.spec_files import parse_yaml
 from engine.tasks import FACTORS
 
@@ -29,14 +30,19 @@ LABELS: dict[Place, str] = {
     ("explainers", "kinds"): "Explainers",
     ("noise", "kinds"): "Label noise",
     ("noise", "levels"): "Noise levels",
+    ("chat", "mode"): "Chat template",
+    ("chat", "system"): "System text",
 }
 
 
 def form(data: Data) -> None:
-    """Name, task, checkpoints, explainers and label noise of the draft, whose data is given."""
+    """Name, task, checkpoints, chat template, explainers and label noise of the draft, whose data is given."""
     own = spec_draft.get(data, ("task", "name")) == "from_file" or spec_draft.get(data, ("task", "path"))
     _row(data, ("name",), ("task", "name"), *([("task", "path")] if own else []), ("task", "edits"))
     _checkpoints(data)
+    if not isinstance(data.get("chat", {}), dict):  # `chat: on` is short for its mode
+        data = data | {"chat": {"mode": switch(data["chat"])}}
+    _row(data, ("chat", "mode"), ("chat", "system"))
     _row(data, ("explainers", "kinds"), ("explainers", "regimes"), ("noise", "kinds"), ("noise", "levels"))
 
 

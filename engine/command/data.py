@@ -33,6 +33,9 @@ def import_data(
     answer_b: Annotated[str | None, typer.Option(help="answer b of all rows (xstest: the compliance)")] = None,
     answers: Annotated[str | None, typer.Option(help="letters or words, for questions with choices")] = None,
     closing: Annotated[str | None, typer.Option(help=r"end of each prompt; default: \nAnswer:")] = None,
+    chat: Annotated[
+        bool, typer.Option("--chat", help="for chat models: messages, in which the closing begins the answer")
+    ] = False,
     validation: Annotated[float, typer.Option(help="share of questions or groups held out for validation")] = 0.1,
     test_heldout: Annotated[float, typer.Option(help="share of questions or groups held out for the test")] = 0.3,
     test_iid: Annotated[float, typer.Option(help="share of prompts kept for test_iid")] = 0.1,

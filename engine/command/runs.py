@@ -90,7 +90,7 @@ def verify(runs: Annotated[list[Path], typer.Argument(help="folders of runs")]) 
 
 
 def check(
-    model: Annotated[str, typer.Argument(help="folder of a saved model, or a hub id")],
+    model: Annotated[str, typer.Argument(help="folder of a saved model, a .gguf file, or a hub id")],
     revision: Annotated[str | None, typer.Option(help="branch, tag or commit of the hub model")] = None,
     adapter: Annotated[str | None, typer.Option(help="peft adapter to put on the model")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps, cuda, or a numbered one: cuda:1")] = "auto",

@@ -32,6 +32,10 @@ class CheckpointSpec(Strict):
     pickled_weights: bool = Field(
         False, description="where there are no safetensors, read weights from pickles (.bin), tensors only"
     )
+    device_map: Literal["auto"] | None = Field(
+        None, description="auto: layers that do not fit on the one device wait in memory or on disk (needs accelerate)"
+    )
+    load_in: Literal["8bit"] | None = Field(None, description="8bit: linear layers in 8 bits (needs bitsandbytes)")
     untrained: bool = Field(False, description="keep the architecture, but draw the weights at random")
     trained: bool = Field(False, description="the run trains this checkpoint itself, up to `step`; it has no path")
 
@@ -56,7 +60,7 @@ class CheckpointSpec(Strict):
         return self.model_copy(update=dict.fromkeys(PERMISSIONS, False))
 
 
-def _switch(value: Any) -> Any:
+def switch(value: Any) -> Any:
     """YAML reads on and off as true and false."""
     return ("off", "on")[value] if isinstance(value, bool) else value
 
@@ -64,7 +68,7 @@ def _switch(value: Any) -> Any:
 class ChatSpec(Strict):
     """How models read prompts. `chat: on` is short for `chat: {mode: on}`."""
 
-    mode: Annotated[Literal["auto", "on", "off"], BeforeValidator(_switch)] = Field(
+    mode: Annotated[Literal["auto", "on", "off"], BeforeValidator(switch)] = Field(
         "auto",
         description="auto: a model with a chat template reads prompts in it; on: every model must have one; off: none",
     )

@@ -7,18 +7,19 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from engine.config import InputError
 from engine.importing.anthropic import OLDER
-from engine.importing.drafts import Draft
+from engine.importing.drafts import Draft, parted
 from engine.importing.formats import IMPORTERS
 from engine.importing.hub import DataFile, data_files
 from engine.importing.options import ImportSpec
 from engine.importing.rows import KIND_WORDS, FileKind, Row, RowError, Skipped, kind_of, read_rows
 from engine.importing.splits import assigned
-from engine.records import example_id
+from engine.records import Span, example_id
 from engine.spec_files import first_problem
 from engine.tasks.from_file import ExampleLine
 
@@ -80,7 +81,7 @@ def read(spec: ImportSpec) -> Imported:
             if not new:
                 raise RowError("makes no example: no edit changes it, or it is the same as an earlier row")
             for draft in new:
-                _line(draft, "train")
+                _line(draft, "train", spec)
         except RowError as error:
             skipped.append(Skipped(row.number, str(error), row.file))
         else:
@@ -90,7 +91,7 @@ def read(spec: ImportSpec) -> Imported:
         first = f": line {skipped[0].line}: {skipped[0].reason}" if skipped else ""
         read_as = "" if rows else f" (it was read as {KIND_WORDS[kind_of(found.files[0].path)]})"
         raise InputError(f"{spec.file}: none of {total} rows can be used{first}{read_as}")
-    lines_of = [_line(draft, split) for draft, split in zip(drafts, assigned(drafts, spec), strict=True)]
+    lines_of = [_line(draft, split, spec) for draft, split in zip(drafts, assigned(drafts, spec), strict=True)]
     return Imported(
         spec=spec,
         lines=lines_of,
@@ -143,14 +144,19 @@ def _first(draft: Draft, seen: dict[str, int], number: int) -> bool:
     return seen.setdefault(key, number) == number
 
 
-def _line(draft: Draft, split: str) -> ExampleLine:
+def _line(draft: Draft, split: str, spec: ImportSpec) -> ExampleLine:
     """A checked line of the plain format. Raises RowError."""
     group = draft.group or (f"{draft.cue} × {draft.entity}" if draft.cue and draft.cue != draft.unit else draft.unit)
+    texts = {
+        "prompt": draft.prompt,
+        "edited": draft.edited.text,
+        "spans": draft.edited.spans,
+        "edited_spans": draft.edited.edited_spans,
+    }
     try:
         return ExampleLine.model_validate(
             {
-                "prompt": draft.prompt,
-                "edited": draft.edited.text,
+                **(_as_messages(draft, spec.closing) if spec.chat else texts),
                 "edit": draft.edit,
                 "answer_a": draft.answer_a,
                 "answer_b": draft.answer_b,
@@ -159,9 +165,29 @@ def _line(draft: Draft, split: str) -> ExampleLine:
                 "cue": draft.cue,
                 "entity": draft.entity,
                 "metadata": dict(draft.metadata),
-                "spans": draft.edited.spans,
-                "edited_spans": draft.edited.edited_spans,
             }
         )
     except ValidationError as error:
         raise RowError(first_problem(error, draft.edit)) from None
+
+
+def _as_messages(draft: Draft, closing: str) -> dict[str, Any]:
+    """Prompts and spans of a draft as messages: the user's, and the beginning of the assistant's answer where the
+    prompt has a closing or a lead of its own ("Answer:")."""
+
+    def messages(text: str) -> list[dict[str, str]]:
+        body, lead = (text.removesuffix(closing), closing) if closing and text.endswith(closing) else parted(text, "")
+        begun = [{"role": "assistant", "content": lead.strip()}] if lead.strip() else []
+        return [{"role": "user", "content": body}, *begun]
+
+    def places(spans: Sequence[Span], said: list[dict[str, str]]) -> list[tuple[int, int, int]]:
+        end = len(said[0]["content"])
+        return [(0, min(start, end), min(stop, end)) for start, stop in spans]
+
+    prompt, edited = messages(draft.prompt), messages(draft.edited.text)
+    return {
+        "prompt": prompt,
+        "edited": edited,
+        "spans": places(draft.edited.spans, prompt),
+        "edited_spans": places(draft.edited.edited_spans, edited),
+    }

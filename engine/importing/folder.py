@@ -22,7 +22,8 @@ from engine.importing.models import checkpoints_of
 from engine.importing.options import ImportSpec
 from engine.runs.files import readable_errors, replace_file, sha256_of
 from engine.spec_files import parse_spec
-from engine.tasks.from_file import ExampleLine
+from engine.tasks.from_file import ExampleLine, Place, span_in
+from engine.tasks.messages import messages_of
 
 __all__ = ["check_folder", "preview", "read", "schema", "spec_of", "write"]
 
@@ -39,11 +40,15 @@ note: {note}
 task: {{name: from_file, path: {examples}}}
 checkpoints:
 {checkpoints}
-# The first one gives the fixed labels. Models with a chat template read the prompts in it; `chat: off` makes them read
-# plain text.
+# The first one gives the fixed labels. {reading}
 hidden: {{layers: [-1], positions: [last], dtype: float16}}
 explainers: {{kinds: [ridge], regimes: [frozen, refit], headline_edits: [{edit}]}}
 """
+READING = {
+    False: "Models with a chat template read the prompts in it; `chat: off` makes them read plain text.",
+    True: "The prompts are messages, so each model needs a chat template.",
+}
+"""How models read the prompts, by whether these are messages."""
 FILL_IN = """\
 # FILL IN: your checkpoints in the order of training. `name` is family--name; `path` is a folder or a .gguf file
 # (relative to this file), or a hub id, with `revision:` if you like; `step` is the training step.
@@ -133,7 +138,7 @@ def preview(made: Imported, show: int) -> str:
     for edit in made.counts("edit"):
         for line in [line for line in made.lines if line.edit == edit][:show]:
             parts = {
-                "edit": f"{line.edit} of {' and '.join(_cut(line, *span) for span in line.spans or ())}",
+                "edit": f"{line.edit} of {' and '.join(_cut(line, place) for place in line.spans or ())}",
                 "x": line.prompt,
                 "x′": line.edited,
                 "answers": f"a {line.answer_a!r}, b {line.answer_b!r}",
@@ -143,8 +148,8 @@ def preview(made: Imported, show: int) -> str:
     return printable("\n\n".join([*blocks, counts_text(made)]))
 
 
-def _cut(line: ExampleLine, start: int, end: int) -> str:
-    return repr(line.prompt[start:end])
+def _cut(line: ExampleLine, place: Place) -> str:
+    return repr(line.prompt[slice(*span_in(line.prompt, place))])
 
 
 def _shortened(text: str) -> str:
@@ -171,7 +176,7 @@ def write(made: Imported, out: Path) -> list[Path]:
     with readable_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / SOURCE).unlink(missing_ok=True)
-        texts = {EXAMPLES: _json_lines(line.model_dump(mode="json", exclude_none=True) for line in made.lines)}
+        texts = {EXAMPLES: _json_lines(map(_written, made.lines))}
         texts[SPEC] = spec_text(made, out)
         if made.skipped:
             texts[SKIPPED] = _json_lines(
@@ -184,6 +189,13 @@ def write(made: Imported, out: Path) -> list[Path]:
             data = text.encode()
             replace_file(out / name, lambda file, data=data: file.write(data))  # type: ignore[misc]
     return [out / name for name in texts]
+
+
+def _written(line: ExampleLine) -> dict[str, Any]:
+    """A line as it is written: messages as a list."""
+    said = {key: messages_of(getattr(line, key)) for key in ("prompt", "edited")}
+    lists = {key: [{"role": m.role, "content": m.content} for m in found] for key, found in said.items() if found}
+    return line.model_dump(mode="json", exclude_none=True) | lists
 
 
 def _json_lines(rows: Any) -> str:
@@ -209,6 +221,7 @@ def spec_text(made: Imported, out: Path) -> str:
         run=quoted(made.spec.name),
         note=quoted(note),
         examples=EXAMPLES,
+        reading=READING[made.spec.chat],
         edit=quoted(next(iter(made.counts("edit")))),
     )
 

@@ -31,6 +31,9 @@ class ImportSpec(Strict):
     answer_b: str | None = Field(None, description="answer b of all rows, where no column holds it")
     answers: Literal["letters", "words"] | None = Field(None, description="answers of questions with choices")
     closing: str = Field("\nAnswer:", description="end of a prompt, after which the answer follows")
+    chat: bool = Field(
+        False, description="write prompts as messages: the question is the user's, the closing begins the answer"
+    )
     validation: Share = Field(0.1, description="share of the held-out units that go to validation")
     test_heldout: Share = Field(0.3, description="share of the units that are held out for test_heldout")
     test_iid: Share = Field(0.1, description="share of the prompts, from the units of train")

@@ -18,6 +18,7 @@ from datetime import date
 from typing import Any
 
 from engine.config import ChatSpec, InputError
+from engine.model.rendering import RenderError, render
 from engine.records import Span
 from engine.tasks.messages import Message, disorder, messages_of
 
@@ -120,11 +121,11 @@ class Chat:
     def _render(self, messages: Sequence[tuple[str, str]]) -> str:
         """Messages in the template; behind one of the user stands the generation prompt."""
         said = [{"role": role, "content": content} for role, content in messages]
-        options = {"add_generation_prompt": messages[-1][0] == "user", "tokenize": False, **self.spec.variables}
+        variables = self._tokenizer.special_tokens_map | self.spec.variables
         try:
-            return self._tokenizer.apply_chat_template(said, chat_template=self._fixed, **options)
-        except Exception as error:  # a template is a program of its own
-            raise ChatError(f"the chat template can't be applied ({_one_line(error)})") from None
+            return render(self._fixed, said, variables | {"add_generation_prompt": messages[-1][0] == "user"})
+        except RenderError as error:
+            raise ChatError(f"the chat template can't be applied ({error})") from None
 
     def _frame_of(self, roles: tuple[str, ...], contents: tuple[str | None, ...]) -> tuple[list[str], list[int]]:
         """What a template writes before, between and after those messages whose content is None, and their order."""

@@ -2,18 +2,32 @@
 
 from __future__ import annotations
 
+import importlib.util
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psutil
 import torch
 from huggingface_hub import HfApi, try_to_load_from_cache
 from huggingface_hub.errors import HfHubHTTPError, HFValidationError
 from torch import nn
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForImageTextToText,
+    AutoTokenizer,
+    BitsAndBytesConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+from transformers.models.auto.modeling_auto import (
+    MODEL_FOR_CAUSAL_LM_MAPPING_NAMES,
+    MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES,
+)
 from transformers.utils import logging as transformers_logging
 
 from engine.config import ChatSpec, CheckpointSpec, InputError
@@ -26,6 +40,8 @@ from engine.model.sizes import DivergedError, diverged, refuse_diverged, refuse_
 
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer.model", "vocab.json", "vocab.txt", "spiece.model", "tekken.json")
 UNTRAINED_SEED = 0
+DEVICE_SHARE = 0.6
+"""Share of the device's free memory for weights, where others wait elsewhere. The rest is for the forward."""
 HUB_SECONDS = 10
 """Within which the hub has to answer."""
 LIMITS = (
@@ -118,7 +134,10 @@ def load(spec: CheckpointSpec, device: str = "auto", dtype: str = "float32", cha
     except ChatError as error:
         raise CheckpointError(f"{spec.path}: {error}") from None
     text = tokenizer(TEXT, add_special_tokens=False).input_ids
-    model = _model(spec, config, DTYPES[dtype], text).to(where).eval().requires_grad_(False)
+    placed = _placed(spec, where)
+    model = _model(spec, config, DTYPES[dtype], text, placed)
+    model = (model if placed else model.to(where)).eval().requires_grad_(False)
+    where = model.device
     with _in_one_line(f"{spec.path}: {config.model_type} can't be run"):
         try:
             refuse_diverged(model)
@@ -201,9 +220,15 @@ def _config(spec: CheckpointSpec) -> PreTrainedConfig:
     if getattr(config, "is_encoder_decoder", False):
         raise CheckpointError(f"{spec.path}: {config.model_type} is an encoder-decoder: give a causal language model")
     remote = "AutoModelForCausalLM" in (getattr(config, "auto_map", None) or {})
-    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not remote:
+    if config.model_type not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES and not remote and not _has_parts(config):
         raise CheckpointError(f"{spec.path}: {config.model_type} is no causal language model: give one that is")
     return config
+
+
+def _has_parts(config: PreTrainedConfig) -> bool:
+    """Whether the model reads images too, so that it is no causal language model to transformers. It is given texts."""
+    name = config.model_type
+    return name in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES and name not in MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
 
 def _refuse_unreachable(spec: CheckpointSpec) -> None:
@@ -236,20 +261,23 @@ def _tokenizer(spec: CheckpointSpec) -> Any:
     return tokenizer
 
 
-def _model(spec: CheckpointSpec, config: PreTrainedConfig, dtype: torch.dtype, text: Sequence[int]) -> PreTrainedModel:
+def _model(
+    spec: CheckpointSpec, config: PreTrainedConfig, dtype: torch.dtype, text: Sequence[int], placed: dict[str, Any]
+) -> PreTrainedModel:
+    kind: Any = AutoModelForImageTextToText if _has_parts(config) else AutoModelForCausalLM
     if spec.untrained:
         with _in_one_line(f"{spec.path}: can't be built without its weights"), torch.random.fork_rng():
             options: dict[str, Any] = {"dtype": dtype, "trust_remote_code": spec.trust_remote_code}
             with torch.device("meta"):
-                refuse_too_large(AutoModelForCausalLM.from_config(config, **options).parameters(), dtype)
+                refuse_too_large(kind.from_config(config, **options).parameters(), dtype)
             torch.manual_seed(UNTRAINED_SEED)
-            model = AutoModelForCausalLM.from_config(config, **options)
+            model = kind.from_config(config, **options)
     else:
         with _in_one_line(f"{spec.path}: its weights can't be loaded"):
             _refuse_pickles(spec, config)
-            options = _source(spec) | {"config": config, "dtype": dtype, "output_loading_info": True}
+            options = _source(spec) | {"config": config, "dtype": dtype, "output_loading_info": True} | placed
             options |= {"use_safetensors": None if spec.pickled_weights else True, "weights_only": True}
-            model, report = AutoModelForCausalLM.from_pretrained(**options)
+            model, report = kind.from_pretrained(**options)
         if missing := sorted(report["missing_keys"]):
             why = f"{len(missing)} weights are missing ({missing[0]} …): not saved from a causal language model?"
             raise CheckpointError(f"{spec.path}: {why}")
@@ -266,6 +294,27 @@ def _model(spec: CheckpointSpec, config: PreTrainedConfig, dtype: torch.dtype, t
             return merged(put_on(model, str(spec.adapter)), text)
         except AdapterError as error:
             raise CheckpointError(f"{spec.adapter}: {error}") from None
+
+
+def _placed(spec: CheckpointSpec, where: torch.device) -> dict[str, Any]:
+    """Arguments of `from_pretrained` that say where a model's parts go as it is loaded; empty: it is moved whole.
+
+    One device computes: states of several would meet in no tensor.
+    """
+    if spec.untrained or not (spec.device_map or spec.load_in):
+        return {}
+    for package, option in (("accelerate", "device_map"), ("bitsandbytes", "load_in")):
+        if getattr(spec, option) and importlib.util.find_spec(package) is None:
+            raise CheckpointError(f"{spec.path}: the option {option} needs {package}: pip install {package}")
+    placed: dict[str, Any] = {"device_map": spec.device_map or {"": where}}
+    if spec.device_map and where.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(where)
+        most = {where.index or 0: int(DEVICE_SHARE * free), "cpu": psutil.virtual_memory().available}
+        placed["max_memory"] = most
+    if spec.load_in:
+        logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # it warns at every forward in float32
+        placed["quantization_config"] = BitsAndBytesConfig(load_in_8bit=True)
+    return placed
 
 
 def _refuse_pickles(spec: CheckpointSpec, config: PreTrainedConfig) -> None:

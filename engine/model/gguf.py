@@ -57,12 +57,13 @@ def _convert(file: Path, folder: Path) -> None:
     if importlib.util.find_spec("gguf") is None:
         raise GgufError(f"{file}: needs the extra gguf: pip install introspective-coupling[gguf]")
     import torch
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GgufConfig
 
-    log.warning("%s is converted once, to %s", file.name, folder)
     source: dict[str, Any] = {"pretrained_model_name_or_path": str(file.parent), "gguf_file": file.name}
     options = {"dtype": torch.float32, "quantization_config": GgufConfig(dequantize=True), "output_loading_info": True}
     try:
+        AutoConfig.from_pretrained(**source)  # reads the file's head: of another family, or cut off?
+        log.warning("%s is converted once, to %s", file.name, folder)
         model, report = AutoModelForCausalLM.from_pretrained(**source, **options)
         tokenizer = AutoTokenizer.from_pretrained(**source)
     except Exception as error:  # many types, by what is wrong with the file

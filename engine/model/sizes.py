@@ -59,7 +59,7 @@ def refuse_wrong_sizes(folder: Path) -> None:
         if value > most:
             has = f"its weights are {tensors:,} tensors of {numbers:,} numbers" if tensors else f"at most {most:,}"
             raise SizeError(f"{CONFIG}: {name} = {str(value)[:20]} is too many: {has}")
-        if value < 0:
+        if value < 0 and not name.endswith("feature_layer"):  # a place, counted from the last one
             raise SizeError(f"{CONFIG}: {name} = {str(value)[:20]} is below 0")
 
 
@@ -96,6 +96,8 @@ def refuse_too_large(parameters: Iterable[torch.Tensor], dtype: torch.dtype) -> 
 def refuse_diverged(model: nn.Module) -> None:
     """Raise DivergedError where a weight is NaN or infinite."""
     for name, weight in model.named_parameters():
+        if weight.is_meta:  # kept on a disk or in another memory (`device_map`)
+            continue
         if weight.numel() and weight.is_floating_point() and not all(torch.isfinite(x) for x in weight.aminmax()):
             raise DivergedError(diverged(f"its weights hold NaN or infinity ({name})"))
 

@@ -177,5 +177,10 @@ def load_checkpoint(run: Run, name: str, spec: PatchingSpec) -> Any:
 
     checkpoint = load_of_run(run, checkpoint_spec(run, name), spec.device)
     if _in_words(run) and checkpoint.chat:
-        raise InputError("patching: words in a chat template follow other tokens than x, so they can't be patched")
+        why = (
+            f"{name} reads prompts in a chat template, where words follow other tokens than x, so they can't be patched"
+        )
+        raise InputError(
+            f"patching: {why}: make the run with chat: off, or with verbal.probes: true to patch its ridge"
+        )
     return checkpoint

@@ -30,12 +30,19 @@ from torch import Tensor
 
 from engine.config import InputError
 from engine.model.alike import in_kinds, kind_of
+from engine.model.batch_size import rows_a_batch
 from engine.model.batching import common_prefix, log_odds_terms
 from engine.model.checkpoints import Checkpoint
 from engine.model.forward import Ask, Read, forward, visiting
 from engine.model.tokens import Tokens
 
 Positions = tuple[int, ...]
+
+
+MOST_AT_ONCE = 16
+"""Most examples whose states are held in memory together."""
+LEAST_ROWS = 8
+"""Rows of a full batch that allow for one more example at once. An example needs a hundred rows or so."""
 
 
 @dataclass(frozen=True)
@@ -189,26 +196,36 @@ def patch_pairs(
     layers: Sequence[int],
     *,
     batch_size: int = 64,
-    at_once: int = 16,
-    progress: Callable[[int, int], None] | None = None,
+    at_once: int = MOST_AT_ONCE,
+    known: Sequence[Patched] = (),
+    told: Callable[[list[Patched], int], None] | None = None,
 ) -> list[Patched]:
     """Patch each group of positions at each layer (0: embeddings … n_layers: after the final norm) in turn.
 
     Groups of one example may overlap; an empty group has no effect. `at_once` examples are held in memory together.
-    `progress` gets (done, total) examples.
+    `known` are results of the first pairs, from an earlier call. `told` gets the new
+    results, and the tokens that were read for them.
     """
     resolved = [checkpoint.layer(layer) for layer in layers]
-    out: list[Patched] = []
-    for start in range(0, len(pairs), at_once):
-        out += _patch(checkpoint, pairs[start : start + at_once], scores, resolved, batch_size)
-        if progress:
-            progress(len(out), len(pairs))
+    out = list(known)
+    for start in range(len(out), len(pairs), at_once):
+        new, tokens = _patch(checkpoint, pairs[start : start + at_once], scores, resolved, batch_size)
+        out += new
+        if told:
+            told(new, tokens)
     return out
+
+
+def examples_at_once(checkpoint: Checkpoint, pairs: Sequence[Pair]) -> int:
+    """How many examples to patch between two saves: fewer of a larger model, and of longer prompts."""
+    longest = max((len(tokens.prompt) for pair in pairs for tokens in (pair.x, pair.edited)), default=1)
+    return max(1, min(MOST_AT_ONCE, rows_a_batch(checkpoint.model, longest) // LEAST_ROWS))
 
 
 def _patch(
     checkpoint: Checkpoint, pairs: Sequence[Pair], scores: Mapping[str, ScoreOf], layers: Sequence[int], batch_size: int
-) -> list[Patched]:
+) -> tuple[list[Patched], int]:
+    """The results of some pairs, and the tokens that were read for them, without the tails."""
     texts = [tokens for pair in pairs for tokens in (pair.x, pair.edited)]
     states = _states(checkpoint, [tokens.prompt for tokens in texts], layers, batch_size)
     runs: list[Run] = [((i,), tokens, None) for i, tokens in enumerate(texts)]
@@ -234,7 +251,7 @@ def _patch(
             for at, g in zip(*np.nonzero(differs[i]), strict=True):
                 effect[at, g] = found[(i, int(at), int(g)), name] - clean[name]
         results.append(Patched(clean, edited, effects, differs[i]))
-    return results
+    return results, sum(len(tokens.prompt) for tokens in [*texts, *(tokens for _, tokens, _ in runs)])
 
 
 def _states(checkpoint: Checkpoint, rows: Sequence[Positions], layers: Sequence[int], batch_size: int) -> list[Tensor]:

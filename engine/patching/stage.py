@@ -2,12 +2,14 @@
 
 For each kind of edit, some examples are patched at some checkpoints, region by region and layer by layer. The explainer
 is the run's frozen ridge, or the model's own words (`explainers`). The parts are added to a complete run, or made with
-it (`patching:` in its spec). A stopped call resumes at the next checkpoint; other options replace the existing parts.
+it (`patching:` in its spec). A stopped call goes on where results were saved last, about every half a minute; other
+options replace the existing parts.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +21,7 @@ from engine.config import InputError, PatchingSpec, RunSpec
 from engine.patching import maps as patch_maps
 from engine.patching.explainers import PatchedExplainer, edits_of, explainers_of, load_checkpoint, weights_are_there
 from engine.patching.maps import Maps
-from engine.progress import Progress, silent
+from engine.progress import Progress, TokenMeter, silent
 from engine.records import PATCHING, PATCHING_AGREEMENT
 from engine.runs.observed import Observed
 from engine.runs.store import Run
@@ -95,6 +97,9 @@ def make(run: Run, spec: PatchingSpec, progress: Progress = silent) -> None:
         tables = _checkpoint(run, observed, name, explainers, spec, progress)
         for part, table in zip(parts_of(name), tables, strict=True):
             run.write_table(part, table)
+        run.adopt({}, without=_saved(run, name))
+        with suppress(OSError):
+            (run.path / _folder(name)).rmdir()
 
 
 def _checkpoint(
@@ -109,13 +114,11 @@ def _checkpoint(
     checkpoint = load_checkpoint(run, name, spec)
     step = next(c.step for c in run.spec.checkpoints if c.name == name)
     drawn = [_drawn(observed, explainer.edit, spec) for explainer in explainers]
-    total, begun = sum(map(len, drawn)), 0
+    results = _Results(run, name, sum(map(len, drawn)), progress)
     tables, rows = [], []
     for explainer, chosen in zip(explainers, drawn, strict=True):
-        told = lambda done, _, begun=begun: progress(stage_of(name), begun + done, total)  # noqa: E731
-        begun += len(chosen)
         examples = observed.examples.iloc[chosen]
-        table, own, beyond, null = patch_examples(checkpoint, examples, explainer, spec.batch_size, told)
+        table, own, beyond, null = patch_examples(checkpoint, examples, explainer, spec.batch_size, results)
         tables.append(table)
         named = {"checkpoint": name, "step": step, "split": spec.split, "n": len(chosen)}
         named |= {"edit": explainer.edit, "explainer": explainer.name, "penalty": explainer.penalty}
@@ -134,8 +137,68 @@ def _drawn(observed: Observed, edit: str, spec: PatchingSpec) -> np.ndarray:
     return np.sort(rng.permutation(rows)[: spec.examples])
 
 
+class _Results:
+    """Results of a checkpoint's examples, in their order: saved about every half a minute, and reported in tokens."""
+
+    def __init__(self, run: Run, name: str, examples: int, progress: Progress):
+        from engine.training.state import Clock
+
+        self._run, self._name, self._clock = run, name, Clock()
+        self._new: list[tuple[Any, int]] = []
+        """What is not saved yet, each with the tokens that were read for it."""
+        saved = [run.read_arrays(part) for part in _saved(run, name)]
+        self._known = [result for arrays in saved for result in _unpacked(arrays)]
+        tokens = sum(int(arrays["tokens"].sum()) for arrays in saved)
+        self._meter = TokenMeter(progress, stage_of(name), examples, tokens=tokens, done=len(self._known))
+
+    def known(self, most: int) -> list[Any]:
+        """Results of the next `most` examples, or of the first ones of them, from an earlier call."""
+        found, self._known = self._known[:most], self._known[most:]
+        return found
+
+    def told(self, results: Sequence[Any], tokens: int) -> None:
+        """`hooks.Patched` of the next examples are there."""
+        self._new += zip(results, [tokens] + [0] * (len(results) - 1), strict=True)
+        if self._clock.due():
+            part = f"{_folder(self._name)}{len(_saved(self._run, self._name)):05d}.safetensors"
+            self._clock.save(lambda: self._run.write_arrays(part, _packed(self._new)))
+            self._new.clear()
+        self._meter.add(len(results), tokens)
+
+
+def _folder(checkpoint: str) -> str:
+    return f"patching/{checkpoint}/"
+
+
+def _saved(run: Run, checkpoint: str) -> list[str]:
+    """The parts with results of a checkpoint whose maps are not finished, in their order."""
+    return sorted(part for part in run.parts if part.startswith(_folder(checkpoint)))
+
+
+def _packed(results: Sequence[tuple[Any, int]]) -> dict[str, np.ndarray]:
+    """Results (`hooks.Patched`) with their tokens as arrays [results, …]."""
+    found = {"differs": np.stack([r.differs for r, _ in results]), "tokens": np.array([n for _, n in results])}
+    for kind in ("clean", "edited", "effects"):
+        names = getattr(results[0][0], kind)
+        found |= {f"{kind}:{name}": np.stack([getattr(r, kind)[name] for r, _ in results]) for name in names}
+    return found
+
+
+def _unpacked(arrays: Mapping[str, np.ndarray]) -> list[Any]:
+    from engine.patching.hooks import Patched
+
+    parted = {key: key.partition(":")[::2] for key in arrays if ":" in key}
+    every = []
+    for i, differs in enumerate(arrays["differs"]):
+        kinds: dict[str, dict[str, np.ndarray]] = {"clean": {}, "edited": {}, "effects": {}}
+        for key, (kind, name) in parted.items():
+            kinds[kind][name] = arrays[key][i]
+        every.append(Patched(**kinds, differs=differs))
+    return every
+
+
 def patch_examples(
-    checkpoint: Any, examples: pd.DataFrame, explainer: PatchedExplainer, batch_size: int, progress: Any = None
+    checkpoint: Any, examples: pd.DataFrame, explainer: PatchedExplainer, batch_size: int, done: _Results
 ) -> tuple[pa.Table, Maps, Maps, Maps]:
     """Patch some examples (rows of records.EXAMPLES) region by region at every layer.
 
@@ -156,7 +219,9 @@ def patch_examples(
         pairs.append(hooks.Pair(one, other, groups))
     layers = range(checkpoint.n_layers + 1)
     scores = {"f": hooks.behavior_score(checkpoint)} | explainer.scores(checkpoint, x, answers)
-    results = hooks.patch_pairs(checkpoint, pairs, scores, layers, batch_size=batch_size, progress=progress)
+    options = {"batch_size": batch_size, "at_once": hooks.examples_at_once(checkpoint, pairs)}
+    known = done.known(len(pairs))
+    results = hooks.patch_pairs(checkpoint, pairs, scores, layers, **options, known=known, told=done.told)
 
     behavior = np.stack([r.effects["f"][..., 0] for r in results])
     said = np.stack([explainer.said(r.effects) for r in results])

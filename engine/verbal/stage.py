@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from engine.config import CheckpointSpec
-from engine.progress import Progress, TokenMeter, silent
+from engine.progress import Progress, TokenMeter
 from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.runs.weights import folder_of
@@ -91,8 +91,8 @@ def _texts(observed: Observed, checkpoint: CheckpointSpec) -> Texts:
     return Texts(observed.examples, observed.spec, load_of_run(observed.record, checkpoint, observed.spec.device))
 
 
-def _control(observed: Observed, name: str) -> Texts:
-    """A control: a model trained on the same labels and nothing else."""
+def _control(observed: Observed, name: str, asking: TokenMeter) -> Texts:
+    """A control: a model trained on the same labels and nothing else. How far it is stands beside `asking`."""
     from engine.verbal.train import Trainer
 
     spec, labels = observed.spec, labels_of(observed)
@@ -105,7 +105,12 @@ def _control(observed: Observed, name: str) -> Texts:
     labels_first = spec.verbal.schedule == "labels_first"
     steps = spec.verbal.label_steps if labels_first else max(c.step for c in spec.checkpoints)
     trainer = Trainer(texts.checkpoint.model, texts.material(labels), alone, steps=steps, seed=spec.seed)
-    meter = TokenMeter(silent, name, steps)
+
+    def told(stage: str, done: int, total: int) -> None:
+        asking.note = f"training {stage}: {done / total:.0%}" if done < total else ""
+        asking.tell()
+
+    meter = TokenMeter(told, name, steps)
     _train(observed.record, trainer, control_part(name), lambda _: None, meter, last=True)
     trainer.model.eval()
     return texts
@@ -134,7 +139,7 @@ def ask(observed: Observed, progress: Progress) -> None:
     for name, who in names.items():
         if record.has(said_part(name)):
             continue
-        texts = _control(observed, who) if isinstance(who, str) else _texts(observed, who)
+        texts = _control(observed, who, meter) if isinstance(who, str) else _texts(observed, who)
         words, tokens = _saying(record, name, texts, rows, meter)
         table = {"row": pa.array(rows), "text": pa.array(words), "tokens": pa.array(tokens)}
         record.write_table(said_part(name), pa.table(table))

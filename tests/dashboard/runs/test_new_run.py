@@ -22,7 +22,8 @@ from tests.tiny_run import examples, write_spec
 
 __all__ = ["opened"]
 
-SPECS = sorted((SAMPLES / "specs").glob("*.yaml"))
+SPECS = sorted(file for file in (SAMPLES / "specs").glob("*.yaml") if not file.stem.startswith("smollm2"))
+"""Without those whose model and data `coupling real` fetches."""
 
 
 @pytest.fixture(scope="module")
@@ -223,3 +224,33 @@ def test_a_changed_draft_survives_a_reload_and_goes_with_a_link(form: AppTest, f
         told = opened(folder, "runs", **(link | {"draft": str(bad)}))
         assert any("no spec that can be read" in w.value for w in told.warning)
         assert written(told)["name"] != "passed-on"
+
+
+def test_how_prompts_are_read_is_chosen_in_the_form(form: AppTest) -> None:
+    form.selectbox(key="spec.chat.mode").select("off").run()
+    form.text_input(key="spec.chat.system").input("Be brief.").run()
+    assert written(form)["chat"] == {"mode": "off", "system": "Be brief."}
+    text = form.text_area(key="spec_yaml").value.split("chat:")[0]
+    form.text_area(key="spec_yaml").input(f"{text}\nchat: on\n").run()
+    assert form.selectbox(key="spec.chat.mode").value == "on", "YAML reads on as true"
+    form.selectbox(key="spec.chat.mode").select("auto").run()
+    assert "chat" not in written(form)
+
+
+def test_what_a_run_will_take_is_said_and_nothing_is_written(folder: Path, opened: Open) -> None:
+    app = opened(folder, "runs", section="new", **{"from": "spec spec"})
+    before = sorted(folder.rglob("*"))
+    app.button(key="forecast").click().run(timeout=120)
+    assert "| behavior gpt2--step-0100 |" in said(app) and "nothing was written" in said(app)
+    assert sorted(folder.rglob("*")) == before
+    (folder / "empty.jsonl").write_text("\n")
+    app.text_input(key="spec.task.path").input("empty.jsonl").run()
+    app.button(key="forecast").click().run(timeout=120)
+    assert "empty.jsonl: is empty" in app.error[0].value.replace("\\", "")
+
+
+def test_a_gguf_file_is_a_model(folder: Path) -> None:
+    data = template(folder / "spec.yaml", folder)
+    (folder / "model.gguf").write_bytes(b"GGUF")
+    put(data, ("checkpoints", 0, "path"), "model.gguf")
+    assert check(data, folder)[1] == []

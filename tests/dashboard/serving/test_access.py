@@ -14,7 +14,7 @@ import pytest
 
 from dashboard.audit.log import AuditLog
 from dashboard.reading import models
-from dashboard.runs import jobs, run_import, trash
+from dashboard.runs import data_import, forecast, jobs, run_import, trash
 from dashboard.selection import saved_slices
 from dashboard.serving import access
 from dashboard.serving.access import AccessError, Person, Roles, known, read_roles
@@ -107,6 +107,8 @@ def actions(folder: Path) -> dict[str, Callable[[], object]]:
         "delete": lambda: trash.delete(folder / "alpha", [folder]),
         "restore": lambda: trash.restore(entry),
         "empty": lambda: trash.empty([entry]),
+        "forecast": lambda: forecast.forecast(spec, folder),
+        "bring_in": lambda: data_import.bring_in("x.jsonl", b"", {"format": "bbq"}, folder),
         "save": lambda: saved_slices.save(folder / "alpha", "mine", None),
         "model": load,
     }
@@ -146,7 +148,8 @@ def test_every_public_function_that_changes_something_is_among_them(tmp_path: Pa
         "log",
     }
     reads |= {"reason", "is_sample", "why_not", "trashed", "home_of", "refuse_strays"}
-    for room in (jobs, trash, run_import):
+    reads |= {"section", "sources"}
+    for room in (jobs, trash, run_import, forecast, data_import):
         own = {n for n, f in inspect.getmembers(room, inspect.isfunction) if f.__module__ == room.__name__}
         assert {n for n in own if not n.startswith("_")} - reads <= set(actions(tmp_path)), room.__name__
 

@@ -11,14 +11,18 @@ from typer.testing import CliRunner
 
 from engine import child_environment
 from engine.__main__ import app
-from engine.config import InputError, TaskSpec
+from engine.config import ChatSpec, InputError, TaskSpec
 from engine.importing.build import read
 from engine.importing.folder import check_folder, default_name, printable, spec_of, write
 from engine.importing.options import FORMATS
+from engine.model.chat import chat_for
 from engine.runs.files import RunError, sha256_of
 from engine.spec_files import load_spec
 from engine.tasks import task_examples
+from engine.tasks.messages import as_text
+from tests.chat_templates import SMOLLM2
 from tests.engine.importing.samples import STATEMENTS, imported, json_lines
+from tests.tiny_models import tokenizer
 
 FILES = ["examples.jsonl", "skipped.jsonl", "source.json", "spec.yaml"]
 
@@ -72,6 +76,28 @@ def test_the_written_spec_and_examples_are_read_by_the_engine(tmp_path, file):
         TaskSpec(name="from_file", path=str(tmp_path / "out" / "examples.jsonl"), edits=("delete_hint",))
     )
     assert len(held) == 30
+
+
+@pytest.mark.parametrize("closing", [None, "", "\nI would say:"])
+def test_for_chat_models_the_closing_begins_the_assistants_answer(tmp_path, file, closing):
+    given = [] if closing is None else ["--closing", closing]
+    assert run("anthropic-evals", file, "--out", tmp_path / "out", "--chat", *given).exit_code == 0
+    first = json.loads((tmp_path / "out" / "examples.jsonl").read_text().splitlines()[0])
+    lead = "Answer:" if closing is None else closing.strip()
+    assert [m["role"] for m in first["prompt"]] == (["user", "assistant"] if lead else ["user"])
+    plain = imported("anthropic-evals", file, **({} if closing is None else {"closing": closing})).lines
+    words = tokenizer()
+    words.chat_template = SMOLLM2
+    chat = chat_for(words, ChatSpec())
+    for e, m in zip(task_examples(load_spec(tmp_path / "out" / "spec.yaml").task), plain, strict=True):
+        for text, spans, as_plain, its_spans in (
+            (e.prompt, e.spans, m.prompt, m.spans),
+            (e.edited, e.edited_spans, m.edited, m.edited_spans),
+        ):
+            said = as_plain.removesuffix(lead).rstrip("\n")
+            assert text == as_text([("user", said), *([("assistant", lead)] if lead else [])])
+            assert [text[a:b] for a, b in spans] == [as_plain[a:b] for a, b in its_spans]
+        assert chat is not None and chat.read(e.prompt).text.endswith(f"<|im_start|>assistant\n{lead}")
 
 
 def test_odd_names_stay_inside_the_written_spec(tmp_path):

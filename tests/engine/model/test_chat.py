@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
 
@@ -11,6 +12,7 @@ import numpy as np
 import pytest
 
 from engine.config import ChatSpec, HiddenSpec
+from engine.model import rendering
 from engine.model.attribution import token_attribution
 from engine.model.behavior import BehaviorError, measure, tokenised
 from engine.model.chat import ChatError, chat_for
@@ -222,6 +224,29 @@ def test_a_template_that_rewrites_a_message_is_told_where_places_are_needed() ->
     assert tokenised(model, ["so"], [(" a", " b")], ["x"], offsets=False)[0].prompt == tuple(words("SO>").input_ids)
     with pytest.raises(BehaviorError, match="example x: its characters can't be placed"):
         tokenised(model, ["so"], [(" a", " b")], ["x"])
+
+
+ENDLESS = (
+    "{% for a in range(99999) %}{% for b in range(99999) %}{% for c in range(9) %}{% endfor %}{% endfor %}{% endfor %}"
+)
+PROGRAMS = {
+    "loops": (ENDLESS, "did not end within 1 seconds"),
+    "one number": ("{{ messages | length | round(-10 ** 9) }}", "did not end within 1 seconds"),
+    "a long text": ("{{ 'a' * 10 ** 11 }}", "MemoryError"),
+}
+
+
+@pytest.mark.parametrize(("template", "why"), PROGRAMS.values(), ids=PROGRAMS)
+def test_a_template_that_does_not_end_is_ended_on_any_thread(template: str, why: str, monkeypatch) -> None:
+    monkeypatch.setattr(rendering, "SECONDS", 1)
+    monkeypatch.setattr(rendering, "_RENDERER", rendering._Renderer())
+    words = tokenizer()
+    words.chat_template = "{% if messages[0].content == 'go' %}" + template + "{% endif %}{{ messages[0].content }}"
+    chat = chat_for(words, ChatSpec())
+    assert chat is not None and chat.read("so").text == "so"
+    with ThreadPoolExecutor() as pool, pytest.raises(ChatError, match=f"can't be applied .*{why}"):
+        pool.submit(chat.read, "go").result(timeout=20)
+    assert chat.read("again").text == "again", "the next text is read"
 
 
 def test_plain_text_is_read_as_before_where_there_is_no_template() -> None:

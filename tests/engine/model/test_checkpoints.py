@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import shutil
 
 import pytest
 import torch
 from transformers import (
+    CONFIG_MAPPING,
+    AutoModelForImageTextToText,
     BertConfig,
     BertLMHeadModel,
     DistilBertConfig,
@@ -18,9 +21,14 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from engine.config import CheckpointSpec
+from engine.config import CheckpointSpec, HiddenSpec
+from engine.model import checkpoints
+from engine.model.behavior import measure
 from engine.model.checkpoints import CheckpointError, load
 from engine.model.saving import save
+from engine.model.tokens import encode
+from engine.records import Example, examples_table
+from tests import reference
 from tests.tiny_models import CONTEXT, LAYERS, SHAPES, WIDTH, build, tokenizer
 
 
@@ -37,6 +45,90 @@ def test_every_shape_loads(shape, tmp_path):
     with pytest.raises(CheckpointError, match="has no layer 9"):
         checkpoint.layer(9)
     assert not checkpoint.model.training and checkpoint.model.dtype == torch.float32
+
+
+def test_shards_are_read_and_one_that_is_missing_is_named(tmp_path):
+    whole = load(spec(build("llama", tmp_path / "whole")), "cpu")
+    whole.model.save_pretrained(tmp_path / "shards", max_shard_size="20KB")
+    whole.tokenizer.save_pretrained(tmp_path / "shards")
+    first, *others = sorted((tmp_path / "shards").glob("model-*.safetensors"))
+    ids = torch.tensor([[5, 6, 7]])
+    found = load(spec(tmp_path / "shards"), "cpu").model(input_ids=ids).logits
+    assert others and torch.equal(found, whole.model(input_ids=ids).logits)
+    first.unlink()
+    with pytest.raises(CheckpointError, match=f"its weights can't be loaded: .*{first.name}"):
+        load(spec(tmp_path / "shards"), "cpu")
+
+
+TEXT_PART = {
+    "vocab_size": 400,
+    "hidden_size": WIDTH,
+    "num_hidden_layers": LAYERS,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 48,
+    "head_dim": 8,
+    "max_position_embeddings": CONTEXT,
+}
+IMAGE_PART = {
+    "hidden_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 2,
+    "intermediate_size": 16,
+    "image_size": 16,
+    "patch_size": 8,
+}
+
+
+@pytest.mark.parametrize("family", ["gemma3", "mistral3", "llava"])
+def test_the_text_model_inside_a_model_that_reads_images(family, tmp_path):
+    kind = CONFIG_MAPPING[family]
+    parts = (("text_config", TEXT_PART), ("vision_config", IMAGE_PART))
+    types = {part: {"model_type": getattr(kind(), part).model_type} for part, _ in parts}
+    model = AutoModelForImageTextToText.from_config(kind(**{part: types[part] | own for part, own in parts}))
+    checkpoint = load(spec(saved(model.eval(), tmp_path)), "cpu")
+    assert (checkpoint.n_layers, checkpoint.width, checkpoint.max_positions) == (LAYERS, WIDTH, CONTEXT)
+    examples = [
+        Example(
+            "t", "Is it Lyon, she says?", "Is it Lyon?", "cut", ((10, 20),), ((10, 10),), " yes", " no", "g", "train"
+        )
+    ]
+    found = measure(checkpoint, examples_table(examples), hidden=HiddenSpec(layers=(1, LAYERS)))
+    (x,) = encode(checkpoint.tokenizer, [examples[0].prompt], [(" yes", " no")])
+    assert found.f[0] == pytest.approx(reference.log_odds(checkpoint, x.prompt, x.answers), abs=1e-4)
+
+
+def test_layers_that_wait_elsewhere_change_no_number(tmp_path, monkeypatch):
+    folder, ids = build("llama", tmp_path / "a"), torch.tensor([[5, 6, 7]])
+    expected = load(spec(folder), "cpu").model(input_ids=ids).logits
+    assert torch.equal(load(spec(folder, device_map="auto"), "cpu").model(input_ids=ids).logits, expected)
+    near, far = ("model.embed_tokens", "model.layers.0", "model.norm", "model.rotary_emb", "lm_head"), (1, 2)
+    where = dict.fromkeys(near, "cpu") | {f"model.layers.{layer}": "disk" for layer in far}
+    monkeypatch.setattr(checkpoints, "_placed", lambda *_: {"device_map": where, "offload_folder": tmp_path / "b"})
+    found = load(spec(folder, device_map="auto"), "cpu")
+    assert any(weight.is_meta for weight in found.model.parameters()) and found.device.type == "cpu"
+    assert torch.equal(found.model(input_ids=ids).logits, expected)
+
+
+@pytest.mark.parametrize(
+    ("option", "package"), [({"device_map": "auto"}, "accelerate"), ({"load_in": "8bit"}, "bitsandbytes")]
+)
+def test_what_an_option_needs_is_said(option, package, tmp_path, monkeypatch):
+    folder = build("gpt2", tmp_path)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.raises(
+        CheckpointError, match=f"the option {next(iter(option))} needs {package}: pip install {package}"
+    ):
+        load(spec(folder, **option), "cpu")
+
+
+@pytest.mark.skipif(importlib.util.find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_linear_layers_in_8_bits(tmp_path):
+    folder, ids = build("llama", tmp_path), torch.tensor([[5, 6, 7]])
+    one, other = load(spec(folder), "cpu"), load(spec(folder, load_in="8bit"), "cpu")
+    assert type(other.model.model.layers[0].mlp.up_proj).__name__ == "Linear8bitLt"
+    apart = (one.model(input_ids=ids).logits - other.model(input_ids=ids).logits).abs().max()
+    assert 0 < apart < 0.05 * one.model(input_ids=ids).logits.abs().max()
 
 
 def test_untrained_is_another_model_always_the_same(tmp_path):

@@ -65,7 +65,7 @@ def test_it_is_the_model_that_was_written_and_is_converted_once(original, tmp_pa
 
 
 @needs_gguf
-def test_a_file_that_is_cut_off_and_a_family_that_cant_be_read_are_told(original, tmp_path) -> None:
+def test_a_file_that_is_cut_off_and_a_family_that_cant_be_read_are_told(original, tmp_path, caplog) -> None:
     whole = as_gguf(original, tmp_path / "whole.gguf").read_bytes()
     for share in (0.02, 0.6):
         (tmp_path / "cut.gguf").write_bytes(whole[: int(share * len(whole))])
@@ -74,6 +74,7 @@ def test_a_file_that_is_cut_off_and_a_family_that_cant_be_read_are_told(original
     with pytest.raises(CheckpointError, match="transformers can't read its family from GGUF files"):
         at(as_gguf(original, tmp_path / "odd.gguf", family="nosuch"))
     assert not list((tmp_path / "cache").rglob("config.json")), "nothing is kept of them"
+    assert "is converted once" not in caplog.text, "the error is the only line"
 
 
 def test_what_is_no_gguf_file_is_told(original, tmp_path, monkeypatch) -> None:

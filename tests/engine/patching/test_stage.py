@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,15 +14,17 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from engine.__main__ import main
 from engine.config import InputError, PatchingSpec
-from engine.patching import explainers
+from engine.patching import explainers, hooks
 from engine.patching import maps as patch_maps
 from engine.patching import stage as mechanism
 from engine.pipeline import make_run
+from engine.progress import Tokens
 from engine.runs.observed import Observed
 from engine.runs.store import Run, RunError
 from engine.runs.verify import verify
 from engine.spec_files import load_spec
 from engine.tasks import WORDINGS
+from engine.training import state
 from tests.engine.verbal.test_stage import verbal_spec
 from tests.tiny_run import write_spec
 
@@ -93,6 +97,43 @@ def test_a_second_call_does_nothing_another_choice_replaces_and_one_cut_short_go
     assert verify(made) == []
 
 
+def test_a_call_that_is_killed_goes_on_where_results_were_saved(made, tmp_path, monkeypatch):
+    run = shutil.copytree(made.parent, tmp_path / "all") / "run"
+    last = [p for name in ("gpt2--step-0000", "gpt2--step-0100") for p in mechanism.parts_of(name)]
+    monkeypatch.setattr(hooks, "MOST_AT_ONCE", 2)  # the batches, and so the rounding, depend on it
+
+    def dropped() -> None:
+        with Run.extend(run) as opened:
+            for part in last:
+                opened.drop(part)
+
+    dropped()
+    mechanism.patch_run(run, SPEC)
+    hashes = {part: Run.open(run).parts[part]["sha256"] for part in last}
+    dropped()
+    monkeypatch.setattr(state.Clock, "due", lambda _: True)
+    calls, real = [], hooks._patch
+
+    def killed_at_the_third(checkpoint, pairs, *rest):
+        calls.append(len(pairs))
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+        return real(checkpoint, pairs, *rest)
+
+    monkeypatch.setattr(hooks, "_patch", killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        mechanism.patch_run(run, SPEC)
+    assert verify(run) == [] and len(mechanism._saved(Run.open(run), "gpt2--step-0000")) == 2
+    seen: dict[str, list] = {}
+    mechanism.patch_run(run, SPEC, lambda stage, done, total: seen.setdefault(stage, []).append((done, total)))
+    assert calls == [2, 2, 1, 1, 2, 2, 1], "what was saved is not made again"
+    assert all(isinstance(total, Tokens) for stages in seen.values() for _, total in stages)
+    begun = seen["patching gpt2--step-0000"]
+    assert 0 < begun[0][0] < begun[-1][0] == begun[-1][1]
+    assert {part: Run.open(run).parts[part]["sha256"] for part in last} == hashes
+    assert verify(run) == [] and not list((run / "patching").glob("*/"))
+
+
 def test_a_models_own_words_are_patched_as_its_run_is_made(tmp_path):
     spec = verbal_spec(tmp_path, keep_checkpoints=False)
     spec = spec.model_copy(update={"patching": SPEC.model_copy(update={"checkpoints": ("gpt2--step-0008",)})})
@@ -110,6 +151,15 @@ def test_a_models_own_words_are_patched_as_its_run_is_made(tmp_path):
     with pytest.raises(InputError, match="were not kept"):
         mechanism.patch_run(run.path, SPEC)
     assert verify(run.path) == [] and (run.path / "run.json").read_bytes() == before, "and others can't be made"
+
+
+def test_words_in_a_chat_template_are_refused_with_what_to_do(made, monkeypatch):
+    in_template = SimpleNamespace(chat=object())
+    monkeypatch.setattr("engine.model.of_run.load_of_run", lambda *_: in_template)
+    monkeypatch.setattr(explainers, "_in_words", lambda _: True)
+    run = Run.open(made)
+    with pytest.raises(InputError, match=r"^patching: .* in a chat template.*: make the run with chat: off"):
+        explainers.load_checkpoint(run, run.spec.checkpoints[0].name, SPEC)
 
 
 def test_the_words_score_is_what_the_model_would_rather_say(tmp_path):
