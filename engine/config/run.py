@@ -71,6 +71,8 @@ class RunSpec(Strict):
             raise ValueError("checkpoints: where some are trained, the first is given and all others are trained")
         if [c.step for c in trained] != sorted({c.step for c in trained if c.step > 0}):
             raise ValueError("checkpoints: the steps of trained ones must be above 0 and increase")
+        if trained and (self.checkpoints[0].load_in or self.checkpoints[0].device_map):
+            raise ValueError("checkpoints: the first one is trained further, so it has no load_in and no device_map")
         if self.verbal and self.lora and self.lora.save_as == "adapter" and self.checkpoints[0].adapter:
             raise ValueError("lora: the first checkpoint has an adapter, and one more can't go on it: save_as: merged")
         concurrent = self.post_training and self.post_training.concurrent

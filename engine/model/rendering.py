@@ -8,6 +8,7 @@ first text, serves all that follow, and ends with this one. One JSON object a li
 from __future__ import annotations
 
 import json
+import os
 import resource
 import signal
 import subprocess
@@ -31,6 +32,10 @@ class _Renderer:
     """The process, and whose turn it is: sessions of the dashboard ask at the same time."""
 
     def __init__(self) -> None:
+        self.forget()
+
+    def forget(self) -> None:
+        """Leave the process to whoever has it, as after a fork: two that read one pipe would mix their answers."""
         self._turn = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -72,6 +77,7 @@ def _started() -> subprocess.Popen[bytes]:
 
 
 _RENDERER = _Renderer()
+os.register_at_fork(after_in_child=_RENDERER.forget)
 
 
 def render(template: str, messages: Sequence[Mapping[str, str]], variables: Mapping[str, Any]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import os
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import date
@@ -247,6 +248,17 @@ def test_a_template_that_does_not_end_is_ended_on_any_thread(template: str, why:
     with ThreadPoolExecutor() as pool, pytest.raises(ChatError, match=f"can't be applied .*{why}"):
         pool.submit(chat.read, "go").result(timeout=20)
     assert chat.read("again").text == "again", "the next text is read"
+
+
+def test_a_process_that_is_forked_has_a_renderer_of_its_own() -> None:
+    words = tokenizer()
+    words.chat_template = "{{ messages[0].content }}"
+    chat = chat_for(words, ChatSpec())
+    assert chat is not None and chat.read("so").text == "so"
+    child = os.fork()
+    if not child:
+        os._exit(0 if rendering._RENDERER._process is None and chat.read("then").text == "then" else 1)
+    assert chat.read("here").text == "here" and os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_plain_text_is_read_as_before_where_there_is_no_template() -> None:

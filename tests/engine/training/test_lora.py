@@ -173,3 +173,10 @@ def test_words_do_not_go_on_an_adapter(tmp_path: Path) -> None:
         )
         with pytest.raises(SpecError, match="save_as: merged") if refused else nullcontext():
             load_spec(path)
+
+
+@pytest.mark.parametrize("option", [{"load_in": "8bit"}, {"device_map": "auto"}])
+def test_what_is_not_whole_in_one_memory_is_not_trained(tmp_path: Path, option: dict) -> None:
+    build("gpt2", tmp_path / "first")
+    with pytest.raises(SpecError, match="trained further, so it has no load_in"):
+        a_spec(tmp_path, first=FIRST | option)
