@@ -38,6 +38,8 @@ def checkpoint_spec(path: Path, name: str) -> CheckpointSpec:
 
 def missing(path: Path, name: str) -> tuple[str, bool] | None:
     """For a checkpoint that is not on this disk: a line on how to get it, and whether it can be downloaded."""
+    from engine.studies import real
+
     spec = checkpoint_spec(path, name)
     where = Path(spec.path).expanduser()
     kept = not spec.trained or folder_of(path, name).exists()
@@ -45,6 +47,8 @@ def missing(path: Path, name: str) -> tuple[str, bool] | None:
         return None
     if not kept:
         how = "its run trained it and did not keep the weights. Make the run again with verbal.keep_checkpoints: true."
+    elif where.name == real.MODEL and len(where.parents) > 2:
+        how = f"coupling real --out {where.parents[2]} downloads it (98 MB)."
     elif where.is_absolute():
         how = (
             f"the run expects a saved model in {spec.path}. Put it there, or move the run back beside its checkpoints."

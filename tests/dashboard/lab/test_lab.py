@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import os
 import random
 import string
@@ -27,6 +28,7 @@ from dashboard.reading import data, models
 from dashboard.refit import new_prompts
 from dashboard.selection.packed import pack
 from engine.config import InputError
+from engine.studies import real
 from tests.dashboard.app import examples
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
@@ -244,6 +246,19 @@ def test_weights_that_a_run_trained_and_dropped_are_not_asked_for_in_a_folder() 
     told = models.missing(SAMPLES / "verbal-sycophancy", "gpt2--step-0200")
     assert told is not None and not told[1]
     assert "keep_checkpoints" in told[0] and "Put the saved model there" not in told[0]
+
+
+def test_the_model_of_the_real_runs_is_fetched_by_a_command(tmp_path: Path) -> None:
+    path = write_run(tmp_path / "mine" / "bare", prompts=30, checkpoints=1, hidden=False)
+    manifest = json.loads((path / "run.json").read_text())
+    manifest["spec"]["checkpoints"][0]["path"] = f"../{real.MODELS}/{real.MODEL}"
+    (path / "run.json").write_text(json.dumps(manifest))
+    line, fetched = models.missing(path, "gpt2--step-0000")
+    assert not fetched and f"coupling real --out {path.parent} downloads it" in line
+    file = path.parent / real.MODELS / real.MODEL
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert models.missing(path, "gpt2--step-0000") is None
 
 
 def test_a_ridge_of_more_features_than_rows_has_the_same_leverage() -> None:
