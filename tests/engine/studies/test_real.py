@@ -17,6 +17,11 @@ from engine.studies import real, real_data
 from tests.chat_templates import TEMPLATES
 from tests.tiny_models import build
 
+QUICK = """
+metrics: {bootstrap: 200, verdict_draws: 200, null_shuffles: 200}
+noise: {levels: [0.5], seeds: 1}
+"""
+
 
 @pytest.mark.parametrize("task", real.RUNS)
 def test_dialogues_are_of_the_training_split_alone(task: str) -> None:
@@ -98,16 +103,17 @@ def test_a_run_with_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     small.mkdir()
     for name in real.RUNS["hints"]:
         text = (real.SPECS / f"{name}.yaml").read_text(encoding="utf-8")
-        for many, few in (("step: 80", "step: 2"), ("step: 30", "step: 1"), ("step: 60", "step: 2")):
+        for many, few in (("step: 240", "step: 2"), ("step: 50", "step: 1"), ("step: 100", "step: 2")):
             text = text.replace(many, few)
-        kept = [line for line in text.splitlines() if "-0090" not in line and "-0120" not in line]
+        kept = [line for line in text.splitlines() if "-0150" not in line and "-0200" not in line]
         text = "\n".join(kept).replace("[15, 22, -1]", "[1, -1]").replace("[ridge, mlp]", "[ridge]")
-        (small / f"{name}.yaml").write_text(text.replace("null_shuffles: 1000", "bootstrap: 200"))
+        (small / f"{name}.yaml").write_text(text.replace("metrics: {null_shuffles: 1000}", "") + QUICK)
     monkeypatch.setattr(real, "SPECS", small)
     out = tmp_path / "out"
     made = list(real.make(out, ["hints"], model=str(tmp_path / "model")))
     assert [folder.name for folder in made] == list(real.RUNS["hints"])
     assert [problem for folder in made for problem in verify(folder)] == []
     spec = load_spec(out / "specs" / "smollm2-hints.yaml")
+    assert [c.step for c in spec.checkpoints] == [0, 1, 2], "the test is quick"
     assert spec.checkpoints[0].path == str(tmp_path / "model") and spec.checkpoints[0].adapter
     assert list(real.make(out, ["hints"], model=str(tmp_path / "model"))) == made, "what is there is left alone"
