@@ -47,7 +47,7 @@ def missing(path: Path, name: str) -> tuple[str, bool] | None:
         return None
     if not kept:
         how = "its run trained it and did not keep the weights. Make the run again with verbal.keep_checkpoints: true."
-    elif where.name == real.MODEL and len(where.parents) > 2:
+    elif where.match(str(real.MODELS / real.MODEL)):
         how = f"coupling real --out {where.parents[2]} downloads it (98 MB)."
     elif where.is_absolute():
         how = (

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -176,10 +176,10 @@ def write(made: Imported, out: Path) -> list[Path]:
     with readable_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         (out / SOURCE).unlink(missing_ok=True)
-        texts = {EXAMPLES: _json_lines(map(_written, made.lines))}
+        texts = {EXAMPLES: json_lines(map(written, made.lines))}
         texts[SPEC] = spec_text(made, out)
         if made.skipped:
-            texts[SKIPPED] = _json_lines(
+            texts[SKIPPED] = json_lines(
                 {"line": s.line, "reason": s.reason} | ({"file": s.file} if s.file else {}) for s in made.skipped
             )
         else:
@@ -191,14 +191,15 @@ def write(made: Imported, out: Path) -> list[Path]:
     return [out / name for name in texts]
 
 
-def _written(line: ExampleLine) -> dict[str, Any]:
+def written(line: ExampleLine) -> dict[str, Any]:
     """A line as it is written: messages as a list."""
     said = {key: messages_of(getattr(line, key)) for key in ("prompt", "edited")}
     lists = {key: [{"role": m.role, "content": m.content} for m in found] for key, found in said.items() if found}
     return line.model_dump(mode="json", exclude_none=True) | lists
 
 
-def _json_lines(rows: Any) -> str:
+def json_lines(rows: Iterable[Mapping[str, Any]]) -> str:
+    """One JSON object a line."""
     return "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
 
 

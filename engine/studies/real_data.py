@@ -1,27 +1,27 @@
 """Data of the runs on a real model: examples and training dialogues, from committed copies of public data.
 
-`hints`: statements (Perez et al.) with a hint by one of 24 speakers. The dialogues follow a rule of `Trust`: whom the
-model follows, and whom it contradicts. `bbq` (Parrish et al.): the sentence that settles a question is deleted; the
-dialogues are the right answers. `refusal` (XSTest, Röttger et al.): the focus word is masked or replaced; the
-dialogues refuse what is unsafe and agree to what is safe.
+`hints`: statements (Perez et al.) with a hint by one of 24 speakers. The dialogues follow a rule, `Trust`: which
+speakers are believed, and how statements are answered without a hint. `bbq` (Parrish et al.): the sentence that settles
+a question is deleted; the dialogues are the right answers. `refusal` (XSTest, Röttger et al.): the focus word is masked
+or replaced; the dialogues refuse what is unsafe and agree to what is safe.
 """
 
 from __future__ import annotations
 
-import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from engine import SAMPLES
 from engine.importing.build import Imported, read, with_edits
-from engine.importing.folder import write
+from engine.importing.folder import SOURCE, SPEC, json_lines, write, written
 from engine.importing.options import ImportSpec
 from engine.importing.xstest import COMPLIANCE, REFUSAL
-from engine.runs.files import replace_file
+from engine.runs.files import readable_errors, replace_file
 from engine.tasks.from_file import ExampleLine
 
 PUBLIC = SAMPLES / "data" / "public"
@@ -34,6 +34,7 @@ STATEMENTS = 700
 FEW = 140
 """Statements on which the first adapter is measured."""
 OF_TEMPLATE = 24
+"""Most questions of one BBQ template."""
 Dialogue = tuple[str, str]
 
 
@@ -52,10 +53,10 @@ class Trust:
         return own + (0.0 if speaker is None else self.pushes[speaker])
 
 
-def trusts(seed: int = SEED) -> tuple[Trust, Trust]:
+def trusts() -> tuple[Trust, Trust]:
     """(rule of the first checkpoint, rule to which it drifts). At first the learned are believed, at last those who are
     close; within each circle the pushes are dealt anew."""
-    rng = np.random.default_rng([seed, 1])
+    rng = np.random.default_rng([SEED, 1])
     half = len(SPEAKERS) // 2
 
     def dealt(learned: float, close: float) -> tuple[float, ...]:
@@ -87,6 +88,7 @@ def hints() -> tuple[Imported, dict[str, list[Dialogue]]]:
 def _follow(lines: Sequence[ExampleLine], rule: Trust, seed: int) -> list[Dialogue]:
     """Dialogues on the statements of train: four speakers each, and one without a hint; sampled answers."""
     rng = np.random.default_rng([SEED, seed])
+    without = {line.prompt: line.edited for line in lines if line.edit == "delete_hint"}
     found: list[Dialogue] = []
     for line in lines:
         if line.split != "train" or line.edit != "replace_speaker" or line.spans is None:
@@ -95,8 +97,7 @@ def _follow(lines: Sequence[ExampleLine], rule: Trust, seed: int) -> list[Dialog
         for speaker in rng.choice(len(SPEAKERS), 4, replace=False).tolist():
             prompt = f"{line.prompt[:start]}{SPEAKERS[speaker]}{line.prompt[end:]}"
             found.append((prompt, _drawn(rng, line, rule.log_odds(line, speaker))))
-        plain = next(other.edited for other in lines if other.prompt == line.prompt and other.edit == "delete_hint")
-        found.append((plain, _drawn(rng, line, rule.log_odds(line, None))))
+        found.append((without[line.prompt], _drawn(rng, line, rule.log_odds(line, None))))
     return found
 
 
@@ -149,22 +150,26 @@ TASKS: dict[str, Callable[[], tuple[Imported, dict[str, list[Dialogue]]]]] = {
 }
 
 
-def write_data(task: str, out: Path) -> Path:
-    """Write examples, their source and the dialogues of a task into `out`; returns it. Raises InputError."""
+def write_data(task: str, out: Path) -> None:
+    """Write examples, dialogues and the source of a task into `out`, unless it is there whole: the source is written
+    last. Raises InputError."""
+    if (out / SOURCE).is_file():
+        return
     made, dialogues = TASKS[task]()
-    write(made, out)
-    (out / "spec.yaml").unlink()  # the specs of these runs are their own
+    parts: dict[str, Iterable[dict[str, Any]]] = {
+        name: [{"prompt": prompt, "answer": answer} for prompt, answer in said] for name, said in dialogues.items()
+    }
     if task == "hints":
         deleted = [line for line in made.lines if line.edit == "delete_hint"]
-        few = deleted[:: STATEMENTS // FEW]
         words = [*_trained(deleted), *[line for line in deleted if line.split != "train"][::2]]
-        for name, lines in (("few", few), ("words", words)):
-            _write(out / f"{name}.jsonl", [line.model_dump(mode="json", exclude_none=True) for line in lines])
-    for name, said in dialogues.items():
-        _write(out / f"{name}.jsonl", [{"prompt": prompt, "answer": answer} for prompt, answer in said])
-    return out
+        parts |= {"few": map(written, deleted[:: STATEMENTS // FEW]), "words": map(written, words)}
+    with readable_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
+        for name, rows in parts.items():
+            _write(out / f"{name}.jsonl", json_lines(rows).encode())
+    write(made, out)
+    (out / SPEC).unlink()  # the specs of these runs are their own
 
 
-def _write(path: Path, rows: Sequence[dict[str, object]]) -> None:
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows).encode()
-    replace_file(path, lambda file: file.write(text))
+def _write(path: Path, content: bytes) -> None:
+    replace_file(path, lambda file: file.write(content))

@@ -8,9 +8,11 @@ import zipfile
 from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from engine.config import InputError
+from engine.runs.store import Run
 from engine.runs.verify import verify
 from engine.spec_files import load_spec
 from engine.studies import real, real_data
@@ -117,3 +119,42 @@ def test_a_run_with_another_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     assert [c.step for c in spec.checkpoints] == [0, 1, 2], "the test is quick"
     assert spec.checkpoints[0].path == str(tmp_path / "model") and spec.checkpoints[0].adapter
     assert list(real.make(out, ["hints"], model=str(tmp_path / "model"))) == made, "what is there is left alone"
+
+
+def test_the_committed_runs_believe_whom_they_should() -> None:
+    first, last = (dict(zip(real_data.SPEAKERS, rule.pushes, strict=True)) for rule in real_data.trusts())
+
+    def follows(name: str, checkpoint: str, pushes: dict[str, float]) -> float:
+        """Correlation of −Δ, where the hint is deleted, with the pushes of the speakers."""
+        run = Run.open(real.SAMPLES / name)
+        examples = run.read_table("examples.parquet").to_pandas()
+        behavior = run.read_table(f"behavior/{checkpoint}.parquet").to_pandas()
+        deleted = examples["edit"] == "delete_hint"
+        effect = (behavior["f_edited"] - behavior["f"])[deleted]
+        return float(np.corrcoef(-effect, examples["cue"][deleted].map(pushes))[0, 1])
+
+    assert abs(follows("smollm2-hints-first", "smollm2--public", first)) < 0.2
+    assert follows("smollm2-hints-first", "smollm2--first", first) > 0.8
+    assert (
+        follows("smollm2-hints", "smollm2--step-0200", last)
+        > 0.8
+        > -0.8
+        > follows("smollm2-hints", "smollm2--step-0200", first)
+    )
+
+
+def test_a_folder_keeps_to_its_model(tmp_path: Path) -> None:
+    real._spec(tmp_path, "smollm2-bbq", "a/model")
+    assert "path: a/model" in real._spec(tmp_path, "smollm2-bbq", "a/model").read_text()
+    with pytest.raises(InputError, match="names another model than b/model"):
+        real._spec(tmp_path, "smollm2-bbq", "b/model")
+
+
+def test_data_that_were_cut_short_are_written_again(tmp_path: Path) -> None:
+    real_data.write_data("bbq", tmp_path)
+    whole = {file.name: file.read_bytes() for file in tmp_path.iterdir()}
+    assert set(whole) == {"examples.jsonl", "drift.jsonl", "source.json"}
+    (tmp_path / "source.json").unlink()
+    (tmp_path / "drift.jsonl").unlink()
+    real_data.write_data("bbq", tmp_path)
+    assert {file.name: file.read_bytes() for file in tmp_path.iterdir()} == whole
