@@ -208,7 +208,7 @@ MEANING: dict[str, str] = {
     **{f"{name}_low": f"low end of the interval of {name}, for this checkpoint alone" for name in INTERVALS},
     **{f"{name}_high": f"high end of the interval of {name}, for this checkpoint alone" for name in INTERVALS},
     "left": "share of the explanation's variance left given f_t(x), f_0(x), f_0(x'); below 0.05: not testable",
-    "why_not": "why nothing is said of the unseen run; null where something is",
+    "why_not": "why nothing is said of the unseen answer; null where something is",
     "why_not_outputs": "why `unseen_over_outputs` can't be tested; null where it can",
     "target_current": "ρ: correlation of the current model's effects with the target's",
     "noisy_clean": "correlation of noisy and clean targets in training, the x axis of noise plots",

@@ -14,7 +14,7 @@ from dashboard.charts.curves import Series, trajectory
 MEASURES = {
     "self": ("Self", "Self, Pearson r"),
     "gap": ("Gap", "Self − Orig, Pearson r"),
-    "unseen": ("Unseen run", "unseen, partial r"),
+    "unseen": ("Unseen", "unseen, partial r"),
     "unseen_over_stale": ("Unseen, over stale", "unseen over stale, difference of partial r"),
 }
 

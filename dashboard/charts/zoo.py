@@ -1,4 +1,4 @@
-"""The zoo as a picture: every measure of every look-alike, and who of them knows the unseen run."""
+"""The zoo as a picture: every measure of every look-alike, and who of them knows the unseen answer."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Group:
 
 
 GROUPS = {
-    True: Group("knows the unseen run", style.EXPLANATION.colour, style.EXPLANATION.symbol),
+    True: Group("knows the unseen answer", style.EXPLANATION.colour, style.EXPLANATION.symbol),
     None: Group("knows it from other prompts", style.EXPLANATION.colour, "square-open"),
     False: Group("does not know it", style.OUTPUT.colour, style.OUTPUT.symbol),
 }

@@ -23,7 +23,7 @@ from engine.stats.correlation import pearson
 LABELS = {
     "effect": "Δ = f(x′) − f(x)",
     "f": "−f(x): the present output, sign turned",
-    "f_edited": "f(x′): the unseen run",
+    "f_edited": "f(x′): the unseen answer",
 }
 
 

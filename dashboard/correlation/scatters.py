@@ -25,13 +25,13 @@ from dashboard.widgets.parts import downloads, provenance
 AGAINST = {
     "effect": "the effect Δ = f(x′) − f(x)",
     "f": "f(x), the present output",
-    "f_edited": "f(x′), the unseen run",
+    "f_edited": "f(x′), the unseen answer",
 }
 SYMBOLS = {"effect": "Δ", "f": "f(x)", "f_edited": "f(x′)"}
 DRAG = {"pan": "moves", "select": "box", "lasso": "lasso"}
 AGAINST_HELP = (
     "Δ is the difference of two outputs. Against f(x): how far the explanation only reads the present output. Against "
-    "f(x′): what it knows of the unseen run."
+    "f(x′): what it knows of the unseen answer."
 )
 DRAG_HELP = "While dragging moves the view, a click opens an example. A box or a lasso cuts out a slice."
 

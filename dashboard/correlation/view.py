@@ -20,8 +20,8 @@ TILES = {
     "gap": ("Gap", "Self − Orig. Above 0 is called coupling. Reading the present output is enough to cause it."),
     "unseen": (
         "Unseen",
-        "What the explanation knows of the unseen run: its correlation with the current f(x′), both freed from f(x) of "
-        "both models and the target's f(x′).",
+        "What the explanation knows of the unseen answer: its correlation with the current f(x′), both freed from "
+        "f(x) of both models and the target's f(x′).",
     ),
     "target_current": ("Target–current ρ", "Pearson r of the target's effects with the current model's."),
 }

@@ -1,4 +1,4 @@
-"""Step 7: five hand-built explainers without their names; which of them knows the unseen run?"""
+"""Step 7: five hand-built explainers without their names; which of them knows the unseen answer?"""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Cages:
     n_groups: int
     of_letter: dict[str, str]  # name in the zoo
     numbers: dict[str, dict[str, Estimate]]  # letter → measure → value
-    why_not: str | None  # why nothing can be said of the unseen run
+    why_not: str | None  # why nothing can be said of the unseen answer
 
 
 def scored(rows: pd.DataFrame, weights: Resamples | None, seed: int) -> Cages:
@@ -70,7 +70,7 @@ def which(run: LessonRun) -> None:
     )
     found = cages(run)
     if found is None or found.why_not:
-        st.info(f"Nothing can be said of the unseen run here: {found.why_not if found else 'too few examples'}.")
+        st.info(f"Nothing can be said of the unseen answer here: {found.why_not if found else 'too few examples'}.")
         return
     st.html(table(found))
     say(

@@ -10,11 +10,12 @@ import pandas as pd
 import streamlit as st
 
 from dashboard import PAGES
-from dashboard.reading.example_rows import Query, order, rows
+from dashboard.reading.example_rows import Query, nearer, order, rows
 from dashboard.reading.glossary import odds, term
 from dashboard.selection.resolve import with_changes
 from dashboard.selection.state import Selection
 from dashboard.text import diff, escaped, shown, signed
+from dashboard.widgets import sentences
 
 READ = 60
 """Examples that are looked at."""
@@ -22,7 +23,7 @@ LONGEST = 400
 """Characters of a prompt that is shown whole; of longer ones, none is picked while there are shorter ones."""
 STYLE = """<style>
 .story { border-left: 3px solid #808890; padding: 0.1rem 0 0.1rem 0.9rem; line-height: 1.6; overflow-wrap: anywhere; }
-.story p { margin: 0 0 0.35rem; } .story abbr { text-decoration: underline dotted; cursor: help; }
+.story p { margin: 0.35rem 0; } .story abbr, .steps abbr { text-decoration: underline dotted; cursor: help; }
 </style>"""
 
 
@@ -34,13 +35,16 @@ def one_example(selection: Selection, edit: str | None) -> None:
     with st.container(horizontal=True):
         if row is not None:
             carried = with_changes(selection, example=row["example_id"])
-            st.page_link(PAGES / "examples.py", label="This example", icon=":material/article:", query_params=carried)
+            st.page_link(
+                PAGES / "examples.py", label="Open this example", icon=":material/article:", query_params=carried
+            )
         label = "New here? A lesson in eight steps"
         st.page_link(PAGES / "learn.py", label=label, icon=":material/school:", query_params={"run": selection.run.key})
 
 
 def typical(selection: Selection, edit: str | None) -> dict[Any, Any] | None:
-    """Of READ examples from all over the split: the one with the clearest effect among those with a middling error.
+    """Of READ examples from all over the split: one with a middling error, and among those the one where the model has
+    moved farthest from its label. Choosing by the error would flatter the explainer, or the opposite.
 
     None if the run has no examples. Only these are read, so that a run of millions opens as fast.
     """
@@ -50,23 +54,38 @@ def typical(selection: Selection, edit: str | None) -> dict[Any, Any] | None:
     found = found.iloc[len(found) // 4 : max(1, 3 * len(found) // 4)]
     if found.empty:
         return None
-    clear = found.assign(short=found["prompt"].str.len() <= LONGEST, size=found["effect_current"].abs())
+    clear = found.assign(
+        short=found["prompt"].str.len() <= LONGEST, size=(found["effect_current"] - found["effect_target"]).abs()
+    )
     return clear.sort_values(["short", "size"], ascending=False, kind="stable").iloc[0].to_dict()
 
 
 def in_words(row: Mapping[Any, Any]) -> str:
     """The story of an example as HTML: the edit in the prompt, then what happened."""
     before, after = (leaning(row[name], row) for name in ("f_current", "f_edited_current"))
-    did = f"The model as it is now says {before}; after the edit, {after}."
-    effect = f"So the edit's effect {term('Δ')} is {signed(row['effect_current'])} {term('nats')}."
-    label = f" {term('target', 'The label')}, made at an earlier checkpoint, was {signed(row['effect_target'])}."
+    did = f"<b>The model as it is now</b> answers {before}. With the edit it answers {after}."
+    effect = f"The edit's effect {term('Δ')} is {signed(row['effect_current'])} {term('nats')}."
+    label = f"<b>{term('label', 'The label')}</b>, measured at an earlier checkpoint: {signed(row['effect_target'])}."
     if isinstance(row["text"], str):
-        said, label = f"Of itself the model said: “{escaped(row['text'].strip())}”", ""
+        said, label = f"<b>The model says of itself</b>: “{escaped(row['text'].strip())}” ", ""
+        said += escaped(sentences.verdict(row))
     elif pd.notna(row["explanation"]):
-        said = f"{term('explanation', 'The explanation')}, without the edited run, said {signed(row['explanation'])}."
+        said = f"<b>{term('explanation', 'The explanation')}</b>, made without seeing the edit: "
+        said += f"{signed(row['explanation'])}, {apart(row)}."
     else:
         said = "This run kept no explanation of it."
-    return f'<div class="story"><p>{diff(row["prompt"], row["edited"])}</p><p>{did} {effect} {said}{label}</p></div>'
+    lines = "".join(f"<p>{line}</p>" for line in (f"{did} {effect}", label, said) if line)
+    return f'<div class="story"><p>One example of many:</p>{diff(row["prompt"], row["edited"])}{lines}</div>'
+
+
+def apart(row: Mapping[Any, Any]) -> str:
+    """How far the explanation is from the model and from its label, the nearer one first."""
+    said, now, then = (float(row[name]) for name in ("explanation", "effect_current", "effect_target"))
+    whom = nearer(said, then, now)
+    if whom == "undecidable":
+        return f"off by {abs(said - now):.2f}; the label and the model agree here"
+    both = [f"the model as it is now (off by {abs(said - now):.2f})", f"the old label (off by {abs(said - then):.2f})"]
+    return "nearer to {} than to {}".format(*(both if whom == "current" else both[::-1]))
 
 
 def leaning(f: float, row: Mapping[Any, Any]) -> str:

@@ -1,4 +1,4 @@
-"""What was done in a run, in plain sentences before its numbers: what was trained, on which labels, and what moved."""
+"""What was done in a run, in plain sentences before its numbers: the labels, the explainer, and how the model moved."""
 
 from __future__ import annotations
 
@@ -6,45 +6,56 @@ import numpy as np
 import pandas as pd
 
 from dashboard.reading.data import Options
-from dashboard.text import markdown_escaped, shown, signed
+from dashboard.reading.glossary import term
+from dashboard.text import escaped, signed
 
-EXPLAINERS = {"ridge": "ridge, a linear regression", "linear": "a linear layer", "mlp": "a small neural network"}
+EXPLAINERS = {
+    "ridge": "A linear regression (ridge)",
+    "linear": "A linear layer",
+    "mlp": "A small neural network",
+}
 REGIMES = {
-    "frozen": "It was trained once, and stays as it is.",
-    "refit": "It is trained anew at every checkpoint, on the same labels.",
-    "online": "It is trained a little more at every checkpoint, on the same labels.",
+    "frozen": "It was trained once and never changed.",
+    "refit": "It is trained anew at every checkpoint, always on the same labels.",
+    "online": "It is trained a little more at every checkpoint, always on the same labels.",
 }
 
 
-def in_sentences(options: Options, explainer: str, regime: str, rows: pd.DataFrame) -> str:
-    """Markdown. rows: the explainer's chosen metrics in the order of the checkpoints, with `step` and
-    `target_current`, the correlation of the current model's effects with the labels."""
-    target = f"`{shown(options.target).replace('`', '')}`"
+def in_steps(options: Options, explainer: str, regime: str, rows: pd.DataFrame) -> str:
+    """HTML, a list of three steps and the question they lead to.
+
+    rows: the explainer's chosen metrics in the order of the checkpoints, with `step` and `target_current`, the
+    correlation of the current model's effects with the labels.
+    """
+    who = "" if options.target in options.checkpoints else "another model, "
+    target = f"{who}<code>{escaped(options.target)}</code> (the {term('target')})"
     if explainer == "verbal":
-        taught = (
-            f"**The labels** are sentences that say what {target} answers after an edit. They were made once and never "
-            "change. **The model itself** learnt to say them after reading the prompt alone."
-        )
+        labels = f"Sentences that say what {target} answers after an edit of a prompt. They never change."
+        name, learnt = "Explanations", "The model itself was trained to say these sentences after the unedited prompt."
     else:
-        who = f"a model at {target}" if options.target in options.checkpoints else f"another model, {target}"
-        kind = EXPLAINERS.get(explainer, markdown_escaped(explainer))
-        taught = (
-            f"**The labels** say how an edit of the prompt changes the answer of {who}. They were made once and never "
-            f"change. **An explainer** ({kind}) learnt to say them from hidden states on the unedited prompt alone. "
-            f"{REGIMES.get(regime, '')} The hidden states that it reads are those of the model as it is now."
+        labels = f"How much an edit of a prompt changes the answer of {target}, measured once. They never change."
+        kind = EXPLAINERS.get(explainer, escaped(explainer))
+        name = "Explainer"
+        learnt = (
+            f"{kind} was trained to predict these labels from the model's {term('hidden states')} while it reads the "
+            f"unedited prompt. {REGIMES.get(regime, '')} It always reads the present model."
         )
-    return f"{taught} {moved(rows)} So do the explanations repeat the labels, or do they follow the model as it is now?"
+    steps = (("Labels", labels), (name, learnt), ("Drift", moved(rows)))
+    items = "".join(f"<li><b>{title}.</b> {said}</li>" for title, said in steps)
+    return (
+        f'<ol class="steps">{items}</ol><p class="steps">So do the explanations repeat the old labels, or do they '
+        "follow the model as it is now?</p>"
+    )
 
 
 def moved(rows: pd.DataFrame) -> str:
     """How far the model has moved from the labels by the last checkpoint."""
     told = rows.dropna(subset=["target_current"])
     if told.empty:
-        return "**The model** was then trained further."
+        return "The model was trained further."
     last = told.iloc[-1]
-    correlation = f"{signed(last['target_current'])} (1 would be: nothing changed)"
-    step = f" at step {int(last['step'])}" if np.isfinite(last["step"]) else ""
+    step = f", to step {int(last['step'])}" if np.isfinite(last["step"]) else ""
     return (
-        "**The model** was trained further; the effects of edits on it now correlate with the labels by "
-        f"{correlation}{step}."
+        f"The model was trained further{step}. What the edits do to it now correlates with the labels by "
+        f"{signed(last['target_current'])} (1: nothing has changed; 0: unrelated)."
     )

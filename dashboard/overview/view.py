@@ -5,10 +5,12 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
+from dashboard.charts import style
 from dashboard.charts.overview import MEASURES, among_controls
 from dashboard.overview.example import one_example
-from dashboard.overview.experiment import in_sentences
-from dashboard.reading import data, findings
+from dashboard.overview.experiment import in_steps
+from dashboard.overview.in_short import in_short
+from dashboard.reading import data, findings, glossary
 from dashboard.reading.chosen_rows import chosen_rows
 from dashboard.selection.state import Selection
 from dashboard.text import escaped, markdown_escaped
@@ -18,22 +20,27 @@ from dashboard.widgets.figures import show
 TONES = {
     True: (":material/check_circle:", "shown", "blue"),
     False: (":material/cancel:", "shown not to be so", "orange"),
-    None: (":material/help:", "open", "gray"),
+    None: (":material/help:", "undecided", "gray"),
 }
-MATCHED = (":material/contrast:", "the output f(x) alone does as well", "gray")
+MATCHED = (":material/contrast:", "a simple rule does as well", "gray")
 """In place of "shown", where a control that knows nothing of the edit does as well."""
+STYLE = """<style>
+.short { font-size: 1.15rem; font-weight: 600; line-height: 1.5; margin: 0 0 0.6rem; }
+.steps code { font-size: 0.9em; }
+.steps { margin: 0 0 0.5rem; line-height: 1.6; } ol.steps { padding-left: 1.4rem; } ol.steps li { padding: 0; }
+</style>"""
 COLUMNS = {
     "checkpoint": ("Checkpoint", "The current model"),
     "target_current": ("ρ", "Correlation of the current model's effects with the target's. 1: behavior is unchanged"),
     "self": ("Self", "Agreement of the explanation with the current model's effect, with a 95% interval"),
     "orig": ("Orig", "Agreement of the explanation with the target's effect"),
     "gap": ("Gap", "Self − Orig"),
-    "verdict_coupling": ("Coupling", "Whether the gap and Self lie above 0, in bands over all checkpoints"),
+    "verdict_coupling": ("Gap: verdict", "Whether the gap and Self lie above 0, in bands over all checkpoints"),
     "unseen": ("Unseen", "Correlation with f(x′), beyond f(x) now and beyond f(x) and f(x′) of the target"),
     "unseen_over_stale": ("Over stale", "Unseen, minus that of the same explainer on the target's hidden states"),
-    "verdict_unseen": ("Unseen run", "Whether Unseen and Over stale lie above 0, in bands over all checkpoints"),
+    "verdict_unseen": ("Unseen: verdict", "Whether Unseen and Over stale lie above 0, in bands over all checkpoints"),
     "unseen_over_outputs": ("Over all outputs", "Unseen, beyond the outputs of the other prompts too"),
-    "verdict_outputs": ("All outputs", "Whether all three lie above 0: Unseen, Over stale, Over all outputs"),
+    "verdict_outputs": ("All outputs: verdict", "Whether all three lie above 0: Unseen, Over stale, Over all outputs"),
     "self_minus_stale": ("Self − stale", "Self minus that of the same explainer on the target's hidden states"),
 }
 """Columns of the table of verdicts: column of the metrics → (label, help)."""
@@ -45,8 +52,10 @@ def page(selection: Selection) -> None:
     if rows.empty:
         st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
         return
-    parts.small_print(f"{s.run.key} · {s.run.task} · target {o.target} · {len(o.checkpoints)} checkpoints")
-    st.markdown(in_sentences(o, s.explainer, s.regime, rows))
+    parts.small_print(f"{s.run.key} · {s.run.task} · labels from {o.target} · {len(o.checkpoints)} checkpoints")
+    st.html(
+        f'{STYLE}<p class="short">{escaped(in_short(rows, controls))}</p>{in_steps(o, s.explainer, s.regime, rows)}'
+    )
     one_example(selection, str(rows["edit"].iloc[-1]))
     answers(rows, controls)
     picture(selection, rows, controls)
@@ -75,9 +84,9 @@ def answers(rows: pd.DataFrame, controls: pd.DataFrame) -> None:
             if finding.why:
                 st.expander("Why").markdown(markdown_escaped(finding.why))
     st.caption(
-        "To follow the model is not yet to know it: a rule that reads only the present output, −f(x), and nothing of "
-        "the edit can follow it as well. The third question asks for more. No answer says why a model does so, or that "
-        "another model would. See “Which look-alike fools which number” below."
+        "To follow the model is not yet to know it. A simple rule that reads the model's present answer alone, and "
+        "knows nothing of the edit, moves with the model too. So the third question asks for more. None of the "
+        "three answers says why, or what another model would do. See “Which look-alike fools which number” below."
     )
 
 
@@ -93,8 +102,10 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         format_func=lambda m: MEASURES[m][0],
         key="overview_measure",
         help="Self: agreement with the effect of the current model. Gap: Self minus agreement with the target. "
-        "Unseen run: what is known of f(x′) beyond the outputs. Over stale: what the current hidden states add to it.",
+        "Unseen: what is known of the answer to the edited prompt, f(x′), beyond the outputs. Over stale: what the "
+        "current hidden states add to it.",
     )
+    st.html(lines_in_words(controls, measure, selection.explainer))
     figure = among_controls(rows, controls, measure, selection.explainer, selection.regime)
     first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
     alt = (
@@ -105,6 +116,19 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
     columns = ["checkpoint", "step", "explainer", "regime", "control", measure, f"{measure}_low", f"{measure}_high"]
     table = pd.concat([rows, controls])[columns]
     show(figure, key=_key(selection, measure), alt=alt, path=selection.path, about=_about(selection, rows), table=table)
+
+
+def lines_in_words(controls: pd.DataFrame, measure: str, explainer: str) -> str:
+    """HTML: what the lines of the picture are, each control with its meaning on hover."""
+    meaning = glossary.CONTROLS | (glossary.SPOKEN if explainer == "verbal" else {})
+    there = set(controls[controls[measure].notna()].control)
+    named = [glossary.explained(meaning[c], look.label) for c, look in style.controls(explainer).items()
+             if c in there and c != "difference"]  # fmt: skip
+    named.append(glossary.explained(meaning["null"], "the grey band, chance"))
+    return (
+        f'<p class="steps">The bold green line is the explainer, with its 95% interval. The thin lines are controls, '
+        f"which get their numbers by simpler means: {', '.join(named)}.</p>"
+    )
 
 
 def _key(selection: Selection, *more: str) -> str:
@@ -162,8 +186,8 @@ def how_to_read(absent_within: float) -> None:
         )
     with st.expander("Which look-alike fools which number"):
         st.markdown(
-            "An explainer may look honest and know nothing of the unseen run. Such look-alikes are built by hand, and "
-            "scored like any other explainer:\n\n"
+            "An explainer may look honest and know nothing of the unseen answer. Such look-alikes are built by hand "
+            "and scored like any other explainer:\n\n"
             "| Number | Fooled by |\n|---|---|\n"
             "| Self | one that repeats its label, as long as behavior is near the target's |\n"
             "| Gap | one that reads the present output; one that contradicts its label |\n"

@@ -25,7 +25,7 @@ GOOD, FAIR = 0.7, 0.4
 IN_WORDS = tuple(control for control in WORD_CONTROLS if control != "null")
 """Controls of explanations in words that Self is compared with."""
 SHARES_CONTENT = "consistency"
-"""Its answer to x′ is the model's own, so it knows as much of the unseen run."""
+"""Its answer to x′ is the model's own, so it knows as much of the unseen answer."""
 UNTESTABLE = "not testable"
 """Verdict of a checkpoint whose numbers never headline, as long as there are others."""
 NOT_TESTED = "not tested"
@@ -82,12 +82,12 @@ def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         return _quality_in_words(question, rows, controls)
     first, last = rows.iloc[0].to_dict(), rows.iloc[-1].to_dict()
     start, end = grade(first), grade(last)
-    number, answer, where = estimate(first, "self"), f"{start.capitalize()} where it was trained", f"at {place(first)}"
+    number, answer, where = _named(first, "self"), f"{start.capitalize()} where it was trained", f"at {place(first)}"
     if len(rows) > 1:
         number += f" → {estimate(last, 'self')}"
         answer += ", and at the last checkpoint" if end == start else f", {end} at the last checkpoint"
         where += f" and at {place(last)}"
-    sentence = f"Self: the correlation of the explained effect with the model's own effect, {where}."
+    sentence = f"Self: the correlation of the explanations with what the edits do to the model at that step, {where}."
     why = f"Good: the interval lies above {GOOD}; fair: above {FAIR}; weak: above 0; each outside the null band."
     as_good = _matched_by_output(rows, controls, "self")
     if len(as_good):
@@ -106,7 +106,7 @@ def _quality_in_words(question: str, rows: pd.DataFrame, controls: pd.DataFrame)
         "Self: the share of sentences that are right about the current model, both in the answer to x′ and in whether "
         f"it differs from the answer to x, at {place(last)}."
     )
-    number = estimate(last, "self")
+    number = _named(last, "self")
     if rivals.empty:
         return Finding(question, "Nothing to compare with", number, sentence, "", None)
     best, value = str(rivals.idxmax()), float(rivals.max())
@@ -133,23 +133,23 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     shown, recites = later[said == "shown"], later[reciting(later)]
     settled: bool | None = False
     if len(shown):
-        answer, settled = f"Coupled at {_share(shown, later, rows)}", True
+        answer, settled = f"Yes, at {_share(shown, later, rows)}", True
     elif len(recites):
-        answer = f"No: they recite the target at {_share(recites, later, rows)}"
+        answer = f"No: they repeat the labels at {_share(recites, later, rows)}"
     elif said.isin(AGAINST).all():
         answer = "No: coupling is excluded"
     else:
         answer, settled = _open(said), None
     sentence = (
-        "Coupled: Self, and the gap to Orig (agreement with the labels), lie above 0 in bands that hold for all "
-        "checkpoints at once."
+        "Gap: agreement with the model as it is now (Self) minus agreement with the old labels (Orig). Yes means that "
+        "Self and the gap lie above 0, in intervals that hold for all checkpoints at once: this is called coupling."
     )
     why = _verdicts(later, "coupling") + _alone_above(later, "coupling", "gap")
     as_large = _matched_by_output(shown, controls, "gap")
     if len(as_large):
         why += f" −f(x) alone, which knows nothing of the edit, has as large a gap at {places(as_large)}."
     if len(recites) and len(shown):
-        why += f" At {places(recites)} they recite the target instead."
+        why += f" At {places(recites)} they repeat the labels instead."
     best = next(part for part in (shown, recites, later[said != UNTESTABLE], later) if len(part))
     why += _chance(best, "gap")
     largest = _largest_row(best, "gap") or {}
@@ -180,8 +180,8 @@ UNSEEN_IN_NUMBERS = (
 
 
 def unseen(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
-    """Whether explanations know more of the run that was not made than the outputs of their own prompt tell."""
-    question = "Do they know the unseen run beyond this output?"
+    """Whether explanations know more of the answer to the edited prompt than the outputs of their own prompt tell."""
+    question = "Do they know more than the outputs tell?"
     later = rows[rows.checkpoint != rows.target]
     if later.empty:
         return Finding(question, "Nothing to know", "", NO_LATER, "", None)
@@ -191,11 +191,11 @@ def unseen(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     shown = later[said == "shown"]
     settled: bool | None = None
     if len(shown):
-        answer, settled = f"Shown at {_share(shown, later, rows)}", True
+        answer, settled = f"Yes, at {_share(shown, later, rows)}", True
         if not any(over(row) for row in shown.to_dict("records")):
             answer += ", over no control"
     elif said.isin(AGAINST).all():
-        answer, settled = "No: nothing beyond this output", False
+        answer, settled = "No: nothing beyond the outputs", False
     else:
         answer = _open(said)
     meaning = UNSEEN_IN_WORDS if (rows.explainer == "verbal").any() else UNSEEN_IN_NUMBERS
@@ -207,8 +207,9 @@ def unseen(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     why += _chance(best, "unseen")
     if (later.get("primary", pd.Series(dtype=object)) == True).any():  # noqa: E712 (it may hold nulls)
         why += " This is the run's primary hypothesis."
-    number_and_sizes = [part for part in (_largest(best, "unseen"), sizes(later)) if part]
-    return Finding(question, answer, " · ".join(number_and_sizes), UNSEEN, why, settled)
+    if of := sizes(later):
+        why += f" Data: {of}."
+    return Finding(question, answer, _largest(best, "unseen"), UNSEEN, why, settled)
 
 
 def _said(rows: pd.DataFrame, claim: str) -> pd.Series:
@@ -231,9 +232,14 @@ def _largest_row(rows: pd.DataFrame, name: str) -> dict | None:
 
 
 def _largest(rows: pd.DataFrame, name: str) -> str:
-    """`+0.12 [+0.05, +0.19] at step 100`; "" if no row has a value."""
+    """`Gap +0.12 [+0.05, +0.19] at step 100`; "" if no row has a value."""
     best = _largest_row(rows, name)
-    return "" if best is None else f"{estimate(best, name)} at {place(best)}"
+    return "" if best is None else f"{_named(best, name)} at {place(best)}"
+
+
+def _named(row: Mapping, name: str) -> str:
+    """`Gap +0.12 [+0.05, +0.19]`."""
+    return f"{name.capitalize()} {estimate(row, name)}"
 
 
 def over(row: Mapping, claim: str = "unseen") -> list[str]:
@@ -255,7 +261,7 @@ def _over_controls(shown: pd.DataFrame) -> str:
 
 
 def sizes(rows: pd.DataFrame) -> str:
-    """`48 cues × 120 entities`; "" where the data have no such factors."""
+    """`48 cues × 120 entities`: how often each factor of the examples is varied; "" where there are no factors."""
     known = rows.reindex(columns=["n_cues", "n_entities"]).dropna()
     return f"{int(known.n_cues.max())} cues × {int(known.n_entities.max())} entities" if len(known) else ""
 
@@ -317,7 +323,7 @@ def untestable(row: Mapping, claim: str) -> str:
     if pd.notna(row["unseen"]) and pd.isna(row["unseen_over_stale"]):
         return "there is no reading of the target's hidden states to compare with"
     left = row.get("left")
-    return "the explanations say nothing beyond this output" if pd.notna(left) and left < LEAST_LEFT else ""
+    return "the explanations say nothing beyond the outputs" if pd.notna(left) and left < LEAST_LEFT else ""
 
 
 def _range(values: pd.Series | None) -> str:

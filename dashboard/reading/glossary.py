@@ -14,20 +14,49 @@ MEANING = {
     "r": "A correlation: how far two columns of numbers rise and fall together. 1: in step; 0: unrelated; −1: one "
     "falls where the other rises.",
     "Δ": "The effect of an edit: f after the edit − f before it, in nats.",
-    "target": "The checkpoint whose effects were the labels of the explainer. The labels stay as they are.",
-    "explanation": "What the explainer says that Δ is. It has read the model's hidden states on the unedited prompt.",
-    "Self": "How well explanations agree with the effects of the model as it is now.",
-    "Orig": "How well explanations agree with the effects of the target, their labels.",
-    "gap": "Self − Orig. Above 0: explanations are nearer to the model as it is now than to their labels.",
-    "unseen": "What explanations tell of f(x′), the run on the edited prompt that the explainer never sees, beyond the "
-    "outputs that anybody can read.",
+    "target": "The checkpoint on which the labels were measured. The labels stay as they are.",
+    "label": "The Δ that was measured once, on the target. The explainer was trained to predict such labels.",
+    "explanation": "The Δ that the explainer predicts. It reads the model's hidden states on the unedited prompt only.",
+    "hidden states": "The numbers that the model computes, layer by layer, while it reads a text.",
+    "Self": "How well the explanations agree with the effects of the model as it is now. 1: in step; 0: unrelated.",
+    "Orig": "How well the explanations agree with the old labels. 1: in step; 0: unrelated.",
+    "gap": "Self − Orig. Above 0: the explanations are nearer to the model as it is now than to the old labels.",
+    "unseen": "How much the explanations tell of f(x′), the answer to the edited prompt, which the explainer never "
+    "sees, beyond what the outputs already tell.",
 }
+CONTROLS = {
+    "output": "A rule that only turns the model's present answer around, −f(x). It was not trained and knows no edit.",
+    "output_text": "A regression on the words of the prompt and on f(x), trained on the same labels.",
+    "text_only": "A regression on the words of the prompt alone, trained on the same labels. It knows no model.",
+    "stale": "The same explainer, reading the hidden states of the old checkpoint: it cannot follow the model.",
+    "other_model": "The same explainer, trained on the hidden states of another model.",
+    "ceiling": "The same explainer, trained on the effects of the model as it is now: the best to be reached.",
+    "difference": "An explainer that reads the edited prompt too.",
+    "null": "Explainers trained on shuffled labels: what chance alone reaches, in 95 of 100 cases.",
+    "copy": "Says that the answer stays as it is at present.",
+    "contrary": "Says that the answer turns into the opposite of the present one.",
+    "consistency": "The model's own answer to the edited prompt, read as a sentence about itself.",
+    "small_lm": "A small language model, trained on the same labels. It knows nothing of this model.",
+}
+"""What each control of an explainer is. They have other ways to the same numbers."""
+SPOKEN = {
+    "output_text": "A classifier of the words of the prompt and of the present answer, trained on the same labels.",
+    "text_only": "A classifier of the words of the prompt alone, trained on the same labels. It knows no model.",
+    "stale": "What the model said before it drifted.",
+    "other_model": "Another language model, trained on the same labels.",
+}
+"""Of a model that explains itself in words, where they differ."""
 MOST_ODDS = 1000
 
 
 def term(word: str, shown: str | None = None) -> str:
     """HTML of a word with its meaning on hover and on focus. Raises KeyError for a word that is not defined."""
-    return f'<abbr title="{escaped(MEANING[word])}" tabindex="0">{escaped(shown or word)}</abbr>'
+    return explained(MEANING[word], shown or word)
+
+
+def explained(meaning: str, shown: str) -> str:
+    """HTML of a few words with a meaning on hover and on focus."""
+    return f'<abbr title="{escaped(meaning)}" tabindex="0">{escaped(shown)}</abbr>'
 
 
 def odds(nats: float) -> str:

@@ -68,7 +68,9 @@ def listing(entries: list[data.RunEntry]) -> None:
         "Run": column(width="medium", pinned=True),
         "Self": number(format="%.2f", help=OF_PRIMARY),
         "Gap": number(format="%+.2f", help=f"Self − Orig. {OF_PRIMARY}"),
-        "Unseen": number(format="%+.2f", help=f"What it knows of the run that was not made. {OF_PRIMARY}"),
+        "Unseen": number(
+            format="%+.2f", help=f"What it knows of the answer that the explainer never sees. {OF_PRIMARY}"
+        ),
         "State": column(help="; ".join(STATES.values())),
         "Size, MB": number(format="%.1f", help="Of the parts that the run records"),
         "Minutes": number(format="%.1f", help="Wall time that the run took, where recorded"),

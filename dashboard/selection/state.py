@@ -253,8 +253,8 @@ def offer_rescoring(run: data.RunEntry) -> None:
     if not run.outdated:
         return
     st.info(
-        "An earlier version scored this run. What explanations know of the unseen run, and the verdicts, are missing. "
-        "Self, Orig and gap are as they were.",
+        "An earlier version scored this run. What explanations know of the unseen answer is missing, and so are "
+        "verdicts. Self, Orig and gap are as they were.",
         icon=":material/update:",
     )
     about = "Reads the stored explanations and behavior; no model is loaded. The old metrics stay in the run's folder."

@@ -173,7 +173,7 @@ def verdicts(rows: pd.DataFrame) -> None:
     names = {
         "target_current": "ρ",
         "verdict_coupling": "coupled",
-        "verdict_unseen": "knows the unseen run",
+        "verdict_unseen": "knows the unseen answer",
         "power_unseen": "power",
         "over_unseen": "over",
         "verdict_outputs": "beyond all outputs",
@@ -181,7 +181,7 @@ def verdicts(rows: pd.DataFrame) -> None:
     help_lines = {
         "ρ": "Pearson r of the target's effects with the current model's.",
         "coupled": "Whether the gap and Self lie above 0, in bands over all checkpoints.",
-        "knows the unseen run": "The same for unseen and unseen over stale: more than this output tells of f(x′).",
+        "knows the unseen answer": "The same for unseen and unseen over stale: more than this output tells of f(x′).",
         "power": "How often the claim before would be shown if its statistics truly were 0.2.",
         "over": "Controls that the explainer exceeds in both statistics, paired.",
         "beyond all outputs": "The same, with unseen over all outputs above 0 too.",

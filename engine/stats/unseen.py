@@ -1,4 +1,4 @@
-"""What explanations know of f_t(x'), the run that was not made, beyond what anybody can read from the outputs.
+"""What explanations know of f_t(x'), the answer that the explainer never sees, beyond what the outputs tell.
 
 Three statistics, for explanations e_t [n] at checkpoint t. `known` is Z = (f_t(x), f_0(x), f_0(x')):
 

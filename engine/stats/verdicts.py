@@ -3,12 +3,12 @@
 A claim rests on statistics that must all lie above 0 at a checkpoint (an intersection–union test):
 
 - `coupling`, "coupled": the gap, Self − Orig, and Self (contradicting the labels has a gap above 0 too);
-- `unseen`, "knows the unseen run beyond this output": `unseen` and `unseen_over_stale`;
+- `unseen`, "knows the unseen answer beyond this output": `unseen` and `unseen_over_stale`;
 - `outputs`, "knows it beyond all outputs": those two and `unseen_over_outputs`.
 
 A band covers all checkpoints of a trajectory at once (max-|t|). One trajectory is primary, named before the run: its
-claims on the unseen run are tested at the full level, one after the other. All other tests of a claim share the level
-by Holm's step-down.
+claims on the unseen answer are tested at the full level, one after the other. All other tests of a claim share the
+level by Holm's step-down.
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ def on_run(
     """The zoo on the behavior of a run; only the look-alikes' noise is drawn anew.
 
     edit and checkpoint: by default the first headline edit and the last checkpoint. Raises InputError for one that the
-    run does not have, and where nothing can be said of the unseen run.
+    run does not have, and where nothing can be said of the unseen answer.
     """
     edit, checkpoint = edit or observed.headline_edits[0], checkpoint or observed.currents[-1]
     for kind, name, known in (("edit", edit, observed.edits), ("checkpoint", checkpoint, observed.currents)):

@@ -20,7 +20,7 @@ from tests.tiny_run import examples, write_spec
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """A run with 216 examples: enough in each split to test what is known of the unseen run."""
+    """A run with 216 examples: enough in each split to test what is known of the unseen answer."""
     folder = tmp_path_factory.mktemp("rescore")
     spec = write_spec(folder, explainers={"folds": 2, "kinds": ["ridge", "linear"], "steps": 20})
     (folder / "data.jsonl").write_text("".join(json.dumps(line) + "\n" for line in examples(questions=9)))

@@ -273,9 +273,9 @@ def test_the_zoo_draws_every_number_once_and_parts_the_groups():
     figure = zoo([Animal("oracle", True, knowing), Animal("<b>reader</b>", False, blind)])
     points = {(trace.name, trace.xaxis): list(zip(trace.y, trace.x, strict=True)) for trace in figure.data}
     assert points == {
-        ("knows the unseen run", "x"): [("oracle", 0.5)],
-        ("knows the unseen run", "x2"): [("oracle", 0.6)],
+        ("knows the unseen answer", "x"): [("oracle", 0.5)],
+        ("knows the unseen answer", "x2"): [("oracle", 0.6)],
         ("does not know it", "x"): [("&lt;b&gt;reader&lt;/b&gt;", 0.8)],
     }
-    assert [trace.name for trace in figure.data if trace.showlegend] == ["knows the unseen run", "does not know it"]
+    assert [trace.name for trace in figure.data if trace.showlegend] == ["knows the unseen answer", "does not know it"]
     assert figure.data[0].error_x.array[0] == pytest.approx(0.2)

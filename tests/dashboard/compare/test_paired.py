@@ -69,7 +69,7 @@ def test_more_shared_examples_than_are_measured_are_sampled(tmp_path, monkeypatc
 
 
 def test_what_is_not_testable_says_so_and_a_moved_rho_is_told_apart(tmp_path, opened: Open):
-    """The first run at its target, where the two models' unseen runs are the same, the second later on."""
+    """The first run at its target, where the two models' unseen answers are the same, the second later on."""
     write_run(tmp_path / "first", prompts=120, checkpoints=3)
     write_run(tmp_path / "second", prompts=120, checkpoints=3)
     start, last = "gpt2--step-0000", "gpt2--step-0200"

@@ -40,7 +40,7 @@ def test_the_last_step_has_the_unseen_run_among_its_controls(opened: Open, tmp_p
     write_run(tmp_path / "alpha")
     app = opened(tmp_path, "learn", step="8")
     after = said(reveal(app))
-    assert "Do they know the unseen run beyond this output?" in after and "not shown (power" in after.lower()
+    assert "Do they know more than the outputs tell?" in after and "not shown (power" in after.lower()
     assert "Step 7: " in after and "groups" in after
     titles = [chart.proto.spec for chart in app.get("plotly_chart")]
     assert sum("unseen over stale, partial r" in title for title in titles) == 1

@@ -62,10 +62,10 @@ def test_the_output_is_named_where_it_does_as_well() -> None:
     ("values", "answer", "settled"),
     [
         ({"gap": (0.5, 0.6)}, "Not shown", None),  # a verdict is needed, not a number
-        ({"gap": (0.5, 0.6), "verdict_coupling": "shown"}, "Coupled at the later checkpoint", True),
+        ({"gap": (0.5, 0.6), "verdict_coupling": "shown"}, "Yes, at the later checkpoint", True),
         (
             {"gap": (-0.2, 0.05), "orig": (0.5, 0.1), "verdict_coupling": "excluded"},
-            "No: they recite the target",
+            "No: they repeat the labels",
             False,
         ),
         ({"gap": (-0.2, 0.05), "orig": (0.0, 0.1), "verdict_coupling": "excluded"}, "No: coupling is excl", False),
@@ -97,31 +97,31 @@ SHOWN = {"unseen": (0.4, 0.1), "verdict_unseen": "shown", "over_unseen": "output
 @pytest.mark.parametrize(
     ("values", "answer", "settled"),
     [
-        (SHOWN, "Shown at the later checkpoint", True),
-        (SHOWN | {"over_unseen": None}, "Shown at the later checkpoint, over no control", True),
+        (SHOWN, "Yes, at the later checkpoint", True),
+        (SHOWN | {"over_unseen": None}, "Yes, at the later checkpoint, over no control", True),
         (SHOWN | {"verdict_unseen": "not shown"}, "Not shown", None),
         (SHOWN | {"verdict_unseen": "not testable"}, "Not testable in this run", None),
-        (SHOWN | {"verdict_unseen": "excluded"}, "No: nothing beyond this output", False),
-        (SHOWN | {"verdict_unseen": "reversed"}, "No: nothing beyond this output", False),
+        (SHOWN | {"verdict_unseen": "excluded"}, "No: nothing beyond the outputs", False),
+        (SHOWN | {"verdict_unseen": "reversed"}, "No: nothing beyond the outputs", False),
         (SHOWN | {"verdict_unseen": None}, "Not tested in this run", None),
     ],
 )
 def test_the_unseen_run_is_known_where_the_verdict_says_so(values: dict, answer: str, settled: bool | None) -> None:
     found = findings.unseen(frame(row(0), row(100, **values)), NO_CONTROLS)
     assert found.answer == answer and found.settled is settled
-    assert found.number == "+0.40 [+0.30, +0.50] at step 100"
+    assert found.number == "Unseen +0.40 [+0.30, +0.50] at step 100"
 
 
 def test_shown_says_over_which_controls_and_what_holds_beyond_all_outputs() -> None:
     later = row(100, **SHOWN, primary=True, unseen_p=0.005, n_cues=48.0, n_entities=120.0)
     last = row(200, **SHOWN | {"over_unseen": None}, verdict_outputs="shown")
     found = findings.unseen(frame(row(0), later, last), NO_CONTROLS)
-    assert found.answer == "Shown at all 2 later checkpoints"
+    assert found.answer == "Yes, at all 2 later checkpoints"
     assert "it exceeds −f(x) alone and text only at step 100; no control at step 200." in found.why
     assert "too: not shown (power 0.45 at 0.2; an effect of 0.31 would be shown in 80%) at step 100" in found.why
     assert "; shown at step 200." in found.why
     assert "Permutation p at step 100: 0.005." in found.why and "primary hypothesis" in found.why
-    assert found.number.endswith("48 cues × 120 entities")
+    assert "48 cues × 120 entities" in found.why
 
 
 def test_what_is_not_shown_is_said_with_its_power_and_what_is_not_testable_with_its_reason() -> None:
@@ -130,7 +130,7 @@ def test_what_is_not_shown_is_said_with_its_power_and_what_is_not_testable_with_
     silent = row(300, verdict_unseen="not testable", left=0.01, target_current=0.2)
     said = findings.unseen(frame(row(0), open_one, no_run, silent), NO_CONTROLS).why
     assert "Not shown (power 0.45 at 0.2; an effect of 0.31 would be shown in 80%) at step 100; not testable" in said
-    reasons = "(f(x′) follows from this prompt's outputs and the explanations say nothing beyond this output)"
+    reasons = "(f(x′) follows from this prompt's outputs and the explanations say nothing beyond the outputs)"
     assert f"not testable {reasons} at steps 200 and 300." in said
     alone = row(100, unseen=(0.3, 0.1), verdict_unseen="not testable")
     assert "(there is no reading of the target's" in findings.unseen(frame(row(0), alone), NO_CONTROLS).why
@@ -143,8 +143,10 @@ def test_a_checkpoint_that_is_not_testable_does_not_headline() -> None:
     large = row(
         200, unseen=(0.9, 0.01), gap=(0.8, 0.01), verdict_unseen="not testable", verdict_coupling="not testable"
     )
-    assert findings.unseen(frame(row(0), small, large), NO_CONTROLS).number == "+0.10 [−0.20, +0.40] at step 100"
-    assert findings.coupling(frame(row(0), small, large), NO_CONTROLS).number == "+0.10 [+0.05, +0.15] at step 100"
+    assert findings.unseen(frame(row(0), small, large), NO_CONTROLS).number == "Unseen +0.10 [−0.20, +0.40] at step 100"
+    assert (
+        findings.coupling(frame(row(0), small, large), NO_CONTROLS).number == "Unseen +0.10 [+0.05, +0.15] at step 100"
+    )
 
 
 def test_several_powers_are_a_range_and_the_same_verdict_is_not_said_twice() -> None:

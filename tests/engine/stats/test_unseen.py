@@ -1,4 +1,4 @@
-"""What explanations know of the unseen run: against plain loops, and on worlds where the answer is known."""
+"""What explanations know of the unseen answer: against plain loops, and on worlds where the answer is known."""
 
 from __future__ import annotations
 
