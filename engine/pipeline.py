@@ -25,6 +25,7 @@ from engine.progress import Progress, silent
 from engine.records import EXPLANATIONS, examples_table, metrics_table
 from engine.runs import weights
 from engine.runs.files import sha256_of
+from engine.runs.kept import drop_kept
 from engine.runs.observed import Observed
 from engine.runs.store import Run
 from engine.spec_files import relative_paths, with_trained_paths
@@ -105,6 +106,7 @@ def make_run(spec: RunSpec, out: Path, *, progress: Progress = silent, workers: 
                 observed = Observed(record, record.without_diverged(observed.spec))
         drop_hidden(observed)
         verbal.drop_parts(observed)
+        drop_kept(record)
         if trained := weights.hashes(out, spec):
             record.note(weights=trained)
         record.tidy()

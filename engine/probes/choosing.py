@@ -24,6 +24,7 @@ from engine.probes.regimes import best, cross_validate
 from engine.probes.ridge import Folds, grouped_folds
 from engine.probes.scatter import Cells, Scatter, added, cross_validated, scatters
 from engine.progress import Progress
+from engine.runs.kept import Kept
 from engine.runs.observed import Observed, Place
 from engine.runs.store import Run
 from engine.workers.local import Told, Workers
@@ -89,18 +90,21 @@ def folds_of(observed: Observed, rows: np.ndarray) -> Folds | None:
     return grouped_folds(**observed.factors(rows), folds=spec.folds, seed=observed.spec.seed)
 
 
-def choose(observed: Observed, progress: Progress, workers: Workers) -> list[Probe]:
+def choose(observed: Observed, progress: Progress, workers: Workers, kept: Kept) -> list[Probe]:
     """All probes, one for each kind and place, with its best penalty. Sets the marks `best` and `chosen`."""
     items = list(_asked(observed))
     whole = {(item.kind, item.place): item.whole for item in items}
-    scores = dict[tuple[ExplainerKind, Place], dict[float, float]]()
+    left = [item for item in items if not (item.whole and _name(item) in kept)]
+    scores = {(item.kind, item.place): kept.get(_name(item)) for item in items if item not in left}
     parts: dict[tuple[ExplainerKind, Place], dict[int, list[Scatter | None]]] = defaultdict(dict)
-    progress("choosing settings", 0, len(items))
+    known = len(items) - len(left)
+    progress("choosing settings", known, len(items))
     with workers.crew(Choosing(observed.record.path, observed.spec, observed)) as crew:
-        for done, (item, found) in enumerate(crew.each(items), start=1):
+        for done, (item, found) in enumerate(crew.each(left), start=known + 1):
             own = item.kind, item.place
             if item.whole:
                 scores[own] = found
+                kept.put(_name(item), found)
             else:
                 parts[own][item.start] = found
             progress("choosing settings", done, len(items))
@@ -111,6 +115,10 @@ def choose(observed: Observed, progress: Progress, workers: Workers) -> list[Pro
         penalties = {place: best(scores[own, place]) for own, place in whole if own == kind}
         chosen += _marked(observed, [Probe(kind, p, a, float(scores[kind, p][a])) for p, a in penalties.items()])
     return chosen
+
+
+def _name(item: Asked) -> str:
+    return f"choosing {item.kind} {item.place}"
 
 
 def _asked(observed: Observed) -> Iterator[Asked]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from engine.probes.kinds import REFERENCE
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
 from engine.progress import Progress
 from engine.records import CLAIMS
+from engine.runs.kept import Kept
 from engine.runs.observed import EVALUATED, Observed, Place
 from engine.stats.bootstrap import Resamples
 from engine.stats.faithfulness import Null, Score, null, score, span_ranking
@@ -35,6 +37,8 @@ At = tuple[str, int]
 """A split, and the number of a checkpoint."""
 Columns = dict[str, Any]
 """Some columns of one row of records.METRICS."""
+Stored = tuple[Columns, np.ndarray, np.ndarray]
+"""Explanations that are stored example by example: identifying columns, row numbers [n], explanations [n]."""
 
 
 @dataclass(frozen=True)
@@ -159,19 +163,23 @@ def score_probe(observed: Observed, samples: Samples, explained: ProbeExplanatio
 
 
 def metric_rows(
-    observed: Observed, samples: Samples, scored: Sequence[Scored], probes: Sequence[Probe], progress: Progress
-) -> tuple[list[Columns], list[tuple[Columns, np.ndarray, np.ndarray]]]:
-    """All rows of a run: those of the probes, then those of their controls; and the controls' stored explanations:
-    identifying columns, row numbers [n] and explanations [n]."""
+    observed: Observed,
+    samples: Samples,
+    scored: Sequence[Scored],
+    probes: Sequence[Probe],
+    progress: Progress,
+    kept: Kept,
+) -> tuple[list[Columns], list[Stored]]:
+    """All rows of a run: those of the probes, then those of their controls; and the controls' stored explanations."""
     leading = [one for one in scored if one.probe.leads]
     nulls: list[dict[At, Null]] = []
     of_controls: list[Columns] = []
-    stored = []
+    stored: list[Stored] = []
     found: dict[tuple[Place, Regime], dict[At, Null]] = {}
     rivals: dict[str, Rivals] = {}
     stale: list[Rivals] = []
 
-    def keep(own: Scored, name: str, explanations: Sequence[np.ndarray]) -> None:
+    def store(own: Scored, name: str, explanations: Sequence[np.ndarray]) -> None:
         for checkpoint, values in zip(observed.spec.checkpoints, explanations, strict=True):
             names = naming(observed, checkpoint, own.probe, own.regime, control=name)
             stored.append((names, own.rows, values))
@@ -182,23 +190,28 @@ def metric_rows(
         # null of `refit`.
         key: tuple[Place, Regime] = (own.probe.place, "frozen" if own.regime == "frozen" else "refit")
         if key not in found:
-            found[key] = null_bands(observed, samples, *key, probes)
+            shuffles = partial(null_bands, observed, samples, *key, probes)
+            found[key] = kept.made(f"null {key[0]} {key[1]}", shuffles)
         nulls.append(found[key])
-        kept = ("n", "n_groups", "metric", "target_current", "why_not", "n_cues", "n_entities")
+        names = ("n", "n_groups", "metric", "target_current", "why_not", "n_cues", "n_entities")
         for at, clean_score in own.scores.items():
-            shared = {name: clean_score.values.get(name) for name in kept}
+            shared = {name: clean_score.values.get(name) for name in names}
             of_controls.append(_control_row(observed, own, "null", at, shared | found[key][at].values))
-        stale.append({"stale": control_scores(observed, samples, own, own.stale)})
+        of_stale = partial(control_scores, observed, samples, own, own.stale)
+        stale.append({"stale": kept.made(f"stale {own.probe.kind} {key[0]} {own.regime}", of_stale)})
         of_controls += control_rows(observed, own, "stale", stale[-1]["stale"])
         if own.regime != "frozen":  # a frozen explainer's is its explanation at the first checkpoint
-            keep(own, "stale", own.stale)
+            store(own, "stale", own.stale)
         if (own.probe.kind, own.regime) == (REFERENCE, "frozen"):
             of_edit = rivals.setdefault(own.probe.place.edit, {})
-            for name, explanations in baselines(observed, own.probe, probes).items():
-                of_edit[name] = control_scores(observed, samples, own, explanations)
+            edit = own.probe.place.edit
+            controls = kept.made(f"controls {edit}", partial(baselines, observed, own.probe, probes))
+            for name, explanations in controls.items():
+                scores = partial(control_scores, observed, samples, own, explanations)
+                of_edit[name] = kept.made(f"control {name} {edit}", scores)
                 of_controls += control_rows(observed, own, name, of_edit[name])
                 if name in KEPT_CONTROLS:
-                    keep(own, name, explanations)
+                    store(own, name, explanations)
     progress("controls", len(leading), len(leading))
     beside = [rivals.get(own.probe.place.edit, {}) | mine for own, mine in zip(leading, stale, strict=True)]
     judged = verdict_columns(observed, leading, beside)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,12 @@ from engine.probes.kinds import EXPLAINERS
 from engine.probes.probe import CLEAN, Probe, ProbeExplanations
 from engine.probes.regimes import explain
 from engine.probes.ridge import grouped_folds
-from engine.probes.scorer import Scored, metric_rows, naming, samples_of, score_probe
+from engine.probes.scorer import Samples, Scored, Stored, metric_rows, naming, samples_of, score_probe
 from engine.progress import Progress
 from engine.records import EXPLANATIONS
+from engine.runs.kept import Kept
 from engine.runs.observed import EVALUATED, Observed, Place, concurrent_part, factors_of
+from engine.stats.faithfulness import Band, Null, Score
 from engine.stats.noise import NoiseLabel, noise_matrix
 from engine.workers.local import Workers
 
@@ -105,28 +108,36 @@ def read_concurrent(observed: Observed, probe: Probe) -> ProbeExplanations:
 
 def of_probes(observed: Observed, progress: Progress, workers: Workers) -> tuple[list[pa.Table], list[dict]]:
     """Tables of explanations and rows of metrics of every probe and control. The workers choose settings."""
-    spec = observed.spec
-    probes = choose(observed, progress, workers)
+    spec, kept = observed.spec, Kept(observed.record, (Null, Band, Place, Probe, Score, Scored))
+    probes = choose(observed, progress, workers, kept)
     work = [(probe, r) for probe in probes for r in spec.explainers.regimes if r in EXPLAINERS[probe.kind].regimes]
     if spec.post_training and spec.post_training.concurrent:
         probes.append(concurrent_probe(observed, spec.post_training.concurrent))
         work.append((probes[-1], "online"))
     samples = samples_of(observed)
     scored: list[Scored] = []
-    tables: list[pa.Table] = []
+    to_store: list[Stored] = []
     for done, (probe, regime) in enumerate(work):
         progress("explaining and scoring", done, len(work))
-        explained = read_concurrent(observed, probe) if probe.condition else explain_probe(observed, probe, regime)
-        scored.append(score_probe(observed, samples, explained))
-        if probe.leads:
-            tables += stored(observed, explained)
+        name = f"explaining {probe.kind} {probe.place} {regime} {probe.condition}"
+        one, of_one = kept.made(name, partial(explained_and_scored, observed, samples, probe, regime))
+        scored.append(one)
+        to_store += of_one
     progress("explaining and scoring", len(work), len(work))
-    rows, of_controls = metric_rows(observed, samples, scored, probes, progress)
-    tables += [explanation_rows(observed, *one) for one in of_controls]
-    return tables, rows
+    rows, of_controls = metric_rows(observed, samples, scored, probes, progress, kept)
+    return [explanation_rows(observed, *each) for each in (*to_store, *of_controls)], rows
 
 
-def stored(observed: Observed, explained: ProbeExplanations) -> Iterator[pa.Table]:
+def explained_and_scored(
+    observed: Observed, samples: Samples, probe: Probe, regime: Regime
+) -> tuple[Scored, list[Stored]]:
+    """Scores of one probe under one regime, and its explanations if they are to be stored."""
+    explained = read_concurrent(observed, probe) if probe.condition else explain_probe(observed, probe, regime)
+    scored = score_probe(observed, samples, explained)
+    return scored, list(stored(observed, explained)) if probe.leads else []
+
+
+def stored(observed: Observed, explained: ProbeExplanations) -> Iterator[Stored]:
     """The explanations of one probe that are stored example by example, averaged over seeds."""
     kept = [CLEAN, *(NoiseLabel(kind, STORED_NOISE, 0) for kind in observed.spec.noise.kinds)]
     for label in kept:
@@ -134,7 +145,7 @@ def stored(observed: Observed, explained: ProbeExplanations) -> Iterator[pa.Tabl
         for checkpoint, explanations in zip(observed.spec.checkpoints, explained.explanations, strict=True):
             if columns:
                 names = naming(observed, checkpoint, explained.probe, explained.regime, label)
-                yield explanation_rows(observed, names, explained.rows, explanations[:, columns].mean(axis=1))
+                yield names, explained.rows, explanations[:, columns].mean(axis=1)
 
 
 def explanation_rows(observed: Observed, names: dict, rows: np.ndarray, explanations: np.ndarray) -> pa.Table:

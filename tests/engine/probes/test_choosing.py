@@ -11,6 +11,7 @@ from engine.probes import choosing
 from engine.probes.choosing import choose
 from engine.probes.probe import Probe
 from engine.progress import silent
+from engine.runs.kept import Kept
 from engine.runs.observed import Observed
 from engine.runs.store import Run, RunError
 from engine.workers.local import HERE, Processes
@@ -23,7 +24,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def chosen(run: Run, workers=HERE) -> list[Probe]:
-    return choose(Observed(run, run.spec), silent, workers)
+    return choose(Observed(run, run.spec), silent, workers, Kept(run, ()))
 
 
 def test_one_probe_for_each_place_and_one_headline(run: Run):

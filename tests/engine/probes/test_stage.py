@@ -11,7 +11,9 @@ import pytest
 
 from engine import pipeline
 from engine.config import RunSpec
+from engine.probes import stage
 from engine.records import BEHAVIOR, CONTROLS, METRICS, Example, examples_table
+from engine.runs import kept
 from engine.runs.observed import Observed
 from engine.runs.store import Run
 
@@ -181,3 +183,27 @@ def test_the_same_run_again_gives_the_same_bytes(explained, tmp_path):
     pipeline.explain(Observed(again, again.spec))
     for part in ("metrics.parquet", "explanations.parquet"):
         assert again.parts[part]["sha256"] == explained.parts[part]["sha256"]
+
+
+def test_a_run_stopped_again_and_again_repeats_no_work_and_gives_the_same_bytes(explained, tmp_path, monkeypatch):
+    fitted = []
+    explain_probe = stage.explain_probe
+    monkeypatch.setattr(kept, "SECONDS", 0)
+    monkeypatch.setattr(stage, "explain_probe", lambda *own: fitted.append(own[1:]) or explain_probe(*own))
+    run, stops, told = measured_run(tmp_path / "stopped", spec()), 0, set()
+
+    def stopping(name: str, done: int, total: int) -> None:
+        if done and done % 5 == 0 and (name, done) not in told:
+            told.add((name, done))
+            raise KeyboardInterrupt
+
+    while not run.has("metrics.parquet"):
+        try:
+            pipeline.explain(Observed(run, run.spec), stopping)
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops >= 4 and len(set(fitted)) == len(fitted)
+    kept.drop_kept(run)
+    assert not list(run.path.glob("kept/*")) and not [part for part in run.parts if part.startswith("kept/")]
+    for part in ("metrics.parquet", "explanations.parquet"):
+        assert run.parts[part]["sha256"] == explained.parts[part]["sha256"]
