@@ -20,12 +20,16 @@ import pyarrow.compute
 
 from engine.config import CheckpointSpec, RunSpec
 from engine.measuring.piece import Measuring
+from engine.measuring.scoring_cost import scoring_of
 from engine.measuring.training_cost import Training, training_of
 from engine.patching import stage as mechanism
 from engine.patching.maps import REGIONS
+from engine.probes.kinds import EXPLAINERS, REFERENCE
 from engine.probes.regimes import cross_validate
 from engine.probes.ridge import grouped_folds
+from engine.probes.scorer import KEPT_CONTROLS
 from engine.progress import Progress, silent
+from engine.runs.observed import EVALUATED
 from engine.runs.pieces import CHARACTERS_A_TOKEN, Layout
 
 LEAST_PROMPTS = 3
@@ -192,27 +196,37 @@ def _explaining(spec: RunSpec, examples: pa.Table, samples: dict[str, Sample]) -
 
 
 def _probes(spec: RunSpec, examples: pa.Table, one: Sample) -> Iterator[Cost]:
-    """Cross-validation is timed for each kind of probe; explaining repeats about as much at each checkpoint."""
-    rows = int(pa.compute.sum(pa.compute.equal(pa.compute.cast(examples["split"], pa.string()), "train")).as_py())
-    edits = len(pa.compute.unique(examples["edit"]))
+    """Cross-validation is timed for each kind of probe; explaining repeats about as much at each checkpoint. Scoring is
+    timed on one sample."""
+    frame = examples.select(["edit", "split", "group", "cue", "entity"]).to_pandas()
+    kinds, train = frame["edit"], frame["split"] == "train"
+    rows, edits = int(train.sum()), kinds.nunique()
     positions, layers = len(spec.hidden.positions), len(set(spec.hidden.layers))
     rng = np.random.default_rng(0)
     n = max(2 * spec.explainers.folds, min(rows // max(1, edits), MOST_ROWS))
     x, y = rng.normal(size=(n, one.width)), rng.normal(size=n)
     folds = grouped_folds(rng.integers(n // 2, size=n), folds=spec.explainers.folds)
     scale = max(1.0, rows / edits / n)
-    choosing = explaining = 0.0
+    scoring, evaluated = scoring_of(spec, frame), kinds[frame["split"].isin(EVALUATED)]
+    every = len(evaluated) * len(spec.checkpoints)
+    choosing, explaining, controls = 0.0, every * scoring.sample, every * len(KEPT_CONTROLS) * scoring.precise
     for kind in spec.explainers.kinds:
-        modes = len(spec.explainers.modes) if kind == "ridge" else 1
-        places = edits * positions * layers * modes
+        explainer, asked = EXPLAINERS[kind], spec.explainers.headline_edits
+        its_edits = kinds.unique() if explainer.cheap or not asked else asked
+        read = int(evaluated.isin(its_edits).sum()) * len(spec.checkpoints)
+        inputs = positions * layers * (len(spec.explainers.modes) if explainer.cheap else 1)
+        regimes = len([r for r in spec.explainers.regimes if r in explainer.regimes])
         begun = perf_counter()
         cross_validate(kind, x, y, folds, spec.explainers, seed=0)
         once = (perf_counter() - begun) * scale
-        choosing += places * once
-        explaining += places * len(spec.explainers.regimes) * len(spec.checkpoints) * once / spec.explainers.folds
+        choosing += len(its_edits) * inputs * once
+        explaining += len(its_edits) * inputs * regimes * len(spec.checkpoints) * once / spec.explainers.folds
+        explaining += regimes * read * ((inputs - 1) * scoring.plain + scoring.precise)
+        controls += regimes * read * scoring.precise + (regimes * read * scoring.null if kind == REFERENCE else 0)
     memory = 8 * 3 * rows * one.width
     yield Cost("choosing settings", None, choosing, memory)
     yield Cost("explaining and scoring", None, explaining, memory, 8 * len(examples) * len(spec.checkpoints))
+    yield Cost("controls", None, controls, memory)
 
 
 def markdown(costs: list[Cost], out: Path) -> str:

@@ -303,7 +303,7 @@ def test_a_dry_run_counts_all_stages_and_writes_nothing(spec, tmp_path, monkeypa
     before = {path: path.stat().st_mtime_ns for path in Path(spec.task.path).parent.rglob("*")}
     patched = spec.model_copy(update={"patching": pipeline.mechanism.PatchingSpec(edits=("delete_cue",), examples=5)})
     costs = forecast(patched, pipeline.load_examples(patched))
-    assert [c.stage for c in costs] == [s for s in pipeline.stages(patched) if s != "controls"]
+    assert [c.stage for c in costs] == pipeline.stages(patched)
     assert all(c.seconds is not None and c.seconds > 0 for c in costs)
     assert {path: path.stat().st_mtime_ns for path in Path(spec.task.path).parent.rglob("*")} == before
     assert not list(tmp_path.iterdir())
@@ -346,7 +346,5 @@ def test_the_command_prints_what_a_run_takes_and_makes_no_folder(spec, tmp_path,
     assert code == 0
     header, _, *stages = [line for line in out.splitlines() if line.startswith("|")]
     assert header == "| stage | tokens | tokens a second | minutes | memory | disk |"
-    assert [line.split(" | ")[0][2:] for line in stages] == [s for s in pipeline.stages(spec) if s != "controls"] + [
-        "all"
-    ]
+    assert [line.split(" | ")[0][2:] for line in stages] == [*pipeline.stages(spec), "all"]
     assert "nothing was written" in out and not list(tmp_path.iterdir())
