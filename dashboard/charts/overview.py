@@ -15,7 +15,7 @@ MEASURES = {
     "self": ("Self", "Self, Pearson r"),
     "gap": ("Gap", "Self − Orig, Pearson r"),
     "unseen": ("Unseen", "unseen, partial r"),
-    "unseen_over_stale": ("Unseen, over stale", "unseen over stale, difference of partial r"),
+    "unseen_over_stale": ("Unseen − stale", "unseen over stale, difference of partial r"),
 }
 
 

@@ -70,12 +70,13 @@ def in_words(row: Mapping[Any, Any]) -> str:
         said, label = f"<b>The model says of itself</b>: “{escaped(row['text'].strip())}” ", ""
         said += escaped(sentences.verdict(row))
     elif pd.notna(row["explanation"]):
-        said = f"<b>{term('explanation', 'The explanation')}</b>, made without seeing the edit: "
-        said += f"{signed(row['explanation'])}, {apart(row)}."
+        said = f"<b>{term('explanation', 'The explanation')}</b>, made for this kind of edit but without the edited "
+        said += f"prompt: {signed(row['explanation'])}, {apart(row)}."
     else:
         said = "This run kept no explanation of it."
     lines = "".join(f"<p>{line}</p>" for line in (f"{did} {effect}", label, said) if line)
-    return f'<div class="story"><p>One example of many:</p>{diff(row["prompt"], row["edited"])}{lines}</div>'
+    texts = diff(row["prompt"], row["edited"])
+    return f'<div class="story"><p>One example, explained neither best nor worst:</p>{texts}{lines}</div>'
 
 
 def apart(row: Mapping[Any, Any]) -> str:

@@ -38,7 +38,7 @@ def in_steps(options: Options, explainer: str, regime: str, rows: pd.DataFrame) 
         name = "Explainer"
         learnt = (
             f"{kind} was trained to predict these labels from the model's {term('hidden states')} while it reads the "
-            f"unedited prompt. {REGIMES.get(regime, '')} It always reads the present model."
+            f"unedited prompt. {REGIMES.get(regime, '')} What it reads is the model of the checkpoint that it explains."
         )
     steps = (("Labels", labels), (name, learnt), ("Drift", moved(rows)))
     items = "".join(f"<li><b>{title}.</b> {said}</li>" for title, said in steps)

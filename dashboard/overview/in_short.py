@@ -9,7 +9,7 @@ import pandas as pd
 from dashboard.reading import findings
 from dashboard.text import signed
 
-RULE = "turns the model's present answer around and knows nothing of the edit"
+RULE = "takes the model's present answer with its sign turned and knows nothing of the edit"
 COPY = "copies the model's present answer and knows nothing of the edit"
 
 
@@ -66,7 +66,8 @@ def _rule(last: Mapping, controls: pd.DataFrame) -> str:
 def _knows(last: Mapping) -> str:
     verdict = last.get("verdict_unseen")
     if verdict == "shown":
-        return "The explanations do know something of the answer to the edited prompt that no such rule can read."
+        known = "something of the answer to the edited prompt that the present answer does not tell"
+        return f"The explanations do know {known}."
     if isinstance(verdict, str) and verdict != findings.UNTESTABLE:
-        return "It is not shown that they know more than such rules can read."
+        return "It is not shown that the explanations know more than the present answer tells."
     return ""

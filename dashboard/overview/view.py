@@ -20,7 +20,7 @@ from dashboard.widgets.figures import show
 TONES = {
     True: (":material/check_circle:", "shown", "blue"),
     False: (":material/cancel:", "shown not to be so", "orange"),
-    None: (":material/help:", "undecided", "gray"),
+    None: (":material/help:", "not settled", "gray"),
 }
 MATCHED = (":material/contrast:", "a simple rule does as well", "gray")
 """In place of "shown", where a control that knows nothing of the edit does as well."""
@@ -52,7 +52,8 @@ def page(selection: Selection) -> None:
     if rows.empty:
         st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
         return
-    parts.small_print(f"{s.run.key} · {s.run.task} · labels from {o.target} · {len(o.checkpoints)} checkpoints")
+    about = f"Run {s.run.key} · task {s.run.task} · labels from {o.target} · {len(o.checkpoints)} checkpoints"
+    parts.small_print(f"{about} · {note}" if (note := data.spec(s.path).note) else about)
     st.html(
         f'{STYLE}<p class="short">{escaped(in_short(rows, controls))}</p>{in_steps(o, s.explainer, s.regime, rows)}'
     )
@@ -102,8 +103,8 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
         format_func=lambda m: MEASURES[m][0],
         key="overview_measure",
         help="Self: agreement with the effect of the current model. Gap: Self minus agreement with the target. "
-        "Unseen: what is known of the answer to the edited prompt, f(x′), beyond the outputs. Over stale: what the "
-        "current hidden states add to it.",
+        "Unseen: what is known of the answer to the edited prompt, f(x′), beyond the outputs. Unseen − stale: "
+        "what the current hidden states add to it.",
     )
     st.html(lines_in_words(controls, measure, selection.explainer))
     figure = among_controls(rows, controls, measure, selection.explainer, selection.regime)
@@ -124,7 +125,7 @@ def lines_in_words(controls: pd.DataFrame, measure: str, explainer: str) -> str:
     there = set(controls[controls[measure].notna()].control)
     named = [glossary.explained(meaning[c], look.label) for c, look in style.controls(explainer).items()
              if c in there and c != "difference"]  # fmt: skip
-    named.append(glossary.explained(meaning["null"], "the grey band, chance"))
+    named.append(glossary.explained(meaning["null"], "null (the grey band)"))
     return (
         f'<p class="steps">The bold green line is the explainer, with its 95% interval. The thin lines are controls, '
         f"which get their numbers by simpler means: {', '.join(named)}.</p>"

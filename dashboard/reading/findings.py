@@ -129,7 +129,7 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         return Finding(question, "Nothing to follow", "", NO_LATER, "", None)
     said = _said(later, "coupling")
     if (said == NOT_SCORED).all():
-        return Finding(question, OLD, _largest(later, "gap"), RESCORE, "", None)
+        return Finding(question, OLD, _last(later, "gap"), RESCORE, "", None)
     shown, recites = later[said == "shown"], later[reciting(later)]
     settled: bool | None = False
     if len(shown):
@@ -152,9 +152,9 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         why += f" At {places(recites)} they repeat the labels instead."
     best = next(part for part in (shown, recites, later[said != UNTESTABLE], later) if len(part))
     why += _chance(best, "gap")
-    largest = _largest_row(best, "gap") or {}
-    matched = largest.get("checkpoint") in set(as_large.checkpoint)
-    return Finding(question, answer, _largest(best, "gap"), sentence, why, settled, matched)
+    last = _last_row(best, "gap") or {}
+    matched = last.get("checkpoint") in set(as_large.checkpoint)
+    return Finding(question, answer, _last(best, "gap"), sentence, why, settled, matched)
 
 
 def reciting(rows: pd.DataFrame) -> np.ndarray:
@@ -209,7 +209,7 @@ def unseen(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
         why += " This is the run's primary hypothesis."
     if of := sizes(later):
         why += f" Data: {of}."
-    return Finding(question, answer, _largest(best, "unseen"), UNSEEN, why, settled)
+    return Finding(question, answer, _last(best, "unseen"), UNSEEN, why, settled)
 
 
 def _said(rows: pd.DataFrame, claim: str) -> pd.Series:
@@ -224,17 +224,16 @@ def _open(said: pd.Series) -> str:
                 "Not shown")  # fmt: skip
 
 
-def _largest_row(rows: pd.DataFrame, name: str) -> dict | None:
-    """The row with the largest value; of the gap, whose sign matters, the one farthest from 0."""
-    values = rows[name].astype(float)
-    values = values.abs() if name == "gap" else values
-    return None if values.isna().all() else rows.iloc[int(values.fillna(-np.inf).argmax())].to_dict()
+def _last_row(rows: pd.DataFrame, name: str) -> dict | None:
+    """The last row with a value. The largest one would be chosen by what it shows."""
+    known = rows[rows[name].notna()]
+    return None if known.empty else known.iloc[-1].to_dict()
 
 
-def _largest(rows: pd.DataFrame, name: str) -> str:
+def _last(rows: pd.DataFrame, name: str) -> str:
     """`Gap +0.12 [+0.05, +0.19] at step 100`; "" if no row has a value."""
-    best = _largest_row(rows, name)
-    return "" if best is None else f"{_named(best, name)} at {place(best)}"
+    last = _last_row(rows, name)
+    return "" if last is None else f"{_named(last, name)} at {place(last)}"
 
 
 def _named(row: Mapping, name: str) -> str:
@@ -293,8 +292,8 @@ def _alone_above(later: pd.DataFrame, claim: str, name: str) -> str:
 
 
 def _chance(best: pd.DataFrame, name: str) -> str:
-    """A sentence with the permutation p of the largest value; "" where there is none."""
-    row = _largest_row(best, name)
+    """A sentence with the permutation p of the last value; "" where there is none."""
+    row = _last_row(best, name)
     p = None if row is None else row.get(f"{name}_p")
     return "" if row is None or p is None or pd.isna(p) else f" Permutation p at {place(row)}: {number(p, 3)}."
 

@@ -22,7 +22,7 @@ MEANING = {
     "Orig": "How well the explanations agree with the old labels. 1: in step; 0: unrelated.",
     "gap": "Self − Orig. Above 0: the explanations are nearer to the model as it is now than to the old labels.",
     "unseen": "How much the explanations tell of f(x′), the answer to the edited prompt, which the explainer never "
-    "sees, beyond what the outputs already tell.",
+    "sees, beyond what the model's outputs on the unedited prompt already tell.",
 }
 CONTROLS = {
     "output": "A rule that only turns the model's present answer around, −f(x). It was not trained and knows no edit.",
@@ -30,7 +30,7 @@ CONTROLS = {
     "text_only": "A regression on the words of the prompt alone, trained on the same labels. It knows no model.",
     "stale": "The same explainer, reading the hidden states of the old checkpoint: it cannot follow the model.",
     "other_model": "The same explainer, trained on the hidden states of another model.",
-    "ceiling": "The same explainer, trained on the effects of the model as it is now: the best to be reached.",
+    "ceiling": "The same explainer, trained on the effects of the model as it is now: roughly what can be reached.",
     "difference": "An explainer that reads the edited prompt too.",
     "null": "Explainers trained on shuffled labels: what chance alone reaches, in 95 of 100 cases.",
     "copy": "Says that the answer stays as it is at present.",

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import io
 import logging
 import os
+from contextlib import redirect_stderr
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +66,8 @@ def _convert(file: Path, folder: Path) -> None:
     try:
         AutoConfig.from_pretrained(**source)  # reads the file's head: of another family, or cut off?
         log.warning("%s is converted once, to %s", file.name, folder)
-        model, report = AutoModelForCausalLM.from_pretrained(**source, **options)
+        with redirect_stderr(io.StringIO()):  # a progress bar that no option turns off
+            model, report = AutoModelForCausalLM.from_pretrained(**source, **options)
         tokenizer = AutoTokenizer.from_pretrained(**source)
     except Exception as error:  # many types, by what is wrong with the file
         why = _one_line(error)

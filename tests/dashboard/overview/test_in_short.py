@@ -41,8 +41,8 @@ def test_what_is_shown_is_read_at_the_last_checkpoint_that_can_be_tested() -> No
     [
         ({"verdict_coupling": "not shown"}, "it is not shown that the explanations follow"),
         ({"verdict_coupling": "reversed", "gap_high": -0.2, "orig_low": 0.3}, "repeat the old labels"),
-        ({"verdict_unseen": "not shown"}, "not shown that they know more"),
-        ({"rule": 0.6}, "But a simple rule, which turns the model's present answer around"),
+        ({"verdict_unseen": "not shown"}, "not shown that the explanations know more"),
+        ({"rule": 0.6}, "But a simple rule, which takes the model's present answer with its sign turned"),
         ({"explainer": "verbal"}, "60% of sentences right"),
         ({"explainer": "verbal", "rule": 0.7}, "copies the model's present answer"),
         ({"verdict_coupling": "not testable"}, "cannot tell"),

@@ -113,14 +113,14 @@ def test_the_unseen_run_is_known_where_the_verdict_says_so(values: dict, answer:
 
 
 def test_shown_says_over_which_controls_and_what_holds_beyond_all_outputs() -> None:
-    later = row(100, **SHOWN, primary=True, unseen_p=0.005, n_cues=48.0, n_entities=120.0)
-    last = row(200, **SHOWN | {"over_unseen": None}, verdict_outputs="shown")
+    later = row(100, **SHOWN, primary=True, n_cues=48.0, n_entities=120.0)
+    last = row(200, **SHOWN | {"over_unseen": None}, verdict_outputs="shown", unseen_p=0.005)
     found = findings.unseen(frame(row(0), later, last), NO_CONTROLS)
     assert found.answer == "Yes, at all 2 later checkpoints"
     assert "it exceeds −f(x) alone and text only at step 100; no control at step 200." in found.why
     assert "too: not shown (power 0.45 at 0.2; an effect of 0.31 would be shown in 80%) at step 100" in found.why
     assert "; shown at step 200." in found.why
-    assert "Permutation p at step 100: 0.005." in found.why and "primary hypothesis" in found.why
+    assert "Permutation p at step 200: 0.005." in found.why and "primary hypothesis" in found.why
     assert "48 cues × 120 entities" in found.why
 
 
@@ -144,9 +144,7 @@ def test_a_checkpoint_that_is_not_testable_does_not_headline() -> None:
         200, unseen=(0.9, 0.01), gap=(0.8, 0.01), verdict_unseen="not testable", verdict_coupling="not testable"
     )
     assert findings.unseen(frame(row(0), small, large), NO_CONTROLS).number == "Unseen +0.10 [−0.20, +0.40] at step 100"
-    assert (
-        findings.coupling(frame(row(0), small, large), NO_CONTROLS).number == "Unseen +0.10 [+0.05, +0.15] at step 100"
-    )
+    assert findings.coupling(frame(row(0), small, large), NO_CONTROLS).number == "Gap +0.10 [+0.05, +0.15] at step 100"
 
 
 def test_several_powers_are_a_range_and_the_same_verdict_is_not_said_twice() -> None:

@@ -53,9 +53,10 @@ def as_gguf(model: Checkpoint, path: Path, family: str = "llama") -> Path:
 
 
 @needs_gguf
-def test_it_is_the_model_that_was_written_and_is_converted_once(original, tmp_path, monkeypatch) -> None:
+def test_it_is_the_model_that_was_written_and_is_converted_once(original, tmp_path, monkeypatch, capsys) -> None:
     file = as_gguf(original, tmp_path / "tiny.gguf")
     found = at(file)
+    assert capsys.readouterr() == ("", ""), "no progress bar of the library"
     ids = torch.tensor([original.tokenizer(TEXT).input_ids])
     assert found.tokenizer(TEXT).input_ids == ids[0].tolist()
     torch.testing.assert_close(found.model(ids).logits, original.model(ids).logits, atol=1e-5, rtol=1e-4)
