@@ -15,7 +15,7 @@ from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
 from dashboard import PAGES
-from dashboard.serving import guard, head, parent, sign_in
+from dashboard.serving import guard, head, memory, parent, sign_in
 from dashboard.widgets import navigation
 from dashboard.widgets.page_style import PAGE_STYLE, SCRIPT
 from engine.config import InputError
@@ -47,6 +47,7 @@ TITLES = {
 
 def draw() -> None:
     """Draw the page at the session's address, with the navigation beside it."""
+    memory.freeze_modules()
 
     def page(name: str, title: str, icon: str) -> Any:
         return st.Page(PAGES / f"{name}.py", title=title, icon=icon)

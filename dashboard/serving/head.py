@@ -17,6 +17,20 @@ SMALL = ("Html", "PageLink", "Button", "ButtonGroup", "Selectbox", "Metric", "Sl
 LARGE = ("PlotlyChart",)
 """Parts of Streamlit's program that most pages need; their files have these names."""
 
+ON_OPEN = """<script>
+if (/\\/(|start|overview|examples|correlation|trajectory|robustness|mechanism)$/.test(location.pathname)) {
+  const Plain = window.WebSocket;
+  window.WebSocket = class extends Plain {
+    constructor(...given) {
+      super(...given);
+      // After Streamlit's own listener, which asks the server for the page.
+      this.addEventListener('open', () => setTimeout(() => { IMPORTS }), { once: true });
+    }
+  };
+}
+</script>"""
+"""Runs large parts once the server has been asked for the page: the browser would wait for it otherwise."""
+
 
 class Head:
     """Adds a text to the head of HTML documents. A browser asks for the document anew each time: it is small."""
@@ -62,10 +76,13 @@ class Head:
 def early() -> str:
     """Tells the browser to load parts of Streamlit's program beside the rest, not one by one when their elements come.
 
-    Small ones are run, too: an element whose part is there is drawn at its height at once.
+    Small ones are run, too: an element whose part is there is drawn at its height at once. Large ones are run on pages
+    that need them, while the server computes the page.
     """
     folder = Path(streamlit.__file__).parent / "static" / "static" / "js"
     paths = {file.name.split(".")[0]: f"./static/js/{file.name}" for file in folder.glob("*.js")}
     small, all_of_them = ([paths[name] for name in names if name in paths] for names in (SMALL, (*SMALL, *LARGE)))
     links = "".join(f'<link rel="modulepreload" crossorigin href="{path}">' for path in all_of_them)
-    return f"{links}<script type=module>{''.join(f'import({path!r});' for path in small)}</script>"
+    at_once = "".join(f"import({path!r});" for path in small)
+    while_waiting = "".join(f"import({paths[name]!r});" for name in LARGE if name in paths)
+    return f"{links}<script type=module>{at_once}</script>{ON_OPEN.replace('IMPORTS', while_waiting)}"
