@@ -17,19 +17,15 @@ SMALL = ("Html", "PageLink", "Button", "ButtonGroup", "Selectbox", "Metric", "Sl
 LARGE = ("PlotlyChart",)
 """Parts of Streamlit's program that most pages need; their files have these names."""
 
-ON_OPEN = """<script>
-if (/\\/(|start|overview|examples|correlation|trajectory|robustness|mechanism)$/.test(location.pathname)) {
-  const Plain = window.WebSocket;
-  window.WebSocket = class extends Plain {
-    constructor(...given) {
-      super(...given);
-      // After Streamlit's own listener, which asks the server for the page.
-      this.addEventListener('open', () => setTimeout(() => { IMPORTS }), { once: true });
-    }
-  };
-}
+WHILE_WAITING = """<script>
+if (/\\/(|start|overview|examples|correlation|trajectory|robustness|mechanism)$/.test(location.pathname))
+  new MutationObserver((_, observer) => {
+    if (!document.querySelector('.st-key-pages nav')) return;
+    observer.disconnect();
+    requestAnimationFrame(() => setTimeout(() => { IMPORTS }));
+  }).observe(document, { childList: true, subtree: true });
 </script>"""
-"""Runs large parts once the server has been asked for the page: the browser would wait for it otherwise."""
+"""Runs large parts once the sidebar is drawn: the server then computes the page, and the browser would wait for it."""
 
 
 class Head:
@@ -85,4 +81,4 @@ def early() -> str:
     links = "".join(f'<link rel="modulepreload" crossorigin href="{path}">' for path in all_of_them)
     at_once = "".join(f"import({path!r});" for path in small)
     while_waiting = "".join(f"import({paths[name]!r});" for name in LARGE if name in paths)
-    return f"{links}<script type=module>{at_once}</script>{ON_OPEN.replace('IMPORTS', while_waiting)}"
+    return f"{links}<script type=module>{at_once}</script>{WHILE_WAITING.replace('IMPORTS', while_waiting)}"

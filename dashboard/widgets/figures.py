@@ -11,6 +11,7 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.elements.lib.mutable_popover_container import PopoverContainer
 
 from dashboard.charts import style
 from dashboard.reading.data import content_hash
@@ -55,13 +56,26 @@ def show(
     with st.container(horizontal=True, gap="xsmall"):
         provenance(path, extra=about)
         if table is not None:
-            about_it = "The numbers as a table, and their export"
-            with st.popover("Table, export", icon=":material/table:", type="tertiary", help=about_it):
-                st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
-                if len(table) > TABLE_ROWS:
-                    st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
-                downloads(table, key, key)
-                picture_format(key)
+            as_table(table, key)
+
+
+@st.fragment
+def as_table(table: pd.DataFrame, key: str) -> None:
+    """The numbers of a figure, to read and to save. They are sent once they are asked for."""
+    look = {"icon": ":material/table:", "type": "tertiary", "help": "The numbers as a table, and their export"}
+    popover = st.popover("Table, export", key=f"{key}_numbers", on_change="rerun", **look)
+    if not is_open(popover):
+        return
+    with popover:
+        st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")
+        if len(table) > TABLE_ROWS:
+            st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
+        downloads(table, key, key)
+        picture_format(key)
+
+
+def is_open(popover: PopoverContainer) -> bool:
+    return bool(popover.open)
 
 
 def draw(

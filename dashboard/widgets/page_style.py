@@ -22,7 +22,15 @@ PAGE_STYLE = """<style>
 :is(a, button, summary, input[type=range], [role=radio], [role=tab], [role=slider]):focus-visible,
 label:has(input:is([type=radio], [type=checkbox]):focus-visible) {
   outline: 3px solid light-dark(#8F5200, #FFC04D) !important; outline-offset: 2px; border-radius: 4px; }
-.st-key-pages a { min-height: 27px; }
+/* The height of the links, which come a moment after the rest of the sidebar. */
+.st-key-pages { min-height: 479px; }
+.st-key-pages h2 { margin: 0.5rem 0 0.15rem; padding: 0; font-size: 0.88rem; font-weight: 400; opacity: 0.78; }
+.st-key-pages p { margin: 0.5rem 0 0; font-size: 0.88rem; opacity: 0.78; }
+.st-key-pages a { display: flex; align-items: center; gap: 0.5rem; min-height: 27px; padding: 0 0.5rem; color: inherit;
+  border-radius: 6px; text-decoration: none; }
+.st-key-pages a:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
+.st-key-pages a[aria-current] { background: color-mix(in srgb, currentColor 12%, transparent); font-weight: 600; }
+.st-key-pages .icon { width: 1.2rem; overflow: hidden; font: 400 1.15rem/1 "Material Symbols Rounded"; }
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
 [data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78 !important; }
 /* On the light blue of the dark theme, white type has a contrast of 2.3 to 1. */
@@ -43,10 +51,15 @@ if (!window.helpByKey) {
     const help = at?.closest('[data-testid=stElementContainer]')?.querySelector(helps);
     if (help) { event.preventDefault(); help.focus(); }
   }, true);
-  // On a phone the sidebar covers the page that its link leads to.
+  // A click on a link of the sidebar is a step in the history, as Streamlit's own are: the document stays.
   addEventListener('click', event => {
-    if (innerWidth < 768 && event.target.closest?.('.st-key-pages a'))
-      document.querySelector('[data-testid=stSidebarCollapseButton] button')?.click();
+    const link = event.target.closest?.('.st-key-pages a');
+    if (!link || event.button || event.ctrlKey || event.metaKey || event.shiftKey || event.altKey) return;
+    event.preventDefault();
+    // On a phone the sidebar covers the page that its link leads to.
+    if (innerWidth < 768) document.querySelector('[data-testid=stSidebarCollapseButton] button')?.click();
+    history.pushState(null, '', link.href);
+    dispatchEvent(new PopStateEvent('popstate'));
   });
   // A page may write its address more than once for one act of the reader: Back has to undo the act, so they are one.
   let acted = false;

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from html import unescape
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs
@@ -12,11 +14,12 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading.example_rows import Query, Setting, order, rows
-from dashboard.widgets.navigation import CURRENT
+from dashboard.widgets import figures
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
 Open = Callable[..., AppTest]
+NAVIGATION = "<nav "
 
 
 def checked(app: AppTest) -> AppTest:
@@ -27,7 +30,9 @@ def checked(app: AppTest) -> AppTest:
 
 @pytest.fixture
 def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
-    """`opened(folder, page, **query_parameters)`: the page drawn once, without an exception."""
+    """`opened(folder, page, **query_parameters)`: the page drawn once, without an exception, with the tables of its
+    figures unfolded."""
+    monkeypatch.setattr(figures, "is_open", lambda popover: True)
 
     def open_page(folder: Path, page: str, **parameters: str) -> AppTest:
         monkeypatch.setenv("COUPLING_RUNS", str(folder))
@@ -41,9 +46,9 @@ def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
 
 def walk(app: AppTest, page: str) -> AppTest:
     """To another page, by its link in the sidebar: the address begins anew, the session goes on."""
-    link = next(e.proto for e in app.sidebar.get("page_link") if e.proto.page == page)
+    query = unescape(re.findall(rf'<a href="{page}[?]?([^"]*)"', links(app))[-1])
     app.query_params.clear()
-    app.query_params.update({name: v[0] for name, v in parse_qs(link.query_string).items()})
+    app.query_params.update({name: v[0] for name, v in parse_qs(query).items()})
     return checked(app.switch_page(f"../pages/{page}.py").run())
 
 
@@ -59,8 +64,13 @@ def said(app: AppTest) -> str:
 
 
 def html(app: AppTest) -> str:
-    """The bodies of all HTML elements, without the sidebar's own script."""
-    return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith(CURRENT[:30]))
+    """The bodies of all HTML elements, without the links to the pages."""
+    return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith(NAVIGATION))
+
+
+def links(app: AppTest) -> str:
+    """The links to the pages, as HTML."""
+    return next(e.proto.body for e in app.get("html") if e.proto.body.startswith(NAVIGATION))
 
 
 def examples(path: Path, setting: Setting, **asked: Any) -> pd.DataFrame:
