@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import pandas as pd
 import streamlit as st
 
 from dashboard import charts
@@ -13,6 +12,7 @@ from dashboard.correlation.halves import LABELS, Half
 from dashboard.reading import chosen, data
 from dashboard.reading.agreement import Agreement, Band, Estimate
 from dashboard.selection.state import Selection
+from dashboard.widgets.html_table import html_table
 
 TILES = {
     "self": ("Self", "Pearson r of the explanation with the current model's own effect."),
@@ -89,7 +89,7 @@ def by_edit_table(kinds: Mapping[str, Agreement], pooled: Agreement, retrained: 
         for name, found in rows.items()
     ]
     st.subheader("Within each kind of edit", divider="grey")
-    _table(lines, "by_edit", "Agreement within each kind of edit")
+    _table(lines, "Agreement within each kind of edit")
     st.caption(
         "In brackets: 95% bootstrap by group, pointwise. Two nulls, each a 95% band. Retrained: Self of explainers "
         "trained on shuffled targets, known for whole splits only. Pairs shuffled, in all tables of this page: r when "
@@ -112,10 +112,10 @@ def halves_table(found: Mapping[str, Half]) -> None:
         for name, half in found.items()
     ]
     st.subheader("Δ split into its two outputs", divider="grey")
-    _table(lines, "halves", "Correlations of the explanation with the effect and with each of its two outputs")
+    _table(lines, "Correlations of the explanation with the effect and with each of its two outputs")
     st.caption("An explanation that agrees only with −f(x) reads the present output.")
 
 
-def _table(lines: list[dict[str, Any]], key: str, alt: str) -> None:
-    columns = {c: st.column_config.Column(help=text) for c, text in COLUMN_HELP.items() if c in lines[0]}
-    st.dataframe(pd.DataFrame(lines), hide_index=True, key=key, column_config=columns, alt=alt)
+def _table(lines: list[dict[str, Any]], label: str) -> None:
+    columns = {name: COLUMN_HELP.get(name, "") for name in lines[0]}
+    st.html(html_table(columns, [list(line.values()) for line in lines], label=label))

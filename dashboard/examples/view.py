@@ -18,6 +18,7 @@ from dashboard.selection.on_screen import say
 from dashboard.selection.resolve import with_changes
 from dashboard.selection.slice_controls import slice_controls
 from dashboard.selection.state import Selection, guarded
+from dashboard.selection.unfolded import is_open
 from dashboard.text import markdown_escaped
 from dashboard.widgets.example_view import effects, example_card, header, texts
 from dashboard.widgets.figures import chosen, keep
@@ -143,7 +144,10 @@ def pinned(selection: Selection) -> None:
 
 def links(selection: Selection, identity: str) -> None:
     """A permalink to the example on the screen, and the same example on other pages."""
-    with st.popover("Links", icon=":material/link:"):
+    folded = st.popover("Links", icon=":material/link:", key="example_links", on_change="rerun")
+    if not is_open(folded):
+        return
+    with folded:
         numbers = with_changes(selection, example=identity, hash=data.content_hash(selection.path))
         st.write("Names this example by its content, and warns when the run has changed since.")
         st.code(f"{st.context.url or ''}?{urlencode(numbers)}", language=None, wrap_lines=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from dashboard.reading import findings
-from dashboard.reading.glossary import explained
-from dashboard.text import escaped
+from dashboard.widgets.html_table import html_table
 
 COLUMNS = {
     "checkpoint": ("Checkpoint", "The current model"),
@@ -23,30 +22,12 @@ COLUMNS = {
     "self_minus_stale": ("Self − stale", "Self minus that of the same explainer on the target's hidden states"),
 }
 """Column of the metrics → (label, help)."""
-STYLE = """<style>
-.verdicts { overflow: auto; max-height: 24rem; border: 1px solid color-mix(in srgb, currentColor 18%, transparent);
-  border-radius: 6px; }
-.verdicts table { border-collapse: collapse; font-size: 0.88rem; width: 100%; font-variant-numeric: tabular-nums; }
-.verdicts :is(th, td) { padding: 0.3rem 0.55rem; text-align: left; white-space: nowrap; font-weight: 400;
-  border-bottom: 1px solid color-mix(in srgb, currentColor 12%, transparent); }
-.verdicts thead th { position: sticky; top: 0; white-space: normal; vertical-align: bottom; font-weight: 600;
-  background: light-dark(#F4F5F7, #20252B); }
-.verdicts abbr { text-decoration: underline dotted; cursor: help; }
-</style>"""
 
 
 def verdict_table(rows: pd.DataFrame) -> str:
     """HTML. rows: metrics of one explainer, in the order of the checkpoints."""
-    head = "".join(f"<th scope=col>{explained(help, label)}</th>" for label, help in COLUMNS.values())
     lines = [[_cell(row, name) for name in COLUMNS] for row in rows.to_dict("records")]
-    body = "".join(
-        f"<tr><th scope=row>{escaped(first)}</th>{''.join(f'<td>{escaped(cell)}</td>' for cell in rest)}</tr>"
-        for first, *rest in lines
-    )
-    return (
-        f'{STYLE}<div class="verdicts" tabindex="0" role="region" aria-label="Verdicts at each checkpoint">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>"
-    )
+    return html_table(dict(COLUMNS.values()), lines, label="Verdicts at each checkpoint")
 
 
 def _cell(row: dict, name: str) -> str:

@@ -14,6 +14,7 @@ from dashboard.reading import data
 from dashboard.reading.slices import SIGNS, Slice
 from dashboard.selection import saved_slices
 from dashboard.selection.state import Selection, bound, update
+from dashboard.selection.unfolded import is_open
 from dashboard.text import markdown_escaped, shown
 from engine.config import InputError
 
@@ -30,7 +31,10 @@ def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
     frame: holds the columns of `LABELS`; their extremes are the ends of the sliders.
     """
     part = selection.slice
-    with st.expander("Slice", icon=":material/filter_alt:", expanded=False):
+    folded = st.expander("Slice", icon=":material/filter_alt:", key="slice_unfolded", on_change="rerun")
+    if not is_open(folded):
+        return
+    with folded:
         left, middle, right = st.columns(3)
         with left:
             _text_and_name(part)

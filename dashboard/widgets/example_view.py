@@ -13,6 +13,7 @@ from dashboard.reading.example_rows import controls, example, nearer
 from dashboard.selection.resolve import Selection, with_changes
 from dashboard.text import LONGEST, diff, escaped, markdown_escaped, plain, shown, signed
 from dashboard.widgets import figures, parts, sentences
+from dashboard.widgets.html_table import html_table
 
 PAGE = PAGES / "examples.py"
 LONGEST_ANSWER = 300
@@ -145,14 +146,10 @@ def control_table(selection: Selection, row: dict, current: float) -> None:
     """The controls' numbers for the same example."""
     found = controls(selection.path, selection.setting, row["example_id"])
     found.setdefault("output", -float(row["f_current"]))
-    rows = [(name, signed(said), abs(said - current)) for name, said in found.items()]
-    table = pd.DataFrame(rows, columns=["control", "says", "off by"]).sort_values("off by", kind="stable")
-    columns = {
-        "control": st.column_config.TextColumn("Control", help="What stands in for an explanation"),
-        "says": st.column_config.TextColumn("Says, nats"),
-        "off by": st.column_config.NumberColumn("Off by, nats", format="%.2f"),
-    }
-    st.dataframe(table, hide_index=True, column_config=columns, alt="What each control said of this example")
+    nearest = sorted(found.items(), key=lambda control: abs(control[1] - current))
+    lines = [(name, signed(said), f"{abs(said - current):.2f}") for name, said in nearest]
+    columns = {"Control": "What stands in for an explanation", "Says, nats": "", "Off by, nats": ""}
+    st.html(html_table(columns, lines, label="What each control said of this example"))
 
 
 def example_card(selection: Selection, identity: str) -> None:

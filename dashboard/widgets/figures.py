@@ -11,12 +11,12 @@ from pathlib import Path
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
-from streamlit.elements.lib.mutable_popover_container import PopoverContainer
 
 from dashboard.charts import style
 from dashboard.reading.data import content_hash
 from dashboard.selection import remembered
 from dashboard.selection.state import Selection
+from dashboard.selection.unfolded import is_open
 from dashboard.text import markdown_escaped
 from dashboard.text import shown as display
 from dashboard.widgets.parts import downloads, provenance
@@ -72,10 +72,6 @@ def as_table(table: pd.DataFrame, key: str) -> None:
             st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
         downloads(table, key, key)
         picture_format(key)
-
-
-def is_open(popover: PopoverContainer) -> bool:
-    return bool(popover.open)
 
 
 def draw(

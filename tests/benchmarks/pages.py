@@ -17,16 +17,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page
+from playwright.sync_api import BrowserContext, Page, sync_playwright
 
 from tests.benchmarks.side_by_side import row
-from tests.browser.chromium import launched
+from tests.browser.chromium import FLAGS, find
 from tests.browser.server import PAGES, PATIENCE, WATCH, link_samples, serving
 
 TIMES = 10
 RUN = "sycophancy"
 GOALS = {"address": 2.0, "click": 0.8, "next": 0.4, "slider": 0.25, "first": 4.0, "shift": 0.1}
 """Seconds; of `shift` a sum of layout shifts."""
+FIRST, STORING = 3, 4_000
+"""Visits that fill the caches of server and browser; after each, milliseconds in which the browser stores programs."""
 QUIET = 80
 """Milliseconds without a change after which a page is at rest. They are not counted."""
 
@@ -69,13 +71,17 @@ def opened(page: Page, address: str) -> tuple[float, float]:
 
 
 @contextmanager
-def window(browser: Any) -> Iterator[BrowserContext]:
-    """A browser as its owner first opens it: nothing is in its cache."""
-    context = browser.new_context(viewport={"width": 1280, "height": 900})
-    context.set_default_timeout(PATIENCE)
-    context.add_init_script(f"({WATCH})(); ({LOOK})()")
-    yield context
-    context.close()
+def window() -> Iterator[BrowserContext]:
+    """A browser as its owner first opens it: nothing is in its cache. It keeps what a browser keeps, also of programs
+    that it has compiled, which one without a profile does not."""
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        context = playwright.chromium.launch_persistent_context(
+            profile, executable_path=find(), args=FLAGS, viewport={"width": 1280, "height": 900}
+        )
+        context.set_default_timeout(PATIENCE)
+        context.add_init_script(f"({WATCH})(); ({LOOK})()")
+        yield context
+        context.close()
 
 
 def measured(times: int = TIMES) -> dict[str, list[float]]:
@@ -85,20 +91,22 @@ def measured(times: int = TIMES) -> dict[str, list[float]]:
     def note(name: str, number: float) -> None:
         found.setdefault(name, []).append(number)
 
-    with tempfile.TemporaryDirectory() as folder, launched() as browser:
+    with tempfile.TemporaryDirectory() as folder:
         link_samples(Path(folder), RUN)
         link_samples(Path(folder), "refusal")
         for _ in range(min(times, 3)):
-            with serving(Path(folder)) as address, window(browser) as fresh:
+            with serving(Path(folder)) as address, window() as fresh:
                 note("first page of a fresh server", opened(fresh.new_page(), f"{address}/?run={RUN}")[0])
-        with serving(Path(folder)) as address, window(browser) as known:
+        with serving(Path(folder)) as address, window() as known:
             for name in PAGES:
                 where = f"{address}/{'' if name == 'overview' else name}?run={RUN}"
-                for number in range(times + 2):
+                for number in range(times + FIRST):
                     page = known.new_page()
                     seconds, shift = opened(page, where)
+                    if number < FIRST:
+                        page.wait_for_timeout(STORING)
                     page.close()
-                    if number > 1:  # the first ones fill the caches of server and browser
+                    if number >= FIRST:
                         note(f"{name}, by its address", seconds)
                         note(f"{name}, layout shift", shift)
                 print(f"{name}: {statistics.median(found[f'{name}, by its address']):.2f} s", file=sys.stderr)
