@@ -14,9 +14,9 @@ from dashboard.text import escaped
 TONES = {
     True: ("✓", "shown", "#00639C", "#8CCBF0"),
     False: ("✕", "shown not to be so", "#A83F00", "#FF9E66"),
-    None: ("?", "not settled", "#505860", "#B4BBC2"),
+    None: ("?", "", "#505860", "#B4BBC2"),
 }
-"""Whether a question is settled → mark, word, and colour on a light and on a dark page."""
+"""Whether a question is settled → mark, word (of an open one, its own), and colour on a light and on a dark page."""
 MATCHED = ("◐", "a simple rule does as well", "#505860", "#B4BBC2")
 """In place of "shown", where a control that knows nothing of the edit does as well."""
 AFTER = (
@@ -52,7 +52,7 @@ def _card(finding: Finding) -> str:
     return (
         f'<div class="card"><h2>{escaped(finding.question)}</h2>'
         f'<span class="badge" style="--light: {light}; --dark: {dark}">'
-        f'<span aria-hidden="true">{mark}</span> {said}</span>'
+        f'<span aria-hidden="true">{mark}</span> {said or escaped(finding.unsettled)}</span>'
         f'<p class="answer">{escaped(finding.answer)}</p><p class="number">{escaped(finding.number)}</p>'
         f'<p class="asked">{escaped(finding.sentence)}</p>{why}</div>'
     )

@@ -70,8 +70,8 @@ def in_words(row: Mapping[Any, Any]) -> str:
         said, label = f"<b>The model says of itself</b>: “{escaped(row['text'].strip())}” ", ""
         said += escaped(sentences.verdict(row))
     elif pd.notna(row["explanation"]):
-        said = f"<b>{term('explanation', 'The explanation')}</b>, made for this kind of edit but without the edited "
-        said += f"prompt: {signed(row['explanation'])}, {apart(row)}."
+        said = f"<b>{term('explanation', 'The explanation')}</b>, by an explainer for this kind of edit, which did "
+        said += f"not see the edited prompt: {signed(row['explanation'])}, {apart(row)}."
     else:
         said = "This run kept no explanation of it."
     lines = "".join(f"<p>{line}</p>" for line in (f"{did} {effect}", label, said) if line)

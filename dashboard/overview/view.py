@@ -34,7 +34,7 @@ def page(selection: Selection) -> None:
         st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
         return
     about = f"Run {s.run.key} · task {s.run.task} · labels from {o.target} · {len(o.checkpoints)} checkpoints"
-    parts.small_print(f"{about} · {note}" if (note := data.spec(s.path).note) else about)
+    parts.small_print(about)
     st.html(
         f'{STYLE}<p class="short">{escaped(in_short(rows, controls))}</p>{in_steps(o, s.explainer, s.regime, rows)}'
     )

@@ -49,6 +49,8 @@ class Finding:
     """The verdicts behind the answer, and what else is to be known."""
     settled: bool | None
     """True: shown; False: shown not to be so; None: open."""
+    unsettled: str = "not settled"
+    """In a word, for a question that is open."""
     matched: bool = False
     """Whether −f(x), which knows nothing of the edit, does as well where the number was read."""
 
@@ -93,7 +95,10 @@ def quality(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     if len(as_good):
         why += f" −f(x) alone, untrained, agrees as well at {places(as_good)}."
     settled = {"good": True, "fair": True, "weak": None, "not measured": None}.get(end, False)
-    return Finding(question, answer, number, sentence, why, settled, last["checkpoint"] in set(as_good.checkpoint))
+    matched = last["checkpoint"] in set(as_good.checkpoint)
+    return Finding(
+        question, answer, number, sentence, why, settled, "in part" if end == "weak" else "not measured", matched
+    )
 
 
 def _quality_in_words(question: str, rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
@@ -141,8 +146,8 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     else:
         answer, settled = _open(said), None
     sentence = (
-        "Gap: agreement with the model as it is now (Self) minus agreement with the old labels (Orig). Yes means that "
-        "Self and the gap lie above 0, in intervals that hold for all checkpoints at once: this is called coupling."
+        "Gap: agreement with the model as it is now (Self) minus agreement with the old labels (Orig). To follow the "
+        "model is called coupling. Yes: Self and gap lie above 0, in intervals that hold for all checkpoints at once."
     )
     why = _verdicts(later, "coupling") + _alone_above(later, "coupling", "gap")
     as_large = _matched_by_output(shown, controls, "gap")
@@ -154,7 +159,7 @@ def coupling(rows: pd.DataFrame, controls: pd.DataFrame) -> Finding:
     why += _chance(best, "gap")
     last = _last_row(best, "gap") or {}
     matched = last.get("checkpoint") in set(as_large.checkpoint)
-    return Finding(question, answer, _last(best, "gap"), sentence, why, settled, matched)
+    return Finding(question, answer, _last(best, "gap"), sentence, why, settled, matched=matched)
 
 
 def reciting(rows: pd.DataFrame) -> np.ndarray:

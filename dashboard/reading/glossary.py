@@ -22,7 +22,7 @@ MEANING = {
     "Orig": "How well the explanations agree with the old labels. 1: in step; 0: unrelated.",
     "gap": "Self − Orig. Above 0: the explanations are nearer to the model as it is now than to the old labels.",
     "unseen": "How much the explanations tell of f(x′), the answer to the edited prompt, which the explainer never "
-    "sees, beyond what the model's outputs on the unedited prompt already tell.",
+    "sees, beyond what the model's outputs on the unedited prompt already tell. 0: nothing; 1: everything.",
 }
 CONTROLS = {
     "output": "A rule that only turns the model's present answer around, −f(x). It was not trained and knows no edit.",

@@ -55,3 +55,10 @@ def test_each_result_has_its_own_sentence(changes: dict, said: str) -> None:
 def test_a_run_without_this_control_or_verdict_says_less() -> None:
     rows = pd.DataFrame([LAST | {"verdict_unseen": None}])
     assert in_short(rows, pd.DataFrame(columns=["checkpoint", "control", "self"])).count(".") == 3  # of two numbers
+
+
+def test_checkpoints_where_it_is_not_shown_are_said_too() -> None:
+    before = LAST | {"checkpoint": "before", "step": 100, "verdict_coupling": "not shown"}
+    controls = pd.DataFrame(columns=["checkpoint", "control", "self"])
+    text = in_short(pd.DataFrame([START, before, LAST]), controls)
+    assert text.startswith("At step 300 (as at 0 of 1 tested before it), the explanations agree more")
