@@ -21,6 +21,7 @@ from dashboard.text import markdown_escaped
 from dashboard.text import shown as display
 from dashboard.widgets.parts import downloads, provenance
 
+REDRAW = "image_format_changed"
 SMALLEST = 12
 """Pixels of type in a figure; the theme's own size for notes is smaller."""
 TABLE_ROWS = 1_000
@@ -72,6 +73,8 @@ def as_table(table: pd.DataFrame, key: str) -> None:
             st.caption(f"The first {TABLE_ROWS:,} of {len(table):,} rows; the export holds all.")
         downloads(table, key, key)
         picture_format(key)
+    if st.session_state.pop(REDRAW, False):
+        st.rerun()  # all figures of the page, which stand outside this fragment
 
 
 def draw(
@@ -108,6 +111,7 @@ def picture_format(key: str) -> None:
 
     def kept() -> None:
         st.session_state["image_format"] = st.session_state[name] or "png"
+        st.session_state[REDRAW] = True
 
     about = "The camera in the bar above a figure saves the picture on the screen in this format."
     look: dict = {"required": True, "wrap": True, "format_func": str.upper, "help": about}

@@ -47,5 +47,5 @@ def _link(name: str, page: Any, is_current: bool) -> str:
     icon = page.icon.removeprefix(":material/").removesuffix(":")
     return (
         f'<a href="{escaped(f"{name}?{query}" if query else name)}"{" aria-current=page" if is_current else ""}>'
-        f'<span class="icon" aria-hidden="true">{icon}</span>{escaped(page.title)}</a>'
+        f'<span class="icon" aria-hidden="true">{icon}</span><span>{escaped(page.title)}</span></a>'
     )
