@@ -11,7 +11,7 @@ from dashboard.serving import access
 from dashboard.widgets.figures import choose
 from dashboard.widgets.parts import small_print
 
-SECTIONS = {"list": "Runs", "new": "New run", "data": "Data set", "import": "Import", "trash": "Trash"}
+SECTIONS = {"list": "Runs", "new": "New run", "data": "Import data", "import": "Import a run", "trash": "Trash"}
 
 
 def run_list() -> None:
