@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from engine.runs.store import Run
+from engine.runs.store import Run, RunError
 
 FOLDER = "kept/"
 SECONDS = 15.0
@@ -27,12 +28,12 @@ class Kept:
     def __init__(self, record: Run, types: Sequence[type]):
         """types: the dataclasses in the results."""
         self._record, self._types = record, {t.__name__: t for t in types}
-        self._part_of = {
-            name: part
-            for part in sorted(record.parts)
-            if part.startswith(FOLDER) and record.has(part)
-            for name in json.loads(bytes(record.read_arrays(part, [NAMES])[NAMES]))
-        }
+        self._part_of: dict[str, str] = {}
+        for part in sorted(record.parts):
+            if part.startswith(FOLDER) and record.has(part):
+                with self._readable(part):
+                    names = json.loads(bytes(record.read_arrays(part, [NAMES])[NAMES]))
+                    self._part_of |= dict.fromkeys(names, part)
         self._read: tuple[str, dict[str, Any]] = ("", {})
         self._new: dict[str, Any] = {}
         self._written = time.monotonic()
@@ -41,11 +42,20 @@ class Kept:
         return name in self._part_of
 
     def get(self, name: str) -> Any:
-        """A result that is there. Raises KeyError, RunError."""
+        """A result that is there. Raises RunError if its part is damaged."""
         part = self._part_of[name]
         if self._read[0] != part:  # results are asked for in the order in which they were made
-            self._read = part, unpacked(self._record.read_arrays(part), self._types)
+            with self._readable(part):
+                self._read = part, unpacked(self._record.read_arrays(part), self._types)
         return self._read[1][name]
+
+    @contextmanager
+    def _readable(self, part: str) -> Iterator[None]:
+        """Raises RunError for a part that is not as `packed` makes it."""
+        try:
+            yield
+        except (KeyError, TypeError, ValueError, RecursionError):
+            raise RunError(f"{self._record.path / part}: is damaged: remove it, and its work is done again") from None
 
     def put(self, name: str, result: Any) -> None:
         self._new[name] = result

@@ -11,7 +11,7 @@ import pytest
 
 from engine.runs import kept
 from engine.runs.kept import Kept, packed, unpacked
-from engine.runs.store import Run
+from engine.runs.store import Run, RunError
 from tests.engine.runs.test_store import a_spec
 
 
@@ -49,5 +49,13 @@ def test_results_are_written_now_and_then_and_found_by_the_next(tmp_path: Path, 
     again = Kept(run, (Thing,))
     assert again.made("soon", lambda: pytest.fail("made again")).name == "<x>"
     assert (again.get("later"), again.get("last"), "never" in again) == (2, [3], False)
+    damaged = next(iter(run.parts))
+    run.write_arrays(damaged, {"tree": np.frombuffer(b'{"of": "os"}', np.uint8)})
+    with pytest.raises(RunError, match="is damaged: remove it"):
+        Kept(run, (Thing,))
+    deep = np.frombuffer(b"[" * 100_000, np.uint8)
+    run.write_arrays(damaged, {"tree": deep, "names": np.frombuffer(b'["soon"]', np.uint8)})
+    with pytest.raises(RunError, match="is damaged: remove it"):
+        Kept(run, (Thing,)).get("soon")
     kept.drop_kept(run)
     assert not run.parts and not list((tmp_path / "run" / "kept").glob("*"))
