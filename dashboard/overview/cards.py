@@ -14,7 +14,7 @@ from dashboard.text import escaped
 TONES = {
     True: ("✓", "shown", "#00639C", "#8CCBF0"),
     False: ("✕", "shown not to be so", "#A83F00", "#FF9E66"),
-    None: ("?", "", "#505860", "#B4BBC2"),
+    None: ("◔", "", "#505860", "#B4BBC2"),
 }
 """Whether a question is settled → mark, word (of an open one, its own), and colour on a light and on a dark page."""
 MATCHED = ("◐", "a simple rule does as well", "#505860", "#B4BBC2")

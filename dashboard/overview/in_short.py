@@ -28,9 +28,9 @@ def _follows(testable: pd.DataFrame) -> str:
     now, then = _agreement(last)
     at = f"At {findings.place(last)}"
     if last["verdict_coupling"] == "shown":
-        shown = int((testable["verdict_coupling"] == "shown").sum())
-        if shown < len(testable):
-            at += f" (as at {shown - 1} of {len(testable) - 1} tested before it)"
+        before = testable["verdict_coupling"].iloc[:-1] == "shown"
+        if not before.all():
+            at += f", {'and' if before.any() else 'but'} at {before.sum() or 'none'} of {len(before)} tested before it"
         return (
             f"{at}, the explanations agree more with the model as it is now ({now}) than with the old labels ({then})."
         )

@@ -61,4 +61,4 @@ def test_checkpoints_where_it_is_not_shown_are_said_too() -> None:
     before = LAST | {"checkpoint": "before", "step": 100, "verdict_coupling": "not shown"}
     controls = pd.DataFrame(columns=["checkpoint", "control", "self"])
     text = in_short(pd.DataFrame([START, before, LAST]), controls)
-    assert text.startswith("At step 300 (as at 0 of 1 tested before it), the explanations agree more")
+    assert text.startswith("At step 300, but at none of 1 tested before it, the explanations agree more")
