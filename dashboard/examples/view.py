@@ -14,11 +14,11 @@ from dashboard.examples.attribution_view import attribution
 from dashboard.examples.listing import Found, listing, open_example
 from dashboard.reading import data
 from dashboard.reading.example_rows import Query, extremes, find, order, rows
+from dashboard.selection import unfolded
 from dashboard.selection.on_screen import say
 from dashboard.selection.resolve import with_changes
 from dashboard.selection.slice_controls import slice_controls
 from dashboard.selection.state import Selection, guarded
-from dashboard.selection.unfolded import is_open
 from dashboard.text import markdown_escaped
 from dashboard.widgets.example_view import effects, example_card, header, texts
 from dashboard.widgets.figures import chosen, keep
@@ -145,7 +145,7 @@ def pinned(selection: Selection) -> None:
 def links(selection: Selection, identity: str) -> None:
     """A permalink to the example on the screen, and the same example on other pages."""
     folded = st.popover("Links", icon=":material/link:", key="example_links", on_change="rerun")
-    if not is_open(folded):
+    if not unfolded.is_open(folded):
         return
     with folded:
         numbers = with_changes(selection, example=identity, hash=data.content_hash(selection.path))

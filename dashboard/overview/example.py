@@ -23,7 +23,7 @@ LONGEST = 400
 """Characters of a prompt that is shown whole; of longer ones, none is picked while there are shorter ones."""
 STYLE = """<style>
 .story { border-left: 3px solid #808890; padding: 0.1rem 0 0.1rem 0.9rem; line-height: 1.6; overflow-wrap: anywhere; }
-.story p { margin: 0.35rem 0; } .story abbr, .steps abbr { text-decoration: underline dotted; cursor: help; }
+.story p { margin: 0.35rem 0; }
 </style>"""
 
 

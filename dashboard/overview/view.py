@@ -33,8 +33,8 @@ def page(selection: Selection) -> None:
     if rows.empty:
         st.info("No setting of this explainer and regime is marked as chosen on this split. See the page Trajectory.")
         return
-    about = f"Run {s.run.key} · task {s.run.task} · labels from {o.target} · {len(o.checkpoints)} checkpoints"
-    parts.small_print(about)
+    checkpoints = f"{len(o.checkpoints)} checkpoints"
+    parts.small_print(f"Run {s.run.key} · task {s.run.task} · labels from {o.target} · {checkpoints}")
     st.html(
         f'{STYLE}<p class="short">{escaped(in_short(rows, controls))}</p>{in_steps(o, s.explainer, s.regime, rows)}'
     )
@@ -76,9 +76,9 @@ def picture(selection: Selection, rows: pd.DataFrame, controls: pd.DataFrame) ->
 def lines_in_words(controls: pd.DataFrame, measure: str, explainer: str) -> str:
     """HTML: what the lines of the picture are, each control with its meaning on hover."""
     meaning = glossary.CONTROLS | (glossary.SPOKEN if explainer == "verbal" else {})
-    there = set(controls[controls[measure].notna()].control)
-    named = [glossary.explained(meaning[c], look.label) for c, look in style.controls(explainer).items()
-             if c in there and c != "difference"]  # fmt: skip
+    there = {*controls[controls[measure].notna()].control} - {"difference"}
+    looks = style.controls(explainer).items()
+    named = [glossary.explained(meaning[name], look.label) for name, look in looks if name in there]
     named.append(glossary.explained(meaning["null"], "null (the grey band)"))
     return (
         f'<p class="steps">The bold green line is the explainer, with its 95% interval. The thin lines are controls, '

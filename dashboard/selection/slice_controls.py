@@ -12,9 +12,8 @@ import streamlit as st
 
 from dashboard.reading import data
 from dashboard.reading.slices import SIGNS, Slice
-from dashboard.selection import saved_slices
+from dashboard.selection import saved_slices, unfolded
 from dashboard.selection.state import Selection, bound, update
-from dashboard.selection.unfolded import is_open
 from dashboard.text import markdown_escaped, shown
 from engine.config import InputError
 
@@ -32,7 +31,7 @@ def slice_controls(selection: Selection, frame: pd.DataFrame) -> None:
     """
     part = selection.slice
     folded = st.expander("Slice", icon=":material/filter_alt:", key="slice_unfolded", on_change="rerun")
-    if not is_open(folded):
+    if not unfolded.is_open(folded):
         return
     with folded:
         left, middle, right = st.columns(3)

@@ -12,8 +12,8 @@ _modules = 0
 def freeze_modules() -> None:
     """Take all objects that exist out of garbage collection, if modules were imported since the last call.
 
-    Streamlit collects after every script run. To walk through all modules takes 0.1 to 0.2 s, in which the server sends
-    nothing. To be called at the start of a run: by then the garbage of the run before has been collected.
+    Streamlit collects after every script run. While it walks through all modules the server sends nothing.
+    To be called at the start of a run: by then the garbage of the run before has been collected.
     """
     global _modules
     if len(sys.modules) > _modules:

@@ -14,9 +14,8 @@ import streamlit as st
 
 from dashboard.charts import style
 from dashboard.reading.data import content_hash
-from dashboard.selection import remembered
+from dashboard.selection import remembered, unfolded
 from dashboard.selection.state import Selection
-from dashboard.selection.unfolded import is_open
 from dashboard.text import markdown_escaped
 from dashboard.text import shown as display
 from dashboard.widgets.parts import downloads, provenance
@@ -65,7 +64,7 @@ def as_table(table: pd.DataFrame, key: str) -> None:
     """The numbers of a figure, to read and to save. They are sent once they are asked for."""
     look = {"icon": ":material/table:", "type": "tertiary", "help": "The numbers as a table, and their export"}
     popover = st.popover("Table, export", key=f"{key}_numbers", on_change="rerun", **look)
-    if not is_open(popover):
+    if not unfolded.is_open(popover):
         return
     with popover:
         st.dataframe(table.head(TABLE_ROWS), hide_index=True, key=f"{key}_table")

@@ -1,6 +1,6 @@
 """The sidebar's links to the pages, each with the run and the choices that the session remembers of it.
 
-They are one piece of HTML: twelve links of Streamlit take the browser 0.2 s on every page. `page_style.SCRIPT` opens
+They are one piece of HTML: as twelve elements of Streamlit they would make every page slower. `page_style.SCRIPT` opens
 them without loading the document anew.
 """
 

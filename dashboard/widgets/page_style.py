@@ -31,6 +31,7 @@ label:has(input:is([type=radio], [type=checkbox]):focus-visible) {
 .st-key-pages a:hover { background: color-mix(in srgb, currentColor 8%, transparent); }
 .st-key-pages a[aria-current] { background: color-mix(in srgb, currentColor 12%, transparent); font-weight: 600; }
 .st-key-pages .icon { width: 1.2rem; overflow: hidden; font: 400 1.15rem/1 "Material Symbols Rounded"; }
+abbr[title] { text-decoration: underline dotted; cursor: help; }
 /* Small print in Streamlit's own grey has a contrast of 4.4 to 1. */
 [data-testid=stCaptionContainer] { color: inherit !important; opacity: 0.78 !important; }
 /* On the light blue of the dark theme, white type has a contrast of 2.3 to 1. */

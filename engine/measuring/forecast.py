@@ -199,20 +199,20 @@ def _probes(spec: RunSpec, examples: pa.Table, one: Sample) -> Iterator[Cost]:
     """Cross-validation is timed for each kind of probe; explaining repeats about as much at each checkpoint. Scoring is
     timed on one sample."""
     frame = examples.select(["edit", "split", "group", "cue", "entity"]).to_pandas()
-    kinds, train = frame["edit"], frame["split"] == "train"
-    rows, edits = int(train.sum()), kinds.nunique()
+    edit, train = frame["edit"], frame["split"] == "train"
+    rows, edits = int(train.sum()), edit.nunique()
     positions, layers = len(spec.hidden.positions), len(set(spec.hidden.layers))
     rng = np.random.default_rng(0)
     n = max(2 * spec.explainers.folds, min(rows // max(1, edits), MOST_ROWS))
     x, y = rng.normal(size=(n, one.width)), rng.normal(size=n)
     folds = grouped_folds(rng.integers(n // 2, size=n), folds=spec.explainers.folds)
     scale = max(1.0, rows / edits / n)
-    scoring, evaluated = scoring_of(spec, frame), kinds[frame["split"].isin(EVALUATED)]
+    scoring, evaluated = scoring_of(spec, frame), edit[frame["split"].isin(EVALUATED)]
     every = len(evaluated) * len(spec.checkpoints)
     choosing, explaining, controls = 0.0, every * scoring.sample, every * len(KEPT_CONTROLS) * scoring.precise
     for kind in spec.explainers.kinds:
         explainer, asked = EXPLAINERS[kind], spec.explainers.headline_edits
-        its_edits = kinds.unique() if explainer.cheap or not asked else asked
+        its_edits = edit.unique() if explainer.cheap or not asked else asked
         read = int(evaluated.isin(its_edits).sum()) * len(spec.checkpoints)
         inputs = positions * layers * (len(spec.explainers.modes) if explainer.cheap else 1)
         regimes = len([r for r in spec.explainers.regimes if r in explainer.regimes])

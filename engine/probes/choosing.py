@@ -94,8 +94,8 @@ def choose(observed: Observed, progress: Progress, workers: Workers, kept: Kept)
     """All probes, one for each kind and place, with its best penalty. Sets the marks `best` and `chosen`."""
     items = list(_asked(observed))
     whole = {(item.kind, item.place): item.whole for item in items}
-    left = [item for item in items if not (item.whole and _name(item) in kept)]
-    scores = {(item.kind, item.place): kept.get(_name(item)) for item in items if item not in left}
+    left = [item for item in items if _name(item) not in kept]  # parts of a place are not kept
+    scores = {(i.kind, i.place): kept.get(_name(i)) for i in items if _name(i) in kept}
     parts: dict[tuple[ExplainerKind, Place], dict[int, list[Scatter | None]]] = defaultdict(dict)
     known = len(items) - len(left)
     progress("choosing settings", known, len(items))

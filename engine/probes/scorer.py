@@ -203,8 +203,8 @@ def metric_rows(
         if own.regime != "frozen":  # a frozen explainer's is its explanation at the first checkpoint
             store(own, "stale", own.stale)
         if (own.probe.kind, own.regime) == (REFERENCE, "frozen"):
-            of_edit = rivals.setdefault(own.probe.place.edit, {})
             edit = own.probe.place.edit
+            of_edit = rivals.setdefault(edit, {})
             controls = kept.made(f"controls {edit}", partial(baselines, observed, own.probe, probes))
             for name, explanations in controls.items():
                 scores = partial(control_scores, observed, samples, own, explanations)

@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -73,7 +74,8 @@ class Kept:
     def write(self) -> None:
         """Write what is new."""
         if self._new:
-            part = f"{FOLDER}{len({*self._part_of.values()}):05d}.safetensors"
+            names = (f"{FOLDER}{number:05d}.safetensors" for number in count())
+            part = next(name for name in names if name not in self._record.parts)
             self._record.write_arrays(part, packed(self._new))
             self._part_of |= dict.fromkeys(self._new, part)
             self._new = {}

@@ -17,10 +17,10 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from playwright.sync_api import BrowserContext, Page, sync_playwright
+from playwright.sync_api import BrowserContext, Page
 
 from tests.benchmarks.side_by_side import row
-from tests.browser.chromium import FLAGS, find
+from tests.browser.chromium import with_profile
 from tests.browser.server import PAGES, PATIENCE, WATCH, link_samples, serving
 
 TIMES = 10
@@ -72,16 +72,11 @@ def opened(page: Page, address: str) -> tuple[float, float]:
 
 @contextmanager
 def window() -> Iterator[BrowserContext]:
-    """A browser as its owner first opens it: nothing is in its cache. It keeps what a browser keeps, also of programs
-    that it has compiled, which one without a profile does not."""
-    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
-        context = playwright.chromium.launch_persistent_context(
-            profile, executable_path=find(), args=FLAGS, viewport={"width": 1280, "height": 900}
-        )
+    """A browser as its owner first opens it: nothing is in its cache, and it keeps what it reads."""
+    with with_profile(viewport={"width": 1280, "height": 900}) as context:
         context.set_default_timeout(PATIENCE)
         context.add_init_script(f"({WATCH})(); ({LOOK})()")
         yield context
-        context.close()
 
 
 def measured(times: int = TIMES) -> dict[str, list[float]]:

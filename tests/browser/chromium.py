@@ -6,11 +6,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
-from playwright.sync_api import Browser, sync_playwright
+from playwright.sync_api import Browser, BrowserContext, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = (
@@ -36,13 +38,29 @@ def find() -> str | None:
 @contextmanager
 def launched() -> Iterator[Browser]:
     """A Chromium without a window. Raises RuntimeError where there is none."""
-    path = find()
-    if path is None:
-        raise RuntimeError(MISSING)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=_found(), args=FLAGS)
         yield browser
         browser.close()
+
+
+@contextmanager
+def with_profile(**options: Any) -> Iterator[BrowserContext]:
+    """The same with a new profile, in which it keeps what its owner's keeps: also programs that it has compiled.
+
+    options: of a context. Raises RuntimeError.
+    """
+    with sync_playwright() as playwright, tempfile.TemporaryDirectory() as profile:
+        launch = playwright.chromium.launch_persistent_context
+        context = launch(profile, executable_path=_found(), args=FLAGS, **options)
+        yield context
+        context.close()
+
+
+def _found() -> str:
+    if (path := find()) is None:
+        raise RuntimeError(MISSING)
+    return path
 
 
 def _try(*command: str) -> None:

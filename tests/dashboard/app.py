@@ -13,10 +13,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from dashboard.examples import view
 from dashboard.reading.example_rows import Query, Setting, order, rows
-from dashboard.selection import slice_controls
-from dashboard.widgets import figures
+from dashboard.selection import unfolded
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted(page.stem for page in (ROOT / "pages").glob("*.py"))
@@ -34,8 +32,7 @@ def checked(app: AppTest) -> AppTest:
 def opened(monkeypatch: pytest.MonkeyPatch) -> Open:
     """`opened(folder, page, **query_parameters)`: the page drawn once, without an exception, with all that is folded
     unfolded."""
-    for room in (figures, slice_controls, view):
-        monkeypatch.setattr(room, "is_open", lambda part: True)
+    monkeypatch.setattr(unfolded, "is_open", lambda part: True)
 
     def open_page(folder: Path, page: str, **parameters: str) -> AppTest:
         monkeypatch.setenv("COUPLING_RUNS", str(folder))

@@ -49,7 +49,12 @@ def test_results_are_written_now_and_then_and_found_by_the_next(tmp_path: Path, 
     again = Kept(run, (Thing,))
     assert again.made("soon", lambda: pytest.fail("made again")).name == "<x>"
     assert (again.get("later"), again.get("last"), "never" in again) == (2, [3], False)
-    damaged = next(iter(run.parts))
+    first_part, *others = sorted(run.parts)
+    (run.path / first_part).unlink()
+    fewer = Kept(run, (Thing,))
+    fewer.put("new", 4)
+    assert "soon" not in fewer and Kept(run, (Thing,)).get("new") == 4 and Kept(run, (Thing,)).get("last") == [3]
+    damaged = others[0]
     run.write_arrays(damaged, {"tree": np.frombuffer(b'{"of": "os"}', np.uint8)})
     with pytest.raises(RunError, match="is damaged: remove it"):
         Kept(run, (Thing,))
