@@ -30,7 +30,8 @@ def _follows(testable: pd.DataFrame) -> str:
     if last["verdict_coupling"] == "shown":
         before = testable["verdict_coupling"].iloc[:-1] == "shown"
         if not before.all():
-            at += f", {'and' if before.any() else 'but'} at {before.sum() or 'none'} of {len(before)} tested before it"
+            how_many = f"at {before.sum()} of {len(before)} tested before it"
+            at += f", and {how_many}" if before.any() else ", but at none tested before it"
         return (
             f"{at}, the explanations agree more with the model as it is now ({now}) than with the old labels ({then})."
         )
@@ -56,14 +57,15 @@ def _rule(last: Mapping, controls: pd.DataFrame) -> str:
     """The sentence on the simplest control: a rule that reads the present output alone."""
     spoken = last["explainer"] == "verbal"
     control = "copy" if spoken else "output"
-    values = controls[(controls.checkpoint == last["checkpoint"]) & (controls.control == control)]["self"].dropna()
-    if values.empty or pd.isna(last["self"]):
+    there = controls[(controls.checkpoint == last["checkpoint"]) & (controls.control == control)].dropna(subset="self")
+    if there.empty or pd.isna(last["self"]):
         return ""
-    value, rule = float(values.iloc[0]), COPY if spoken else RULE
+    value, gap, rule = float(there["self"].iloc[0]), there["gap"].iloc[0], COPY if spoken else RULE
     number = f"{value:.0%}" if spoken else signed(value).lstrip("+")
     if value >= last["self"]:
         return f"But a simple rule, which {rule}, agrees with the model at least as well ({number})."
-    return f"A simple rule, which {rule}, agrees with the model less ({number})."
+    as_far = ", but its gap to the old labels is as large" if gap >= last["gap"] else ""
+    return f"A simple rule, which {rule}, agrees with the model less ({number}){as_far}."
 
 
 def _knows(last: Mapping) -> str:
