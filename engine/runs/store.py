@@ -335,7 +335,6 @@ class Run(AbstractContextManager):
     def finish(self, timings: Mapping[str, Any] | None = None) -> None:
         """Mark the run complete. This is the last write to it."""
         self.manifest["timings"].update(timings or {})
-        self.manifest["parts"] = dict(sorted(self.parts.items()))  # in whatever order workers were ready
         self.manifest["status"] = "complete"
         try:
             self._save()
@@ -368,6 +367,7 @@ class Run(AbstractContextManager):
     def _save(self) -> None:
         if self._lock is None:
             raise RunError(f"{self.path}: opened for reading only: get it from Run.create to write to it")
+        self.manifest["parts"] = dict(sorted(self.parts.items()))  # in whatever order workers were ready
         text = json.dumps(self.manifest, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
         with readable_errors(self.path / MANIFEST):
             replace_file(self.path / MANIFEST, lambda file: file.write(text.encode()))
