@@ -11,6 +11,9 @@ from typing import Any
 
 import streamlit as st
 from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import RedirectResponse
+from starlette.routing import Route
 from streamlit.starlette import App
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))  # this copy, not one installed elsewhere
@@ -69,6 +72,11 @@ def draw() -> None:
     navigation.draw_around(chosen, pages, sections)
 
 
+def to_overview(request: Request) -> RedirectResponse:
+    """From the empty address. Streamlit's own way there would draw a page twice."""
+    return RedirectResponse("overview" + (f"?{request.url.query}" if request.url.query else ""))
+
+
 if __name__ == "__main__":
     draw()
 else:
@@ -84,4 +92,9 @@ else:
     if signing_in:
         layers.append(Middleware(sign_in.SignedInOnly, sign_in=signing_in))
     layers.append(Middleware(head.Head, text=PAGE_STYLE + SCRIPT + head.early()))
-    app = App(Path(__file__).resolve(), middleware=layers, exception_handlers={500: guard.failed})
+    app = App(
+        Path(__file__).resolve(),
+        routes=[Route("/", to_overview)],
+        middleware=layers,
+        exception_handlers={500: guard.failed},
+    )

@@ -104,8 +104,11 @@ def bars(quiet: bool = False) -> Iterator[Progress]:
             open_bars[stage] = tqdm(desc=f"{stage:32}", **options)
         bar = open_bars[stage]
         bar.total = total
-        bar.set_postfix_str(getattr(stage, "note", ""), refresh=False)
-        bar.update(done - bar.n)
+        note = getattr(stage, "note", "")
+        changed = note != (bar.postfix or "")
+        bar.set_postfix_str(note, refresh=False)
+        if not bar.update(done - bar.n) and changed:  # tqdm draws nothing while its count stands still
+            bar.refresh()
 
     try:
         yield show

@@ -16,6 +16,7 @@ from dashboard.lesson import look
 from dashboard.lesson.words import UNDECIDED, Reveal, guess_against, votes_against
 from dashboard.reading.agreement import Estimate
 from dashboard.text import escaped, markdown_escaped
+from dashboard.widgets import figures
 
 MOST_HANDS = 999
 
@@ -154,7 +155,7 @@ def answer_choice(own: Board, reveal: Reveal, labels: Mapping[str, str], key: st
     if line := votes_against(votes, reveal.answer, labels):
         say(line)
         figure = hands(votes, labels, reveal.answer if known else None)
-        st.plotly_chart(figure, key=f"votes_{key}", alt=f"Show of hands. {line}", config={"displayModeBar": False})
+        figures.chart(figure, key=f"votes_{key}", alt=f"Show of hands. {line}", config={"displayModeBar": False})
 
 
 def say(text: str) -> None:

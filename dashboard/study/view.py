@@ -12,7 +12,7 @@ from dashboard.selection.state import problem
 from dashboard.study.cells import CLAIMS, FILE, NUMBERS, last_rows, read, studies, summary
 from dashboard.study.figure import small_multiples
 from dashboard.text import bracketed, markdown_escaped, shown, signed
-from dashboard.widgets import parts
+from dashboard.widgets import figures, parts
 from dashboard.widgets.figures import choose
 from engine.runs.store import RunError
 
@@ -60,7 +60,7 @@ def draw(folder: Path, rows: pd.DataFrame) -> None:
     alt = f"For each of {len(table)} settings: Self, gap and unseen of every seed, and their mean; numbers in the table"
     st.html(WIDE)
     with st.container(key="study_frame"):
-        st.plotly_chart(small_multiples(rows, table), key="study_map", config={"displaylogo": False}, alt=alt)
+        figures.chart(small_multiples(rows, table), key="study_map", config={"displaylogo": False}, alt=alt)
     cells = readable(table)
     st.dataframe(cells, hide_index=True, alt="Means over seeds with their intervals, verdicts and power")
     parts.downloads(table, f"study-{folder.name}", "study")

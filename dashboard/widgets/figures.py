@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
 from dashboard.charts import style
+from dashboard.charts.on_page import for_page
 from dashboard.reading.data import content_hash
 from dashboard.selection import remembered, unfolded
 from dashboard.selection.state import Selection
@@ -21,8 +23,6 @@ from dashboard.text import shown as display
 from dashboard.widgets.parts import downloads, provenance
 
 REDRAW = "image_format_changed"
-SMALLEST = 12
-"""Pixels of type in a figure; the theme's own size for notes is smaller."""
 TABLE_ROWS = 1_000
 """Rows of a table that are drawn; the export holds all."""
 
@@ -93,14 +93,17 @@ def draw(
     origin = (path.name, content_hash(path))
     if not figure.layout.font.size:  # the lesson's figures are for a wall, where small type is illegible
         style.stamp(figure, " · ".join(origin))
-    for note in figure.layout.annotations:
-        note.font.size = note.font.size or SMALLEST
     image_format = st.session_state.get("image_format") or "png"
     camera = {"format": image_format, "filename": "-".join((name or key, *origin)), "scale": 2}
     hidden = ["autoScale2d"] if on_select else ["select2d", "lasso2d", "autoScale2d"]
     options = {"displaylogo": False, "scrollZoom": False, "modeBarButtonsToRemove": hidden}
     options["toImageButtonOptions"] = camera
-    st.plotly_chart(figure, key=key, config=options, alt=alt, on_select=on_select or "ignore")
+    chart(figure, key=key, alt=alt, config=options, on_select=on_select or "ignore")
+
+
+def chart(figure: go.Figure, **options: Any) -> None:
+    """Streamlit's element for a figure, in the page's colours. options: of `st.plotly_chart`."""
+    st.plotly_chart(for_page(figure, is_dark()), theme=None, **options)
 
 
 def picture_format(key: str) -> None:

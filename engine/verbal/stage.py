@@ -92,7 +92,10 @@ def _texts(observed: Observed, checkpoint: CheckpointSpec) -> Texts:
 
 
 def _control(observed: Observed, name: str, asking: TokenMeter) -> Texts:
-    """A control: a model trained on the same labels and nothing else. How far it is stands beside `asking`."""
+    """A control: a model trained on the same labels and nothing else. How far it is stands beside `asking`.
+
+    An untrained copy learns with all its weights: an adapter on random weights would learn nothing.
+    """
     from engine.verbal.train import Trainer
 
     spec, labels = observed.spec, labels_of(observed)
@@ -102,6 +105,8 @@ def _control(observed: Observed, name: str, asking: TokenMeter) -> Texts:
     assert which is not None
     texts = _texts(observed, which)
     alone = spec.verbal.model_copy(update={"beta": 0.0, "drift": None, "schedule": "concurrent"})
+    if name == "small_lm":
+        alone = alone.model_copy(update={"lora": None})
     labels_first = spec.verbal.schedule == "labels_first"
     steps = spec.verbal.label_steps if labels_first else max(c.step for c in spec.checkpoints)
     trainer = Trainer(texts.checkpoint.model, texts.material(labels), alone, steps=steps, seed=spec.seed)

@@ -130,7 +130,7 @@ def test_a_viewer_reads_and_signs_out(shared: Shared, sign_in: SignIn) -> None:
     expect(page.get_by_text(re.compile("Reviewer: vera@.?example.org"))).to_be_visible()
     expect(page.get_by_text("Audits are written by")).to_be_visible()
     page.get_by_role("button", name="Sign out").click()
-    page.wait_for_url(f"{shared.address}/")
+    page.wait_for_url(f"{shared.address}/overview")
     settled(page)
     expect(page.get_by_role("button", name="Sign in")).to_be_visible()
     assert "_streamlit_user" not in {cookie["name"] for cookie in page.context.cookies()}

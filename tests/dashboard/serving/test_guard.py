@@ -218,7 +218,7 @@ def handshake(port: int, host: str, origin: str | None) -> int:
 
 def test_the_dashboard_answers_by_its_own_names_alone(port: int) -> None:
     for host in (f"127.0.0.1:{port}", f"localhost:{port}"):
-        status, headers, body = page(port, host)
+        status, headers, body = page(port, host, "/overview")
         assert status == 200 and b"<title>" in body
         assert headers["Content-Security-Policy"] == "frame-ancestors 'none'" and headers["X-Frame-Options"] == "DENY"
     for path in ("/", "/runs", "/_stcore/health", "/_stcore/host-config", "/media/absent.zip"):
@@ -226,6 +226,12 @@ def test_the_dashboard_answers_by_its_own_names_alone(port: int) -> None:
         assert (status, body) == (400, b"Invalid host header")
     status, headers, _ = page(port, f"127.0.0.1:{port}", "/media/absent.zip")
     assert status == 404 and headers["X-Frame-Options"] == "DENY"
+
+
+def test_the_empty_address_leads_to_the_overview_with_all_that_it_says(port: int) -> None:
+    for query in ("", "?run=a%26b&text=%0d%0aX: 1".replace(" ", "%20")):
+        status, headers, _ = page(port, f"127.0.0.1:{port}", f"/{query}")
+        assert (status, headers["Location"]) == (307, f"overview{query}")
 
 
 def test_the_dashboards_websocket_opens_for_its_own_pages_alone(port: int, outer: socket.socket) -> None:

@@ -1,0 +1,81 @@
+"""A figure in the colours of the page, in a form that the browser draws once.
+
+Streamlit's own theme for figures reaches Plotly as a template, a moment after the first drawing, with copies of all
+arrays. Plotly takes a template, and arrays that are not known to be the same, for new ones, and draws everything anew.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from dashboard.charts.style import AXIS_FONT, TITLE_FONT
+
+PAPER = {False: ("#1B1F24", "#FFFFFF"), True: ("#E8EAED", "#15181C")}
+"""Whether the page is dark → its text and background, as in config.toml. Style of the page keeps axis text readable
+where the reader has changed the theme since."""
+GRID = "rgba(128,136,144,0.22)"
+"""Visible on both backgrounds."""
+FAMILY = '"Source Sans", sans-serif'
+LETTER, NUMBERS, TITLE, LEGEND = 6.5, 36, 28, 29
+"""Pixels: of a letter, of the numbers at an axis, of an axis title, and of a legend of one line."""
+
+
+def for_page(figure: go.Figure, dark: bool) -> go.Figure:
+    """The figure with the page's look wherever it has none of its own."""
+    own_size = figure.layout.font.size
+    text, background = PAPER[dark]
+    font = {"family": FAMILY, "size": AXIS_FONT, "color": text}
+    label = {"bgcolor": background, "bordercolor": GRID, "font": font}
+    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "tickcolor": GRID, "automargin": True}
+    title = {"font": {"size": TITLE_FONT}}
+    _under(figure.layout, {"font": font, "hoverlabel": label, "margin": {"pad": 6}})
+    for x_axis in figure.select_xaxes():
+        _under(x_axis, {**axis, "showgrid": False, "zeroline": False, "title": {**title, "standoff": 10}})
+    for y_axis in figure.select_yaxes():
+        _under(y_axis, {**axis, "title": {**title, "standoff": 14}})
+    for bar in [*figure.select_coloraxes(), *figure.select_traces({"type": "heatmap"})]:
+        _under(bar.colorbar, {"thickness": 16, "outlinewidth": 0})
+    if not own_size:
+        left, below = _room(figure)
+        margin = figure.layout.margin
+        margin.update(l=max(margin.l or 0, left), b=max(margin.b or 0, below))
+    traces = [_listed(trace.to_plotly_json()) for trace in figure.data]
+    listed = go.Figure(traces, _listed(figure.layout.to_plotly_json()))
+    listed.layout.template = None
+    listed.layout.datarevision = "one figure"  # another figure is another element, with an id of its own
+    return listed
+
+
+def _room(figure: go.Figure) -> tuple[int, int]:
+    """Pixels that the axes need at the left and below, so that Plotly need not draw again to make room.
+
+    It does so where this is too little.
+    """
+    left = below = 0.0
+    for axis in figure.select_yaxes():
+        names = [y for trace in figure.data for y in (trace.y if trace.y is not None else ()) if isinstance(y, str)]
+        labels = LETTER * max(map(len, names)) if names else NUMBERS
+        left = max(left, labels + 14 + (TITLE if axis.title.text else 0)) if axis.visible is not False else left
+    for axis in figure.select_xaxes():
+        below = max(below, NUMBERS + (TITLE if axis.title.text else 0))
+    return round(left), round(below + (LEGEND if figure.layout.showlegend else 0))
+
+
+def _under(part: Any, look: dict[str, Any]) -> None:
+    """Set what `look` says and the part of a figure does not."""
+    part.update(_merged(look, part.to_plotly_json()))
+
+
+def _merged(look: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    both = {name: _merged(look[name], own[name]) for name in look if isinstance(own.get(name), dict)}
+    return {**look, **own, **both}
+
+
+def _listed(value: Any) -> Any:
+    """The same with lists in place of arrays, which Plotly would send as typed ones."""
+    if isinstance(value, dict):
+        return {name: _listed(part) for name, part in value.items()}
+    return value.tolist() if isinstance(value, np.ndarray) else value
