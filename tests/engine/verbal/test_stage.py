@@ -24,6 +24,7 @@ from engine.training.adversary import HeldTexts
 from engine.verbal import say, stage
 from engine.verbal.labels import Answers
 from engine.verbal.texts import Texts, evaluated, labels_of
+from engine.verbal.train import Trainer
 from tests.tiny_models import build
 from tests.tiny_run import examples, write_spec
 
@@ -52,6 +53,18 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(base: Path) -> Path:
     return pipeline.make_run(verbal_spec(base, controls=["small_lm"]), base / "finished").path
+
+
+def test_an_untrained_copy_learns_with_all_its_weights(base: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    trained, run = [], Trainer.run
+
+    def noted(self: Trainer, *args: object) -> None:
+        trained.append(all(p.requires_grad for p in self.model.parameters()))
+        run(self, *args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(Trainer, "run", noted)
+    pipeline.make_run(verbal_spec(base, "lora", (1,), lora={"rank": 2}, controls=["small_lm"]), base / "with-lora")
+    assert trained == [False, True]
 
 
 def stopped(spec: RunSpec, out: Path, stage: str, share: float) -> None:
