@@ -11,11 +11,8 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts.style import AXIS_FONT, TITLE_FONT
+from dashboard.charts.style import AXIS_FONT, PAPER, TITLE_FONT, TRANSPARENT
 
-PAPER = {False: ("#1B1F24", "#FFFFFF"), True: ("#E8EAED", "#15181C")}
-"""Whether the page is dark → its text and background, as in config.toml. Style of the page keeps axis text readable
-where the reader has changed the theme since."""
 GRID = "rgba(128,136,144,0.22)"
 """Visible on both backgrounds."""
 FAMILY = '"Source Sans", sans-serif'
@@ -25,23 +22,23 @@ LETTER, NUMBERS, TITLE, LEGEND = 6.5, 36, 28, 29
 
 def for_page(figure: go.Figure, dark: bool) -> go.Figure:
     """The figure with the page's look wherever it has none of its own."""
-    own_size = figure.layout.font.size
     text, background = PAPER[dark]
     font = {"family": FAMILY, "size": AXIS_FONT, "color": text}
     label = {"bgcolor": background, "bordercolor": GRID, "font": font}
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "tickcolor": GRID, "automargin": True}
     title = {"font": {"size": TITLE_FONT}}
-    _under(figure.layout, {"font": font, "hoverlabel": label, "margin": {"pad": 6}})
+    paper = {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT}
+    _under(figure.layout, {"font": font, "hoverlabel": label, "margin": {"pad": 6}, **paper})
     for x_axis in figure.select_xaxes():
         _under(x_axis, {**axis, "showgrid": False, "zeroline": False, "title": {**title, "standoff": 10}})
     for y_axis in figure.select_yaxes():
         _under(y_axis, {**axis, "title": {**title, "standoff": 14}})
-    for bar in [*figure.select_coloraxes(), *figure.select_traces({"type": "heatmap"})]:
-        _under(bar.colorbar, {"thickness": 16, "outlinewidth": 0})
-    if not own_size:
-        left, below = _room(figure)
-        margin = figure.layout.margin
-        margin.update(l=max(margin.l or 0, left), b=max(margin.b or 0, below))
+    for cells in figure.select_traces({"type": "heatmap"}):
+        _under(cells.colorbar, {"thickness": 16, "outlinewidth": 0})
+        _under(cells, {"textfont": {"color": text}})
+    left, below = _room(figure)
+    margin = figure.layout.margin
+    margin.update(l=max(margin.l or 0, left), b=max(margin.b or 0, below))
     traces = [_listed(trace.to_plotly_json()) for trace in figure.data]
     listed = go.Figure(traces, _listed(figure.layout.to_plotly_json()))
     listed.layout.template = None
@@ -54,14 +51,16 @@ def _room(figure: go.Figure) -> tuple[int, int]:
 
     It does so where this is too little.
     """
+    larger = (figure.layout.font.size or AXIS_FONT) - AXIS_FONT  # the lesson's type is
     left = below = 0.0
     for axis in figure.select_yaxes():
         names = [y for trace in figure.data for y in (trace.y if trace.y is not None else ()) if isinstance(y, str)]
-        labels = LETTER * max(map(len, names)) if names else NUMBERS
-        left = max(left, labels + 14 + (TITLE if axis.title.text else 0)) if axis.visible is not False else left
+        labels = (LETTER + larger / 2) * max(map(len, names)) if names else NUMBERS + 2 * larger
+        if axis.visible is not False:
+            left = max(left, labels + 14 + (TITLE + larger if axis.title.text else 0))
     for axis in figure.select_xaxes():
-        below = max(below, NUMBERS + (TITLE if axis.title.text else 0))
-    return round(left), round(below + (LEGEND if figure.layout.showlegend else 0))
+        below = max(below, NUMBERS + larger / 2 + (TITLE + larger if axis.title.text else 0))
+    return round(left), round(below + (LEGEND + 1.5 * larger if figure.layout.showlegend else 0))
 
 
 def _under(part: Any, look: dict[str, Any]) -> None:

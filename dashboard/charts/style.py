@@ -86,11 +86,15 @@ IN_WORDS = {
 }
 """Controls of a model that explains itself. A control that probes have too keeps its colour, symbol and dash."""
 DIVERGING = {
-    False: [[0.0, "#B35806"], [0.25, "#E8A55A"], [0.5, "#F0F1F3"], [0.75, "#7FA8D9"], [1.0, "#2B5FA8"]],
-    True: [[0.0, "#B8660F"], [0.25, "#6E4315"], [0.5, "#23292F"], [0.75, "#2A4A75"], [1.0, "#3B78C4"]],
+    False: [[0.0, "#D9822B"], [0.25, "#E9B278"], [0.5, "#F0F1F3"], [0.75, "#A3C1E7"], [1.0, "#5B92D6"]],
+    True: [[0.0, "#9A560D"], [0.25, "#6E4315"], [0.5, "#23292F"], [0.75, "#2A4A75"], [1.0, "#2F66AB"]],
 }
-"""Whether the page is dark → orange below 0 and blue above it; the middle is near the page's background."""
+"""Whether the page is dark → orange below 0 and blue above it; the middle is near the page's background. The page's
+text is legible on all of it."""
 SEQUENTIAL = {dark: [[0.0, scale[2][1]], [0.5, scale[3][1]], [1.0, scale[4][1]]] for dark, scale in DIVERGING.items()}
+PAPER = {False: ("#1B1F24", "#FFFFFF"), True: ("#E8EAED", "#15181C")}
+"""Whether the page is dark → its text and background, as in config.toml. Style of the page keeps axis text readable
+where the reader has changed the theme since."""
 AXIS_FONT, TITLE_FONT = 12, 13
 """Pixels."""
 TRANSPARENT = "rgba(0,0,0,0)"

@@ -38,10 +38,6 @@ def small_multiples(rows: pd.DataFrame, table: pd.DataFrame) -> go.Figure:
         means = go.Scatter(x=mean, y=[*labels.values()], error_x=reach, marker=marker, hovertemplate=hover, **shown)
         figure.add_traces([points, means], rows=[1, 1], cols=[at, at])
         figure.add_vline(x=0, line=style.ZERO_LINE, row=1, col=at)
-    figure.update_yaxes(autorange="reversed", automargin=True)
-    figure.update_layout(
-        height=140 + ROW * len(table),
-        margin={"l": 10, "r": 10, "t": 70, "b": 30},
-        legend={"orientation": "h", "y": -0.05},
-    )
-    return figure
+    figure.update_yaxes(autorange="reversed")
+    figure.update_annotations(font_size=style.TITLE_FONT)
+    return style.finish(figure, height=160 + ROW * len(table))

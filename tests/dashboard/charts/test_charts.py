@@ -177,11 +177,21 @@ def luminance(colour: str) -> float:
     return float(linear @ [0.2126, 0.7152, 0.0722])
 
 
+def contrast(one: str, other: str) -> float:
+    low, high = sorted((luminance(one), luminance(other)))
+    return (high + 0.05) / (low + 0.05)
+
+
 @pytest.mark.parametrize("background", ["#FFFFFF", "#15181C"])
 def test_all_colours_stand_out_on_both_pages(background: str):
     for colour in {*style.PALETTE, *style.CATEGORICAL}:
-        light, dark = sorted((luminance(colour), luminance(background)), reverse=True)
-        assert (light + 0.05) / (dark + 0.05) >= 3, colour
+        assert contrast(colour, background) >= 3, colour
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_text_is_legible_on_every_colour_of_a_heatmap(dark: bool):
+    for _, colour in (*style.DIVERGING[dark], *style.SEQUENTIAL[dark]):
+        assert contrast(style.PAPER[dark][0], colour) >= 4.5, colour
 
 
 def test_a_colour_with_a_symbol_means_one_thing():
