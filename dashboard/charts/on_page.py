@@ -21,29 +21,29 @@ LETTER, NUMBERS, TITLE, LEGEND = 6.5, 36, 28, 29
 
 
 def for_page(figure: go.Figure, dark: bool) -> go.Figure:
-    """The figure with the page's look wherever it has none of its own."""
+    """Give the figure the page's look wherever it has none of its own; changes it in place."""
     text, background = PAPER[dark]
     font = {"family": FAMILY, "size": AXIS_FONT, "color": text}
     label = {"bgcolor": background, "bordercolor": GRID, "font": font}
+    paper = {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT}
     axis = {"gridcolor": GRID, "zerolinecolor": GRID, "tickcolor": GRID, "automargin": True}
     title = {"font": {"size": TITLE_FONT}}
-    paper = {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT}
-    _under(figure.layout, {"font": font, "hoverlabel": label, "margin": {"pad": 6}, **paper})
-    for x_axis in figure.select_xaxes():
-        _under(x_axis, {**axis, "showgrid": False, "zeroline": False, "title": {**title, "standoff": 10}})
-    for y_axis in figure.select_yaxes():
-        _under(y_axis, {**axis, "title": {**title, "standoff": 14}})
-    for cells in figure.select_traces({"type": "heatmap"}):
-        _under(cells.colorbar, {"thickness": 16, "outlinewidth": 0})
-        _under(cells, {"textfont": {"color": text}})
+    axes = {
+        "xaxis": {**axis, "showgrid": False, "zeroline": False, "title": {**title, "standoff": 10}},
+        "yaxis": {**axis, "title": {**title, "standoff": 14}},
+    }
+    cells = {"colorbar": {"thickness": 16, "outlinewidth": 0}, "textfont": {"color": text}}
     left, below = _room(figure)
-    margin = figure.layout.margin
-    margin.update(l=max(margin.l or 0, left), b=max(margin.b or 0, below))
+    figure.layout.template = None
+    own = figure.layout.to_plotly_json()
+    axes |= {name: axes[kind] for name in own if (kind := name.rstrip("0123456789")) in axes}
+    layout = _merged({"font": font, "hoverlabel": label, "margin": {"pad": 6}, **paper, **axes}, own)
+    layout["margin"] |= {"l": max(layout["margin"].get("l", 0), left), "b": max(layout["margin"].get("b", 0), below)}
+    layout["datarevision"] = "one figure"  # another figure is another element, with an id of its own
     traces = [_listed(trace.to_plotly_json()) for trace in figure.data]
-    listed = go.Figure(traces, _listed(figure.layout.to_plotly_json()))
-    listed.layout.template = None
-    listed.layout.datarevision = "one figure"  # another figure is another element, with an id of its own
-    return listed
+    figure.data, figure.layout = (), layout
+    figure.layout.template = None
+    return figure.add_traces([_merged(cells, trace) if trace["type"] == "heatmap" else trace for trace in traces])
 
 
 def _room(figure: go.Figure) -> tuple[int, int]:
@@ -61,11 +61,6 @@ def _room(figure: go.Figure) -> tuple[int, int]:
     for axis in figure.select_xaxes():
         below = max(below, NUMBERS + larger / 2 + (TITLE + larger if axis.title.text else 0))
     return round(left), round(below + (LEGEND + 1.5 * larger if figure.layout.showlegend else 0))
-
-
-def _under(part: Any, look: dict[str, Any]) -> None:
-    """Set what `look` says and the part of a figure does not."""
-    part.update(_merged(look, part.to_plotly_json()))
 
 
 def _merged(look: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
