@@ -13,6 +13,7 @@ from dashboard.reading import chosen, data
 from dashboard.reading.agreement import Agreement, Band, Estimate
 from dashboard.selection.state import Selection
 from dashboard.widgets.html_table import html_table
+from dashboard.widgets.number_tiles import Tile, number_tiles
 
 TILES = {
     "self": ("Self", "Pearson r of the explanation with the current model's own effect."),
@@ -47,17 +48,16 @@ def band(ends: Band, *, sign: bool = False) -> str:
 
 
 def tiles(found: Agreement) -> None:
-    """Five numbers, each with its interval and a help line."""
-    with st.container(horizontal=True, gap="small"):
-        for name, (label, help_line) in TILES.items():
-            estimate: Estimate = getattr(found, name)
-            sign = name in ("gap", "unseen")
-            untestable = name == "unseen" and found.why_not
-            value = "not testable" if untestable else charts.number(estimate.value, sign=sign)
-            help_line += f" Not testable here: {found.why_not}." if untestable else ""
-            interval = "no interval" if estimate.low is None else band(estimate[1:], sign=sign)
-            look = {"border": True, "delta_color": "off", "delta_arrow": "off", "width": 156}
-            st.metric(label, value, interval, help=f"{help_line} Below: 95% interval.", **look)
+    """Five numbers, each with its interval and its meaning."""
+    shown = []
+    for name, (label, meaning) in TILES.items():
+        estimate: Estimate = getattr(found, name)
+        untestable = name == "unseen" and found.why_not
+        value = charts.number(estimate.value, sign=name in ("gap", "unseen"))
+        meaning += f" Not testable here: {found.why_not}." if untestable else ""
+        interval = "no interval" if estimate.low is None else band(estimate[1:], sign=name in ("gap", "unseen"))
+        shown.append(Tile(label, f"{meaning} Below: 95% interval.", "not testable" if untestable else value, interval))
+    st.html(number_tiles(shown))
 
 
 def retrained_nulls(selection: Selection) -> dict[str, str]:

@@ -14,9 +14,16 @@ from dashboard.selection.resolve import Selection, with_changes
 from dashboard.text import LONGEST, diff, escaped, markdown_escaped, plain, shown, signed
 from dashboard.widgets import figures, parts, sentences
 from dashboard.widgets.html_table import html_table
+from dashboard.widgets.number_tiles import Tile, number_tiles
 
 PAGE = PAGES / "examples.py"
 LONGEST_ANSWER = 300
+PAIR = """<style>
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 16rem), 1fr)); gap: 1rem; }
+.pair section { padding: 1rem; border: 1px solid color-mix(in srgb, currentColor 18%, transparent);
+  border-radius: 6px; }
+.pair h2 { font-size: 1rem; margin: 0 0 0.8rem; padding: 0; }
+</style>"""
 
 
 def header(row: dict) -> None:
@@ -37,10 +44,11 @@ def texts(row: dict, path: Path) -> None:
         "before": "Prompt x <small>(struck through: removed)</small>",
         "after": "Counterfactual x′ <small>(underlined: added)</small>",
     }
-    for column, (side, title) in zip(st.columns(2), titles.items(), strict=True):
-        with column.container(border=True, height="stretch"):
-            st.html(f'<h2 style="font-size: 1rem; padding: 0">{title}</h2>')
-            st.html(diff(row["prompt"], row["edited"], side))
+    sides = "".join(
+        f"<section><h2>{title}</h2>{diff(row['prompt'], row['edited'], side)}</section>"
+        for side, title in titles.items()
+    )
+    st.html(f'{PAIR}<div class="pair">{sides}</div>')
     whole_texts(row)
     a, b = shown(row["answer_a"])[:LONGEST_ANSWER], shown(row["answer_b"])[:LONGEST_ANSWER]
     parts.small_print(f"f is log p(“{a}”) − log p(“{b}”) after the prompt, in nats: above 0 the first is likelier.")
@@ -75,11 +83,11 @@ def effects(selection: Selection, row: dict) -> None:
     if in_words:
         words(row)
         numbers = numbers[:2]
-    plain_delta = {"delta_color": "off", "delta_arrow": "off"}
-    with st.container(horizontal=True):
-        for label, value, claim, help_line in numbers:
-            off = None if claim is None else f"off by {abs(claim - current):.2f} nats"
-            st.metric(f"{label}, nats", signed(value), off, help=help_line, width=165, **plain_delta)
+    tiles = []
+    for label, value, claim, meaning in numbers:
+        off = "" if claim is None else f"off by {abs(claim - current):.2f} nats"
+        tiles.append(Tile(f"{label}, nats", meaning, signed(value), off))
+    st.html(number_tiles(tiles))
     if not in_words:
         found = escaped(verdict(said, target, current, output))
         st.html(f'<p style="font-size: 1.05rem; margin: 0.3rem 0 0">{found}</p>')

@@ -65,7 +65,7 @@ def in_slice(runs: Path, part: Slice) -> pd.DataFrame:
 
 def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit, runs: Path):
     page = visit("correlation", run="alpha", edit="delete_cue", drag="select")
-    tile = page.get_by_test_id("stMetric").filter(has_text="Self").first
+    tile = page.locator(".tiles > div").filter(has_text="Self").first
     whole = tile.inner_text()
     drag(page, [(0.25, 0.25), (0.75, 0.75)])
     part = parse(parameters(page.url)["slice"], RANGES)
@@ -159,7 +159,7 @@ def test_delta_is_split_into_both_outputs_beside_what_is_known_of_the_unseen_run
     page = visit("correlation", run="alpha", edit="delete_cue", against="f")
     expect(page.get_by_role("heading", name="Δ split into its two outputs")).to_be_visible()
     for tile in ("Self", "Orig", "Gap", "Unseen", "Target–current ρ"):
-        expect(page.get_by_test_id("stMetric").filter(has_text=tile).first).to_contain_text(" to ")
+        expect(page.locator(".tiles > div").filter(has_text=tile).first).to_contain_text(" to ")
     line = page.locator("p", has_text="r = ").filter(has_text="null")
     expect(line).to_have_count(2)  # interval, n and null also against one output
     assert "[" in line.first.inner_text()

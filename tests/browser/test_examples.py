@@ -12,8 +12,8 @@ from tests.browser.hands import address, choose_option, click, enter, fits, on_a
 
 def number(page: Page, label: str) -> float:
     """The value of one of the big numbers."""
-    tile = page.get_by_test_id("stMetric").filter(has_text=label)
-    return float(tile.get_by_test_id("stMetricValue").inner_text().replace("−", "-"))
+    tile = page.locator(".tiles > div").filter(has_text=label)
+    return float(tile.locator(".value").inner_text().replace("−", "-"))
 
 
 def total(page: Page) -> int:

@@ -68,6 +68,12 @@ def html(app: AppTest) -> str:
     return "\n".join(e.proto.body for e in app.get("html") if not e.proto.body.startswith(NAVIGATION))
 
 
+def tiles(app: AppTest) -> dict[str, tuple[str, str]]:
+    """The large numbers of a page: label → value and the note below it."""
+    tile = r'<dt><abbr [^>]*>(.*?)</abbr></dt><dd class="value">(.*?)</dd><dd class="note">(.*?)</dd>'
+    return {label: (value, note) for label, value, note in re.findall(tile, html(app))}
+
+
 def links(app: AppTest) -> str:
     """The links to the pages, as HTML."""
     return next(e.proto.body for e in app.get("html") if e.proto.body.startswith(NAVIGATION))

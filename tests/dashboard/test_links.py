@@ -10,7 +10,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from dashboard.reading import data
-from tests.dashboard.app import Open, address, checked, examples, said, walk
+from tests.dashboard.app import Open, address, checked, examples, said, tiles, walk
 from tests.synthetic_run import write_run
 
 
@@ -82,11 +82,10 @@ def test_what_is_of_one_run_is_left_behind_with_it(runs: Path, opened: Open) -> 
 
 
 def test_correlation_shows_the_chosen_kind_of_edit_and_all_on_demand(runs: Path, opened: Open) -> None:
-    def tiles(**parameters: str) -> list[tuple[str, str]]:
-        app = opened(runs, "correlation", run="alpha", **parameters)
-        return [(m.value, m.delta) for m in app.metric]
+    def numbers(**parameters: str) -> dict[str, tuple[str, str]]:
+        return tiles(opened(runs, "correlation", run="alpha", **parameters))
 
-    assert tiles() == tiles(edit="delete_cue") != tiles(kinds="all")
+    assert numbers() == numbers(edit="delete_cue") != numbers(kinds="all")
     app = opened(runs, "correlation", run="alpha", slice="meta_topic:history|music")
     assert "Kind of edit: delete" in said(app)
     app.toggle(key="option_kinds").set_value(True).run()

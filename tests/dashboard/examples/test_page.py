@@ -7,7 +7,7 @@ import pytest
 
 from dashboard.examples.attribution_view import who_differs
 from dashboard.reading import data
-from tests.dashboard.app import Open, checked, examples, html
+from tests.dashboard.app import Open, checked, examples, html, tiles
 from tests.synthetic_run import write_run
 from tests.tiny_models import build
 
@@ -32,10 +32,10 @@ def test_next_and_previous_walk_the_order(sound: Path, opened: Open) -> None:
 def test_an_example_shows_its_numbers(sound: Path, opened: Open) -> None:
     row = examples(sound / "alpha", SETTING, split="test_iid", sort="shift").iloc[0]
     app = opened(sound, "examples", run="alpha", split="test_iid", example=row.example_id)
-    shown = {m.label: m.value for m in app.metric}
-    assert shown["Δ current, nats"] == f"{row.effect_current:+.2f}".replace("-", "−")
-    assert shown["−f(x) alone, nats"] == f"{-row.f_current:+.2f}".replace("-", "−")
-    assert f"off by {row.error:.2f} nats" in [m.delta for m in app.metric]
+    shown = tiles(app)
+    assert shown["Δ current, nats"] == (f"{row.effect_current:+.2f}".replace("-", "−"), "")
+    assert shown["−f(x) alone, nats"][0] == f"{-row.f_current:+.2f}".replace("-", "−")
+    assert shown["Explanation, nats"][1] == f"off by {row.error:.2f} nats"
     assert "<del>" in html(app)
 
 
