@@ -191,7 +191,7 @@ def noise_curve(
     refit, with the range over seeds as the band. null: its 95% band. ceiling: Self of a refit on the current model's
     own effects. breaks_at, level: places on the x axis.
     """
-    figure = make_subplots(rows=1, cols=1)
+    figure = go.Figure()
     ends = []
     at = max((float(f[x].max()) for f in (stored, live) if f is not None and len(f)), default=1.0)
     if x == "noisy_clean":
@@ -200,17 +200,18 @@ def noise_curve(
     drawn = _add_curves(figure, stored, x, "precomputed", faint, "-open", " stored" if live is not None else "")
     if live is not None:
         drawn += _add_curves(figure, live, x, "refitted now", {"dash": "solid", "width": 2.5}, "")
-    # After the curves: Plotly leaves out a shape on a panel that holds nothing yet.
+    shapes = []
     if null is not None:
-        figure.add_hrect(y0=null[0], y1=null[1], fillcolor=style.faded(style.GREY, 0.22), line_width=0, layer="below")
+        shapes.append(style.band_at(*null, style.faded(style.GREY, 0.22)))
         ends.append(End(at, sum(null) / 2, style.NULL.label, style.GREY))
     if ceiling is not None:
         look = style.CONTROLS["ceiling"]
-        figure.add_hline(y=ceiling, line={"color": look.colour, "dash": look.dash, "width": 1.5})
+        shapes.append(style.line_at({"color": look.colour, "dash": look.dash, "width": 1.5}, y=ceiling))
         ends.append(End(at, ceiling, f"{look.label} {style.number(ceiling)}", look.colour))
     ends += drawn
     if level is not None:
-        figure.add_vline(x=level, line={"color": style.GREY, "width": 6}, opacity=0.25)
+        shapes.append(style.line_at({"color": style.GREY, "width": 6}, x=level, opacity=0.25))
+    figure.layout.shapes = shapes
     if breaks_at is not None:
         place = f"{breaks_at:.0%}" if x == "noise" else style.number(breaks_at)
         style.mark_x(figure, breaks_at, f"enters the null at {place}")

@@ -53,14 +53,24 @@ def name_ends(
     span: the range of the panel's y axis, which this sets. pixels: the panel's height.
     """
     low, high = span
-    figure.update_yaxes(range=[low, high], row=row, col=1)
+    number = "" if row == 1 else str(row)
+    figure.layout[f"yaxis{number}"].range = [low, high]
     heights = [(high - end.y) / (high - low) * pixels for end in ends]
-    for end, height, place in zip(ends, heights, spread(heights, LINE, 0, pixels), strict=True):
-        tail = {"ax": LEADER, "ay": float(place - height), "xanchor": "left", "yanchor": "middle"}
-        stroke = {"arrowhead": 0, "arrowwidth": 1.5, "arrowcolor": end.colour, "standoff": 4}
-        text, font = style.safe(end.text, 2 * style.LONGEST), {"size": style.AXIS_FONT}
-        x = float(np.log10(end.x)) if log_x else end.x
-        figure.add_annotation(x=x, y=end.y, text=text, font=font, row=row, col=1, **tail, **stroke)
+    place = {"xref": f"x{number}", "yref": f"y{number}", "xanchor": "left", "yanchor": "middle", "ax": LEADER}
+    stroke = {"arrowhead": 0, "arrowwidth": 1.5, "standoff": 4, "font": {"size": style.AXIS_FONT}}
+    notes = [
+        {
+            "x": float(np.log10(end.x)) if log_x else end.x,
+            "y": end.y,
+            "ay": float(to - height),
+            "text": style.safe(end.text, 2 * style.LONGEST),
+            "arrowcolor": end.colour,
+            **place,
+            **stroke,
+        }
+        for end, height, to in zip(ends, heights, spread(heights, LINE, 0, pixels), strict=True)
+    ]
+    figure.layout.annotations += tuple(notes)  # all at once: Plotly checks the whole list each time
 
 
 def margin(names: Sequence[str]) -> int:

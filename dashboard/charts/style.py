@@ -168,9 +168,24 @@ def add_band(
     figure.add_scatter(y=low, fill="tonexty", fillcolor=fill, name=name, showlegend=None if name else False, **edge)
 
 
+def line_at(line: dict[str, Any], *, x: float | None = None, y: float | None = None, **more: Any) -> dict[str, Any]:
+    """A shape of the layout: a line through the whole panel at x or at y. Several are added at once, which is quick."""
+    if x is not None:
+        ends = {"x0": x, "x1": x, "y0": 0, "y1": 1, "yref": "y domain"}
+    else:
+        ends = {"y0": y, "y1": y, "x0": 0, "x1": 1, "xref": "x domain"}
+    return {"type": "line", "line": line, **ends, **more}
+
+
+def band_at(low: float, high: float, fill: str) -> dict[str, Any]:
+    """A shape of the layout: the range low … high of y, shaded below everything."""
+    ends = {"y0": low, "y1": high, "x0": 0, "x1": 1, "xref": "x domain"}
+    return {"type": "rect", "fillcolor": fill, "line": {"width": 0}, "layer": "below", **ends}
+
+
 def mark_x(figure: go.Figure, x: float, text: str) -> None:
     """A dotted grey line at `x`, with `text` above the plot."""
-    figure.add_vline(x=x, line={"color": GREY, "dash": "dot", "width": 2})
+    figure.layout.shapes += (line_at({"color": GREY, "dash": "dot", "width": 2}, x=x, yref="paper"),)
     place = {"x": x, "y": 1, "yref": "paper", "yanchor": "bottom"}
     figure.add_annotation(text=text, showarrow=False, **place)
 

@@ -16,7 +16,7 @@ from dashboard.correlation.halves import Half
 from dashboard.correlation.view import band, shown
 from dashboard.reading.agreement import Agreement
 from dashboard.reading.titles import titles
-from dashboard.selection import on_screen
+from dashboard.selection import on_screen, unfolded
 from dashboard.selection.state import Selection, update
 from dashboard.text import markdown_escaped
 from dashboard.widgets.figures import about, choose, picture_format, show
@@ -132,16 +132,25 @@ def pick_row(selection: Selection, key: str, ids: list[str]) -> None:
 
 
 def examples(selection: Selection, frame: pd.DataFrame, selected: np.ndarray | None, n: int) -> None:
-    """The rows of the slice, the chosen example first; choosing a row opens it."""
+    """The rows of the slice, the chosen example first; choosing a row opens it. Folded until they are asked for."""
+    asked = selected is not None or selection.example is not None
+    name = "Examples" if selected is None else "Examples in the slice"
+    look = {"icon": ":material/table:", "key": f"examples_{asked}", "on_change": "rerun"}
+    folded = st.expander(f"{name}, the largest error first", expanded=asked, **look)
+    if unfolded.is_open(folded):
+        with folded:
+            _examples(selection, frame, selected, n)
+
+
+def _examples(selection: Selection, frame: pd.DataFrame, selected: np.ndarray | None, n: int) -> None:
     drawn = ["example_id", "edit", *COLUMNS, "group", *(c for c in frame.columns if c.startswith("meta_"))]
     rows = on_screen.worst(frame, selected, ROWS, selection.example)
     names = titles(selection.path, selection.setting, rows["row_number"].tolist())
     ids, rows = rows["example_id"].astype(str).tolist(), rows[drawn].drop(columns="example_id")
     rows.insert(0, "example", names)  # a text, where the export has the id
-    st.subheader("Examples" if selected is None else "Examples in the slice", divider="grey")
-    first = "The chosen example first, then the largest error" if selection.example in ids else "Largest error first"
+    first = "The chosen example stands first. " if selection.example in ids else ""
     more = f" The first {ROWS:,} of {n:,}; the export holds all." if n > ROWS else ""
-    st.caption(f"{first}; nats. Choose a row to open it and to mark its point.{more}")
+    st.caption(f"{first}Numbers are in nats. Choose a row to open it and to mark its point.{more}")
     key = f"rows_{hash((str(selection.parameters()), n))}"
     columns = {c: st.column_config.NumberColumn(label, format="%.3f") for c, label in COLUMNS.items()}
     look = {"hide_index": True, "height": 330, "column_config": columns, "selection_mode": "single-row"}

@@ -19,7 +19,7 @@ from dashboard.widgets.number_tiles import Tile, number_tiles
 PAGE = PAGES / "examples.py"
 LONGEST_ANSWER = 300
 PAIR = """<style>
-.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 16rem), 1fr)); gap: 1rem; }
+.pair { display: grid; grid-template-columns: repeat(auto-fit, minmax(min(100%, 12rem), 1fr)); gap: 1rem; }
 .pair section { padding: 1rem; border: 1px solid color-mix(in srgb, currentColor 18%, transparent);
   border-radius: 6px; }
 .pair h2 { font-size: 1rem; margin: 0 0 0.8rem; padding: 0; }

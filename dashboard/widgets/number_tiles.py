@@ -9,9 +9,10 @@ from dashboard.reading.glossary import explained
 from dashboard.text import escaped
 
 STYLE = """<style>
-.tiles { display: flex; flex-wrap: wrap; gap: 0.6rem; margin: 0; }
-.tiles > div { min-width: 8.6rem; border: 1px solid color-mix(in srgb, currentColor 18%, transparent);
-  border-radius: 6px; padding: 0.5rem 0.8rem; }
+.tiles { display: grid; grid-template-columns: repeat(auto-fit, minmax(6.6rem, 1fr)); gap: 0.6rem;
+  margin: 0 !important; padding: 0 !important; }
+.tiles > div { border: 1px solid color-mix(in srgb, currentColor 18%, transparent); border-radius: 6px;
+  padding: 0.5rem 0.7rem; }
 .tiles :is(dt, dd) { margin: 0; }
 .tiles dt { font-size: 0.9rem; }
 .tiles .value { font-size: 1.75rem; line-height: 1.35; font-variant-numeric: tabular-nums; }

@@ -57,6 +57,10 @@ def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
     assert ticks[0] == ticks[1] and len(ticks[0]) > 3
 
 
+def unfold_examples(page: Page) -> None:
+    click(page.locator("summary", has_text="Examples"), page.get_by_test_id("stDataFrame"))
+
+
 def in_slice(runs: Path, part: Slice) -> pd.DataFrame:
     """The rows of a slice as they are in the run."""
     rows = data.explanations(runs / "alpha", SETTING, split="test_heldout", edit="delete_cue")
@@ -70,7 +74,7 @@ def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit, runs: Path):
     drag(page, [(0.25, 0.25), (0.75, 0.75)])
     part = parse(parameters(page.url)["slice"], RANGES)
     assert set(part.ranges) == {"effect_current", "explanation"}
-    expect(page.get_by_role("heading", name="Examples in the slice")).to_be_visible()
+    expect(page.get_by_text("Examples in the slice")).to_be_visible()
     expect(page.get_by_text("says nothing of the rest")).to_be_visible()
     rows = in_slice(runs, part)
     r = charts.number(np.corrcoef(rows["explanation"], rows["effect_current"])[0, 1])
@@ -122,7 +126,7 @@ def test_a_click_opens_the_example(visit: Visit, runs: Path):
 def test_a_slice_is_named_and_cleared(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", slice="meta_topic:history")
     name = page.get_by_role("textbox", name="Name of this slice")
-    click(page.locator("summary", has_text="Slice"), name)
+    click(page.locator("summary", has_text="Slice").first, name)
     hands.enter(name, "Only **history** <b>", hands.address(page, "**Only**"))
     assert "Only **history** <b>" in unquote(parameters(page.url)["slice"])
     expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("Only **history** <b>")
@@ -145,6 +149,7 @@ def test_all_kinds_of_edit_are_told_apart(visit: Visit):
 
 def test_hostile_text_stays_text(visit: Visit):
     page = visit("correlation", run="hostile", colour="meta_topic")
+    unfold_examples(page)
     choose_first_row(page, page.get_by_role("dialog").get_by_text("Question"))
     assert page.evaluate("window.stolen") is None
 
@@ -172,14 +177,15 @@ def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
         plot.locator(".legendtext").first.wait_for()
     expect(rings).to_have_count(0)
     dialog = page.get_by_role("dialog")
+    unfold_examples(page)
     choose_first_row(page, dialog.get_by_text("Error of the explanation"))
     hands.press(page, "Escape", gone(dialog))
     page.wait_for_url("**example=**")
     chosen = parameters(page.url)["example"]
     expect(rings).to_have_count(2)  # one in each panel
-    expect(page.get_by_text("The chosen example first")).to_be_visible()
+    expect(page.get_by_text("The chosen example stands first")).to_be_visible()
     other = visit("correlation", run="alpha", edit="delete_cue", example=chosen)
-    expect(other.get_by_text("The chosen example first")).to_be_visible()
+    expect(other.get_by_text("The chosen example stands first")).to_be_visible()
     expect(other.get_by_role("dialog")).to_have_count(0)  # a link marks it and opens nothing
 
 
