@@ -126,7 +126,7 @@ def test_a_click_opens_the_example(visit: Visit, runs: Path):
 def test_a_slice_is_named_and_cleared(visit: Visit):
     page = visit("correlation", run="alpha", edit="delete_cue", slice="meta_topic:history")
     name = page.get_by_role("textbox", name="Name of this slice")
-    click(page.locator("summary", has_text="Slice").first, name)
+    click(page.locator("summary", has_text=re.compile("Slice$")), name)
     hands.enter(name, "Only **history** <b>", hands.address(page, "**Only**"))
     assert "Only **history** <b>" in unquote(parameters(page.url)["slice"])
     expect(page.locator('[data-testid="stAlert"]').first).to_contain_text("Only **history** <b>")
@@ -192,7 +192,7 @@ def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
 def test_a_named_slice_is_saved_and_found_again(visit: Visit):
     page = visit("correlation", run="alpha", slice="name:Only history;meta_topic:history")
     save = page.get_by_role("button", name="Save", exact=True)
-    click(page.locator("summary", has_text="Slice"), save)
+    click(page.locator("summary", has_text=re.compile("Slice$")), save)
     click(save, page.get_by_role("button", name="Remove", exact=True))
     other = visit("correlation", run="alpha")
     saved = other.get_by_role("combobox", name="Saved slices")
