@@ -72,4 +72,8 @@ def _listed(value: Any) -> Any:
     """The same with lists in place of arrays, which Plotly would send as typed ones."""
     if isinstance(value, dict):
         return {name: _listed(part) for name, part in value.items()}
-    return value.tolist() if isinstance(value, np.ndarray) else value
+    if not isinstance(value, np.ndarray):
+        return value
+    if value.dtype == np.float32:  # as short as it is written: 0.1, not 0.10000000149011612
+        value = value.astype("U").astype(float)
+    return value.tolist()

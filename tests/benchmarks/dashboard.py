@@ -26,6 +26,7 @@ import psutil
 import pyarrow.parquet as pq
 
 from dashboard import charts
+from dashboard.charts.on_page import for_page
 from dashboard.reading import columns, data, example_rows, tables
 from dashboard.reading.slices import Slice
 from engine.runs import integrity
@@ -116,7 +117,7 @@ def seconds_of_hashes(path: Path) -> float:
 
 
 def scatter_rows() -> list[dict[str, Any]]:
-    """The bytes that Streamlit sends for one panel: the figure's JSON, arrays in base64."""
+    """The bytes that Streamlit sends for one panel: the figure's JSON."""
     rng = np.random.default_rng(0)
     effect = rng.normal(size=POINTS).astype(np.float32)
     frame = pd.DataFrame(
@@ -129,10 +130,10 @@ def scatter_rows() -> list[dict[str, Any]]:
     )
     limits = charts.Limits.of(frame["effect_current"].to_numpy(), frame["explanation"].to_numpy())
     titles = {"x_title": "Δ, nats", "y_title": "explanation, nats"}
-    ours = charts.scatter(frame, "effect_current", limits=limits, colour="edit", **titles)
+    ours = for_page(charts.scatter(frame, "effect_current", limits=limits, colour="edit", **titles), dark=False)
     arrays = {"x": frame["effect_current"].to_numpy(), "y": frame["explanation"].to_numpy(), "mode": "markers"}
     own, peer = (len(plotly.io.to_json(f, validate=False)) for f in (ours, go.Figure(go.Scattergl(**arrays))))
-    note = "float32 in base64 on both sides; pandas' ids are not counted to Plotly"
+    note = "float32, theirs in base64; pandas' ids are not counted to Plotly"
     name = f"{POINTS:,}-point scatter, sent to the browser"
     return [row(name, [own / 1e6], [peer / 1e6], 20, note=note, unit="MB", **NOT_TIMED)]
 

@@ -25,7 +25,7 @@ from tests.browser.server import PAGES, PATIENCE, WATCH, link_samples, serving
 
 TIMES = 10
 RUN = "sycophancy"
-GOALS = {"address": 2.0, "click": 0.8, "next": 0.4, "slider": 0.25, "first": 4.0, "shift": 0.1}
+GOALS = {"address": 2.0, "click": 0.8, "next": 0.4, "slider": 0.25, "first": 4.0, "shift": 0.1, "heat": 2.0}
 """Seconds; of `shift` a sum of layout shifts."""
 FIRST, STORING = 3, 4_000
 """Visits that fill the caches of server and browser; after each, milliseconds in which the browser stores programs."""
@@ -117,11 +117,17 @@ def measured(times: int = TIMES) -> dict[str, list[float]]:
 
 
 def moves(known: BrowserContext, address: str, times: int) -> Iterator[tuple[str, float]]:
-    """Moves on a page: the next example by its key, and a step of the noise slider."""
+    """Moves on a page: the next example by its key, the heat over its tokens (the first of them loads both models), and
+    a step of the noise slider."""
     page = known.new_page()
     opened(page, f"{address}/examples?run={RUN}")
     for _ in range(times):
         yield "next example", timed(page, lambda: page.keyboard.press("n"))
+    page.locator("summary", has_text="Which words carry it").click()
+    compute = page.get_by_role("button", name="Compute on both checkpoints")
+    for _ in range(times):
+        timed(page, lambda: page.keyboard.press("n"))
+        yield "token heat of an example", timed(page, compute.click)
     opened(page, f"{address}/robustness?run={RUN}")
     slider = page.get_by_test_id("stSlider").first
     at, track = slider.get_by_role("slider").first.bounding_box(), slider.bounding_box()
@@ -131,7 +137,13 @@ def moves(known: BrowserContext, address: str, times: int) -> Iterator[tuple[str
 
 
 def goal_of(name: str) -> float:
-    kinds = {"by its address": "address", "by a click": "click", "layout shift": "shift", "slider": "slider"}
+    kinds = {
+        "heat": "heat",
+        "by its address": "address",
+        "by a click": "click",
+        "layout shift": "shift",
+        "slider": "slider",
+    }
     return GOALS[next((kind for words, kind in kinds.items() if words in name), name.split()[0])]
 
 

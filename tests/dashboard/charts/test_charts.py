@@ -13,6 +13,7 @@ import pytest
 from dashboard import PAGES, charts
 from dashboard.charts import learn, line_ends, style
 from dashboard.charts import points as points_module
+from dashboard.charts.on_page import for_page
 from dashboard.charts.zoo import Animal, zoo
 
 HOSTILE = '<script>alert(1)</script><a href="https://canary.example/x.png">$x^2$</a>\x00\u202e%{x}'
@@ -61,7 +62,7 @@ def test_fit_line_is_least_squares():
 
 
 @pytest.mark.parametrize(("n", "kind"), [(200, "scatter"), (1_000, "scattergl"), (60_000, "scattergl")])
-def test_webgl_from_a_thousand_points_sent_as_float32(n, kind):
+def test_webgl_draws_from_a_thousand_points(n, kind):
     trace = named(draw(some_points(n)), "sampled" if n > 50_000 else "examples")
     assert trace.type == kind and trace.x.dtype == np.float32
 
@@ -71,8 +72,8 @@ def test_raster_counts_every_row_and_is_small():
     figure = draw(frame)
     assert figure.data[0].type == "heatmap"
     plain = len(json.dumps(frame["effect_current"].tolist())) + len(json.dumps(frame["explanation"].tolist()))
-    assert plain / len(plotly.io.to_json(figure, validate=False)) > 20
     assert len(named(figure, "sampled").x) == points_module.RASTER_POINTS
+    assert plain / len(plotly.io.to_json(for_page(figure, dark=False), validate=False)) > 20
 
 
 def test_raster_density_sums_to_n():

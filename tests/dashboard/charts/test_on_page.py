@@ -59,6 +59,11 @@ def test_long_names_and_large_type_have_room() -> None:
     assert left(made(long)) < left(made(long, font={"size": 20}))
 
 
+def test_numbers_are_sent_as_short_as_they_are() -> None:
+    figure = for_page(go.Figure(go.Scatter(x=np.array([0.1, np.nan, 1e-30, 3], np.float32))), dark=False)
+    assert json.loads(figure.to_json())["data"][0]["x"] == [0.1, None, 1e-30, 3.0]
+
+
 def parts(value: Any) -> Iterator[Any]:
     yield value
     for part in value.values() if isinstance(value, dict) else value if isinstance(value, list | tuple) else ():
