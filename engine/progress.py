@@ -105,9 +105,10 @@ def bars(quiet: bool = False) -> Iterator[Progress]:
         bar = open_bars[stage]
         bar.total = total
         note = getattr(stage, "note", "")
-        changed = note != (bar.postfix or "")
+        unseen = note != (bar.postfix or "") and done == bar.n
         bar.set_postfix_str(note, refresh=False)
-        if not bar.update(done - bar.n) and changed:  # tqdm draws nothing while its count stands still
+        bar.update(done - bar.n)
+        if unseen:  # tqdm draws nothing while its count stands still
             bar.refresh()
 
     try:

@@ -48,7 +48,8 @@ def name_ends(
     row: int = 1,
     log_x: bool = False,
 ) -> None:
-    """Write the names beside the ends of the lines of one panel. The caller leaves `margin` at the right.
+    """Write the names beside the ends of the lines of one panel, where panels stand one above the other. The caller
+    leaves `margin` at the right.
 
     span: the range of the panel's y axis, which this sets. pixels: the panel's height.
     """

@@ -6,6 +6,7 @@ arrays. Plotly takes a template, and arrays that are not known to be the same, f
 
 from __future__ import annotations
 
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,11 @@ GRID = "rgba(128,136,144,0.22)"
 """Visible on both backgrounds."""
 FAMILY = '"Source Sans", sans-serif'
 LETTER, NUMBERS, TITLE, LEGEND = 6.5, 36, 28, 29
-"""Pixels: of a letter, of the numbers at an axis, of an axis title, and of a legend of one line."""
+"""Pixels: of a letter on average, of the numbers at an axis, of an axis title, and of a legend of one line."""
+MOST_NAMES = 170
+"""Pixels for names at an axis, at most: for longer ones Plotly makes room by itself, as far as there is some."""
+MANY = 5_000
+"""Larger arrays stay typed, which is smaller to send. Plotly then draws the figure twice."""
 
 
 def for_page(figure: go.Figure, dark: bool) -> go.Figure:
@@ -35,11 +40,11 @@ def for_page(figure: go.Figure, dark: bool) -> go.Figure:
     cells = {"colorbar": {"thickness": 16, "outlinewidth": 0}, "textfont": {"color": text}}
     left, below = _room(figure)
     figure.layout.template = None
-    own = figure.layout.to_plotly_json()
+    own = _listed(figure.layout.to_plotly_json())
     axes |= {name: axes[kind] for name in own if (kind := name.rstrip("0123456789")) in axes}
     layout = _merged({"font": font, "hoverlabel": label, "margin": {"pad": 6}, **paper, **axes}, own)
     layout["margin"] |= {"l": max(layout["margin"].get("l", 0), left), "b": max(layout["margin"].get("b", 0), below)}
-    layout["datarevision"] = "one figure"  # another figure is another element, with an id of its own
+    layout["datarevision"] = "one figure"  # the same for all: other data are another element, with an id of its own
     traces = [_listed(trace.to_plotly_json()) for trace in figure.data]
     figure.data, figure.layout = (), layout
     figure.layout.template = None
@@ -52,10 +57,18 @@ def _room(figure: go.Figure) -> tuple[int, int]:
     It does so where this is too little.
     """
     larger = (figure.layout.font.size or AXIS_FONT) - AXIS_FONT  # the lesson's type is
+    names = [
+        piece
+        for trace in figure.data
+        if trace.y is not None and getattr(trace.y, "dtype", np.dtype(object)).kind in "OU"
+        for name in trace.y
+        for piece in unescape(str(name)).split("<br>")
+        if isinstance(name, str)
+    ]
+    letters = (LETTER + larger / 2) * max(map(len, names), default=0)
+    labels = min(letters, MOST_NAMES + 4 * larger) if names else NUMBERS + 2 * larger
     left = below = 0.0
     for axis in figure.select_yaxes():
-        names = [y for trace in figure.data for y in (trace.y if trace.y is not None else ()) if isinstance(y, str)]
-        labels = (LETTER + larger / 2) * max(map(len, names)) if names else NUMBERS + 2 * larger
         if axis.visible is not False:
             left = max(left, labels + 14 + (TITLE + larger if axis.title.text else 0))
     for axis in figure.select_xaxes():
@@ -69,10 +82,12 @@ def _merged(look: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
 
 
 def _listed(value: Any) -> Any:
-    """The same with lists in place of arrays, which Plotly would send as typed ones."""
+    """The same with lists in place of arrays of numbers and texts, which Plotly would send as typed ones."""
     if isinstance(value, dict):
         return {name: _listed(part) for name, part in value.items()}
-    if not isinstance(value, np.ndarray):
+    if isinstance(value, list | tuple):
+        return [_listed(part) for part in value]
+    if not isinstance(value, np.ndarray) or value.size > MANY or value.dtype.kind not in "biufOU":
         return value
     if value.dtype == np.float32:  # as short as it is written: 0.1, not 0.10000000149011612
         value = value.astype("U").astype(float)

@@ -121,7 +121,7 @@ def safe(value: object, limit: int = 120) -> str:
 
 
 def finish(figure: go.Figure, *, height: int, title: str | None = None, legend: bool = True) -> go.Figure:
-    """Margins, legend below the plot, hover in one style. Fonts and grids come from the page's theme."""
+    """Margins, legend below the plot, hover in one style. Fonts and grids come from `on_page`."""
     figure.update_layout(
         height=height,
         title={"text": title, "font": {"size": 15}, "x": 0, "xref": "paper", "yanchor": "top"} if title else None,
@@ -184,7 +184,7 @@ def band_at(low: float, high: float, fill: str) -> dict[str, Any]:
 
 
 def mark_x(figure: go.Figure, x: float, text: str) -> None:
-    """A dotted grey line at `x`, with `text` above the plot."""
+    """A dotted grey line at `x` through all panels, with `text` above them."""
     figure.layout.shapes += (line_at({"color": GREY, "dash": "dot", "width": 2}, x=x, yref="paper"),)
     place = {"x": x, "y": 1, "yref": "paper", "yanchor": "bottom"}
     figure.add_annotation(text=text, showarrow=False, **place)

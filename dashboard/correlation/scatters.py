@@ -133,11 +133,12 @@ def pick_row(selection: Selection, key: str, ids: list[str]) -> None:
 
 def examples(selection: Selection, frame: pd.DataFrame, selected: np.ndarray | None, n: int) -> None:
     """The rows of the slice, the chosen example first; choosing a row opens it. Folded until they are asked for."""
-    asked = selected is not None or selection.example is not None
-    name = "Examples" if selected is None else "Examples in the slice"
+    st.subheader("Examples" if selected is None else "Examples in the slice", divider="grey")
+    asked = selected is not None or selection.example is not None or st.session_state.get("examples_unfolded", False)
     look = {"icon": ":material/table:", "key": f"examples_{asked}", "on_change": "rerun"}
-    folded = st.expander(f"{name}, the largest error first", expanded=asked, **look)
-    if unfolded.is_open(folded):
+    folded = st.expander("Table and export", expanded=asked, **look)
+    st.session_state["examples_unfolded"] = unfolded.is_open(folded)  # also once nothing is chosen any more
+    if st.session_state["examples_unfolded"]:
         with folded:
             _examples(selection, frame, selected, n)
 
@@ -148,9 +149,9 @@ def _examples(selection: Selection, frame: pd.DataFrame, selected: np.ndarray | 
     names = titles(selection.path, selection.setting, rows["row_number"].tolist())
     ids, rows = rows["example_id"].astype(str).tolist(), rows[drawn].drop(columns="example_id")
     rows.insert(0, "example", names)  # a text, where the export has the id
-    first = "The chosen example stands first. " if selection.example in ids else ""
+    first = "The chosen example first, then the largest error" if selection.example in ids else "Largest error first"
     more = f" The first {ROWS:,} of {n:,}; the export holds all." if n > ROWS else ""
-    st.caption(f"{first}Numbers are in nats. Choose a row to open it and to mark its point.{more}")
+    st.caption(f"{first}; nats. Choose a row to open it and to mark its point.{more}")
     key = f"rows_{hash((str(selection.parameters()), n))}"
     columns = {c: st.column_config.NumberColumn(label, format="%.3f") for c, label in COLUMNS.items()}
     look = {"hide_index": True, "height": 330, "column_config": columns, "selection_mode": "single-row"}

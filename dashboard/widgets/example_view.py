@@ -77,7 +77,7 @@ def effects(selection: Selection, row: dict) -> None:
         ("Δ target", target, None, "Effect of the edit on the target checkpoint: f(x′) − f(x)."),
         ("Δ current", current, None, "Effect of the edit on the current checkpoint: f(x′) − f(x)."),
         ("Explanation", said, said, "What the explainer says of the current checkpoint's effect, having seen x only."),
-        ("−f(x) alone", output, output, "The control `output`: the present output, sign turned. It knows no edit."),
+        ("−f(x) alone", output, output, "The control “output”: the present output, sign turned. It knows no edit."),
     ]
     in_words = bool(pd.notna(row["text"]))
     if in_words:

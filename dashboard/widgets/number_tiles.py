@@ -16,7 +16,7 @@ STYLE = """<style>
 .tiles :is(dt, dd) { margin: 0; }
 .tiles dt { font-size: 0.9rem; }
 .tiles .value { font-size: 1.75rem; line-height: 1.35; font-variant-numeric: tabular-nums; }
-.tiles .note { font-size: 0.88rem; opacity: 0.85; min-height: 1.5em; }
+.tiles .note { font-size: 0.88rem; opacity: 0.85; }
 </style>"""
 
 
@@ -36,7 +36,7 @@ def number_tiles(tiles: Sequence[Tile]) -> str:
 
 
 def _tile(tile: Tile) -> str:
+    note = f'<dd class="note">{escaped(tile.note)}</dd>' if tile.note else ""
     return (
-        f"<div><dt>{explained(tile.meaning, tile.label)}</dt>"
-        f'<dd class="value">{escaped(tile.value)}</dd><dd class="note">{escaped(tile.note)}</dd></div>'
+        f'<div><dt>{explained(tile.meaning, tile.label)}</dt><dd class="value">{escaped(tile.value)}</dd>{note}</div>'
     )

@@ -11,7 +11,8 @@ PAGE_STYLE = """<style>
 /* Pages are wide from the first frame on, not once their script says so. */
 [data-testid=stMain] [data-testid=stMainBlockContainer] { max-width: none; }
 /* Type of figures has the page's own text colour, in both themes; numbers in coloured cells keep theirs. */
-.stPlotlyChart .main-svg :is(.xtick, .ytick, .infolayer, .annotation, .legend, .colorbar) text {
+.stPlotlyChart .main-svg
+  :is(.bartext, :is(.xtick, .ytick, .infolayer, .annotation, .legend, .colorbar, .textpoint) text):not(.hoverlayer *) {
   fill: currentColor !important; }
 /* The source of a saved picture; on the page the button Source says it. The only type of this size. */
 .stPlotlyChart .annotation-text[style*="font-size: 9px"] { display: none; }

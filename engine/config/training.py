@@ -107,7 +107,8 @@ class VerbalSpec(Strict):
     drift: DriftSpec | None = Field(None, description="post-training that moves behavior; empty: labels alone")
     lora: LoraSpec | None = Field(None, description="low-rank adapter; empty: all weights are trained")
     controls: tuple[Literal["small_lm", "other_model"], ...] = Field(
-        (), description="models trained on the same labels: small_lm is an untrained copy of the first checkpoint"
+        (),
+        description="models trained on the same labels; small_lm: an untrained copy of the first, with all its weights",
     )
     decoding: Literal["greedy", "choice"] = Field("greedy", description="choice: the likeliest of the label sentences")
     probes: bool = Field(False, description="also train the probes of `explainers` on the same checkpoints")

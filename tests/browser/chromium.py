@@ -21,7 +21,7 @@ FLAGS = (
 ).split()
 POSITIONS = "--js-flags=--no-enable-lazy-source-positions"
 """A browser that is watched, as Playwright watches it, notes at every exception where it was thrown. For that V8 parses
-the program once more (0.3 s for Plotly), unless it has kept the positions. No reader's browser does either."""
+whole programs once more, unless it has kept the positions. A reader's browser is not watched and does neither."""
 MISSING = "no Chromium: run python -m tests.browser.chromium"
 
 

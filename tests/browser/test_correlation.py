@@ -58,7 +58,7 @@ def test_two_panels_on_the_same_axes_with_r_interval_n_and_null(visit: Visit):
 
 
 def unfold_examples(page: Page) -> None:
-    click(page.locator("summary", has_text="Examples"), page.get_by_test_id("stDataFrame"))
+    click(page.locator("summary", has_text="Table and export"), page.get_by_test_id("stDataFrame"))
 
 
 def in_slice(runs: Path, part: Slice) -> pd.DataFrame:
@@ -74,7 +74,7 @@ def test_a_box_makes_a_slice_that_survives_a_reload(visit: Visit, runs: Path):
     drag(page, [(0.25, 0.25), (0.75, 0.75)])
     part = parse(parameters(page.url)["slice"], RANGES)
     assert set(part.ranges) == {"effect_current", "explanation"}
-    expect(page.get_by_text("Examples in the slice")).to_be_visible()
+    expect(page.get_by_role("heading", name="Examples in the slice")).to_be_visible()
     expect(page.get_by_text("says nothing of the rest")).to_be_visible()
     rows = in_slice(runs, part)
     r = charts.number(np.corrcoef(rows["explanation"], rows["effect_current"])[0, 1])
@@ -183,9 +183,9 @@ def test_a_row_marks_its_point_and_a_point_its_row(visit: Visit):
     page.wait_for_url("**example=**")
     chosen = parameters(page.url)["example"]
     expect(rings).to_have_count(2)  # one in each panel
-    expect(page.get_by_text("The chosen example stands first")).to_be_visible()
+    expect(page.get_by_text("The chosen example first")).to_be_visible()
     other = visit("correlation", run="alpha", edit="delete_cue", example=chosen)
-    expect(other.get_by_text("The chosen example stands first")).to_be_visible()
+    expect(other.get_by_text("The chosen example first")).to_be_visible()
     expect(other.get_by_role("dialog")).to_have_count(0)  # a link marks it and opens nothing
 
 

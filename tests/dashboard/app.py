@@ -70,7 +70,7 @@ def html(app: AppTest) -> str:
 
 def tiles(app: AppTest) -> dict[str, tuple[str, str]]:
     """The large numbers of a page: label → value and the note below it."""
-    tile = r'<dt><abbr [^>]*>(.*?)</abbr></dt><dd class="value">(.*?)</dd><dd class="note">(.*?)</dd>'
+    tile = r'<dt><abbr [^>]*>(.*?)</abbr></dt><dd class="value">(.*?)</dd>(?:<dd class="note">(.*?)</dd>)?'
     return {label: (value, note) for label, value, note in re.findall(tile, html(app))}
 
 
