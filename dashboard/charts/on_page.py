@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from dashboard.charts.style import AXIS_FONT, PAPER, TITLE_FONT, TRANSPARENT
+from dashboard.charts.style import AXIS_FONT, PAPER
 
 GRID = "rgba(128,136,144,0.22)"
 """Visible on both backgrounds."""
@@ -26,23 +26,21 @@ MANY = 5_000
 
 
 def for_page(figure: go.Figure, dark: bool) -> go.Figure:
-    """Give the figure the page's look wherever it has none of its own; changes it in place."""
+    """Give a figure that `style.finish` has made the page's look wherever it has none of its own; in place."""
     text, background = PAPER[dark]
     font = {"family": FAMILY, "size": AXIS_FONT, "color": text}
     label = {"bgcolor": background, "bordercolor": GRID, "font": font}
-    paper = {"paper_bgcolor": TRANSPARENT, "plot_bgcolor": TRANSPARENT}
-    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "tickcolor": GRID, "automargin": True}
-    title = {"font": {"size": TITLE_FONT}}
+    axis = {"gridcolor": GRID, "tickcolor": GRID}
     axes = {
-        "xaxis": {**axis, "showgrid": False, "zeroline": False, "title": {**title, "standoff": 10}},
-        "yaxis": {**axis, "title": {**title, "standoff": 14}},
+        "xaxis": {**axis, "showgrid": False, "title": {"standoff": 10}},
+        "yaxis": {**axis, "title": {"standoff": 14}},
     }
     cells = {"colorbar": {"thickness": 16, "outlinewidth": 0}, "textfont": {"color": text}}
     left, below = _room(figure)
     figure.layout.template = None
     own = _listed(figure.layout.to_plotly_json())
     axes |= {name: axes[kind] for name in own if (kind := name.rstrip("0123456789")) in axes}
-    layout = _merged({"font": font, "hoverlabel": label, "margin": {"pad": 6}, **paper, **axes}, own)
+    layout = _merged({"font": font, "hoverlabel": label, "margin": {"pad": 6}, **axes}, own)
     layout["margin"] |= {"l": max(layout["margin"].get("l", 0), left), "b": max(layout["margin"].get("b", 0), below)}
     layout["datarevision"] = "one figure"  # the same for all: other data are another element, with an id of its own
     traces = [_listed(trace.to_plotly_json()) for trace in figure.data]
@@ -62,8 +60,8 @@ def _room(figure: go.Figure) -> tuple[int, int]:
         for trace in figure.data
         if trace.y is not None and getattr(trace.y, "dtype", np.dtype(object)).kind in "OU"
         for name in trace.y
-        for piece in unescape(str(name)).split("<br>")
         if isinstance(name, str)
+        for piece in unescape(name).split("<br>")
     ]
     letters = (LETTER + larger / 2) * max(map(len, names), default=0)
     labels = min(letters, MOST_NAMES + 4 * larger) if names else NUMBERS + 2 * larger
